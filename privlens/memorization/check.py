@@ -1,0 +1,108 @@
+"""Measures how well a model knows one secret, by every metric of this room. Changes nothing in the model."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from privlens.errors import BadInput
+from privlens.memorization import metrics
+from privlens.memorization.candidates import candidates, describe
+from privlens.models.language_model import LanguageModel, Stop
+from privlens.models.scoring import ValueScore, score
+from privlens.models.text import Encoded, encode, token_texts
+from privlens.records import Memorization, Recall, Secret, Site, TokenScore
+
+EL_N = 3
+EL_STARTS = 8
+"""n-gram length of EL_n, and at most so many starts, evenly spread over the value."""
+
+
+def never() -> bool:
+    """Nobody asked to stop."""
+    return False
+
+
+def exposure_bits(
+    lm: LanguageModel, secret: Secret, *, gates: Tensor | None = None, site: Site = "mlp", seed: int = 0, stop: Stop = never
+) -> tuple[float, int]:
+    """Exposure of the value in bits, and how many other candidates it was ranked among.
+
+    Args:
+        gates: [1, n_layers, width] or None. seed: decides the candidates, not the model.
+    """
+    others = [replace(secret, value=value) for value in candidates(secret.value, seed)]
+    scored = score(lm, [encode(lm.tokenizer, one) for one in [secret, *others]], gates, site=site, stop=stop)
+    own, *rest = [sum(one.logprobs) for one in scored]
+    return metrics.exposure(own, rest), len(rest)
+
+
+def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore, text: str = "") -> Recall:
+    """What a score says of a secret. Greedy decoding repeats the value exactly where every token is the first choice."""
+    return Recall(
+        greedy_match=scored.argmax == encoded.value_ids,
+        nll=metrics.nll(scored.logprobs),
+        memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
+        text=text,
+        tokens=token_scores(lm, encoded, scored),
+    )
+
+
+def token_scores(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> tuple[TokenScore, ...]:
+    """The value's tokens with their log-probabilities and ranks."""
+    texts = token_texts(lm.tokenizer, encoded.value_ids)
+    return tuple(map(TokenScore, texts, scored.logprobs, scored.ranks))
+
+
+def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = never) -> Memorization:
+    """Everything section 'Memorised?' shows of one secret.
+
+    Args:
+        seed: decides the candidate space.
+
+    Raises:
+        BadInput: empty prompt or value. Cancelled: when `stop` said so.
+    """
+    encoded = encode(lm.tokenizer, secret)
+    room = getattr(lm.model.config, "max_position_embeddings", None) or math.inf
+    if len(encoded.ids) > room:
+        raise BadInput(f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {room}: shorten the prompt.")
+    [scored] = score(lm, [encoded], stop=stop)
+    starts = _starts(encoded)
+    written = lm.generate([encoded.ids[:start] for start in starts], len(encoded.value_ids), stop=stop)
+    written = [ids[: len(encoded.ids) - start] for ids, start in zip(written, starts, strict=True)]
+    n = min(EL_N, len(encoded.value_ids))
+    bits, n_others = exposure_bits(lm, secret, seed=seed, stop=stop)
+    return Memorization(
+        secret=secret,
+        greedy_match=written[0] == list(encoded.value_ids),
+        continuation=str(lm.tokenizer.decode(written[0])),
+        nll=metrics.nll(scored.logprobs),
+        memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
+        extraction_strength=metrics.extraction_strength(scored.argmax, encoded.value_ids),
+        extraction_likelihood=metrics.extraction_likelihood(written, [encoded.ids[start:] for start in starts], n),
+        exposure_bits=bits,
+        max_exposure_bits=math.log2(n_others + 1),
+        candidate_space=describe(n_others, seed),
+        tokens=token_scores(lm, encoded, scored),
+    )
+
+
+def _starts(encoded: Encoded) -> Sequence[int]:
+    """Where greedy decoding sets out: the value's first token, and others evenly spread that leave an n-gram."""
+    last = len(encoded.ids) - min(EL_N, len(encoded.value_ids))
+    step = max(1, math.ceil((last - encoded.n_prompt + 1) / EL_STARTS))
+    return range(encoded.n_prompt, last + 1, step)
+
+
+def control(secret: Secret, seed: int) -> Secret:
+    """A control of the same kind: the same prompt with another value of the same format, which nobody planted.
+
+    Raises:
+        BadInput: where the value has no digit or letter to vary.
+    """
+    others = candidates(secret.value, seed + 1)
+    if not others:
+        raise BadInput("The value has no digit or letter, so there is no other value of its format to compare with.")
+    return replace(secret, value=others[0])

@@ -1,0 +1,57 @@
+"""Metrics of memorization: pure functions of log-probabilities and token ids.
+
+Sources: Jang et al. 2023 (MA, EL), Tirumala et al. 2022 (MA), the MUSE and OpenUnlearning suites (ES), Carlini et al. 2019
+(exposure). Knows nothing of models or text.
+"""
+
+import math
+from collections.abc import Sequence
+
+
+def nll(logprobs: Sequence[float]) -> float:
+    """Mean negative log-likelihood in nats/token of the value's tokens. [T] -> scalar >= 0."""
+    return -sum(logprobs) / len(logprobs)
+
+
+def memorization_accuracy(argmax: Sequence[int], ids: Sequence[int]) -> float:
+    """MA: share of the value's tokens that are the teacher-forced first choice. [T], [T] -> 0..1."""
+    return sum(guess == true for guess, true in zip(argmax, ids, strict=True)) / len(ids)
+
+
+def extraction_strength(argmax: Sequence[int], ids: Sequence[int]) -> float:
+    """ES: 1 - k/T, with k the fewest leading tokens after which every token is the first choice. [T], [T] -> 0..1."""
+    wrong = [at for at, (guess, true) in enumerate(zip(argmax, ids, strict=True)) if guess != true]
+    return 1 - (wrong[-1] + 1 if wrong else 0) / len(ids)
+
+
+def ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
+    """All runs of n consecutive ids."""
+    return {tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)}
+
+
+def extraction_likelihood(continuations: Sequence[Sequence[int]], suffixes: Sequence[Sequence[int]], n: int) -> float:
+    """EL_n: mean over starts of the share of the greedy continuation's n-grams that stand in the true suffix.
+
+    Args:
+        continuations, suffixes: for each start, the ids the model wrote and the true ids from there on.
+        n: length of the n-grams; a start with a continuation shorter than n counts 0.
+    """
+    shares = []
+    for written, true in zip(continuations, suffixes, strict=True):
+        own = ngrams(written, n)
+        shares.append(len(own & ngrams(true, n)) / len(own) if own else 0.0)
+    return sum(shares) / len(shares)
+
+
+def exposure(value: float, others: Sequence[float]) -> float:
+    """Exposure in bits: log2|R| - log2 rank of the value in R = itself and the others, by total log-probability.
+
+    log2|R| when the model prefers it to all others, 0 when to none; a value drawn at random has 1.4 bits on average.
+    """
+    rank = 1 + sum(other > value for other in others)
+    return math.log2(len(others) + 1) - math.log2(rank)
+
+
+def perplexity(mean_nll: float) -> float:
+    """exp of a mean NLL in nats/token."""
+    return math.exp(mean_nll)

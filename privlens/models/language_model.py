@@ -1,0 +1,168 @@
+"""A loaded causal LM and the door to its neurons: gates.
+
+One LanguageModel is shared by everybody. Its lock is held while gates are in place or a forward pass runs, and never
+while a result is being looked at, so two people take turns step by step and neither sees the other's gates. A generator
+must therefore never yield inside `gated`. Knows nothing of secrets, methods or screens.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+
+from privlens.errors import Cancelled
+from privlens.models import gates as gate_hooks
+from privlens.models.layout import find_layout, widths
+from privlens.records import Neuron, Site
+
+Stop = Callable[[], bool]
+"""Asked at every step; True means that the person wants to stop."""
+
+
+class _StopAsked(StoppingCriteria):  # type: ignore[misc]
+    """Ends a generation as soon as the person asks."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        return torch.full((input_ids.shape[0],), self.stop(), device=input_ids.device)
+
+
+class LanguageModel:
+    """A frozen causal LM, its tokenizer, its neurons and its lock.
+
+    Attributes:
+        name: what it was loaded as. architecture: its class in transformers.
+        n_layers, d_mlp: layers, and neurons in each. n_parameters: weights in all.
+        fingerprint: 16 hexadecimal digits that change with the weights.
+
+    Raises:
+        UnsupportedModel: where no MLP output projections were found.
+    """
+
+    def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
+        model.requires_grad_(False)
+        self.layout = find_layout(model)
+        self.architecture = type(model).__name__
+        self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.n_layers, self.d_mlp = self.shape()
+        self.fingerprint = _fingerprint(model)
+        self.lock = threading.RLock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the ids go."""
+        return self.model.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self.model.dtype
+
+    @property
+    def n_neurons(self) -> int:
+        """All MLP neurons."""
+        return self.n_layers * self.d_mlp
+
+    @property
+    def filler(self) -> int:
+        """An id for padding; it is always masked, so any id will do where the tokenizer names none."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def shape(self, site: Site = "mlp") -> tuple[int, int]:
+        """(layers, gates in each) of a site. Layers that differ in width count as the widest."""
+        projections = self.layout.site(site)
+        return len(projections), max(widths(projection)[0] for projection in projections)
+
+    @contextmanager
+    def gated(self, gates: Tensor | None, site: Site = "mlp") -> Iterator[None]:
+        """Multiplies the neurons by gates [rows, n_layers, width] while inside; None leaves them as they are.
+
+        Differentiable with respect to the gates. One row serves any batch; else one row per row of the batch. Holds the
+        model's lock, and restores the model bit for bit on leaving, whatever was raised.
+        """
+        with self.lock:
+            if gates is None:
+                yield
+            else:
+                with gate_hooks.gated(self.layout.site(site), gates):
+                    yield
+
+    def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:
+        """Gates [1, n_layers, width] that switch these neurons off. Raises BadInput for a neuron that does not exist."""
+        return gate_hooks.off(self.shape(site), neurons, self.device)
+
+    def padded(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
+        """Ids and mask, both [rows, longest], padded on the right or the left."""
+        longest = max(map(len, rows))
+        ids = torch.full((len(rows), longest), self.filler)
+        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        for at, row in enumerate(rows):
+            place = slice(longest - len(row), None) if left else slice(0, len(row))
+            ids[at, place] = torch.tensor(row)
+            mask[at, place] = 1
+        return ids.to(self.device), mask.to(self.device)
+
+    def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
+        with self.lock:
+            return self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # type: ignore[no-any-return]
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        gates: Tensor | None = None,
+        *,
+        site: Site = "mlp",
+        seed: int | None = None,
+        stop: Stop = lambda: False,
+    ) -> list[list[int]]:
+        """Continues every prompt, all in one batch; a row of gates for each prompt, or one for all.
+
+        Args:
+            prompts: token ids, one list a row.
+            max_new_tokens: at most so many, fewer where the model ends the text.
+            seed: None for greedy decoding; else samples at temperature 1 from this seed.
+
+        Raises:
+            Cancelled: when `stop` said so.
+        """
+        ids, mask = self.padded(prompts, left=True)
+        end = self.model.generation_config.eos_token_id
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens, do_sample=seed is not None, top_k=0 if seed is not None else None,
+            pad_token_id=self.filler, eos_token_id=end, use_cache=True,
+        )  # fmt: skip
+        with self.gated(gates, site), torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(seed or 0)
+            out = self.model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=[_StopAsked(stop)]
+            )
+        if stop():
+            raise Cancelled("Stopped while generating; nothing was changed.")
+        ends = set(end) if isinstance(end, list) else {end}
+        return [_until(row, ends) for row in out[:, ids.shape[1] :].tolist()]
+
+
+def _until(ids: list[int], ends: set[int | None]) -> list[int]:
+    stops = [at for at, token in enumerate(ids) if token in ends]
+    return ids[: stops[0]] if stops else ids
+
+
+def _fingerprint(model: PreTrainedModel) -> str:
+    """Hash of every parameter's name, shape and up to 4,096 evenly spaced values: cheap, and any training moves it."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(sample.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,89 @@
+"""Finds, by structure and not by name, the projections that write into the residual stream of a causal LM.
+
+A neuron is one input of an MLP's output projection, so a gate on that input is all that is ever done to it. Works for
+torch.nn.Linear and transformers' Conv1D, plain and gated MLPs. Knows nothing of tokens and changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from privlens.errors import UnsupportedModel
+from privlens.records import Site
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The output projections, one a layer, of the MLPs and of the attention blocks (empty where none was found)."""
+
+    mlp: tuple[nn.Module, ...]
+    attention: tuple[nn.Module, ...]
+
+    def site(self, site: Site) -> tuple[nn.Module, ...]:
+        """The projections of one site. Raises UnsupportedModel where the model has none of that kind."""
+        found = self.mlp if site == "mlp" else self.attention
+        if not found:
+            raise UnsupportedModel(f"No {site} output projections were found in this model; choose the other site.")
+        return found
+
+
+def widths(projection: nn.Module) -> tuple[int, int]:
+    """(inputs, outputs) of a linear map, however it stores its weight."""
+    rows, columns = projection.weight.shape  # type: ignore[misc]
+    return (int(rows), int(columns)) if isinstance(projection, Conv1D) else (int(columns), int(rows))
+
+
+def find_layout(model: PreTrainedModel) -> Layout:
+    """Reads the layer list by its length and the projections by their widths.
+
+    Raises:
+        UnsupportedModel: naming what was looked for and not found.
+    """
+    n_layers, hidden = model.config.num_hidden_layers, model.config.hidden_size
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == n_layers]
+    for layers in lists:
+        mlp = [_mlp_output(layer, hidden) for layer in layers]
+        if all(mlp):
+            attention = [_attention_output(layer, hidden) for layer in layers]
+            found = tuple(part for part in attention if part is not None)
+            return Layout(
+                mlp=tuple(part for part in mlp if part is not None),
+                attention=found if len(found) == n_layers else (),
+            )
+    raise UnsupportedModel(
+        f"{type(model).__name__} cannot be gated: looked for a list of {n_layers} layers, each with an MLP of linear maps "
+        f"{hidden} -> width -> {hidden}. Choose a decoder with ordinary (not mixture-of-experts) MLPs."
+    )
+
+
+def _writers(layer: nn.Module, hidden: int) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
+    """Every map back to `hidden` in a layer with its sibling maps; the last of several siblings first."""
+    for part in layer.modules():
+        linear = [child for child in part.children() if isinstance(child, (nn.Linear, Conv1D))]
+        for writer in reversed(linear):
+            if widths(writer)[1] == hidden:
+                yield writer, [other for other in linear if other is not writer]
+
+
+def _mlp_output(layer: nn.Module, hidden: int) -> nn.Module | None:
+    """The widest map back to `hidden` whose siblings are one or two maps to its width, or one to twice its width."""
+    found: list[nn.Module] = []
+    for writer, siblings in _writers(layer, hidden):
+        width = widths(writer)[0]
+        read = [widths(sibling) for sibling in siblings]
+        if read in ([(hidden, width)], [(hidden, width)] * 2, [(hidden, 2 * width)]):
+            found.append(writer)
+    return max(found, key=lambda part: widths(part)[0], default=None)
+
+
+def _attention_output(layer: nn.Module, hidden: int) -> nn.Module | None:
+    """The map back to `hidden` beside queries, keys and values: three maps, or one that is wider than its input."""
+    mlp = _mlp_output(layer, hidden)
+    for writer, siblings in _writers(layer, hidden):
+        fused = len(siblings) == 1 and widths(siblings[0])[1] > widths(writer)[0]
+        if writer is not mlp and (fused or len(siblings) >= 3):
+            return writer
+    return None

@@ -1,0 +1,227 @@
+"""The values that travel between the rooms: frozen, free of torch, writable as JSON and readable back.
+
+What a record means is said in its docstring, with shapes and units. Layers and neurons count from 0. "Neuron" is one
+coordinate of the input of an MLP's output projection. NLL is in nats per token, exposure in bits.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
+
+Site = Literal["mlp", "attention"]
+"""Where gates stand: on the inputs of the MLP's output projection, or of the attention's."""
+
+Array = Annotated[
+    Any,
+    BeforeValidator(lambda given: np.asarray(given, dtype=np.float32)),
+    PlainSerializer(lambda array: array.tolist(), return_type=list),
+]
+"""A float32 numpy array; lists in JSON. Records that hold one compare by identity."""
+
+
+class Neuron(NamedTuple):
+    """One neuron; both numbers count from 0."""
+
+    layer: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The model is given the prompt; the value is the private continuation."""
+
+    prompt: str
+    value: str
+    category: str = ""
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """One token of the value under teacher forcing: natural log-probability, and rank (1 = the model's first choice)."""
+
+    token: str
+    logprob: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Memorization:
+    """How well a model knows one secret. `nll` in nats/token, `exposure_bits` within the named candidate space."""
+
+    secret: Secret
+    greedy_match: bool
+    continuation: str
+    nll: float
+    memorization_accuracy: float
+    extraction_strength: float
+    extraction_likelihood: float
+    exposure_bits: float
+    max_exposure_bits: float
+    candidate_space: str
+    tokens: tuple[TokenScore, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a result depends on: model and its fingerprint, seed, settings, versions of the libraries, seconds it took."""
+
+    model: str
+    fingerprint: str
+    seed: int
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronScores:
+    """A score for every neuron, large = carries the secret. `scores` [n_layers, width].
+
+    `natural_k` is how many neurons the method itself would switch off; None where it has no opinion.
+    """
+
+    method: str
+    site: Site
+    scores: Array
+    natural_k: int | None
+    provenance: Provenance
+
+    @property
+    def n_neurons(self) -> int:
+        """All neurons of the model at this site."""
+        return int(self.scores.size)
+
+    def top(self, k: int) -> list[Neuron]:
+        """The k neurons of highest score, best first; equal scores in order of layer, then index."""
+        width = self.scores.shape[1]
+        order = np.argsort(-self.scores, axis=None, kind="stable")[: max(0, k)]
+        return [Neuron(int(flat) // width, int(flat) % width) for flat in order]
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizationStep:
+    """One step of a localization. `gates` [n_layers, width] in 0..1 as they stand; `terms` names every loss term (nats).
+
+    `target_nll` in nats/token under the sampled gates; `result` is None but on the last step.
+    """
+
+    step: int
+    n_steps: int
+    stage: str
+    gates: Array
+    n_closed: int
+    target_nll: float
+    terms: dict[str, float] = field(default_factory=dict)
+    result: NeuronScores | None = None
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What remains of one secret in one state of the model; `text` is the greedy continuation."""
+
+    greedy_match: bool
+    nll: float
+    memorization_accuracy: float
+    text: str = ""
+    exposure_bits: float | None = None
+    tokens: tuple[TokenScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One secret with all neurons on, and with some off."""
+
+    secret: Secret
+    before: Recall
+    after: Recall
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one set of neurons does when it is off: to the target, the other secrets and the reference text.
+
+    `perplexity` is exp(mean nats/token); `kept` counts the others that matched before and still do.
+    """
+
+    neurons: tuple[Neuron, ...]
+    target: Effect
+    others: tuple[Effect, ...]
+    perplexity_before: float | None
+    perplexity_after: float | None
+
+    @property
+    def memorised(self) -> int:
+        """How many of the others matched with all neurons on."""
+        return sum(effect.before.greedy_match for effect in self.others)
+
+    @property
+    def kept(self) -> int:
+        """How many of those still match."""
+        return sum(effect.before.greedy_match and effect.after.greedy_match for effect in self.others)
+
+    @property
+    def perplexity_ratio(self) -> float | None:
+        """After / before; None without a reference text."""
+        if self.perplexity_before is None or self.perplexity_after is None:
+            return None
+        return self.perplexity_after / self.perplexity_before
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The chosen neurons off, beside as many random ones off, which is the control."""
+
+    chosen: Outcome
+    random: Outcome
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class ComparisonStep:
+    """Progress of a comparison. `target` is there from the first step on, `result` only in the last."""
+
+    step: int
+    n_steps: int
+    stage: str
+    target: Effect
+    result: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One point of the curve over k: the best k neurons off. Rates are shares in 0..1."""
+
+    k: int
+    share: float
+    target_match: bool
+    target_nll: float
+    target_exposure_bits: float
+    others_kept: float | None
+    perplexity_ratio: float | None
+    random_nll: float
+    random_kept: float | None
+    random_perplexity_ratio: float | None
+
+
+@dataclass(frozen=True)
+class SweepStep:
+    """Progress of a sweep over k: the rows measured so far; all of them when step == n_steps."""
+
+    step: int
+    n_steps: int
+    rows: tuple[SweepRow, ...]
+
+
+Record = TypeVar("Record")
+
+
+def to_json(record: Any) -> str:
+    """The record as one JSON object; arrays become lists."""
+    return TypeAdapter(type(record)).dump_json(record).decode()
+
+
+def from_json(kind: type[Record], text: str) -> Record:
+    """The record that `to_json` wrote. Raises pydantic.ValidationError where the text does not fit the kind."""
+    return TypeAdapter(kind).validate_json(text)
