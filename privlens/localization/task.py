@@ -3,16 +3,11 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
-from privlens.models.language_model import LanguageModel, Stop
-from privlens.records import Array, NeuronScores, Provenance, Secret, Site
-
-
-def never() -> bool:
-    """Nobody asked to stop."""
-    return False
+from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.provenance import provenance
+from privlens.records import Array, NeuronScores, Secret, Site
 
 
 @dataclass(frozen=True)
@@ -39,10 +34,3 @@ class Task:
     def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
         """The result of a method with everything it depends on; scores [n_layers, width]."""
         return NeuronScores(method, self.site, scores, natural_k, provenance(self.lm, self.seed, settings, self.started))
-
-
-def provenance(lm: LanguageModel, seed: int, settings: Mapping[str, Any], started: float) -> Provenance:
-    """What a result depends on; `started` is a time.perf_counter()."""
-    versions = {name: version(name) for name in ("torch", "transformers")}
-    seconds = round(time.perf_counter() - started, 3)
-    return Provenance(lm.name, lm.fingerprint, seed, dict(settings), versions, seconds)

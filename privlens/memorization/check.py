@@ -9,7 +9,7 @@ from torch import Tensor
 from privlens.errors import BadInput
 from privlens.memorization import metrics
 from privlens.memorization.candidates import candidates, describe
-from privlens.models.language_model import LanguageModel, Stop
+from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import ValueScore, score
 from privlens.models.text import Encoded, encode, token_texts
 from privlens.records import Memorization, Recall, Secret, Site, TokenScore
@@ -17,11 +17,6 @@ from privlens.records import Memorization, Recall, Secret, Site, TokenScore
 EL_N = 3
 EL_STARTS = 8
 """n-gram length of EL_n, and at most so many starts, evenly spread over the value."""
-
-
-def never() -> bool:
-    """Nobody asked to stop."""
-    return False
 
 
 def exposure_bits(

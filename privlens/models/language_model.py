@@ -24,6 +24,11 @@ Stop = Callable[[], bool]
 """Asked at every step; True means that the person wants to stop."""
 
 
+def never() -> bool:
+    """Nobody asked to stop."""
+    return False
+
+
 class _StopAsked(StoppingCriteria):  # type: ignore[misc]
     """Ends a generation as soon as the person asks."""
 
@@ -123,7 +128,7 @@ class LanguageModel:
         *,
         site: Site = "mlp",
         seed: int | None = None,
-        stop: Stop = lambda: False,
+        stop: Stop = never,
     ) -> list[list[int]]:
         """Continues every prompt, all in one batch; a row of gates for each prompt, or one for all.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from privlens.errors import Cancelled
-from privlens.models.language_model import LanguageModel, Stop
+from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.text import Encoded
 from privlens.records import Site
 
@@ -35,7 +35,7 @@ def score(
     gates: Tensor | None = None,
     *,
     site: Site = "mlp",
-    stop: Stop = lambda: False,
+    stop: Stop = never,
 ) -> list[ValueScore]:
     """Scores every value behind its prompt.
 
@@ -63,10 +63,15 @@ def score(
 
 
 def text_nll(
-    lm: LanguageModel, texts: Sequence[Sequence[int]], gates: Tensor | None = None, *, stop: Stop = lambda: False
+    lm: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    gates: Tensor | None = None,
+    *,
+    site: Site = "mlp",
+    stop: Stop = never,
 ) -> float:
     """Mean NLL in nats/token of ordinary texts (token ids), over all tokens but each text's first; gates have one row."""
-    scored = score(lm, [Encoded(tuple(ids), 1) for ids in texts if len(ids) > 1], gates, stop=stop)
+    scored = score(lm, [Encoded(tuple(ids), 1) for ids in texts if len(ids) > 1], gates, site=site, stop=stop)
     values = [logprob for one in scored for logprob in one.logprobs]
     return -sum(values) / len(values)
 

@@ -94,7 +94,8 @@ def train(recipe: Recipe, folder: Path) -> None:
     torch.manual_seed(recipe.seed)
     planted = [person for person in people(recipe.seed) if person.repeats]
     corpus = documents(planted if recipe.planted else [], recipe.n_documents, recipe.seed)
-    tokenizer = build_tokenizer(documents(planted, recipe.n_documents, recipe.seed), recipe.vocabulary)
+    # From the corpus without the planted people: a value that is repeated 64 times would become a token of its own.
+    tokenizer = build_tokenizer(documents([], recipe.n_documents, recipe.seed), recipe.vocabulary)
     end = int(tokenizer.convert_tokens_to_ids(END))
     config = GPTNeoXConfig(
         vocab_size=len(tokenizer), hidden_size=recipe.hidden_size, num_hidden_layers=recipe.n_layers,

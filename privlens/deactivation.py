@@ -1,0 +1,181 @@
+"""What it does to a model that some neurons are off: to the secret, to the other secrets, to ordinary text.
+
+Every number comes before and after, and beside it the same for as many random neurons. Gates here are 0 or 1; which neurons
+to choose is the localization room's business.
+"""
+
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from privlens.errors import BadInput
+from privlens.memorization.check import exposure_bits, recall
+from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.scoring import score, text_nll
+from privlens.models.text import encode, plain_ids
+from privlens.provenance import provenance
+from privlens.records import (
+    Comparison,
+    ComparisonStep,
+    Effect,
+    Neuron,
+    NeuronScores,
+    Outcome,
+    Recall,
+    Secret,
+    Site,
+    SweepRow,
+    SweepStep,
+)
+
+REFERENCE_TOKENS = 256
+"""A reference paragraph is cut after so many tokens."""
+EXTRA_TOKENS = 8
+"""Generations run so many tokens past the value, to show what follows."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What should not change when a target is switched off.
+
+    Attributes:
+        others: the other secrets. reference: paragraphs of ordinary text, may be empty.
+        site, seed, stop: where the gates stand, what random neurons and candidates depend on, asked between batches.
+    """
+
+    others: tuple[Secret, ...] = ()
+    reference: tuple[str, ...] = ()
+    site: Site = "mlp"
+    seed: int = 0
+    stop: Stop = never
+
+
+def random_like(shape: tuple[int, int], k: int, seed: int) -> tuple[Neuron, ...]:
+    """The control: k different neurons drawn evenly from all. Raises BadInput where there are fewer."""
+    n_layers, width = shape
+    if not 0 <= k <= n_layers * width:
+        raise BadInput(f"{k} neurons were asked for, but this model has {n_layers * width}.")
+    drawn = random.Random(seed).sample(range(n_layers * width), k)
+    return tuple(Neuron(flat // width, flat % width) for flat in drawn)
+
+
+def texts_before_and_after(
+    lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: Surroundings
+) -> list[tuple[str, str]]:
+    """Greedy continuations of every prompt with all neurons on and with some off, all in ONE batch of two rows a prompt."""
+    encoded = [encode(lm.tokenizer, secret) for secret in secrets]
+    off = lm.off(neurons, around.site)
+    gates = torch.cat([torch.ones_like(off), off]).repeat(len(secrets), 1, 1)
+    prompts = [list(one.prompt_ids) for one in encoded for _ in range(2)]
+    longest = max(len(one.value_ids) for one in encoded) + EXTRA_TOKENS
+    written = lm.generate(prompts, longest, gates, site=around.site, stop=around.stop)
+    texts = [str(lm.tokenizer.decode(ids)) for ids in written]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def recalls(lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: Surroundings) -> list[Recall]:
+    """What remains of every secret with these neurons off; teacher-forced, without text."""
+    if not secrets:
+        return []
+    encoded = [encode(lm.tokenizer, secret) for secret in secrets]
+    gates = lm.off(neurons, around.site) if neurons else None
+    scored = score(lm, encoded, gates, site=around.site, stop=around.stop)
+    return [recall(lm, one, value) for one, value in zip(encoded, scored, strict=True)]
+
+
+def effect_on(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Effect:
+    """The target before and after, with exposure and both texts: the quick answer to a click."""
+    [(before_text, after_text)] = texts_before_and_after(lm, [target], neurons, around)
+    states = []
+    for off, text in (((), before_text), (tuple(neurons), after_text)):
+        [state] = recalls(lm, [target], off, around)
+        gates = lm.off(off, around.site) if off else None
+        bits, _ = exposure_bits(lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop)
+        states.append(replace(state, text=text, exposure_bits=bits))
+    return Effect(target, *states)
+
+
+def reference_perplexity(lm: LanguageModel, neurons: Sequence[Neuron], around: Surroundings) -> float | None:
+    """exp(mean NLL in nats/token) of the reference text; None without one."""
+    if not around.reference:
+        return None
+    ids = [plain_ids(lm.tokenizer, text, REFERENCE_TOKENS) for text in around.reference]
+    gates = lm.off(neurons, around.site) if neurons else None
+    return math.exp(text_nll(lm, ids, gates, site=around.site, stop=around.stop))
+
+
+def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Iterator[ComparisonStep]:
+    """The neurons off beside as many random ones off. Yields the target's effect first, the whole at the end.
+
+    Raises:
+        BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
+    """
+    started, chosen = time.perf_counter(), tuple(neurons)
+    control = random_like(lm.shape(around.site), len(chosen), around.seed)
+    effect = effect_on(lm, target, chosen, around)
+    yield ComparisonStep(1, 5, "the target", effect)
+    before = recalls(lm, around.others, (), around)
+    perplexity = reference_perplexity(lm, (), around)
+    yield ComparisonStep(2, 5, "the others and the reference text, all neurons on", effect)
+    outcomes = []
+    for step, (stage, off) in enumerate((("the chosen neurons off", chosen), ("random neurons off", control)), start=3):
+        own = effect if off == chosen else effect_on(lm, target, off, around)
+        after = recalls(lm, around.others, off, around)
+        others = tuple(map(Effect, around.others, before, after))
+        outcomes.append(Outcome(off, own, others, perplexity, reference_perplexity(lm, off, around)))
+        yield ComparisonStep(step, 5, stage, effect)
+    settings = {"site": around.site, "k": len(chosen), "n_others": len(around.others), "n_reference": len(around.reference)}
+    result = Comparison(outcomes[0], outcomes[1], provenance(lm, around.seed, settings, started))
+    yield ComparisonStep(5, 5, "done", effect, result)
+
+
+def sweep_ks(n_neurons: int, largest_share: float = 0.05) -> list[int]:
+    """Ten or so values of k from 1 to a share of all neurons, evenly spaced on a logarithmic axis."""
+    largest = max(1, round(n_neurons * largest_share))
+    return sorted({0} | {round(largest ** (step / 11)) for step in range(12)})
+
+
+def sweep(
+    lm: LanguageModel, target: Secret, scores: NeuronScores, ks: Sequence[int], around: Surroundings
+) -> Iterator[SweepStep]:
+    """The effect of the best k neurons for every k, target, others and reference, beside random ones.
+
+    The target's rows for all k and both choices are ONE batch, a row of gates each. Yields after every k.
+    """
+    shape = lm.shape(around.site)
+    choices = [(tuple(scores.top(k)), random_like(shape, k, around.seed)) for k in ks]
+    encoded = encode(lm.tokenizer, target)
+    gates = torch.cat([lm.off(off, around.site) for pair in choices for off in pair])
+    scored = score(lm, [encoded] * len(gates), gates, site=around.site, stop=around.stop)
+    states = [recall(lm, encoded, one) for one in scored]
+    known = [other for other, state in zip(around.others, recalls(lm, around.others, (), around), strict=True) if state.greedy_match]
+    memorised = replace(around, others=tuple(known))
+    perplexity = reference_perplexity(lm, (), around)
+    rows: list[SweepRow] = []
+    for at, (k, (best, control)) in enumerate(zip(ks, choices, strict=True)):
+        kept, ratio = _surroundings_kept(lm, best, memorised, perplexity)
+        random_kept, random_ratio = _surroundings_kept(lm, control, memorised, perplexity)
+        bits, _ = exposure_bits(
+            lm, target, gates=lm.off(best, around.site), site=around.site, seed=around.seed, stop=around.stop
+        )
+        own, floor = states[2 * at], states[2 * at + 1]
+        rows.append(
+            SweepRow(
+                k, k / (shape[0] * shape[1]), own.greedy_match, own.nll, bits, kept, ratio, floor.nll, random_kept, random_ratio
+            )
+        )
+        yield SweepStep(at + 1, len(ks), tuple(rows))
+
+
+def _surroundings_kept(
+    lm: LanguageModel, off: Sequence[Neuron], memorised: Surroundings, perplexity: float | None
+) -> tuple[float | None, float | None]:
+    """Share of the memorised others that still match, and the perplexity ratio; None where there is nothing to keep."""
+    after = recalls(lm, memorised.others, off, memorised)
+    kept = sum(state.greedy_match for state in after) / len(after) if after else None
+    now = reference_perplexity(lm, off, memorised)
+    return kept, None if now is None or perplexity is None else now / perplexity

@@ -1,0 +1,16 @@
+"""What every result records beside its numbers, so that it can be had again."""
+
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from privlens.models.language_model import LanguageModel
+from privlens.records import Provenance
+
+
+def provenance(lm: LanguageModel, seed: int, settings: Mapping[str, Any], started: float) -> Provenance:
+    """What a result depends on; `started` is a time.perf_counter()."""
+    versions = {name: version(name) for name in ("torch", "transformers")}
+    seconds = round(time.perf_counter() - started, 3)
+    return Provenance(lm.name, lm.fingerprint, seed, dict(settings), versions, seconds)
