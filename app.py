@@ -1,0 +1,30 @@
+"""Starts the browser page: python app.py [--model M] [--device D] [--host H] [--port P]."""
+
+import os
+from typing import Annotated
+
+import typer
+
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def main(
+    model: Annotated[str, typer.Option(help="demo, a folder, a .gguf file or a hub id")] = "demo",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
+    host: Annotated[str, typer.Option(help="address to serve on; 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="the first free one from 7860 on where none is given")] = None,
+) -> None:
+    """Starts the page; the address is printed when it is ready."""
+    from privlens.errors import PrivlensError
+    from privlens.ui import build_ui, launch
+
+    try:
+        page = build_ui(model, device)
+    except PrivlensError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    launch(page, host, port)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,151 @@
+"""Which neurons are off: clicks on the heatmap, one layer as a square, top k, toggles, whole layers, undo.
+
+Every control makes a new Selection, and one view draws whatever stands selected; no control knows another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from privlens import figures
+from privlens.records import Neuron
+from privlens.ui import wording
+from privlens.ui.heatmap import marks, picked, plot
+from privlens.ui.parts import facts
+from privlens.ui.runs import QUICK, in_words
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
+
+LISTED = 60
+"""So many neurons are listed with a toggle; all can be clicked."""
+CLICK: dict[str, Any] = {**QUICK, "trigger_mode": "multiple", "concurrency_limit": 1, "concurrency_id": "choose"}
+"""Clicks are answered one after the other, and none is dropped."""
+DEFAULT_K = 10
+"""Top k where the method itself closed none, or has no opinion."""
+NO_NEURONS = "No neurons yet. Press Start: each cell will be a neuron, coloured by how strongly it carries the secret."
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the other tabs read, and the heatmap that a run draws on.
+
+    Attributes:
+        located: a Located or None. selection: a Selection. redraw: handler, its inputs and outputs, for a new localization.
+    """
+
+    located: gr.State
+    selection: gr.State
+    heat: gr.HTML
+    redraw: tuple[Any, Sequence[Component], Sequence[Component]]
+
+
+def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
+    """Builds the controls below the heatmap and wires them."""
+    located, selection = gr.State(None), gr.State(Selection())
+    with gr.Row():
+        k = gr.Slider(0, 100, value=0, step=1, label="top k: switch off the k best neurons", elem_id="top-k", scale=3)
+        with gr.Row(scale=2):
+            undo = gr.Button("Undo", elem_id="undo", min_width=80)
+            redo = gr.Button("Redo", elem_id="redo", min_width=80)
+            reset = gr.Button("Reset", elem_id="reset", min_width=80)
+    about = facts("choice-facts")
+    with gr.Row():
+        with gr.Column(min_width=300):
+            neurons = gr.CheckboxGroup([], label="Top neurons: ticked = off (Tab and Space do what a click does)", elem_id="neuron-toggles")
+            layers = gr.CheckboxGroup([], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles")
+            bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
+        with gr.Column(min_width=300):
+            layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")
+            square = plot("square", "One layer's neurons will stand here.", 460)
+
+    def pick(name: ModelName, found: Located | None, chosen: Selection, event: gr.EventData) -> Selection:
+        fitting(found, shelf.get(name))
+        return chosen.toggled(picked(event))
+
+    def top(name: ModelName, found: Located | None, chosen: Selection, k: int) -> Selection:
+        return chosen.to(best(fitting(found, shelf.get(name)).scores, int(k)))
+
+    def start_over(found: Located | None, chosen: Selection) -> Selection:
+        return chosen if found is None else chosen.to(best(found.scores, default_k(found)))
+
+    def folded(name: ModelName, found: Located | None, at: int) -> Any:
+        if found is None:
+            return gr.update(value="")
+        return gr.update(value=square_of(fitting(found, shelf.get(name)), at))
+
+    for picture in (heat, square):
+        picture.pick(in_words(pick), [model, located, selection], selection, **CLICK)
+    k.input(in_words(top), [model, located, selection, k], selection, **{**CLICK, "trigger_mode": "always_last"})
+    neurons.input(toggled_list, [selection, neurons], selection, **CLICK)
+    layers.input(lambda chosen, off: chosen.with_layers_off(frozenset(off)), [selection, layers], selection, **CLICK)
+    undo.click(Selection.undo, selection, selection, **CLICK)
+    redo.click(Selection.redo, selection, selection, **CLICK)
+    reset.click(start_over, [located, selection], selection, **CLICK)
+    layer.change(in_words(folded), [model, located, layer], square, **QUICK)
+    outputs = [heat, square, k, undo, redo, about, neurons, layers, bars]
+    inputs = [model, located, selection]
+    selection.change(lambda name, *given: view(shelf.get(name).n_layers, shelf.get(name).n_neurons, *given), inputs, outputs, **QUICK)
+
+    def redraw(name: ModelName, found: Located | None, at: int) -> tuple[Any, ...]:
+        lm = shelf.get(name)
+        if found is None or found.scores.provenance.fingerprint != lm.fingerprint:
+            return gr.update(value=""), gr.update(value=""), gr.update(choices=list(range(lm.n_layers)), value=0), gr.update(maximum=100)
+        n_layers, at = lm.n_layers, at if at < lm.n_layers else 0
+        scores = found.scores.scores
+        whole = figures.heatmap(scores, figures.fold_all(scores.shape), "score (large = carries the secret)")
+        most = max(2 * default_k(found), round(0.05 * lm.n_neurons))
+        return (
+            gr.update(value=whole.to_json()), gr.update(value=square_of(found, at)),
+            gr.update(choices=list(range(n_layers)), value=at), gr.update(maximum=most),
+        )  # fmt: skip
+
+    return Chosen(located, selection, heat, (redraw, [model, located, layer], [heat, square, layer, k]))
+
+
+def default_k(located: Located) -> int:
+    """As many as the method itself would close, where it closed any."""
+    return located.scores.natural_k or DEFAULT_K
+
+
+def square_of(located: Located, layer: int) -> str:
+    """One layer's scores as a square, on the colour scale of the whole model."""
+    scores = located.scores.scores
+    largest = max(float(scores.max()), 1e-9)
+    return figures.heatmap(scores, figures.fold_one(scores.shape, layer), "score", largest=largest).to_json()
+
+
+def key_of(neuron: Neuron) -> str:
+    """A neuron as the value of a checkbox."""
+    return f"{neuron.layer}:{neuron.index}"
+
+
+def toggled_list(chosen: Selection, off: list[str]) -> Selection:
+    """The listed neurons that are ticked are off."""
+    listed = frozenset(chosen.now.neurons[:LISTED])
+    return chosen.with_off(listed, frozenset(neuron for neuron in listed if key_of(neuron) in off))
+
+
+def view(n_layers: int, n_neurons: int, located: Located | None, selection: Selection) -> tuple[Any, ...]:
+    """What the controls show of a selection."""
+    now = selection.now
+
+    def label(neuron: Neuron) -> str:
+        score = f", score {located.scores.scores[neuron]:.3f}" if located else ""
+        return f"layer {neuron.layer}, neuron {neuron.index}{score}"
+
+    shown = now.neurons[:LISTED]
+    counts = {layer: sum(neuron.layer == layer for neuron in now.neurons) for layer in range(n_layers)}
+    layers = [(f"layer {layer} ({count})", layer) for layer, count in counts.items() if count]
+    return (
+        gr.update(**marks(now)),
+        gr.update(**marks(now)),
+        gr.update(value=len(now.neurons)),
+        gr.update(interactive=bool(selection.past)),
+        gr.update(interactive=bool(selection.future)),
+        gr.update(value=wording.of_choice(now, located, n_neurons)),
+        gr.update(choices=[(label(neuron), key_of(neuron)) for neuron in shown], value=[key_of(n) for n in shown if n in now.off]),
+        gr.update(choices=layers, value=sorted(selection.layers_off)),
+        gr.update(value=figures.per_layer(now.switched_off, now.switched_on, n_layers).to_json() if now.neurons else ""),
+    )

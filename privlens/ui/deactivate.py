@@ -1,0 +1,77 @@
+"""The tab Deactivate: what the chosen neurons' being off does to the secret, to the others and to ordinary text."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens import figures
+from privlens.deactivation import Surroundings, compare, sweep, sweep_ks
+from privlens.ui import wording
+from privlens.ui.choosing import Chosen
+from privlens.ui.effect import effect_bars, effect_part
+from privlens.ui.heatmap import plot
+from privlens.ui.parts import Clock, facts, progress
+from privlens.ui.runs import QUICK, run_buttons, wire
+from privlens.ui.session import Located, ModelName, Selection, Shelf, fitting, judged
+from privlens.ui.sidebar import Sidebar, others_of, secret_of
+
+
+def deactivate_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
+    """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
+    gr.Markdown("What the model writes with the chosen neurons off, beside what it writes with all of them on.")
+    part = effect_part("effect")
+    bars = effect_bars("effect-bars")
+    back = gr.Button("Back to Localize: choose other neurons", elem_id="back")
+    _measure_part(shelf, side, chosen)
+    _sweep_part(shelf, side, chosen)
+    return part, bars, back
+
+
+def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
+    """The others and the reference text before and after, beside as many random neurons."""
+    gr.Markdown("### Everything else\nThe other listed secrets and the reference text, before and after, and the same for as many random neurons.")
+    start, cancel = run_buttons("Measure everything", "measure")
+    bar = progress("measure-progress")
+    numbers = facts("measure-facts", "Nothing measured yet.")
+    table = gr.Dataframe(label="The other secrets (known = written word for word; NLL in nats/token)", interactive=False, elem_id="others")
+
+    def run(
+        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Located | None, selection: Selection, stop: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        lm, target = shelf.get(model), secret_of(listed, prompt, value)
+        retained = fitting(found, lm).retained
+        others, _ = judged(others_of(listed), target, "none")
+        clock = Clock()
+        for step in compare(lm, target, selection.now.switched_off, Surroundings(others, tuple(reference), stop=stop.is_set)):
+            shown: tuple[Any, Any] = (gr.skip(), gr.skip())
+            if step.result is not None:
+                shown = gr.update(value=wording.of_comparison(step.result, retained)), figures.others_table(step.result, retained)
+            yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *shown
+
+    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located, chosen.selection]
+    wire(start, cancel, bar, run, inputs, [numbers, table])
+    gr.on([chosen.selection.change, side.prompt.change, side.value.change], lambda: (gr.update(value=[]), None), None, [numbers, table], **QUICK)
+
+
+def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
+    """The curve over k."""
+    gr.Markdown("### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones.")
+    start, cancel = run_buttons("Sweep over k", "sweep")
+    bar = progress("sweep-progress")
+    curve = plot("sweep", "Nothing measured yet: the curve over k will stand here.", 760)
+
+    def run(
+        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Located | None, stop: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        lm, target = shelf.get(model), secret_of(listed, prompt, value)
+        located = fitting(found, lm)
+        rest, _ = judged(others_of(listed), target, "none")
+        around = Surroundings(tuple(other for other in rest if other not in located.retained) or rest, tuple(reference), stop=stop.is_set)
+        clock = Clock()
+        for step in sweep(lm, target, located.scores, sweep_ks(lm.n_neurons), around):
+            yield gr.update(value=clock.at(step.step, step.n_steps, "sweep")), gr.update(value=figures.sweep_curves(step.rows).to_json())
+
+    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
+    wire(start, cancel, bar, run, inputs, [curve])
+    gr.on([side.prompt.change, side.value.change], lambda: gr.update(value=""), None, curve, **QUICK)

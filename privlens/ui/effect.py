@@ -1,0 +1,79 @@
+"""The quick answer to every toggle: what the model writes with and without the chosen neurons. Shown wherever one can toggle."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from privlens import figures
+from privlens.deactivation import Surroundings, effect_on
+from privlens.errors import PrivlensError
+from privlens.records import Effect
+from privlens.ui import wording
+from privlens.ui.heatmap import plot
+from privlens.ui.parts import facts, verdict
+from privlens.ui.runs import SLOW
+from privlens.ui.session import Located, ModelName, Selection, Shelf
+from privlens.ui.sidebar import Sidebar, secret_of
+
+EMPTY = "Choose a secret and localize its neurons first; what switching them off does will stand here."
+
+
+def effect_part(prefix: str) -> list[Component]:
+    """Verdict, both generations side by side, numbers."""
+    said = verdict(f"{prefix}-verdict", EMPTY)
+    with gr.Row():
+        texts = [
+            gr.HighlightedText(
+                label=label, color_map={"differs": color}, show_inline_category=False, show_whitespaces=True, elem_id=f"{prefix}-{name}",
+            )
+            for name, label, color in (
+                ("before", "All neurons on: what the model writes", figures.NEUTRAL),
+                ("after", "Chosen neurons off: what the model writes", figures.CHOSEN),
+            )
+        ]  # fmt: skip
+    return [said, *texts, facts(f"{prefix}-facts")]
+
+
+def effect_bars(elem_id: str) -> gr.HTML:
+    """Probability per token before and after."""
+    return plot(elem_id, "The probability of each token of the secret, before and after, will stand here.", 320)
+
+
+def wire_effect(
+    shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.State, parts: Sequence[Sequence[Component]], bars: gr.HTML, also: Sequence[Any]
+) -> None:
+    """Answers every change of the selection, and the triggers in `also`, in all the parts and the bars."""
+
+    def answer(model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection) -> tuple[Any, ...]:
+        if found is None or not (prompt.strip() and value.strip()):
+            return (*nothing(EMPTY) * len(parts), gr.update(value=""))
+        lm, secret = shelf.get(model), secret_of(listed, prompt, value)
+        if found.scores.provenance.fingerprint != lm.fingerprint:
+            return (*nothing("These neurons belong to another model: localize again.") * len(parts), gr.update(value=""))
+        try:
+            effect = effect_on(lm, secret, chosen.now.switched_off, Surroundings())
+        except PrivlensError as error:
+            return (*nothing(str(error)) * len(parts), gr.update(value=""))
+        shown = view(effect, len(chosen.now.off), wording.secret_differs(found, secret))
+        chart = figures.token_bars(effect.before.tokens, effect.after.tokens, ("all neurons on", "chosen off"), same=True)
+        return (*shown * len(parts), gr.update(value=chart.to_json()))
+
+    outputs = [*(component for part in parts for component in part), bars]
+    inputs = [side.model, side.listed, side.prompt, side.value, located, selection]
+    gr.on([selection.change, *also], answer, inputs, outputs, **{**SLOW, "trigger_mode": "always_last"})
+
+
+def nothing(why: str) -> tuple[Any, ...]:
+    """The values of a part without an effect."""
+    return gr.update(value={"kind": "none", "text": why}), [], [], gr.update(value=[])
+
+
+def view(effect: Effect, n_off: int, differs: bool) -> tuple[Any, ...]:
+    """The values of a part."""
+    before, after = figures.marked(effect.before.text, effect.after.text)
+    said = wording.verdict_of_effect(effect, n_off)
+    if differs:
+        said = {**said, "detail": "Mind: these neurons were localized for another secret than the one in the sidebar."}
+    return gr.update(value=said), before, after, gr.update(value=wording.of_effect(effect))

@@ -1,0 +1,50 @@
+"""The clickable heatmap, and every other plot of the page: a gr.HTML that draws a Plotly figure in the page's colours.
+
+gradio's own plot cannot be clicked. Here the figure travels once; a click sends back a layer and a neuron, and a changed
+choice sends the marked neurons only.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+from privlens.records import Neuron
+from privlens.ui.parts import part
+from privlens.ui.session import Choice
+
+PLOTLY = Path(plotly.__file__).parent / "package_data"
+"""Where the plotly package keeps its script, so that none is fetched from elsewhere."""
+
+
+def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
+    """A Plotly figure given as JSON text; `height` in pixels is kept free for it; `empty` stands there until it comes.
+
+    A heatmap of `privlens.figures` can be clicked: it triggers `pick` with `layer` and `neuron`. `off` and `on` are lists
+    of [layer, index] that are marked on it.
+    """
+    template = f'<div class="plot-empty"></div><div class="plot" style="--plot-height: {int(height)}px"></div>'
+    return part("plot", template, value="", off=[], on=[], empty=empty, elem_id=elem_id, elem_classes="plot-part")
+
+
+def script() -> str:
+    """What the page's head needs for plots. The folder is made readable to browsers, nothing else in it is private."""
+    gr.set_static_paths([str(PLOTLY)])
+    return f'<script src="/gradio_api/file={PLOTLY / "plotly.min.js"}"></script>'
+
+
+def marks(choice: Choice) -> dict[str, Any]:
+    """The properties that mark a choice on a heatmap."""
+    return {"off": pairs(choice.switched_off), "on": pairs(choice.switched_on)}
+
+
+def pairs(neurons: Sequence[Neuron]) -> list[list[int]]:
+    """Neurons as [layer, index]."""
+    return [list(neuron) for neuron in neurons]
+
+
+def picked(event: gr.EventData) -> Neuron:
+    """The neuron of a click."""
+    return Neuron(int(event.layer), int(event.neuron))

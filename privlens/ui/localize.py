@@ -1,0 +1,89 @@
+"""The tab Localize: gates train live, then the neurons that were found can be chosen and switched."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens import figures
+from privlens.localization import METHODS, Task
+from privlens.records import LocalizationStep
+from privlens.ui import wording
+from privlens.ui.choosing import NO_NEURONS, Chosen, choosing, default_k
+from privlens.ui.heatmap import plot
+from privlens.ui.parts import Clock, facts, progress
+from privlens.ui.runs import QUICK, run_buttons, wire
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, judged
+from privlens.ui.sidebar import Sidebar, others_of, secret_of
+
+METHOD_NAMES = {
+    "hard-concrete": "hard-concrete (gates that learn)",
+    "gradient": "gradient x gate (one pass)",
+    "random": "random neurons (control)",
+}
+KEEP = [("every second, the rest judge", "half"), ("all of the list", "all"), ("none", "none")]
+EVERY = 0.15
+"""Seconds between two pictures, at least."""
+
+
+def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
+    """Builds the tab; returns what was chosen, and the button that leads on."""
+    gr.Markdown("Which neurons does the secret need? Gates on all of them learn to close, pushed to make the secret unlikely and held "
+                "back by text that must stay as it is.")  # fmt: skip
+    with gr.Row():
+        names = [(METHOD_NAMES.get(name, name), name) for name in METHODS]
+        method = gr.Dropdown(names, value=next(iter(METHODS)), label="Method", elem_id="method", scale=2)
+        keep = gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id="keep", scale=2)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
+    with gr.Accordion("Retained text of your own", open=False):
+        own = gr.Textbox("", label="Ordinary text to hold on to (paragraphs parted by an empty line)", lines=3, elem_id="retained")
+    start, cancel = run_buttons("Start", "localize")
+    bar = progress("localize-progress")
+    live = facts("localize-facts")
+    heat = plot("heatmap", NO_NEURONS, 460)
+    with gr.Accordion("Loss, step by step", open=False):
+        lines = plot("curves", "The loss will stand here while gates train.", 380)
+    chosen = choosing(shelf, side.model, heat)
+
+    def run(
+        model: ModelName, listed: Any, prompt: str, value: str, method: str, keep: str, seed: float, own: str, selection: Selection, stop: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        lm, target = shelf.get(model), secret_of(listed, prompt, value)
+        _, retained = judged(others_of(listed), target, keep)
+        texts = tuple(part.strip() for part in own.split("\n\n") if part.strip())
+        task = Task(lm, target, others=retained, texts=texts, seed=int(seed or 0), stop=stop.is_set)
+        clock, steps, drawn = Clock(), [], 0.0
+        for step in METHODS[method](task):
+            steps.append(step)
+            if step.result is None and time.monotonic() - drawn < EVERY:
+                continue
+            drawn = time.monotonic()
+            pictures = gr.update(value=figures.live_gates(step).to_json(), off=[], on=[]), gr.update(value=figures.curves(steps).to_json())
+            found, choice = gr.skip(), gr.skip()
+            if step.result is not None:
+                found = Located(target, frozenset(retained), step.result)
+                choice = selection.to(best(step.result, default_k(found)))
+            at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
+            yield at, gr.update(value=live_facts(step)), *pictures, found, choice
+
+    inputs = [side.model, side.listed, side.prompt, side.value, method, keep, seed, own, chosen.selection]
+    ended = wire(start, cancel, bar, run, inputs, [live, heat, lines, chosen.located, chosen.selection])
+    redraw, needs, gives = chosen.redraw
+    ended.then(redraw, needs, gives, **QUICK)
+    cancel.click(redraw, needs, gives, **QUICK)
+    side.loaded.success(lambda: (None, Selection(), gr.update(value=[])), None, [chosen.located, chosen.selection, live], **QUICK).then(
+        redraw, needs, gives, **QUICK
+    )
+    return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
+
+
+def live_facts(step: LocalizationStep) -> list[wording.Fact]:
+    """The numbers of one step."""
+    facts = [wording.fact("neurons closed", f"{step.n_closed:,}", f"of {step.gates.size:,}", "gates below 0.5")]
+    if step.target_nll == step.target_nll:
+        facts.append(wording.fact("secret's NLL", f"{step.target_nll:.2f}", "nats/token", "under the gates as they stand; up = being forgotten"))
+    if step.result is not None:
+        p = step.result.provenance
+        facts.append(wording.fact("time", f"{p.seconds:.1f}", "s", wording.summary(step.result)))
+    return facts

@@ -1,0 +1,64 @@
+"""The tab Memorised?: one secret beside a control of the same kind."""
+
+from typing import Any
+
+import gradio as gr
+
+from privlens import figures
+from privlens.memorization.check import check, control
+from privlens.records import Memorization
+from privlens.ui import wording
+from privlens.ui.heatmap import plot
+from privlens.ui.parts import facts, verdict
+from privlens.ui.runs import QUICK, SLOW, in_words
+from privlens.ui.session import ModelName, Shelf
+from privlens.ui.sidebar import Sidebar, secret_of
+
+EMPTY = "Choose an example secret or type your own, then press Check."
+
+
+def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
+    """Builds the tab; returns the button that leads on."""
+    gr.Markdown("Does the model know the secret by heart? Beside it stands a control: the same prompt with a made-up value of the same format.")
+    button = gr.Button("Check", variant="primary", elem_id="check")
+    said = verdict("check-verdict", EMPTY)
+    with gr.Row():
+        true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value")
+        written = gr.HighlightedText(
+            label="What the model writes after the prompt (marked where it differs)", color_map={"differs": figures.CHOSEN},
+            show_inline_category=False, show_whitespaces=True, elem_id="continuation",
+        )  # fmt: skip
+    numbers = facts("check-facts")
+    bars = plot("check-bars", "The probability of each token will stand here.", 320)
+    with gr.Row():
+        own_table = gr.Dataframe(label="The private value, token by token", interactive=False, elem_id="own-tokens")
+        control_table = gr.Dataframe(label="The control, token by token", interactive=False, elem_id="control-tokens")
+    gr.Markdown("probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
+                "A dot stands for a space.", elem_classes="small")  # fmt: skip
+    onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
+    outputs = [said, true, written, numbers, bars, own_table, control_table]
+
+    def run(model: ModelName, listed: Any, prompt: str, value: str) -> tuple[Any, ...]:
+        lm, secret = shelf.get(model), secret_of(listed, prompt, value)
+        return view(check(lm, secret), check(lm, control(secret, 0)))
+
+    button.click(in_words(run), [side.model, side.listed, side.prompt, side.value], outputs, **SLOW)
+    gr.on([side.prompt.change, side.value.change], cleared, None, outputs, queue=False, **QUICK)
+    side.loaded.then(cleared, None, outputs, **QUICK)
+    return onward
+
+
+def view(own: Memorization, rival: Memorization) -> tuple[Any, ...]:
+    """The values of the tab's outputs."""
+    written, _ = figures.marked(own.continuation, own.secret.value)
+    bars = figures.token_bars(own.tokens, rival.tokens, ("private value", "control"))
+    return (
+        gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, written, gr.update(value=wording.of_check(own, rival)),
+        gr.update(value=bars.to_json()), figures.token_table(own.tokens), figures.token_table(rival.tokens),
+    )  # fmt: skip
+
+
+def cleared() -> tuple[Any, ...]:
+    """Another secret: nothing is known of it yet."""
+    verdict, empty = {"kind": "none", "text": EMPTY}, figures.token_table(())
+    return gr.update(value=verdict), "", [], gr.update(value=[]), gr.update(value=""), empty, empty

@@ -1,0 +1,50 @@
+"""The page, as a table of contents, and how it is launched."""
+
+from typing import Any
+
+import gradio as gr
+
+from privlens.ui.api import endpoints
+from privlens.ui.deactivate import deactivate_tab
+from privlens.ui.effect import effect_part, wire_effect
+from privlens.ui.heatmap import script
+from privlens.ui.localize import localize_tab
+from privlens.ui.memorised import memorised_tab
+from privlens.ui.runs import QUICK
+from privlens.ui.session import ModelName, Shelf
+from privlens.ui.sidebar import sidebar
+from privlens.ui.theme import style, theme
+
+
+def build_ui(model: str = "demo", device: str = "auto") -> gr.Blocks:
+    """The page with its first model loaded. Raises what `load` raises."""
+    shelf = Shelf(ModelName(model, device))
+    with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True) as page:
+        side = sidebar(shelf)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Memorised?", id="memorised"):
+                to_localize = memorised_tab(shelf, side)
+            with gr.Tab("Localize", id="localize"):
+                chosen, to_deactivate = localize_tab(shelf, side)
+                quick = effect_part("quick")
+            with gr.Tab("Deactivate", id="deactivate"):
+                part, bars, back = deactivate_tab(shelf, side, chosen)
+        wire_effect(shelf, side, chosen.located, chosen.selection, [quick, part], bars, [side.prompt.change, side.value.change])
+        for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
+            button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
+        endpoints(shelf, side.model, chosen.located, chosen.selection)
+    return page
+
+
+def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **more: Any) -> str:
+    """Serves the page; nothing is kept of what a visitor types, and nothing is fetched from elsewhere. Returns its address.
+
+    Args:
+        host, port: where; the first free port from 7860 on where none is given. more: passed on to gradio.
+    """
+    page.queue(default_concurrency_limit=8)
+    _, address, _ = page.launch(
+        server_name=host, server_port=port, theme=theme(), css=style(), head=script(), run_history=False, footer_links=[],
+        share=False, ssr_mode=False, **more,
+    )  # fmt: skip
+    return str(address)

@@ -1,0 +1,49 @@
+"""The page's own parts, each a gr.HTML whose script sets text as text: numbers with their meaning, verdicts, progress.
+
+No template holds a value, because gradio would run `${...}` and `{{...}}` in it; values travel as properties.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+PAGE = Path(__file__).parents[2] / "assets" / "page"
+"""Scripts and style of the page."""
+
+
+def part(name: str, template: str, **properties: Any) -> gr.HTML:
+    """A part with a fixed template and the script of its name."""
+    return gr.HTML(html_template=template, js_on_load=(PAGE / f"{name}.js").read_text("utf-8"), **properties)
+
+
+def facts(elem_id: str, empty: str = "") -> gr.HTML:
+    """Numbers with unit and meaning; the value is what `privlens.ui.wording` makes."""
+    return part("facts", '<div class="facts-empty"></div><dl class="facts"></dl>', value=[], empty=empty, elem_id=elem_id)
+
+
+def verdict(elem_id: str, text: str) -> gr.HTML:
+    """One sentence that stands out; the value is {kind, text, detail}, kind one of none, known, unknown, note."""
+    template = '<div class="verdict" role="status"><strong></strong><span></span></div>'
+    return part("verdict", template, value={"kind": "none", "text": text}, elem_id=elem_id)
+
+
+def progress(elem_id: str) -> gr.HTML:
+    """A bar for a long run; the value is what `Clock.at` makes, or None when nothing runs."""
+    template = '<div class="run" role="status" hidden><progress max="1"></progress><span></span></div>'
+    return part("progress", template, value=None, elem_id=elem_id)
+
+
+class Clock:
+    """Estimates how long a run still takes from how long it took so far."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def at(self, step: int, n_steps: int, stage: str) -> dict[str, Any]:
+        """The value of a progress part."""
+        share = step / max(1, n_steps)
+        spent = time.monotonic() - self.started
+        left = f", about {max(1, round(spent * (1 - share) / share))} s left" if 0 < share < 1 else ""
+        return {"share": share, "text": f"{stage}: step {step} of {n_steps}, {spent:.0f} s{left}"}

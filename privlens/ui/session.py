@@ -1,0 +1,133 @@
+"""What one visitor has: the name of a model, the neurons found, the neurons chosen. Frozen values; the models are shared.
+
+A handler takes these values and returns new ones, so a click can be undone and a visitor never touches another's.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from privlens.errors import BadInput
+from privlens.models.language_model import LanguageModel
+from privlens.models.loading import load
+from privlens.records import Neuron, NeuronScores, Secret
+
+
+class ModelName(NamedTuple):
+    """What a visitor's model was loaded as, and where."""
+
+    name: str
+    device: str = "auto"
+
+
+class Shelf:
+    """The models in memory, shared by all visitors; beyond a few, the one unused for longest goes, but never the first.
+
+    A visitor keeps a model's name only; a model that went is loaded again when it is asked for.
+    """
+
+    def __init__(self, first: ModelName, room: int = 3) -> None:
+        self.first, self.room = first, room
+        self._lock = threading.Lock()
+        self._models: OrderedDict[ModelName, LanguageModel] = OrderedDict()
+        self.get(first)
+
+    def get(self, wanted: ModelName) -> LanguageModel:
+        """The model, loaded where need be. Raises what `load` raises; the others stay."""
+        with self._lock:
+            if wanted not in self._models:
+                self._models[wanted] = load(*wanted)
+            self._models.move_to_end(wanted)
+            for name in [name for name in self._models if name != self.first][: max(0, len(self._models) - self.room)]:
+                del self._models[name]
+            return self._models[wanted]
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """A localization: for which secret, with which other secrets as retained text, and the scores it gave."""
+
+    target: Secret
+    retained: frozenset[Secret]
+    scores: NeuronScores
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Neurons picked out, in the order they are listed, and those of them that are off."""
+
+    neurons: tuple[Neuron, ...] = ()
+    off: frozenset[Neuron] = frozenset()
+
+    @property
+    def switched_off(self) -> tuple[Neuron, ...]:
+        """The neurons that are off, in the order they are listed."""
+        return tuple(neuron for neuron in self.neurons if neuron in self.off)
+
+    @property
+    def switched_on(self) -> tuple[Neuron, ...]:
+        """The neurons that were picked out and are on again."""
+        return tuple(neuron for neuron in self.neurons if neuron not in self.off)
+
+
+def best(scores: NeuronScores, k: int) -> Choice:
+    """The k best neurons, all off."""
+    neurons = tuple(scores.top(k))
+    return Choice(neurons, frozenset(neurons))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice that stands, those before it and those taken back."""
+
+    now: Choice = Choice()
+    past: tuple[Choice, ...] = ()
+    future: tuple[Choice, ...] = field(default=())
+
+    def to(self, choice: Choice) -> "Selection":
+        """Another choice; the one that stood can be had back."""
+        return self if choice == self.now else Selection(choice, (*self.past[-99:], self.now), ())
+
+    def undo(self) -> "Selection":
+        """The choice before this one, where there is one."""
+        return Selection(self.past[-1], self.past[:-1], (self.now, *self.future)) if self.past else self
+
+    def redo(self) -> "Selection":
+        """The choice that was taken back, where there is one."""
+        return Selection(self.future[0], (*self.past, self.now), self.future[1:]) if self.future else self
+
+    def toggled(self, neuron: Neuron) -> "Selection":
+        """Off becomes on, on becomes off; a neuron that was not picked out yet is picked out and off."""
+        neurons = self.now.neurons if neuron in self.now.neurons else (*self.now.neurons, neuron)
+        return self.to(Choice(neurons, self.now.off ^ {neuron}))
+
+    def with_off(self, listed: frozenset[Neuron], off: frozenset[Neuron]) -> "Selection":
+        """Of the listed neurons exactly these are off; the rest stay as they are."""
+        return self.to(replace(self.now, off=(self.now.off - listed) | off))
+
+    def with_layers_off(self, layers: frozenset[int]) -> "Selection":
+        """Layers that were all off and are not named go on, layers that are named go off, the rest stay as they are."""
+        changed = {layer for layer in {neuron.layer for neuron in self.now.neurons} if (layer in layers) != (layer in self.layers_off)}
+        of = frozenset(neuron for neuron in self.now.neurons if neuron.layer in changed)
+        return self.with_off(of, frozenset(neuron for neuron in of if neuron.layer in layers))
+
+    @property
+    def layers_off(self) -> frozenset[int]:
+        """Layers whose picked-out neurons are all off."""
+        return frozenset(neuron.layer for neuron in self.now.neurons) - {neuron.layer for neuron in self.now.switched_on}
+
+
+def fitting(located: Located | None, lm: LanguageModel) -> Located:
+    """The localization, where there is one of this model. Raises BadInput with what to do first."""
+    if located is None:
+        raise BadInput("No neurons have been localized yet: press Start on the Localize tab first.")
+    if located.scores.provenance.fingerprint != lm.fingerprint:
+        raise BadInput("These neurons were localized in another model: press Start on the Localize tab again.")
+    return located
+
+
+def judged(others: tuple[Secret, ...], target: Secret, keep: str) -> tuple[tuple[Secret, ...], tuple[Secret, ...]]:
+    """The other listed secrets, and those of them that a method is given as retained text: all, half (every second) or none."""
+    rest = tuple(other for other in others if (other.prompt, other.value) != (target.prompt, target.value))
+    return rest, {"all": rest, "half": rest[::2], "none": ()}[keep]

@@ -1,0 +1,123 @@
+"""The sidebar: which model, which secret, and what must stay as it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from privlens.records import Secret
+from privlens.secrets import ListedSecret, read_reference, read_secrets
+from privlens.ui import wording
+from privlens.ui.parts import facts
+from privlens.ui.runs import QUICK, SLOW, in_words
+from privlens.ui.session import ModelName, Shelf
+
+ASSETS = Path(__file__).parents[2] / "assets"
+ALL = "all categories"
+
+
+@dataclass(frozen=True)
+class Sidebar:
+    """What the tabs read.
+
+    Attributes:
+        model: the visitor's ModelName. listed: their list, tuple of ListedSecret. reference: tuple of paragraphs.
+        prompt, value: the secret in question.
+    """
+
+    model: gr.State
+    listed: gr.State
+    reference: gr.State
+    prompt: gr.Textbox
+    value: gr.Textbox
+    examples: gr.Radio
+    loaded: Any
+
+
+def sidebar(shelf: Shelf) -> Sidebar:
+    """Builds the sidebar and its own listeners."""
+    listed = tuple(read_secrets(ASSETS / "secrets.csv"))
+    with gr.Sidebar(width=360, elem_id="sidebar"):
+        gr.Markdown("## PrivLens\nWhere does a language model keep a private string, and what if those neurons are off?")
+        model, loaded = _model_part(shelf)
+        gr.Markdown("### Secret")
+        category = gr.Dropdown([ALL, *_categories(listed)], value=_categories(listed)[0], label="Examples of category", elem_id="category")
+        examples = gr.Radio(_choices(listed, _categories(listed)[0]), label="Example secrets (times in the training text)", elem_id="examples")
+        prompt = gr.Textbox("", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=4000)
+        value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=1000)
+        own = gr.State(listed)
+        reference = gr.State(read_reference(ASSETS / "reference.txt"))
+        _own_part(own, reference, category, examples)
+    category.change(lambda rows, name: gr.update(choices=_choices(rows, name), value=None), [own, category], examples, **QUICK)
+    examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
+    return Sidebar(model, own, reference, prompt, value, examples, loaded)
+
+
+def _model_part(shelf: Shelf) -> tuple[gr.State, Any]:
+    """The model's name, its facts, and the event after another one was loaded."""
+    state = gr.State(shelf.first)
+    about = facts("model-facts")
+    with gr.Accordion("Another model", open=False):
+        name = gr.Textbox(shelf.first.name, label="Name, folder, .gguf file or hub id", elem_id="model-name")
+        device = gr.Dropdown(["auto", "cpu", "cuda", "mps"], value=shelf.first.device, allow_custom_value=True, label="Device")
+        button = gr.Button("Load", elem_id="load-model")
+
+    def load(name: str, device: str) -> tuple[Any, ...]:
+        wanted = ModelName(name.strip(), device or "auto")
+        lm = shelf.get(wanted)
+        return wanted, gr.update(value=wording.of_model(lm))
+
+    about.value = wording.of_model(shelf.get(shelf.first))
+    event = button.click(in_words(load), [name, device], [state, about], **SLOW)
+    return state, event
+
+
+def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio) -> None:
+    """Own list of secrets, own reference text."""
+    with gr.Accordion("Your own list and reference text", open=False):
+        file = gr.File(label="Secrets, CSV with prompt,value (category)", file_types=[".csv"], height=110, elem_id="own-list")
+        text = gr.Textbox("", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference")
+
+    def own_list(path: str | None) -> tuple[Any, ...]:
+        rows = tuple(read_secrets(path or ASSETS / "secrets.csv"))
+        names = [ALL, *_categories(rows)]
+        first = names[1] if len(names) > 1 else ALL
+        return rows, gr.update(choices=names, value=first), gr.update(choices=_choices(rows, first), value=None)
+
+    def own_text(text: str) -> tuple[str, ...]:
+        paragraphs = tuple(part.strip() for part in text.split("\n\n") if part.strip())
+        return paragraphs or read_reference(ASSETS / "reference.txt")
+
+    file.change(in_words(own_list), file, [listed, category, examples], **QUICK)
+    text.change(own_text, text, reference, **QUICK)
+
+
+def _categories(rows: tuple[ListedSecret, ...]) -> list[str]:
+    return list(dict.fromkeys(row.secret.category for row in rows if row.secret.category))
+
+
+def _choices(rows: tuple[ListedSecret, ...], category: str) -> list[tuple[str, int]]:
+    """Label and row of every secret of a category, the most repeated first."""
+
+    def label(row: ListedSecret) -> str:
+        times = {None: "", 0: " (control, 0x)"}.get(row.repeats, f" ({row.repeats}x)")
+        return row.secret.value + times
+
+    numbered = [(at, row) for at, row in enumerate(rows) if category in (ALL, row.secret.category)]
+    return [(label(row), at) for at, row in sorted(numbered, key=lambda pair: -(pair[1].repeats or 0))]
+
+
+def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:
+    return (gr.skip(), gr.skip()) if at is None else (rows[at].secret.prompt, rows[at].secret.value)
+
+
+def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secret:
+    """The secret in the sidebar, with its category where it is a listed one."""
+    category = next((row.secret.category for row in listed if (row.secret.prompt, row.secret.value) == (prompt, value)), "")
+    return Secret(prompt, value, category)
+
+
+def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
+    """The listed secrets that may be known: all but those that the list says were never trained on."""
+    return tuple(row.secret for row in listed if row.repeats != 0)

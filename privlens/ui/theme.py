@@ -1,0 +1,21 @@
+"""How the page looks: fonts that every machine has, colours for light and dark, and the page's own style sheet."""
+
+import gradio as gr
+
+from privlens.ui.parts import PAGE
+
+
+def theme() -> gr.themes.Base:
+    """gradio's default theme without fonts from elsewhere."""
+    base = gr.themes.Default(
+        primary_hue=gr.themes.colors.blue,
+        text_size=gr.themes.sizes.text_lg,
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    )
+    return base.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
+
+
+def style() -> str:
+    """The style sheet."""
+    return (PAGE / "page.css").read_text("utf-8")

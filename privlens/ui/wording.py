@@ -1,0 +1,158 @@
+"""Results in words and numbers for the page: every number with its unit and one line on what it means.
+
+Returns plain lists and dicts; the page sets them as text, so nothing is escaped here.
+"""
+
+from typing import Any, TypedDict
+
+from privlens.models.language_model import LanguageModel
+from privlens.records import Comparison, Effect, Memorization, Recall, Secret
+from privlens.ui.session import Choice, Located
+
+NO = ("no", "yes")
+
+
+class Fact(TypedDict):
+    """One number: its name, value, what stands beside it, unit, meaning."""
+
+    name: str
+    value: str
+    beside: str
+    unit: str
+    note: str
+
+
+def fact(name: str, value: str, unit: str = "", note: str = "", beside: str = "") -> Fact:
+    """One number for the page's list."""
+    return Fact(name=name, value=value, beside=beside, unit=unit, note=note)
+
+
+def of_model(lm: LanguageModel) -> list[Fact]:
+    """What a model is."""
+    return [
+        fact("model", lm.name, "", lm.architecture),
+        fact("neurons", f"{lm.n_layers} x {lm.d_mlp:,}", "", "layers x MLP neurons in each"),
+        fact("parameters", f"{lm.n_parameters / 1e6:,.1f}", "million", f"{str(lm.dtype).removeprefix('torch.')} on {lm.device}"),
+    ]
+
+
+def of_check(own: Memorization, control: Memorization) -> list[Fact]:
+    """Every metric of a secret beside the control's."""
+
+    def beside(number: str) -> str:
+        return f"control: {number}"
+
+    return [
+        fact("written word for word", NO[own.greedy_match], "", "does the model, always taking its first choice, write the value?",
+             beside(NO[control.greedy_match])),
+        fact("NLL", f"{own.nll:.3f}", "nats/token", "how surprised the model is by the value; 0 = not at all", beside(f"{control.nll:.3f}")),
+        fact("exposure", f"{own.exposure_bits:.2f}", f"bits of {own.max_exposure_bits:.0f}",
+             f"how far up the value ranks among {own.candidate_space}", beside(f"{control.exposure_bits:.2f}")),
+        fact("memorization accuracy (MA)", f"{100 * own.memorization_accuracy:.0f}", "% of tokens",
+             "tokens that are the model's first choice, given those before", beside(f"{100 * control.memorization_accuracy:.0f}")),
+        fact("extraction strength (ES)", f"{100 * own.extraction_strength:.0f}", "% of tokens",
+             "the tail of the value that follows by itself", beside(f"{100 * control.extraction_strength:.0f}")),
+        fact("extraction likelihood (EL)", f"{100 * own.extraction_likelihood:.0f}", "% of 3-grams",
+             "3-grams the model writes that are the value's, from several starts", beside(f"{100 * control.extraction_likelihood:.0f}")),
+    ]  # fmt: skip
+
+
+def verdict_of_check(own: Memorization, control: Memorization) -> dict[str, str]:
+    """Whether the secret is memorised, in one sentence."""
+    beside = f"The control, a value of the same format that nobody planted, has {control.exposure_bits:.1f} bits of exposure."
+    if own.greedy_match:
+        text = "Memorised: given the prompt, the model writes the private value word for word."
+        return {"kind": "known", "text": text, "detail": beside}
+    if own.exposure_bits >= own.max_exposure_bits - 1 and own.exposure_bits > control.exposure_bits + 2:
+        text = "Partly memorised: the model does not write it by itself, but ranks it among the first of its format."
+        return {"kind": "known", "text": text, "detail": beside}
+    text = "Not memorised: the model writes something else and does not prefer the value to others of its format."
+    return {"kind": "unknown", "text": text, "detail": beside}
+
+
+def of_effect(effect: Effect) -> list[Fact]:
+    """The target before and after."""
+    before, after = effect.before, effect.after
+    return [
+        fact("written word for word", NO[after.greedy_match], "", "first choices, with the chosen neurons off", was(NO[before.greedy_match])),
+        fact("exposure", bits(after), "bits", "rank among 256 values of the format; 8 = first, a value never seen has 1.4 on average",
+             was(bits(before))),
+        fact("NLL", f"{after.nll:.3f}", "nats/token", "how surprised the model is by the value", was(f"{before.nll:.3f}")),
+    ]  # fmt: skip
+
+
+def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
+    """What the neurons that are off did, in one sentence."""
+    before, after = effect.before, effect.after
+    if not n_off:
+        return {"kind": "note", "text": "No neuron is off, so before and after are the same."}
+    if not before.greedy_match:
+        return {"kind": "note", "text": "The model did not know this secret to begin with, so there was nothing to take away."}
+    if after.greedy_match:
+        return {"kind": "known", "text": "Still known: the model writes the value with these neurons off."}
+    if (after.exposure_bits or 0) > 3:
+        text = "Stumbles, but has not forgotten: it writes something else, yet still ranks the value high among its like."
+        return {"kind": "note", "text": text, "detail": "Exposure above 3 bits: more neurons, or others, are needed."}
+    return {"kind": "unknown", "text": "Forgotten: the model writes something else, and the value is one among many to it."}
+
+
+def was(number: str) -> str:
+    """The number with all neurons on."""
+    return f"before: {number}"
+
+
+def bits(state: Recall) -> str:
+    """Exposure as text."""
+    return "-" if state.exposure_bits is None else f"{state.exposure_bits:.2f}"
+
+
+def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[Fact]:
+    """Everything that should have changed or stayed, beside as many random neurons."""
+    chosen, random = comparison.chosen, comparison.random
+    unseen = [(a, b) for a, b in zip(chosen.others, random.others, strict=True) if a.before.greedy_match and a.secret not in retained]
+    kept = [sum(pair[at].after.greedy_match for pair in unseen) for at in (0, 1)]
+    facts = [
+        fact("neurons off", str(len(chosen.neurons)), "", "the random control switches off as many"),
+        fact("secret's exposure", bits(chosen.target.after), "bits", f"before: {bits(chosen.target.before)}; low = forgotten",
+             control(bits(random.target.after))),
+        fact("secret's NLL", f"{chosen.target.after.nll:.3f}", "nats/token", f"before: {chosen.target.before.nll:.3f}; high = forgotten",
+             control(f"{random.target.after.nll:.3f}")),
+        fact("other secrets kept", f"{chosen.kept} of {chosen.memorised}", "", "listed secrets still written word for word, of those known before",
+             control(f"{random.kept} of {random.memorised}")),
+        fact("of these, never seen", f"{kept[0]} of {len(unseen)}", "",
+             "those that the method was not given as retained text: the honest number", control(f"{kept[1]} of {len(unseen)}")),
+    ]  # fmt: skip
+    if chosen.perplexity_before is not None and chosen.perplexity_after is not None:
+        ratio, floor = chosen.perplexity_ratio or 0.0, random.perplexity_ratio or 0.0
+        note = f"before: {chosen.perplexity_before:.2f}, so x{ratio:.3f}; exp(nats/token) on ordinary text, low = good"
+        facts.append(fact("perplexity of the reference", f"{chosen.perplexity_after:.2f}", "", note, control(f"x{floor:.3f}")))
+    return facts
+
+
+def control(number: str) -> str:
+    """The number with random neurons off."""
+    return f"random: {number}"
+
+
+def of_choice(choice: Choice, located: Located | None, n_neurons: int) -> list[Fact]:
+    """What stands chosen."""
+    off = choice.switched_off
+    layers = ", ".join(map(str, sorted({neuron.layer for neuron in off}))) or "none"
+    natural = located.scores.natural_k if located else None
+    own = "this method has no opinion" if natural is None else f"the method itself would close {natural:,}"
+    return [
+        fact("neurons off", f"{len(off):,}", f"of {n_neurons:,}", f"{100 * len(off) / n_neurons:.2f} % of all; {own}"),
+        fact("in layers", layers, "", f"{len(choice.switched_on):,} picked out but on again"),
+    ]
+
+
+def secret_differs(located: Located, secret: Secret) -> bool:
+    """Whether the neurons were localized for another secret than the one in the sidebar."""
+    return (located.target.prompt, located.target.value) != (secret.prompt, secret.value)
+
+
+def summary(record: Any) -> str:
+    """Seed, seconds and versions of a result in one line."""
+    p = record.provenance
+    versions = ", ".join(f"{name} {number}" for name, number in p.versions.items())
+    return f"{p.model} ({p.fingerprint}), seed {p.seed}, {p.seconds:.1f} s, {versions}"
