@@ -47,7 +47,8 @@ def read_secrets(path: str | Path) -> list[ListedSecret]:
         )
     if frame.empty:
         raise BadInput(f"{path} lists no secret: below the line with the column names add a line for each prompt and value.")
-    return [_listed(path, row, cells) for row, cells in enumerate(frame.to_dict("records"))]
+    rows = (dict(zip(frame.columns, cells, strict=True)) for cells in frame.itertuples(index=False, name=None))
+    return [_listed(path, row, cells) for row, cells in enumerate(rows)]
 
 
 def read_reference(path: str | Path) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ def _frame(path: str | Path) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as cause:
         reason = " ".join(str(cause).split())
-        raise BadInput(f"{path} is not a CSV table ({reason}): put text that holds a comma or a quote in double quotes.") from cause
+        raise BadInput(f"{path} is not a CSV table ({reason}): put text with a comma or a quote in double quotes.") from cause
     if not isinstance(frame.index, pd.RangeIndex):
         raise BadInput(f"{path} has a row with more cells than columns: put text that holds a comma in double quotes.")
     frame = frame.fillna("")
