@@ -29,7 +29,7 @@ def never() -> bool:
     return False
 
 
-class _StopAsked(StoppingCriteria):  # type: ignore[misc]
+class _StopAsked(StoppingCriteria):
     """Ends a generation as soon as the person asks."""
 
     def __init__(self, stop: Stop) -> None:
@@ -69,7 +69,7 @@ class LanguageModel:
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
-        return self.model.dtype
+        return self.model.dtype  # type: ignore[no-any-return]
 
     @property
     def n_neurons(self) -> int:
