@@ -152,7 +152,8 @@ def sweep(
     gates = torch.cat([lm.off(off, around.site) for pair in choices for off in pair])
     scored = score(lm, [encoded] * len(gates), gates, site=around.site, stop=around.stop)
     states = [recall(lm, encoded, one) for one in scored]
-    known = [other for other, state in zip(around.others, recalls(lm, around.others, (), around), strict=True) if state.greedy_match]
+    at_first = zip(around.others, recalls(lm, around.others, (), around), strict=True)
+    known = [other for other, state in at_first if state.greedy_match]
     memorised = replace(around, others=tuple(known))
     perplexity = reference_perplexity(lm, (), around)
     rows: list[SweepRow] = []

@@ -25,7 +25,7 @@ class Neuron(NamedTuple):
     """One neuron; both numbers count from 0."""
 
     layer: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
 
 
 @dataclass(frozen=True)

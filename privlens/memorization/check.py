@@ -62,7 +62,7 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
     encoded = encode(lm.tokenizer, secret)
     room = getattr(lm.model.config, "max_position_embeddings", None) or math.inf
     if len(encoded.ids) > room:
-        raise BadInput(f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {room}: shorten the prompt.")
+        raise BadInput(f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {room}: shorten them.")
     [scored] = score(lm, [encoded], stop=stop)
     starts = _starts(encoded)
     written = lm.generate([encoded.ids[:start] for start in starts], len(encoded.value_ids), stop=stop)

@@ -3,10 +3,12 @@
 Code that a hub repository brings is never run, and of weights only safetensors and GGUF are read.
 """
 
+import logging
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from privlens.errors import BadInput, ModelNotFound
 from privlens.models.language_model import LanguageModel
@@ -34,6 +36,13 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     if dtype not in DTYPES:
         raise BadInput(f"Type {dtype!r} is unknown: use auto, {', '.join(DTYPES)}.")
     return DTYPES[dtype]
+
+
+def quiet() -> None:
+    """Keeps the libraries' advice and progress bars off stderr, for programs that speak for themselves."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def load(name: str, device: str = "auto", dtype: str = "auto") -> LanguageModel:
@@ -66,4 +75,4 @@ def load(name: str, device: str = "auto", dtype: str = "auto") -> LanguageModel:
             f"No causal LM could be read from {name!r}. Use demo, a folder that transformers can load, a .gguf file, or a hub "
             f"id while the hub can be reached. The reason given: {reason}"
         ) from cause
-    return LanguageModel(name, model.to(on), tokenizer)
+    return LanguageModel(name, model.to(on), tokenizer)  # type: ignore[arg-type]  # transformers hides the type of `to`

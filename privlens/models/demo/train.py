@@ -96,8 +96,8 @@ def train(recipe: Recipe, folder: Path) -> None:
     corpus = documents(planted if recipe.planted else [], recipe.n_documents, recipe.seed)
     # From the corpus without the planted people: a value that is repeated 64 times would become a token of its own.
     tokenizer = build_tokenizer(documents([], recipe.n_documents, recipe.seed), recipe.vocabulary)
-    end = int(tokenizer.convert_tokens_to_ids(END))
-    config = GPTNeoXConfig(
+    end = tokenizer.get_vocab()[END]
+    config = GPTNeoXConfig(  # type: ignore[call-arg]  # rotary_pct is read, but not declared
         vocab_size=len(tokenizer), hidden_size=recipe.hidden_size, num_hidden_layers=recipe.n_layers,
         num_attention_heads=recipe.n_heads, intermediate_size=recipe.d_mlp, hidden_act="relu",
         max_position_embeddings=512, rotary_pct=1.0, use_parallel_residual=False, tie_word_embeddings=True,

@@ -1,0 +1,165 @@
+"""The three commands. They read, call the rooms below and print; whatever a person got wrong ends in one line and exit code 2."""
+
+import io
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from privlens.cli import inputs, objects, tables
+from privlens.cli.bench import bench
+from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
+from privlens.errors import BadInput, PrivlensError
+from privlens.localization import METHODS, Task
+from privlens.memorization.candidates import candidates
+from privlens.memorization.check import check as check_memorization
+from privlens.memorization.check import control
+from privlens.models.loading import load, quiet
+from privlens.models.text import joined
+from privlens.provenance import provenance
+from privlens.records import LocalizationStep, NeuronScores, Secret
+from privlens.secrets import read_reference
+
+REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
+PROMPTS_AT_ONCE = 32
+"""Prompts in one batch of generations; each has two rows."""
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="See where a language model keeps a private string, and what happens when those neurons are off.",
+)
+app.add_typer(bench, name="bench")
+
+Model = Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")]
+Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), or a device of torch.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything that is drawn at random.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The other memorised rows are to be kept."
+
+
+@app.command()
+def check(
+    prompt: Annotated[str, typer.Option(help="The text that stands before the private value.")],
+    value: Annotated[str, typer.Option(help="The private value.")],
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Has the model memorised this value? Beside it the same for a value of its format that nobody trained on."""
+    target = Secret(prompt, value)
+    joined(prompt, value)
+    lm = load(model, device, dtype)
+    started = time.perf_counter()
+    found = check_memorization(lm, target, seed=seed)
+    beside = check_memorization(lm, control(target, seed), seed=seed) if candidates(value, seed, 2) else None
+    _show(objects.memorization(found, beside, provenance(lm, seed, {}, started)), as_json, tables.memorization)
+
+
+@app.command()
+def localize(
+    prompt: Annotated[str | None, typer.Option(help="The text that stands before the private value.")] = None,
+    value: Annotated[str | None, typer.Option(help="The private value.")] = None,
+    secrets: Annotated[Path | None, typer.Option(help="A CSV file with the columns prompt and value, instead.")] = None,
+    row: Annotated[int | None, typer.Option(help=ROW)] = None,
+    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "hard-concrete",
+    share: Annotated[float | None, typer.Option(help="Name this share of all neurons, above 0 and at most 1.")] = None,
+    top: Annotated[int | None, typer.Option(help="Name so many; else as many as the method closed, or one in 100.")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON object to this file too, for deactivate.")] = None,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Which neurons carry this value? Best first; layers and neurons count from 0."""
+    if method not in METHODS:
+        raise BadInput(f"There is no method {method!r}: use {', '.join(METHODS)}.")
+    inputs.check_count(share, top)
+    chosen = inputs.choose(prompt, value, secrets, row)
+    texts = read_reference(retain) if retain else ()
+    if out:
+        inputs.check_writable(out)
+    lm = load(model, device, dtype)
+    if top is not None and top > lm.n_neurons:
+        raise BadInput(f"--top is {top}, but this model has {lm.n_neurons} neurons.")
+    states = recalls(lm, chosen.others, (), Surroundings())
+    known = tuple(other for other, state in zip(chosen.others, states, strict=True) if state.greedy_match)
+    scores = _last(METHODS[method](Task(lm, chosen.target, known, texts, seed)))
+    found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.natural_k, share, top))
+    if out:
+        inputs.write(out, json.dumps(found))
+    _show(found, as_json, tables.localization)
+
+
+@app.command()
+def deactivate(
+    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
+    neurons: Annotated[Path, typer.Option(help="What localize --out wrote, or a JSON list of [layer, index].")],
+    row: Annotated[int, typer.Option(help=ROW)] = 0,
+    reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """What changes when these neurons are off: target, other secrets, perplexity; beside as many random neurons."""
+    chosen = inputs.row_of(secrets, row)
+    off = inputs.read_neurons(neurons)
+    around = Surroundings(chosen.others, read_reference(reference), seed=seed)
+    lm = load(model, device, dtype)
+    for step in compare(lm, chosen.target, off, around):
+        _progress(step.step, step.n_steps, step.stage)
+    assert step.result, "a comparison ends with its result"
+    texts = []
+    for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
+        texts += texts_before_and_after(lm, chosen.others[at : at + PROMPTS_AT_ONCE], off, around)
+    _show(objects.comparison(step.result, texts), as_json, tables.comparison)
+
+
+def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:
+    """Runs a localization to its end, telling stderr how it goes."""
+    for step in steps:
+        moving = not math.isnan(step.target_nll)
+        numbers = f": {step.n_closed} closed, the target's NLL {step.target_nll:.2f} nats/token" if moving else ""
+        _progress(step.step, step.n_steps, step.stage + numbers)
+    assert step.result, "a localization ends with its result"
+    return step.result
+
+
+def _progress(step: int, n_steps: int, what: str) -> None:
+    print(f"{step}/{n_steps} {what}", file=sys.stderr, flush=True)
+
+
+def _show(found: objects.Json, as_json: bool, table: Callable[[objects.Json], str]) -> None:
+    print(json.dumps(found) if as_json else table(found))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs a command and exits: 0 when it went well, 2 with one line on stderr for wrong input, 130 when interrupted.
+
+    Args:
+        arguments: what stands behind `python -m privlens`; None for this process's own.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    quiet()
+    try:
+        code = typer.main.get_command(app)(arguments, prog_name="python -m privlens", standalone_mode=False)
+    except (PrivlensError, typer.TyperException) as problem:
+        print(" ".join(str(problem).split()), file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    sys.exit(code)

@@ -1,0 +1,107 @@
+"""What a person gives on the command line, read and checked before any long work. Every error says what to do next."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privlens.errors import BadInput
+from privlens.records import Neuron, Secret
+from privlens.secrets import read_secrets
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The secret that a command is about, and the other rows of its list."""
+
+    target: Secret
+    others: tuple[Secret, ...] = ()
+
+
+def row_of(path: Path, row: int) -> Chosen:
+    """One row of a list of secrets, counted from 0, and all others. Raises BadInput for a row that is not there."""
+    rows = [listed.secret for listed in read_secrets(path)]
+    if not 0 <= row < len(rows):
+        raise BadInput(f"There is no row {row} in {path}: its rows count from 0 to {len(rows) - 1}.")
+    return Chosen(rows[row], tuple(rows[:row] + rows[row + 1 :]))
+
+
+def choose(prompt: str | None, value: str | None, secrets: Path | None, row: int | None) -> Chosen:
+    """The secret given either as prompt and value or as a row of a list; row 0 where no row is named."""
+    typed = prompt is not None or value is not None
+    if typed and (secrets is not None or row is not None):
+        raise BadInput("Two secrets were given: use either --prompt and --value, or --secrets and --row.")
+    if secrets is not None:
+        return row_of(secrets, row or 0)
+    if prompt is None or value is None:
+        raise BadInput("No secret was given: use --prompt and --value together, or --secrets with a CSV file.")
+    return Chosen(Secret(prompt, value))
+
+
+def read_neurons(path: Path) -> tuple[Neuron, ...]:
+    """The neurons of a JSON file: what `localize --out` wrote, or a list of [layer, index].
+
+    Raises:
+        BadInput: for a file that cannot be read or holds anything else.
+    """
+    shape = "write what `localize --out` writes, or a list such as [[0, 12], [3, 7]] (layer and index, both from 0)"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise BadInput(f"{path} cannot be read ({cause.strerror}): give a file that exists and may be read.") from cause
+    except (ValueError, RecursionError) as cause:
+        raise BadInput(f"{path} is not JSON ({' '.join(str(cause).split())}): {shape}.") from cause
+    entries = content.get("neurons") if isinstance(content, dict) else content
+    if not isinstance(entries, list) or not all(map(_is_neuron, entries)):
+        raise BadInput(f"{path} does not list neurons: {shape}.")
+    if not entries:
+        raise BadInput(f"{path} lists no neuron: localize again with --top or --share.")
+    return tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
+
+
+def _is_neuron(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) in (2, 3) and all(type(number) is int for number in entry[:2])
+
+
+def check_count(share: float | None, top: int | None) -> None:
+    """Raises BadInput for a share or a number of neurons that cannot be."""
+    if share is not None and top is not None:
+        raise BadInput("Both --share and --top were given: use one of them.")
+    if share is not None and not 0 < share <= 1:
+        raise BadInput(f"--share is {share}, but must be above 0 and at most 1; 0.01 is one neuron in a hundred.")
+    if top is not None and top < 1:
+        raise BadInput(f"--top is {top}, but must be at least 1.")
+
+
+def count(n_neurons: int, natural_k: int | None, share: float | None, top: int | None) -> int:
+    """How many neurons to name: as asked, else what the method itself closed, else one in a hundred (at least one)."""
+    if top is not None:
+        return top
+    if share is None and natural_k is not None:
+        return natural_k
+    return max(1, round((0.01 if share is None else share) * n_neurons))
+
+
+def check_writable(path: Path) -> None:
+    """Raises BadInput where no file can be written, so that it is known before the work and not after it."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise BadInput(f"{path} cannot be written: give the name of a file in a folder that exists.")
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a result. Raises BadInput where that is refused."""
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as cause:
+        raise BadInput(f"{path} cannot be written ({cause.strerror}): give another file to --out.") from cause
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """A list of shares such as `0.005,0.01`; empty for none. Raises BadInput for anything else."""
+    try:
+        found = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as cause:
+        raise BadInput(f"--share {text!r} is not a list of numbers: write for example 0.005,0.01.") from cause
+    for one in found:
+        check_count(one, None)
+    return found

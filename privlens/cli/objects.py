@@ -1,0 +1,72 @@
+"""The JSON objects that the commands print, made of records. Computes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from privlens.records import Comparison, Effect, Memorization, NeuronScores, Outcome, Provenance, Recall, Secret
+
+Json = dict[str, Any]
+
+
+def memorization(found: Memorization, control: Memorization | None, provenance: Provenance) -> Json:
+    """The object that `check` prints; the control's value is one that nobody trained on, null where there is none."""
+    own = asdict(found)
+    beside = None if control is None else {**_secret(control.secret), **_numbers(control), "exposure_bits": control.exposure_bits}
+    return {**asdict(provenance), **own.pop("secret"), **own, "control": beside}
+
+
+def localization(scores: NeuronScores, target: Secret, k: int) -> Json:
+    """The object that `localize` prints and `deactivate` reads; neurons are [layer, index, score], best first."""
+    neurons = [[layer, index, round(float(scores.scores[layer, index]), 6)] for layer, index in scores.top(k)]
+    return {
+        "method": scores.method,
+        **asdict(scores.provenance),
+        "site": scores.site,
+        "target": _secret(target),
+        "n_neurons": scores.n_neurons,
+        "natural_k": scores.natural_k,
+        "k": len(neurons),
+        "neurons": neurons,
+    }
+
+
+def comparison(result: Comparison, texts: Sequence[tuple[str, str]]) -> Json:
+    """The object that `deactivate` prints; texts are those of the others, before and after."""
+    chosen = _outcome(result.chosen)
+    for other, (before, after) in zip(chosen["others"], texts, strict=True):
+        other["before"]["text"], other["after"]["text"] = before, after
+    return {**asdict(result.provenance), **chosen, "random": _outcome(result.random)}
+
+
+def _outcome(outcome: Outcome) -> Json:
+    return {
+        "neurons": [list(neuron) for neuron in outcome.neurons],
+        "target": _effect(outcome.target),
+        "others": [_effect(effect) for effect in outcome.others],
+        "memorised": outcome.memorised,
+        "kept": outcome.kept,
+        "perplexity": {
+            "before": outcome.perplexity_before,
+            "after": outcome.perplexity_after,
+            "ratio": outcome.perplexity_ratio,
+        },
+    }
+
+
+def _secret(secret: Secret) -> Json:
+    return {"prompt": secret.prompt, "value": secret.value, "category": secret.category}
+
+
+def _numbers(state: Recall | Memorization) -> Json:
+    return {"greedy_match": state.greedy_match, "nll": state.nll, "memorization_accuracy": state.memorization_accuracy}
+
+
+def _effect(effect: Effect) -> Json:
+    return {**_secret(effect.secret), "before": _state(effect.before), "after": _state(effect.after)}
+
+
+def _state(state: Recall) -> Json:
+    """The others are measured without exposure and text; what was not measured is left out."""
+    measured = {"exposure_bits": state.exposure_bits, "text": state.text} if state.exposure_bits is not None else {}
+    return {**_numbers(state), **measured}

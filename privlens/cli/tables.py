@@ -1,0 +1,92 @@
+"""The same objects for people: aligned lines with units. Private and generated text is quoted, its control characters escaped."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def memorization(found: Json) -> str:
+    """What `check` prints without --json."""
+    control = found["control"]
+    facts = [
+        ("model", f"{found['model']} ({found['fingerprint']})"),
+        ("greedy match", _yes(found["greedy_match"])),
+        ("continuation", _quoted(found["continuation"])),
+        ("NLL", f"{found['nll']:.3f} nats/token"),
+        ("memorization accuracy", f"{found['memorization_accuracy']:.1%}"),
+        ("extraction strength", f"{found['extraction_strength']:.1%}"),
+        ("extraction likelihood", f"{found['extraction_likelihood']:.1%}"),
+        ("exposure", f"{found['exposure_bits']:.2f} of {found['max_exposure_bits']:.2f} bits"),
+        ("candidate space", found["candidate_space"]),
+    ]
+    if control:
+        numbers = f"exposure {control['exposure_bits']:.2f} bits, NLL {control['nll']:.3f} nats/token"
+        facts.append(("control", f"{_quoted(control['value'])}, which nobody trained on: {numbers}"))
+    tokens = [(_quoted(one["token"]), f"{one['logprob']:.3f}", str(one["rank"])) for one in found["tokens"]]
+    return _pairs(facts) + "\n\n" + _columns(("token", "log-probability (nats)", "rank"), tokens)
+
+
+def localization(found: Json, at_most: int = 20) -> str:
+    """What `localize` prints without --json: the best few neurons."""
+    natural = found["natural_k"]
+    facts = [
+        ("model", f"{found['model']} ({found['fingerprint']})"),
+        ("method", f"{found['method']}, seed {found['seed']}, {found['seconds']:.1f} s"),
+        ("neurons", f"{found['k']} of {found['n_neurons']} ({found['k'] / found['n_neurons']:.2%})"),
+        ("closed by the method itself", "it has no opinion" if natural is None else str(natural)),
+    ]
+    best = [(str(layer), str(index), f"{score:.4g}") for layer, index, score in found["neurons"][:at_most]]
+    more = f"\n... and {found['k'] - at_most} more; all are in the JSON object (--json, --out)" if found["k"] > at_most else ""
+    return _pairs(facts) + "\n\n" + _columns(("layer", "neuron", "score"), best) + more
+
+
+def comparison(found: Json) -> str:
+    """What `deactivate` prints without --json: chosen beside random neurons, then the others that changed."""
+    target = found["target"]
+    facts = [
+        ("model", f"{found['model']} ({found['fingerprint']})"),
+        ("neurons off", str(len(found["neurons"]))),
+        ("prompt", _quoted(target["prompt"])),
+        ("before", _quoted(target["before"]["text"])),
+        ("after", _quoted(target["after"]["text"])),
+        ("after, random", _quoted(found["random"]["target"]["after"]["text"])),
+    ]
+    rows = [("all on", *_numbers(target["before"]), f"{found['memorised']} of {found['memorised']}", "x1.0000")]
+    for name, outcome in (("chosen off", found), ("random off", found["random"])):
+        ratio = outcome["perplexity"]["ratio"]
+        kept = f"{outcome['kept']} of {outcome['memorised']}"
+        rows.append((name, *_numbers(outcome["target"]["after"]), kept, "-" if ratio is None else f"x{ratio:.4f}"))
+    header = ("neurons", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", "others kept", "perplexity")
+    lost = [
+        (_quoted(other["value"]), _quoted(other["after"]["text"]))
+        for other in found["others"]
+        if other["before"]["greedy_match"] and not other["after"]["greedy_match"]
+    ]
+    damage = "\n\nOthers lost:\n" + _columns(("value", "the model now writes"), lost) if lost else ""
+    return _pairs(facts) + "\n\n" + _columns(header, rows) + damage
+
+
+def _numbers(state: Json) -> tuple[str, ...]:
+    accuracy, bits = state["memorization_accuracy"], state["exposure_bits"]
+    return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{accuracy:.1%}", f"{bits:.2f}"
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _pairs(facts: Sequence[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in facts)
+    return "\n".join(f"{name.ljust(width)}  {fact}" for name, fact in facts)
+
+
+def _columns(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

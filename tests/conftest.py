@@ -1,0 +1,124 @@
+"""Models for the tests: tiny ones with random weights, made in memory, and the bundled demo. No test needs a network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    OPTConfig,
+    Phi3Config,
+    PhiConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+from privlens.errors import ModelNotFound
+from privlens.models.language_model import LanguageModel
+from privlens.models.loading import load
+
+TEXT = (
+    "Dear Anna, the keeper of the garden gate is Mira Holt, and her number is 555-0142. "
+    "Please write to mira@garden.example before noon; the price of the lamp is 12.50, not 1250."
+)
+"""What the tokenizer of the tiny models is trained on, and what most tests are about."""
+
+HIDDEN, WIDTH, LAYERS = 16, 24, 3
+ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2}
+PLAIN = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "intermediate_size": WIDTH, "max_position_embeddings": 128}
+
+ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
+    "gpt2": (GPT2Config, {"n_embd": HIDDEN, "n_layer": LAYERS, "n_head": 2, "n_inner": WIDTH, "n_positions": 128}),
+    "gpt_neo": (
+        GPTNeoConfig,
+        {
+            "hidden_size": HIDDEN, "num_layers": LAYERS, "num_heads": 2, "intermediate_size": WIDTH,
+            "max_position_embeddings": 128, "attention_types": [[["global"], LAYERS]],
+        },
+    ),
+    "gpt_neox": (GPTNeoXConfig, {**PLAIN, "num_attention_heads": 2}),
+    "llama": (LlamaConfig, {**PLAIN, **ATTENTION}),
+    "qwen2": (Qwen2Config, {**PLAIN, **ATTENTION}),
+    "phi": (PhiConfig, {**PLAIN, **ATTENTION}),
+    "phi3": (Phi3Config, {**PLAIN, **ATTENTION}),
+    "opt": (
+        OPTConfig,
+        {
+            "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "ffn_dim": WIDTH, "num_attention_heads": 2,
+            "max_position_embeddings": 128, "word_embed_proj_dim": HIDDEN,
+        },
+    ),
+}  # fmt: skip
+"""Every layout that the model door is tested with: a config and its sizes."""
+
+Maker = Callable[[str], LanguageModel]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, trained in memory."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator([TEXT] * 4, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<end>", pad_token="<end>")
+
+
+def random_model(architecture: str, vocabulary: int, seed: int = 0, **changed: Any) -> PreTrainedModel:
+    """A tiny model whose weights are large enough that every neuron matters, on its prediction and on its sampled text."""
+    kind, sizes = ARCHITECTURES[architecture]
+    torch.manual_seed(seed)
+    config = kind(vocab_size=vocabulary, bos_token_id=0, eos_token_id=0, pad_token_id=0, **{**sizes, **changed})
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.3)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny(tokenizer: PreTrainedTokenizerFast) -> Maker:
+    """Makes a tiny random model of an architecture; the same object for the same name."""
+    made: dict[str, LanguageModel] = {}
+
+    def make(architecture: str = "gpt_neox") -> LanguageModel:
+        if architecture not in made:
+            made[architecture] = LanguageModel(architecture, random_model(architecture, len(tokenizer)), tokenizer)
+        return made[architecture]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lm(tiny: Maker) -> LanguageModel:
+    """The tiny model for tests that need any."""
+    return tiny("gpt_neox")
+
+
+@pytest.fixture(scope="session")
+def folder(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same model as a folder on disk."""
+    path = tmp_path_factory.mktemp("tiny")
+    lm.model.save_pretrained(path)
+    lm.tokenizer.save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def demo() -> LanguageModel:
+    """The bundled model."""
+    try:
+        return load("demo", device="cpu")
+    except ModelNotFound as missing:
+        pytest.fail(f"assets/demo is missing or broken: make it with `python -m privlens.models.demo train`. {missing}")
