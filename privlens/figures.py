@@ -47,7 +47,9 @@ class Fold:
     def names(self) -> Array:
         """[layers * rows, columns, 2]: layer and index of every cell's neuron."""
         y, x = np.mgrid[: self.layers * self.rows, : self.columns]
-        return np.stack([self.first + y // self.rows, (y % self.rows) * self.columns + x], axis=-1).astype(np.int16 if self.width < 2**15 else np.int32)
+        return np.stack([self.first + y // self.rows, (y % self.rows) * self.columns + x], axis=-1).astype(
+            np.int16 if self.width < 2**15 else np.int32
+        )
 
 
 def fold_all(shape: tuple[int, int]) -> Fold:
@@ -62,7 +64,9 @@ def fold_one(shape: tuple[int, int], layer: int) -> Fold:
     return Fold(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
 
 
-def heatmap(values: Array, fold: Fold, label: str, *, height: int = 460, largest: float | None = None, named: bool = True) -> go.Figure:
+def heatmap(
+    values: Array, fold: Fold, label: str, *, height: int = 460, largest: float | None = None, named: bool = True
+) -> go.Figure:
     """Neurons as cells, [layers, width] values; below 0 they are drawn as 0. The page can mark and click its cells.
 
     Args:
@@ -138,7 +142,9 @@ def shown(token: str) -> str:
     return token.replace(" ", "\u00b7").replace("\n", "\u23ce").replace("\t", "\u21e5")
 
 
-def token_bars(tokens: Sequence[TokenScore], rivals: Sequence[TokenScore], names: tuple[str, str], same: bool = False) -> go.Figure:
+def token_bars(
+    tokens: Sequence[TokenScore], rivals: Sequence[TokenScore], names: tuple[str, str], same: bool = False
+) -> go.Figure:
     """Probability of every token of the value, beside a control's, or (same) beside the same tokens in another state."""
     fig = go.Figure(layout_template="none")
     for name, row, color in ((names[0], tokens, NEUTRAL), (names[1], rivals, CHOSEN if same else CONTROL)):
@@ -151,7 +157,9 @@ def token_bars(tokens: Sequence[TokenScore], rivals: Sequence[TokenScore], names
     if not same and len(rivals) > 0:
         labels = [str(at) for at in range(max(len(tokens), len(rivals)))]
     fig.update_xaxes(
-        tickvals=list(range(len(labels))), ticktext=labels, title="token of the value" if same or not rivals else "position in the value"
+        tickvals=list(range(len(labels))),
+        ticktext=labels,
+        title="token of the value" if same or not rivals else "position in the value",
     )
     fig.update_yaxes(title="probability", range=[0, 1.05])
     return _plain(fig, 320)
@@ -163,7 +171,10 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
               "other secrets still known (%)", "perplexity, after / before")  # fmt: skip
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     x = list(range(len(rows)))
-    percent = [[None if share is None else 100 * share for share in kept] for kept in zip(*((r.others_kept, r.random_kept) for r in rows), strict=True)]
+    percent = [
+        [None if share is None else 100 * share for share in kept]
+        for kept in zip(*((r.others_kept, r.random_kept) for r in rows), strict=True)
+    ]
     panels = [
         ([r.target_nll for r in rows], [r.random_nll for r in rows]),
         ([r.target_exposure_bits for r in rows], None),
@@ -181,7 +192,8 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_xaxes(tickvals=x, ticktext=[str(row.k) for row in rows])
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)
-    return _plain(fig, 760, top=70)
+    fig.update_annotations(x=0, xanchor="left")
+    return _plain(fig, 780, top=84, legend_y=1.05)
 
 
 def token_table(tokens: Sequence[TokenScore]) -> pd.DataFrame:
@@ -197,11 +209,11 @@ def others_table(comparison: Comparison, retained: frozenset[Secret]) -> pd.Data
         return "yes" if state.greedy_match else "no"
 
     rows = [
-        (one.secret.prompt, one.secret.value, "yes" if one.secret in retained else "no", word(one.before), word(one.after),
-         word(rival.after), f"{one.before.nll:.2f}", f"{one.after.nll:.2f}", f"{rival.after.nll:.2f}")
+        (one.secret.value, word(one.before), word(one.after), word(rival.after), "yes" if one.secret in retained else "no",
+         f"{one.before.nll:.2f}", f"{one.after.nll:.2f}", f"{rival.after.nll:.2f}", one.secret.prompt)
         for one, rival in zip(comparison.chosen.others, comparison.random.others, strict=True)
     ]  # fmt: skip
-    names = ["prompt", "value", "seen", "known before", "chosen off", "random off", "NLL before", "NLL chosen", "NLL random"]
+    names = ["value", "known", "chosen off", "random off", "retained", "NLL", "NLL chosen", "NLL random", "prompt"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -222,11 +234,20 @@ def _pieces(text: str) -> list[str]:
 
 def _bar(label: str) -> dict[str, object]:
     title = {"text": html.escape(label), "side": "top"}
-    return {"orientation": "h", "y": 1.02, "yanchor": "bottom", "thickness": 8, "len": 0.9, "title": title, "nticks": 5}
+    return {
+        "orientation": "h",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "thickness": 8,
+        "len": 0.9,
+        "title": title,
+        "nticks": 5,
+        "tickformat": ".3~g",
+    }
 
 
-def _plain(fig: go.Figure, height: int, top: int = 40) -> go.Figure:
-    legend = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "yref": "paper"}
+def _plain(fig: go.Figure, height: int, top: int = 40, legend_y: float = 1) -> go.Figure:
+    legend = {"orientation": "h", "y": legend_y, "yanchor": "bottom", "x": 0, "yref": "paper"}
     fig.update_layout(template="none", height=height, margin={"l": 56, "r": 12, "t": top, "b": 46}, legend=legend)
     fig.update_xaxes(zeroline=False, automargin=True)
     fig.update_yaxes(zeroline=False, automargin=True)

@@ -13,6 +13,7 @@ from gradio.components import Component
 from privlens import figures
 from privlens.records import Neuron
 from privlens.ui import wording
+from privlens.ui.effect import effect_part
 from privlens.ui.heatmap import marks, picked, plot
 from privlens.ui.parts import facts
 from privlens.ui.runs import QUICK, in_words
@@ -29,15 +30,15 @@ NO_NEURONS = "No neurons yet. Press Start: each cell will be a neuron, coloured 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the other tabs read, and the heatmap that a run draws on.
+    """What the other tabs read.
 
     Attributes:
-        located: a Located or None. selection: a Selection. redraw: handler, its inputs and outputs, for a new localization.
+        located: a Located or None. selection: a Selection. quick: the part that answers every toggle. redraw: handler, its inputs and outputs, for a new localization.
     """
 
     located: gr.State
     selection: gr.State
-    heat: gr.HTML
+    quick: list[Component]
     redraw: tuple[Any, Sequence[Component], Sequence[Component]]
 
 
@@ -50,10 +51,13 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
             undo = gr.Button("Undo", elem_id="undo", min_width=80)
             redo = gr.Button("Redo", elem_id="redo", min_width=80)
             reset = gr.Button("Reset", elem_id="reset", min_width=80)
+    quick = effect_part("quick")
     about = facts("choice-facts")
     with gr.Row():
         with gr.Column(min_width=300):
-            neurons = gr.CheckboxGroup([], label="Top neurons: ticked = off (Tab and Space do what a click does)", elem_id="neuron-toggles")
+            neurons = gr.CheckboxGroup(
+                [], label="Top neurons: ticked = off (Tab and Space do what a click does)", elem_id="neuron-toggles"
+            )
             layers = gr.CheckboxGroup([], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles")
             bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
         with gr.Column(min_width=300):
@@ -86,12 +90,19 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     layer.change(in_words(folded), [model, located, layer], square, **QUICK)
     outputs = [heat, square, k, undo, redo, about, neurons, layers, bars]
     inputs = [model, located, selection]
-    selection.change(lambda name, *given: view(shelf.get(name).n_layers, shelf.get(name).n_neurons, *given), inputs, outputs, **QUICK)
+    selection.change(
+        lambda name, *given: view(shelf.get(name).n_layers, shelf.get(name).n_neurons, *given), inputs, outputs, **QUICK
+    )
 
     def redraw(name: ModelName, found: Located | None, at: int) -> tuple[Any, ...]:
         lm = shelf.get(name)
         if found is None or found.scores.provenance.fingerprint != lm.fingerprint:
-            return gr.update(value=""), gr.update(value=""), gr.update(choices=list(range(lm.n_layers)), value=0), gr.update(maximum=100)
+            return (
+                gr.update(value=""),
+                gr.update(value=""),
+                gr.update(choices=list(range(lm.n_layers)), value=0),
+                gr.update(maximum=100),
+            )
         n_layers, at = lm.n_layers, at if at < lm.n_layers else 0
         scores = found.scores.scores
         whole = figures.heatmap(scores, figures.fold_all(scores.shape), "score (large = carries the secret)")
@@ -101,7 +112,7 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
             gr.update(choices=list(range(n_layers)), value=at), gr.update(maximum=most),
         )  # fmt: skip
 
-    return Chosen(located, selection, heat, (redraw, [model, located, layer], [heat, square, layer, k]))
+    return Chosen(located, selection, quick, (redraw, [model, located, layer], [heat, square, layer, k]))
 
 
 def default_k(located: Located) -> int:
@@ -132,7 +143,7 @@ def view(n_layers: int, n_neurons: int, located: Located | None, selection: Sele
     now = selection.now
 
     def label(neuron: Neuron) -> str:
-        score = f", score {located.scores.scores[neuron]:.3f}" if located else ""
+        score = f", score {located.scores.scores[neuron]:.3g}" if located else ""
         return f"layer {neuron.layer}, neuron {neuron.index}{score}"
 
     shown = now.neurons[:LISTED]
@@ -145,7 +156,9 @@ def view(n_layers: int, n_neurons: int, located: Located | None, selection: Sele
         gr.update(interactive=bool(selection.past)),
         gr.update(interactive=bool(selection.future)),
         gr.update(value=wording.of_choice(now, located, n_neurons)),
-        gr.update(choices=[(label(neuron), key_of(neuron)) for neuron in shown], value=[key_of(n) for n in shown if n in now.off]),
+        gr.update(
+            choices=[(label(neuron), key_of(neuron)) for neuron in shown], value=[key_of(n) for n in shown if n in now.off]
+        ),
         gr.update(choices=layers, value=sorted(selection.layers_off)),
         gr.update(value=figures.per_layer(now.switched_off, now.switched_on, n_layers).to_json() if now.neurons else ""),
     )

@@ -30,14 +30,28 @@ def deactivate_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> tuple[list[An
 
 def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     """The others and the reference text before and after, beside as many random neurons."""
-    gr.Markdown("### Everything else\nThe other listed secrets and the reference text, before and after, and the same for as many random neurons.")
+    gr.Markdown(
+        "### Everything else\nThe other listed secrets and the reference text, before and after, and the same for as many random neurons."
+    )
     start, cancel = run_buttons("Measure everything", "measure")
     bar = progress("measure-progress")
     numbers = facts("measure-facts", "Nothing measured yet.")
-    table = gr.Dataframe(label="The other secrets (known = written word for word; NLL in nats/token)", interactive=False, elem_id="others")
+    table = gr.Dataframe(
+        label="The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
+        "retained = the method was given it; NLL in nats/token",
+        interactive=False,
+        elem_id="others",
+    )
 
     def run(
-        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Located | None, selection: Selection, stop: Any
+        model: ModelName,
+        listed: Any,
+        reference: Any,
+        prompt: str,
+        value: str,
+        found: Located | None,
+        selection: Selection,
+        stop: Any,
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         retained = fitting(found, lm).retained
@@ -51,7 +65,13 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located, chosen.selection]
     wire(start, cancel, bar, run, inputs, [numbers, table])
-    gr.on([chosen.selection.change, side.prompt.change, side.value.change], lambda: (gr.update(value=[]), None), None, [numbers, table], **QUICK)
+    gr.on(
+        [chosen.selection.change, side.prompt.change, side.value.change],
+        lambda: (gr.update(value=[]), None),
+        None,
+        [numbers, table],
+        **QUICK,
+    )
 
 
 def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
@@ -67,10 +87,15 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         located = fitting(found, lm)
         rest, _ = judged(others_of(listed), target, "none")
-        around = Surroundings(tuple(other for other in rest if other not in located.retained) or rest, tuple(reference), stop=stop.is_set)
+        around = Surroundings(
+            tuple(other for other in rest if other not in located.retained) or rest, tuple(reference), stop=stop.is_set
+        )
         clock = Clock()
         for step in sweep(lm, target, located.scores, sweep_ks(lm.n_neurons), around):
-            yield gr.update(value=clock.at(step.step, step.n_steps, "sweep")), gr.update(value=figures.sweep_curves(step.rows).to_json())
+            yield (
+                gr.update(value=clock.at(step.step, step.n_steps, "sweep")),
+                gr.update(value=figures.sweep_curves(step.rows).to_json()),
+            )
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
     wire(start, cancel, bar, run, inputs, [curve])

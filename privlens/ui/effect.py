@@ -42,11 +42,19 @@ def effect_bars(elem_id: str) -> gr.HTML:
 
 
 def wire_effect(
-    shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.State, parts: Sequence[Sequence[Component]], bars: gr.HTML, also: Sequence[Any]
+    shelf: Shelf,
+    side: Sidebar,
+    located: gr.State,
+    selection: gr.State,
+    parts: Sequence[Sequence[Component]],
+    bars: gr.HTML,
+    also: Sequence[Any],
 ) -> None:
     """Answers every change of the selection, and the triggers in `also`, in all the parts and the bars."""
 
-    def answer(model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection) -> tuple[Any, ...]:
+    def answer(
+        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection
+    ) -> tuple[Any, ...]:
         if found is None or not (prompt.strip() and value.strip()):
             return (*nothing(EMPTY) * len(parts), gr.update(value=""))
         lm, secret = shelf.get(model), secret_of(listed, prompt, value)

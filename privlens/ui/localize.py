@@ -37,7 +37,9 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         keep = gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id="keep", scale=2)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
     with gr.Accordion("Retained text of your own", open=False):
-        own = gr.Textbox("", label="Ordinary text to hold on to (paragraphs parted by an empty line)", lines=3, elem_id="retained")
+        own = gr.Textbox(
+            "", label="Ordinary text to hold on to (paragraphs parted by an empty line)", lines=3, elem_id="retained"
+        )
     start, cancel = run_buttons("Start", "localize")
     bar = progress("localize-progress")
     live = facts("localize-facts")
@@ -47,7 +49,16 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     chosen = choosing(shelf, side.model, heat)
 
     def run(
-        model: ModelName, listed: Any, prompt: str, value: str, method: str, keep: str, seed: float, own: str, selection: Selection, stop: Any
+        model: ModelName,
+        listed: Any,
+        prompt: str,
+        value: str,
+        method: str,
+        keep: str,
+        seed: float,
+        own: str,
+        selection: Selection,
+        stop: Any,
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         _, retained = judged(others_of(listed), target, keep)
@@ -59,7 +70,10 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
             if step.result is None and time.monotonic() - drawn < EVERY:
                 continue
             drawn = time.monotonic()
-            pictures = gr.update(value=figures.live_gates(step).to_json(), off=[], on=[]), gr.update(value=figures.curves(steps).to_json())
+            pictures = (
+                gr.update(value=figures.live_gates(step).to_json(), off=[], on=[]),
+                gr.update(value=figures.curves(steps).to_json()),
+            )
             found, choice = gr.skip(), gr.skip()
             if step.result is not None:
                 found = Located(target, frozenset(retained), step.result)
@@ -72,9 +86,9 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     redraw, needs, gives = chosen.redraw
     ended.then(redraw, needs, gives, **QUICK)
     cancel.click(redraw, needs, gives, **QUICK)
-    side.loaded.success(lambda: (None, Selection(), gr.update(value=[])), None, [chosen.located, chosen.selection, live], **QUICK).then(
-        redraw, needs, gives, **QUICK
-    )
+    side.loaded.success(
+        lambda: (None, Selection(), gr.update(value=[])), None, [chosen.located, chosen.selection, live], **QUICK
+    ).then(redraw, needs, gives, **QUICK)
     return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
 
 
@@ -82,7 +96,11 @@ def live_facts(step: LocalizationStep) -> list[wording.Fact]:
     """The numbers of one step."""
     facts = [wording.fact("neurons closed", f"{step.n_closed:,}", f"of {step.gates.size:,}", "gates below 0.5")]
     if step.target_nll == step.target_nll:
-        facts.append(wording.fact("secret's NLL", f"{step.target_nll:.2f}", "nats/token", "under the gates as they stand; up = being forgotten"))
+        facts.append(
+            wording.fact(
+                "secret's NLL", f"{step.target_nll:.2f}", "nats/token", "under the gates as they stand; up = being forgotten"
+            )
+        )
     if step.result is not None:
         p = step.result.provenance
         facts.append(wording.fact("time", f"{p.seconds:.1f}", "s", wording.summary(step.result)))

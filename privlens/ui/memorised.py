@@ -19,13 +19,15 @@ EMPTY = "Choose an example secret or type your own, then press Check."
 
 def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     """Builds the tab; returns the button that leads on."""
-    gr.Markdown("Does the model know the secret by heart? Beside it stands a control: the same prompt with a made-up value of the same format.")
+    gr.Markdown(
+        "Does the model know the secret by heart? Beside it stands a control: the same prompt with a made-up value of the same format."
+    )
     button = gr.Button("Check", variant="primary", elem_id="check")
     said = verdict("check-verdict", EMPTY)
     with gr.Row():
         true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value")
         written = gr.HighlightedText(
-            label="What the model writes after the prompt (marked where it differs)", color_map={"differs": figures.CHOSEN},
+            label="What the model writes (marked: differs)", color_map={"differs": figures.CHOSEN},
             show_inline_category=False, show_whitespaces=True, elem_id="continuation",
         )  # fmt: skip
     numbers = facts("check-facts")

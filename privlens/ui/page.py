@@ -6,7 +6,7 @@ import gradio as gr
 
 from privlens.ui.api import endpoints
 from privlens.ui.deactivate import deactivate_tab
-from privlens.ui.effect import effect_part, wire_effect
+from privlens.ui.effect import wire_effect
 from privlens.ui.heatmap import script
 from privlens.ui.localize import localize_tab
 from privlens.ui.memorised import memorised_tab
@@ -21,15 +21,16 @@ def build_ui(model: str = "demo", device: str = "auto") -> gr.Blocks:
     shelf = Shelf(ModelName(model, device))
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True) as page:
         side = sidebar(shelf)
-        with gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Memorised?", id="memorised"):
                 to_localize = memorised_tab(shelf, side)
             with gr.Tab("Localize", id="localize"):
                 chosen, to_deactivate = localize_tab(shelf, side)
-                quick = effect_part("quick")
             with gr.Tab("Deactivate", id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
-        wire_effect(shelf, side, chosen.located, chosen.selection, [quick, part], bars, [side.prompt.change, side.value.change])
+        wire_effect(
+            shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars, [side.prompt.change, side.value.change]
+        )
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
         endpoints(shelf, side.model, chosen.located, chosen.selection)

@@ -108,7 +108,9 @@ class Selection:
 
     def with_layers_off(self, layers: frozenset[int]) -> "Selection":
         """Layers that were all off and are not named go on, layers that are named go off, the rest stay as they are."""
-        changed = {layer for layer in {neuron.layer for neuron in self.now.neurons} if (layer in layers) != (layer in self.layers_off)}
+        changed = {
+            layer for layer in {neuron.layer for neuron in self.now.neurons} if (layer in layers) != (layer in self.layers_off)
+        }
         of = frozenset(neuron for neuron in self.now.neurons if neuron.layer in changed)
         return self.with_off(of, frozenset(neuron for neuron in of if neuron.layer in layers))
 

@@ -42,8 +42,12 @@ def sidebar(shelf: Shelf) -> Sidebar:
         gr.Markdown("## PrivLens\nWhere does a language model keep a private string, and what if those neurons are off?")
         model, loaded = _model_part(shelf)
         gr.Markdown("### Secret")
-        category = gr.Dropdown([ALL, *_categories(listed)], value=_categories(listed)[0], label="Examples of category", elem_id="category")
-        examples = gr.Radio(_choices(listed, _categories(listed)[0]), label="Example secrets (times in the training text)", elem_id="examples")
+        category = gr.Dropdown(
+            [ALL, *_categories(listed)], value=_categories(listed)[0], label="Examples of category", elem_id="category"
+        )
+        examples = gr.Radio(
+            _choices(listed, _categories(listed)[0]), label="Example secrets (times in the training text)", elem_id="examples"
+        )
         prompt = gr.Textbox("", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=4000)
         value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=1000)
         own = gr.State(listed)
@@ -77,7 +81,9 @@ def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, exam
     """Own list of secrets, own reference text."""
     with gr.Accordion("Your own list and reference text", open=False):
         file = gr.File(label="Secrets, CSV with prompt,value (category)", file_types=[".csv"], height=110, elem_id="own-list")
-        text = gr.Textbox("", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference")
+        text = gr.Textbox(
+            "", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference"
+        )
 
     def own_list(path: str | None) -> tuple[Any, ...]:
         rows = tuple(read_secrets(path or ASSETS / "secrets.csv"))

@@ -109,7 +109,9 @@ def bits(state: Recall) -> str:
 def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[Fact]:
     """Everything that should have changed or stayed, beside as many random neurons."""
     chosen, random = comparison.chosen, comparison.random
-    unseen = [(a, b) for a, b in zip(chosen.others, random.others, strict=True) if a.before.greedy_match and a.secret not in retained]
+    unseen = [
+        (a, b) for a, b in zip(chosen.others, random.others, strict=True) if a.before.greedy_match and a.secret not in retained
+    ]
     kept = [sum(pair[at].after.greedy_match for pair in unseen) for at in (0, 1)]
     facts = [
         fact("neurons off", str(len(chosen.neurons)), "", "the random control switches off as many"),
