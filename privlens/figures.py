@@ -88,11 +88,13 @@ def heatmap(
     step = math.ceil(fold.layers / 16)
     single = fold.layers == 1
     fig.update_yaxes(
-        autorange="reversed", showgrid=False, zeroline=False, title="row" if single else "layer",
+        range=[fold.layers * fold.rows - 0.5, -0.5], showgrid=False, zeroline=False, title="row" if single else "layer",
         **({} if single else {"tickvals": middle[::step], "ticktext": [str(fold.first + at) for at in range(0, fold.layers, step)]}),
     )  # fmt: skip
     each = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
-    fig.update_xaxes(showgrid=False, zeroline=False, title=f"neuron ({each})" if fold.rows > 1 else "neuron")
+    fig.update_xaxes(
+        range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"neuron ({each})" if fold.rows > 1 else "neuron"
+    )
     fig.update_layout(
         height=height, margin={"l": 48, "r": 8, "t": 34, "b": 46}, shapes=lines, showlegend=False, dragmode="pan",
         meta={"first": fold.first, "layers": fold.layers, "rows": fold.rows, "columns": fold.columns, "width": fold.width,

@@ -10,5 +10,3 @@ function draw() {
 }
 
 draw(); watch('value', draw);
-// A part on a tab that opens for the first time gets what was set before only after it was made.
-requestAnimationFrame(draw);

@@ -60,14 +60,17 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         for step in compare(lm, target, selection.now.switched_off, Surroundings(others, tuple(reference), stop=stop.is_set)):
             shown: tuple[Any, Any] = (gr.skip(), gr.skip())
             if step.result is not None:
-                shown = gr.update(value=wording.of_comparison(step.result, retained)), figures.others_table(step.result, retained)
+                shown = (
+                    gr.update(value=wording.of_comparison(step.result, retained)),
+                    gr.update(value=figures.others_table(step.result, retained), visible=True),
+                )
             yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *shown
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located, chosen.selection]
     wire(start, cancel, bar, run, inputs, [numbers, table])
     gr.on(
-        [chosen.selection.change, side.prompt.change, side.value.change],
-        lambda: (gr.update(value=[]), None),
+        [chosen.selection.change, side.secret.change],
+        lambda: (gr.update(value=[]), gr.update(visible=False)),
         None,
         [numbers, table],
         **QUICK,
@@ -99,4 +102,4 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
     wire(start, cancel, bar, run, inputs, [curve])
-    gr.on([side.prompt.change, side.value.change], lambda: gr.update(value=""), None, curve, **QUICK)
+    side.secret.change(lambda: gr.update(value=""), None, curve, **QUICK)

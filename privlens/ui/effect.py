@@ -48,9 +48,8 @@ def wire_effect(
     selection: gr.State,
     parts: Sequence[Sequence[Component]],
     bars: gr.HTML,
-    also: Sequence[Any],
 ) -> None:
-    """Answers every change of the selection, and the triggers in `also`, in all the parts and the bars."""
+    """Answers every change of the selection and of the secret in all the parts and the bars."""
 
     def answer(
         model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection
@@ -70,7 +69,8 @@ def wire_effect(
 
     outputs = [*(component for part in parts for component in part), bars]
     inputs = [side.model, side.listed, side.prompt, side.value, located, selection]
-    gr.on([selection.change, *also], answer, inputs, outputs, **{**SLOW, "trigger_mode": "always_last"})
+    triggers = [selection.change, side.secret.change]
+    gr.on(triggers, answer, inputs, outputs, trigger_mode="always_last", show_progress_on=[part[0] for part in parts], **SLOW)
 
 
 def nothing(why: str) -> tuple[Any, ...]:

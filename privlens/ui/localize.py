@@ -44,8 +44,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     bar = progress("localize-progress")
     live = facts("localize-facts")
     heat = plot("heatmap", NO_NEURONS, 460)
-    with gr.Accordion("Loss, step by step", open=False):
-        lines = plot("curves", "The loss will stand here while gates train.", 380)
+    lines = plot("curves", "The loss, step by step, will stand here while gates train.", 380)
     chosen = choosing(shelf, side.model, heat)
 
     def run(

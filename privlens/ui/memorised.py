@@ -33,8 +33,12 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     numbers = facts("check-facts")
     bars = plot("check-bars", "The probability of each token will stand here.", 320)
     with gr.Row():
-        own_table = gr.Dataframe(label="The private value, token by token", interactive=False, elem_id="own-tokens")
-        control_table = gr.Dataframe(label="The control, token by token", interactive=False, elem_id="control-tokens")
+        own_table = gr.Dataframe(
+            label="The private value, token by token", interactive=False, visible=False, elem_id="own-tokens"
+        )
+        control_table = gr.Dataframe(
+            label="The control, token by token", interactive=False, visible=False, elem_id="control-tokens"
+        )
     gr.Markdown("probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
                 "A dot stands for a space.", elem_classes="small")  # fmt: skip
     onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
@@ -44,8 +48,8 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
         lm, secret = shelf.get(model), secret_of(listed, prompt, value)
         return view(check(lm, secret), check(lm, control(secret, 0)))
 
-    button.click(in_words(run), [side.model, side.listed, side.prompt, side.value], outputs, **SLOW)
-    gr.on([side.prompt.change, side.value.change], cleared, None, outputs, queue=False, **QUICK)
+    button.click(in_words(run), [side.model, side.listed, side.prompt, side.value], outputs, show_progress_on=said, **SLOW)
+    side.secret.change(cleared, None, outputs, **QUICK)
     side.loaded.then(cleared, None, outputs, **QUICK)
     return onward
 
@@ -56,11 +60,11 @@ def view(own: Memorization, rival: Memorization) -> tuple[Any, ...]:
     bars = figures.token_bars(own.tokens, rival.tokens, ("private value", "control"))
     return (
         gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, written, gr.update(value=wording.of_check(own, rival)),
-        gr.update(value=bars.to_json()), figures.token_table(own.tokens), figures.token_table(rival.tokens),
+        gr.update(value=bars.to_json()), *(gr.update(value=figures.token_table(one.tokens), visible=True) for one in (own, rival)),
     )  # fmt: skip
 
 
 def cleared() -> tuple[Any, ...]:
     """Another secret: nothing is known of it yet."""
-    verdict, empty = {"kind": "none", "text": EMPTY}, figures.token_table(())
+    verdict, empty = {"kind": "none", "text": EMPTY}, gr.update(visible=False)
     return gr.update(value=verdict), "", [], gr.update(value=[]), gr.update(value=""), empty, empty

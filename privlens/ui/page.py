@@ -21,6 +21,7 @@ def build_ui(model: str = "demo", device: str = "auto") -> gr.Blocks:
     shelf = Shelf(ModelName(model, device))
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True) as page:
         side = sidebar(shelf)
+        # Children of hidden tabs are rendered too: a gr.HTML that is not yet on the page loses what it is given.
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Memorised?", id="memorised"):
                 to_localize = memorised_tab(shelf, side)
@@ -28,9 +29,7 @@ def build_ui(model: str = "demo", device: str = "auto") -> gr.Blocks:
                 chosen, to_deactivate = localize_tab(shelf, side)
             with gr.Tab("Deactivate", id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
-        wire_effect(
-            shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars, [side.prompt.change, side.value.change]
-        )
+        wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
         endpoints(shelf, side.model, chosen.located, chosen.selection)

@@ -23,7 +23,8 @@ class Sidebar:
 
     Attributes:
         model: the visitor's ModelName. listed: their list, tuple of ListedSecret. reference: tuple of paragraphs.
-        prompt, value: the secret in question.
+        prompt, value: the secret in question. secret: both, to listen to; it follows them a moment later.
+        loaded: the event after another model was loaded.
     """
 
     model: gr.State
@@ -31,14 +32,14 @@ class Sidebar:
     reference: gr.State
     prompt: gr.Textbox
     value: gr.Textbox
-    examples: gr.Radio
+    secret: gr.State
     loaded: Any
 
 
 def sidebar(shelf: Shelf) -> Sidebar:
     """Builds the sidebar and its own listeners."""
     listed = tuple(read_secrets(ASSETS / "secrets.csv"))
-    with gr.Sidebar(width=360, elem_id="sidebar"):
+    with gr.Sidebar(width=360, elem_id="sidebar") as bar:
         gr.Markdown("## PrivLens\nWhere does a language model keep a private string, and what if those neurons are off?")
         model, loaded = _model_part(shelf)
         gr.Markdown("### Secret")
@@ -53,9 +54,15 @@ def sidebar(shelf: Shelf) -> Sidebar:
         own = gr.State(listed)
         reference = gr.State(read_reference(ASSETS / "reference.txt"))
         _own_part(own, reference, category, examples)
+        gr.Button("Done: show the page", variant="primary", elem_id="done").click(
+            lambda: gr.Sidebar(open=False), None, bar, **QUICK
+        )
     category.change(lambda rows, name: gr.update(choices=_choices(rows, name), value=None), [own, category], examples, **QUICK)
     examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
-    return Sidebar(model, own, reference, prompt, value, examples, loaded)
+    # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
+    secret = gr.State(("", ""))
+    gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
+    return Sidebar(model, own, reference, prompt, value, secret, loaded)
 
 
 def _model_part(shelf: Shelf) -> tuple[gr.State, Any]:
