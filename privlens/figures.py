@@ -89,8 +89,9 @@ def heatmap(
     single = fold.layers == 1
     fig.update_yaxes(
         range=[fold.layers * fold.rows - 0.5, -0.5], showgrid=False, zeroline=False, title="row" if single else "layer",
-        **({} if single else {"tickvals": middle[::step], "ticktext": [str(fold.first + at) for at in range(0, fold.layers, step)]}),
     )  # fmt: skip
+    if not single:
+        fig.update_yaxes(tickvals=middle[::step], ticktext=[str(layer) for layer in range(0, fold.layers, step)])
     each = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
     fig.update_xaxes(
         range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"neuron ({each})" if fold.rows > 1 else "neuron"
@@ -169,8 +170,8 @@ def token_bars(
 
 def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     """The effect of the best k neurons for every k, beside random ones: target, exposure, others, perplexity."""
-    titles = ("the secret's NLL (nats/token, up = forgotten)", "the secret's exposure (bits, down = forgotten)",
-              "other secrets still known (%)", "perplexity, after / before")  # fmt: skip
+    titles = ("secret's NLL (nats/token)", "secret's exposure (bits)",
+              "others still known (%)", "perplexity after / before")  # fmt: skip
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     x = list(range(len(rows)))
     percent = [

@@ -33,7 +33,8 @@ class Chosen:
     """What the other tabs read.
 
     Attributes:
-        located: a Located or None. selection: a Selection. quick: the part that answers every toggle. redraw: handler, its inputs and outputs, for a new localization.
+        located: a Located or None. selection: a Selection. quick: the part that answers every toggle.
+        redraw: handler, its inputs and outputs, for a new localization.
     """
 
     located: gr.State
@@ -124,7 +125,7 @@ def square_of(located: Located, layer: int) -> str:
     """One layer's scores as a square, on the colour scale of the whole model."""
     scores = located.scores.scores
     largest = max(float(scores.max()), 1e-9)
-    return figures.heatmap(scores, figures.fold_one(scores.shape, layer), "score", largest=largest).to_json()
+    return str(figures.heatmap(scores, figures.fold_one(scores.shape, layer), "score", largest=largest).to_json())
 
 
 def key_of(neuron: Neuron) -> str:

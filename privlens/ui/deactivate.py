@@ -31,7 +31,8 @@ def deactivate_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> tuple[list[An
 def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     """The others and the reference text before and after, beside as many random neurons."""
     gr.Markdown(
-        "### Everything else\nThe other listed secrets and the reference text, before and after, and the same for as many random neurons."
+        "### Everything else\nThe other listed secrets and the reference text, before and after, "
+        "and the same for as many random neurons."
     )
     start, cancel = run_buttons("Measure everything", "measure")
     bar = progress("measure-progress")
@@ -79,7 +80,10 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
 
 def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     """The curve over k."""
-    gr.Markdown("### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones.")
+    gr.Markdown(
+        "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the NLL "
+        "is high and the exposure low. The others are those that the method never saw."
+    )
     start, cancel = run_buttons("Sweep over k", "sweep")
     bar = progress("sweep-progress")
     curve = plot("sweep", "Nothing measured yet: the curve over k will stand here.", 760)

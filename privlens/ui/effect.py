@@ -1,6 +1,6 @@
 """The quick answer to every toggle: what the model writes with and without the chosen neurons. Shown wherever one can toggle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -26,7 +26,7 @@ def effect_part(prefix: str) -> list[Component]:
     with gr.Row():
         texts = [
             gr.HighlightedText(
-                label=label, color_map={"differs": color}, show_inline_category=False, show_whitespaces=True, elem_id=f"{prefix}-{name}",
+                label=label, color_map={"differs": color}, show_inline_category=False, elem_id=f"{prefix}-{name}",
             )
             for name, label, color in (
                 ("before", "All neurons on: what the model writes", figures.NEUTRAL),
@@ -51,21 +51,26 @@ def wire_effect(
 ) -> None:
     """Answers every change of the selection and of the secret in all the parts and the bars."""
 
+    def everywhere(shown: Callable[[], tuple[Any, ...]], chart: str) -> tuple[Any, ...]:
+        """The same in every part; made anew for each, because gradio empties an update that it has sent."""
+        return (*(value for _ in parts for value in shown()), gr.update(value=chart))
+
     def answer(
         model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection
     ) -> tuple[Any, ...]:
         if found is None or not (prompt.strip() and value.strip()):
-            return (*nothing(EMPTY) * len(parts), gr.update(value=""))
+            return everywhere(lambda: nothing(EMPTY), "")
         lm, secret = shelf.get(model), secret_of(listed, prompt, value)
         if found.scores.provenance.fingerprint != lm.fingerprint:
-            return (*nothing("These neurons belong to another model: localize again.") * len(parts), gr.update(value=""))
+            return everywhere(lambda: nothing("These neurons belong to another model: localize again."), "")
         try:
             effect = effect_on(lm, secret, chosen.now.switched_off, Surroundings())
         except PrivlensError as error:
-            return (*nothing(str(error)) * len(parts), gr.update(value=""))
-        shown = view(effect, len(chosen.now.off), wording.secret_differs(found, secret))
+            said = str(error)
+            return everywhere(lambda: nothing(said), "")
+        differs = wording.secret_differs(found, secret)
         chart = figures.token_bars(effect.before.tokens, effect.after.tokens, ("all neurons on", "chosen off"), same=True)
-        return (*shown * len(parts), gr.update(value=chart.to_json()))
+        return everywhere(lambda: view(effect, len(chosen.now.off), differs), chart.to_json())
 
     outputs = [*(component for part in parts for component in part), bars]
     inputs = [side.model, side.listed, side.prompt, side.value, located, selection]

@@ -29,12 +29,12 @@ EVERY = 0.15
 
 def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
-    gr.Markdown("Which neurons does the secret need? Gates on all of them learn to close, pushed to make the secret unlikely and held "
-                "back by text that must stay as it is.")  # fmt: skip
+    gr.Markdown("Which neurons does the secret need? Gates on all of them learn to close, pushed to make the secret unlikely "
+                "and held back by text that must stay as it is.")  # fmt: skip
     with gr.Row():
         names = [(METHOD_NAMES.get(name, name), name) for name in METHODS]
-        method = gr.Dropdown(names, value=next(iter(METHODS)), label="Method", elem_id="method", scale=2)
-        keep = gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id="keep", scale=2)
+        method = gr.Dropdown(names, value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
+        keep = gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id="keep", scale=2, min_width=260)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
     with gr.Accordion("Retained text of your own", open=False):
         own = gr.Textbox(

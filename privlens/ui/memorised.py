@@ -20,7 +20,8 @@ EMPTY = "Choose an example secret or type your own, then press Check."
 def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     """Builds the tab; returns the button that leads on."""
     gr.Markdown(
-        "Does the model know the secret by heart? Beside it stands a control: the same prompt with a made-up value of the same format."
+        "Does the model know the secret by heart? Beside it stands a control: "
+        "the same prompt with a made-up value of the same format."
     )
     button = gr.Button("Check", variant="primary", elem_id="check")
     said = verdict("check-verdict", EMPTY)
@@ -56,11 +57,12 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
 
 def view(own: Memorization, rival: Memorization) -> tuple[Any, ...]:
     """The values of the tab's outputs."""
-    written, _ = figures.marked(own.continuation, own.secret.value)
+    written, _ = figures.marked(own.continuation.strip(), own.secret.value.strip())
     bars = figures.token_bars(own.tokens, rival.tokens, ("private value", "control"))
     return (
-        gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, written, gr.update(value=wording.of_check(own, rival)),
-        gr.update(value=bars.to_json()), *(gr.update(value=figures.token_table(one.tokens), visible=True) for one in (own, rival)),
+        gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, written,
+        gr.update(value=wording.of_check(own, rival)), gr.update(value=bars.to_json()),
+        *(gr.update(value=figures.token_table(one.tokens), visible=True) for one in (own, rival)),
     )  # fmt: skip
 
 

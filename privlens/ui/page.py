@@ -19,9 +19,9 @@ from privlens.ui.theme import style, theme
 def build_ui(model: str = "demo", device: str = "auto") -> gr.Blocks:
     """The page with its first model loaded. Raises what `load` raises."""
     shelf = Shelf(ModelName(model, device))
+    page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True) as page:
         side = sidebar(shelf)
-        # Children of hidden tabs are rendered too: a gr.HTML that is not yet on the page loses what it is given.
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Memorised?", id="memorised"):
                 to_localize = memorised_tab(shelf, side)

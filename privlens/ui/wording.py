@@ -42,18 +42,22 @@ def of_check(own: Memorization, control: Memorization) -> list[Fact]:
     def beside(number: str) -> str:
         return f"control: {number}"
 
+    written = "does the model, always taking its first choice, write the value?"
     return [
-        fact("written word for word", NO[own.greedy_match], "", "does the model, always taking its first choice, write the value?",
+        fact("written word for word", NO[own.greedy_match], "", written,
              beside(NO[control.greedy_match])),
-        fact("NLL", f"{own.nll:.3f}", "nats/token", "how surprised the model is by the value; 0 = not at all", beside(f"{control.nll:.3f}")),
+        fact("NLL", f"{own.nll:.3f}", "nats/token", "how surprised the model is by the value; 0 = not at all",
+             beside(f"{control.nll:.3f}")),
         fact("exposure", f"{own.exposure_bits:.2f}", f"bits of {own.max_exposure_bits:.0f}",
              f"how far up the value ranks among {own.candidate_space}", beside(f"{control.exposure_bits:.2f}")),
         fact("memorization accuracy (MA)", f"{100 * own.memorization_accuracy:.0f}", "% of tokens",
-             "tokens that are the model's first choice, given those before", beside(f"{100 * control.memorization_accuracy:.0f}")),
+             "tokens that are the model's first choice, given those before",
+             beside(f"{100 * control.memorization_accuracy:.0f}")),
         fact("extraction strength (ES)", f"{100 * own.extraction_strength:.0f}", "% of tokens",
              "the tail of the value that follows by itself", beside(f"{100 * control.extraction_strength:.0f}")),
         fact("extraction likelihood (EL)", f"{100 * own.extraction_likelihood:.0f}", "% of 3-grams",
-             "3-grams the model writes that are the value's, from several starts", beside(f"{100 * control.extraction_likelihood:.0f}")),
+             "3-grams the model writes that are the value's, from several starts",
+             beside(f"{100 * control.extraction_likelihood:.0f}")),
     ]  # fmt: skip
 
 
@@ -74,8 +78,9 @@ def of_effect(effect: Effect) -> list[Fact]:
     """The target before and after."""
     before, after = effect.before, effect.after
     return [
-        fact("written word for word", NO[after.greedy_match], "", "first choices, with the chosen neurons off", was(NO[before.greedy_match])),
-        fact("exposure", bits(after), "bits", "rank among 256 values of the format; 8 = first, a value never seen has 1.4 on average",
+        fact("written word for word", NO[after.greedy_match], "", "first choices, with the chosen neurons off",
+             was(NO[before.greedy_match])),
+        fact("exposure", bits(after), "bits", "rank among 256 values of its format; 8 = first, never seen = 1.4 on average",
              was(bits(before))),
         fact("NLL", f"{after.nll:.3f}", "nats/token", "how surprised the model is by the value", was(f"{before.nll:.3f}")),
     ]  # fmt: skip
@@ -117,9 +122,11 @@ def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[F
         fact("neurons off", str(len(chosen.neurons)), "", "the random control switches off as many"),
         fact("secret's exposure", bits(chosen.target.after), "bits", f"before: {bits(chosen.target.before)}; low = forgotten",
              control(bits(random.target.after))),
-        fact("secret's NLL", f"{chosen.target.after.nll:.3f}", "nats/token", f"before: {chosen.target.before.nll:.3f}; high = forgotten",
+        fact("secret's NLL", f"{chosen.target.after.nll:.3f}", "nats/token",
+             f"before: {chosen.target.before.nll:.3f}; high = forgotten",
              control(f"{random.target.after.nll:.3f}")),
-        fact("other secrets kept", f"{chosen.kept} of {chosen.memorised}", "", "listed secrets still written word for word, of those known before",
+        fact("other secrets kept", f"{chosen.kept} of {chosen.memorised}", "",
+             "listed secrets still written word for word, of those known before",
              control(f"{random.kept} of {random.memorised}")),
         fact("of these, never seen", f"{kept[0]} of {len(unseen)}", "",
              "those that the method was not given as retained text: the honest number", control(f"{kept[1]} of {len(unseen)}")),
