@@ -9,9 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import plotly
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -20,6 +22,8 @@ from privlens.records import Array, Comparison, LocalizationStep, Neuron, Recall
 CHOSEN, CONTROL, NEUTRAL = "#d9480f", "#868e96", "#1c7ed6"
 """Colours: what was found or changed, its random control, the model as it is."""
 HEAT = [[0.0, "rgba(134,142,150,0.13)"], [0.15, "rgba(250,176,5,0.55)"], [0.5, "rgba(240,101,11,0.9)"], [1.0, "rgb(201,42,42)"]]
+SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+"""The browser's half of plotly, as its package brings it."""
 MAX_ROWS = 96
 """A heatmap of all layers has about so many rows, so that single neurons can be seen and hit."""
 

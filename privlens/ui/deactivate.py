@@ -81,8 +81,8 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
 def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     """The curve over k."""
     gr.Markdown(
-        "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the NLL "
-        "is high and the exposure low. The others are those that the method never saw."
+        "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the "
+        "NLL is high and the exposure low. The others are those that the method never saw."
     )
     start, cancel = run_buttons("Sweep over k", "sweep")
     bar = progress("sweep-progress")

@@ -5,18 +5,14 @@ choice sends the marked neurons only.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly
 
+from privlens.figures import SCRIPT
 from privlens.records import Neuron
 from privlens.ui.parts import part
 from privlens.ui.session import Choice
-
-PLOTLY = Path(plotly.__file__).parent / "package_data"
-"""Where the plotly package keeps its script, so that none is fetched from elsewhere."""
 
 
 def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
@@ -31,8 +27,8 @@ def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
 
 def script() -> str:
     """What the page's head needs for plots. The folder is made readable to browsers, nothing else in it is private."""
-    gr.set_static_paths([str(PLOTLY)])
-    return f'<script src="/gradio_api/file={PLOTLY / "plotly.min.js"}"></script>'
+    gr.set_static_paths([str(SCRIPT.parent)])
+    return f'<script src="/gradio_api/file={SCRIPT}"></script>'
 
 
 def marks(choice: Choice) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Chromium on the served page. The page is that of tests/ui; every request of the browser is written down."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlparse
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.ui.conftest import address, outward
+
+__all__ = ["address", "outward"]
+
+CHROMIUM = "/usr/bin/chromium"
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
+            "--disable-sync"]  # fmt: skip
+PATIENCE = 120_000
+"""Milliseconds; generous, because nothing is timed."""
+
+
+@dataclass
+class Visit:
+    """One visitor's page, with what it asked for and what went wrong in it."""
+
+    page: Page
+    hosts: set[str] = field(default_factory=set)
+    dialogs: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    """A fresh visitor on the page."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    seen = Visit(page)
+    page.on("request", lambda request: seen.hosts.add(urlparse(request.url).hostname or ""))
+    page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.goto(address)
+    page.wait_for_selector("#examples label")
+    yield seen
+    context.close()

@@ -1,0 +1,192 @@
+"""The whole way through the page in Chromium: choose, check, localize, click, undo, cancel; and text that stays text."""
+
+import json
+
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Visit
+
+HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
+STOPPED = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
+FACTS = "document.querySelectorAll('#{} .fact').length > 0"
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def choose_example(page: Page, at: int = 0) -> str:
+    """Picks an example secret; returns its value once both boxes hold it."""
+    page.locator("#examples label").nth(at).click()
+    page.wait_for_function("document.querySelector('#value input, #value textarea').value !== ''")
+    return str(page.locator("#value").locator("input, textarea").input_value())
+
+
+def localize(page: Page, method: str) -> None:
+    """Localizes with a method and waits for its neurons and the answer to them."""
+    open_tab(page, "Localize")
+    page.locator("#method input").click()
+    page.get_by_role("option", name=method).click()
+    page.click("#localize-start")
+    page.wait_for_function(STOPPED)
+    page.wait_for_selector("#neuron-toggles input")
+    page.wait_for_function(FACTS.format("quick-facts"))
+
+
+def neurons_off(page: Page) -> int:
+    return int(page.locator("#choice-facts .fact-value").first.inner_text().replace(",", ""))
+
+
+def wait_for_off(page: Page, count: int) -> None:
+    page.wait_for_function(f"document.querySelector('#choice-facts .fact-value')?.textContent === '{count:,}'")
+
+
+def nll_after(page: Page) -> str:
+    return str(page.locator("#quick-facts .fact", has_text="NLL").locator(".fact-value").inner_text())
+
+
+def cell_of(page: Page, plot: str, x: int, y: int) -> tuple[float, float]:
+    """Where on the screen a cell's middle is."""
+    page.locator(f"#{plot}").scroll_into_view_if_needed()
+    place = page.evaluate(
+        """([plot, x, y]) => {
+            const div = document.querySelector(`#${plot} .plot`), box = div.getBoundingClientRect(), l = div._fullLayout;
+            return [box.left + l.xaxis._offset + l.xaxis.d2p(x), box.top + l.yaxis._offset + l.yaxis.d2p(y)];
+        }""",
+        [plot, x, y],
+    )
+    return place[0], place[1]
+
+
+def test_check_tells_whether_the_secret_is_memorised(visit: Visit) -> None:
+    page = visit.page
+    value = choose_example(page)
+    page.click("#check")
+    page.wait_for_function(FACTS.format("check-facts"))
+    assert page.locator("#true-value").locator("input, textarea").input_value() == value
+    assert "emorised" in page.inner_text("#check-verdict")
+    assert page.locator("#check-facts .fact").count() == 6
+    page.wait_for_selector("#check-bars .main-svg")
+    assert page.locator("#own-tokens").is_visible()
+    assert not visit.errors
+
+
+def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "gradient")
+    before, nll = neurons_off(page), nll_after(page)
+    meta = page.evaluate("document.querySelector('#square .plot').layout.meta")
+    marks = "document.querySelector('#square .plot').data.slice(1)"
+    taken = page.evaluate(marks + ".flatMap(trace => trace.x.map((x, i) => `${x},${trace.y[i]}`))")
+    x = next(x for x in range(meta["columns"]) if f"{x},0" not in taken)
+    page.mouse.click(*cell_of(page, "square", x, 0))
+    wait_for_off(page, before + 1)
+    listed = page.locator("#neuron-toggles").inner_text()
+    assert f"layer 0, neuron {x}," in listed
+    page.click("#undo")
+    wait_for_off(page, before)
+    page.click("#redo")
+    wait_for_off(page, before + 1)
+
+    page.locator("#neuron-toggles input").first.focus()
+    page.keyboard.press("Space")
+    wait_for_off(page, before)
+
+    slider = page.locator("#top-k input[type=range]")
+    slider.focus()
+    page.keyboard.press("End")
+    wait_for_off(page, int(slider.get_attribute("max") or 0))
+    page.wait_for_function(f"!document.querySelector('#quick-facts').textContent.includes('{nll}nats')")
+    text = "document.querySelector('#quick-{} .textfield')?.innerText"
+    page.wait_for_function(f"{text.format('before')} !== {text.format('after')}")
+    page.click("#reset")
+    wait_for_off(page, before)
+    assert not visit.errors
+
+
+def test_a_click_on_the_heatmap_of_all_layers_hits_the_neuron_under_it(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "random")
+    before = neurons_off(page)
+    meta = page.evaluate("document.querySelector('#heatmap .plot').layout.meta")
+    layer, x = meta["layers"] - 1, meta["columns"] // 2
+    page.mouse.click(*cell_of(page, "heatmap", x, layer * meta["rows"]))
+    page.wait_for_function(f"document.querySelector('#choice-facts .fact-value').textContent !== '{before:,}'")
+    assert f"layer {layer}, neuron {x}," in page.locator("#neuron-toggles").inner_text()
+
+
+def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "gradient")
+    kept = page.locator("#neuron-toggles").inner_text()
+    page.locator("#method input").click()
+    page.get_by_role("option", name="hard-concrete").click()
+    page.click("#localize-start")
+    page.wait_for_function("document.querySelector('#localize-progress .run span').textContent.includes('left')")
+    picture = "JSON.stringify(document.querySelector('#heatmap .plot').data[0].z)"
+    first = page.evaluate(picture)
+    page.wait_for_function(f"{picture} !== {json.dumps(first)}")
+    page.click("#localize-cancel")
+    page.wait_for_function(STOPPED)
+    page.wait_for_function("document.querySelector('#heatmap .plot').data[0].customdata !== undefined")
+    assert page.locator("#neuron-toggles").inner_text() == kept
+    assert not visit.errors
+
+
+def test_everything_is_measured_beside_random_neurons(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "gradient")
+    page.click("#to-deactivate")
+    page.wait_for_function(FACTS.format("effect-facts"))
+    page.wait_for_selector("#effect-bars .main-svg")
+    page.click("#measure-start")
+    page.wait_for_function(FACTS.format("measure-facts"))
+    assert "random" in page.locator("#measure-facts").inner_text()
+    page.wait_for_selector("#others table")
+
+
+def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
+    page = visit.page
+    images = page.locator("img").count()
+    page.locator("#prompt textarea").fill(f"The note of Mira Holt {HOSTILE} reads")
+    page.locator("#value").locator("input, textarea").fill(HOSTILE)
+    page.click("#check")
+    page.wait_for_function(FACTS.format("check-facts"))
+    assert page.locator("#true-value").locator("input, textarea").input_value() == HOSTILE
+    page.wait_for_selector("#check-bars .main-svg")
+    localize(page, "random")
+    page.click("#to-deactivate")
+    page.wait_for_selector("#effect-bars .main-svg")
+    labels = page.locator("#effect-bars .xaxislayer-above text").all_inner_texts()
+    assert "".join(labels).replace("\u00b7", " ").strip() == HOSTILE
+    assert page.locator("img").count() == images
+    assert visit.dialogs == []
+    assert visit.errors == []
+
+
+def test_an_error_is_told_in_words_and_nothing_is_lost(visit: Visit) -> None:
+    page = visit.page
+    page.click("#check")
+    page.wait_for_selector("text=The prompt is empty")
+    page.get_by_text("Another model").click()
+    page.locator("#model-name").locator("input, textarea").fill("/no/such/<b>folder</b>")
+    page.click("#load-model")
+    page.wait_for_selector("text=No causal LM could be read from")
+    assert page.locator("#model-facts .fact").count() == 3
+    choose_example(page)
+    page.click("#check")
+    page.wait_for_function(FACTS.format("check-facts"))
+
+
+def test_no_request_leaves_the_machine(visit: Visit, outward: list[str]) -> None:
+    page = visit.page
+    choose_example(page)
+    page.click("#check")
+    page.wait_for_function(FACTS.format("check-facts"))
+    localize(page, "random")
+    assert visit.hosts <= {"127.0.0.1", "localhost", ""}
+    assert outward == []

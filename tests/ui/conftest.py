@@ -1,0 +1,44 @@
+"""The page served in this process, and a guard on every connection it makes."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+MODEL = os.environ.get("PRIVLENS_TEST_MODEL", "demo")
+"""The model that the page is tested with; set the variable to try another."""
+
+
+@pytest.fixture(scope="session")
+def outward() -> Iterator[list[str]]:
+    """Every address beyond this machine that was looked up or connected to while the page was served."""
+    seen: list[str] = []
+    connect, lookup = socket.socket.connect, socket.getaddrinfo
+    local = {"127.0.0.1", "localhost", "0.0.0.0", "::1", ""}
+
+    def watched_connect(self: socket.socket, address: object) -> None:
+        host = str(address[0]) if isinstance(address, tuple) else ""
+        if host not in local:
+            seen.append(host)
+        return connect(self, address)  # type: ignore[arg-type]
+
+    def watched_lookup(host: object, *rest: object, **named: object) -> object:
+        if str(host or "") not in local:
+            seen.append(str(host))
+        return lookup(host, *rest, **named)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", watched_connect)
+        patch.setattr(socket, "getaddrinfo", watched_lookup)
+        yield seen
+
+
+@pytest.fixture(scope="session")
+def address(outward: list[str]) -> Iterator[str]:
+    """Where the page is served."""
+    from privlens.ui import build_ui, launch
+
+    page = build_ui(MODEL)
+    yield launch(page, prevent_thread_lock=True, quiet=True)
+    page.close()

@@ -1,0 +1,87 @@
+"""A visitor's values: choices and their undo, the shelf of models, which others judge."""
+
+import numpy as np
+import pytest
+
+from privlens.errors import BadInput, ModelNotFound
+from privlens.models.language_model import LanguageModel
+from privlens.records import Neuron, NeuronScores, Provenance, Secret
+from privlens.ui import session
+from privlens.ui.choosing import key_of, toggled_list
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
+
+A, B, C = Neuron(0, 1), Neuron(0, 2), Neuron(1, 0)
+
+
+def scores(fingerprint: str = "f") -> NeuronScores:
+    values = np.array([[0.0, 3.0, 2.0], [1.0, -1.0, -2.0]], dtype=np.float32)
+    return NeuronScores("gradient", "mlp", values, 2, Provenance("m", fingerprint, 0, {}, {}, 0.0))
+
+
+def test_a_click_toggles_and_undo_and_redo_walk_through_the_choices() -> None:
+    first = Selection().to(best(scores(), 2))
+    assert first.now.switched_off == (A, B)
+    second = first.toggled(A)
+    assert (second.now.switched_off, second.now.switched_on) == ((B,), (A,))
+    third = second.toggled(C)
+    assert third.now.neurons == (A, B, C)
+    assert third.now.switched_off == (B, C)
+    assert third.undo().now == second.now
+    assert third.undo().redo() == third
+    assert third.undo().undo().undo().now.neurons == ()
+    assert Selection().undo() == Selection().redo() == Selection()
+    assert third.undo().toggled(B).future == ()
+
+
+def test_the_same_choice_again_is_no_step_to_undo() -> None:
+    chosen = Selection().to(best(scores(), 2))
+    assert chosen.to(best(scores(), 2)) is chosen
+
+
+def test_a_layer_is_switched_as_a_whole_and_the_others_stay() -> None:
+    chosen = Selection().to(best(scores(), 3)).toggled(A)
+    assert chosen.layers_off == {1}
+    assert chosen.with_layers_off(frozenset({0, 1})).now.off == {A, B, C}
+    assert chosen.with_layers_off(frozenset()).now.off == {B}
+
+
+def test_the_list_of_toggles_says_exactly_which_listed_neurons_are_off() -> None:
+    chosen = Selection().to(best(scores(), 3))
+    assert toggled_list(chosen, [key_of(B)]).now.off == {B}
+
+
+def test_neurons_of_another_model_are_refused(lm: LanguageModel) -> None:
+    target = Secret("p", "v")
+    with pytest.raises(BadInput, match="localized yet"):
+        fitting(None, lm)
+    with pytest.raises(BadInput, match="another model"):
+        fitting(Located(target, frozenset(), scores("other")), lm)
+    found = Located(target, frozenset(), scores(lm.fingerprint))
+    assert fitting(found, lm) is found
+
+
+def test_half_of_the_others_are_kept_from_the_method_to_judge_it() -> None:
+    others = tuple(Secret(f"p{at}", "v") for at in range(6))
+    rest, retained = judged(others, Secret("p0", "v", "with a category"), "half")
+    assert rest == others[1:]
+    assert retained == (others[1], others[3], others[5])
+    assert judged(others, others[0], "none")[1] == ()
+
+
+def test_the_shelf_loads_once_keeps_the_first_and_forgets_the_unused(monkeypatch: pytest.MonkeyPatch, lm: LanguageModel) -> None:
+    loaded: list[str] = []
+
+    def load(name: str, device: str) -> LanguageModel:
+        if name == "bad":
+            raise ModelNotFound("no")
+        loaded.append(name)
+        return lm
+
+    monkeypatch.setattr(session, "load", load)
+    shelf = Shelf(ModelName("first"), room=2)
+    for name in ("second", "second", "third", "first", "second"):
+        shelf.get(ModelName(name))
+    assert loaded == ["first", "second", "third", "second"]
+    with pytest.raises(ModelNotFound):
+        shelf.get(ModelName("bad"))
+    assert loaded == ["first", "second", "third", "second"]
