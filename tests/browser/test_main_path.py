@@ -1,9 +1,15 @@
 """The whole way through the page in Chromium: choose, check, localize, click, undo, cancel; and text that stays text."""
 
 import json
+import threading
+from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import Page
 
+from privlens.localization import METHODS, Task
+from privlens.localization.hard_concrete import hard_concrete
+from privlens.records import LocalizationStep
 from tests.browser.conftest import Visit
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
@@ -31,6 +37,7 @@ def localize(page: Page, method: str) -> None:
     page.wait_for_function(STOPPED)
     page.wait_for_selector("#neuron-toggles input")
     page.wait_for_function(FACTS.format("quick-facts"))
+    page.wait_for_selector("#square .main-svg")
 
 
 def neurons_off(page: Page) -> int:
@@ -117,7 +124,18 @@ def test_a_click_on_the_heatmap_of_all_layers_hits_the_neuron_under_it(visit: Vi
     assert f"layer {layer}, neuron {x}," in page.locator("#neuron-toggles").inner_text()
 
 
-def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Visit) -> None:
+def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def endless(task: Task) -> Iterator[LocalizationStep]:
+        """The real training over and over, so that it cannot be over before Cancel is pressed."""
+        try:
+            while True:
+                yield from (step for step in hard_concrete(task) if step.result is None)
+        finally:
+            ended.set()
+
+    monkeypatch.setitem(METHODS, "hard-concrete", endless)
     page = visit.page
     choose_example(page)
     localize(page, "gradient")
@@ -131,6 +149,7 @@ def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Vis
     page.wait_for_function(f"{picture} !== {json.dumps(first)}")
     page.click("#localize-cancel")
     page.wait_for_function(STOPPED)
+    assert ended.wait(60)
     page.wait_for_function("document.querySelector('#heatmap .plot').data[0].customdata !== undefined")
     assert page.locator("#neuron-toggles").inner_text() == kept
     assert not visit.errors
@@ -161,7 +180,7 @@ def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
     localize(page, "random")
     page.click("#to-deactivate")
     page.wait_for_selector("#effect-bars .main-svg")
-    labels = page.locator("#effect-bars .xaxislayer-above text").all_inner_texts()
+    labels = page.locator("#effect-bars .xaxislayer-above text").all_text_contents()
     assert "".join(labels).replace("\u00b7", " ").strip() == HOSTILE
     assert page.locator("img").count() == images
     assert visit.dialogs == []

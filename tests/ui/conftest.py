@@ -40,5 +40,9 @@ def address(outward: list[str]) -> Iterator[str]:
     from privlens.ui import build_ui, launch
 
     page = build_ui(MODEL)
-    yield launch(page, prevent_thread_lock=True, quiet=True)
+    # A port of our own: gradio leaves a socket open for every port that it finds taken.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    yield launch(page, port=port, prevent_thread_lock=True, quiet=True)
     page.close()

@@ -1,0 +1,17 @@
+"""Records as plotly figures, as tables and as marked text. Knows no model and no screen; colours of text come from the page."""
+
+from pathlib import Path
+
+import plotly
+
+from privlens.figures.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curves, token_bars
+from privlens.figures.heatmaps import fold_all, fold_one, heatmap, live_gates
+from privlens.figures.tables import marked, others_table, token_table
+
+SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+"""The browser's half of plotly, as its package brings it."""
+
+__all__ = [
+    "CHOSEN", "NEUTRAL", "SCRIPT", "curves", "fold_all", "fold_one", "heatmap", "live_gates", "marked", "others_table",
+    "per_layer", "sweep_curves", "token_bars", "token_table",
+]  # fmt: skip

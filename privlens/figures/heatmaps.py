@@ -1,0 +1,114 @@
+"""Neurons as cells: all layers as bands, or one layer as nearly a square. The page can mark and click the cells."""
+
+import html
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from privlens.records import Array, LocalizationStep
+
+HEAT = [[0.0, "rgba(134,142,150,0.13)"], [0.15, "rgba(250,176,5,0.55)"], [0.5, "rgba(240,101,11,0.9)"], [1.0, "rgb(201,42,42)"]]
+MAX_ROWS = 96
+"""A heatmap of all layers has about so many rows, so that single neurons can be seen and hit."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How neurons lie in a picture: each layer is a band of `rows` rows of `columns` cells; `first` is the topmost layer."""
+
+    first: int
+    layers: int
+    width: int
+    columns: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of one layer's band."""
+        return math.ceil(self.width / self.columns)
+
+    def laid_out(self, values: Array) -> Array:
+        """[layers, width] -> [layers * rows, columns]; cells without a neuron are NaN."""
+        cells = np.full((self.layers, self.rows * self.columns), np.nan, dtype=np.float32)
+        cells[:, : self.width] = values
+        return cells.reshape(self.layers * self.rows, self.columns)
+
+    def names(self) -> Array:
+        """[layers * rows, columns, 2]: layer and index of every cell's neuron."""
+        y, x = np.mgrid[: self.layers * self.rows, : self.columns]
+        return np.stack([self.first + y // self.rows, (y % self.rows) * self.columns + x], axis=-1).astype(
+            np.int16 if self.width < 2**15 else np.int32
+        )
+
+
+def fold_all(shape: tuple[int, int]) -> Fold:
+    """All layers, one band each. A power of two of columns, as few as keep the picture below MAX_ROWS rows."""
+    n_layers, width = shape
+    per_row = max(128, math.ceil(width / max(1, MAX_ROWS // n_layers)))
+    return Fold(0, n_layers, width, min(width, 1 << (per_row - 1).bit_length()))
+
+
+def fold_one(shape: tuple[int, int], layer: int) -> Fold:
+    """One layer as nearly a square."""
+    return Fold(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
+
+
+def heatmap(
+    values: Array, fold: Fold, label: str, *, height: int = 460, largest: float | None = None, named: bool = True
+) -> go.Figure:
+    """Neurons as cells, [layers, width] values; below 0 they are drawn as 0. The page can mark and click its cells.
+
+    Args:
+        label: what a value is, with its unit. largest: the value of the strongest colour; None for the largest there is.
+        named: whether a cell says which neuron it is when pointed at.
+    """
+    cells = fold.laid_out(np.asarray(values)[fold.first : fold.first + fold.layers])
+    top = largest if largest is not None else max(float(np.nanmax(cells)), 1e-9)
+    trace = go.Heatmap(z=cells, zmin=0, zmax=top, colorscale=HEAT, colorbar=_bar(label), hoverongaps=False, hoverinfo="skip")
+    if named:
+        words = "layer %{customdata[0]}, neuron %{customdata[1]}<br>" + html.escape(label) + " %{z:.4g}<extra></extra>"
+        trace.update(customdata=fold.names(), hovertemplate=words, hoverinfo=None)
+    fig = go.Figure(trace, layout_template="none")
+    lines = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"width": 1}}
+        for y in (layer * fold.rows - 0.5 for layer in range(1, fold.layers))
+    ]
+    middle = [(layer + 0.5) * fold.rows - 0.5 for layer in range(fold.layers)]
+    step = math.ceil(fold.layers / 16)
+    single = fold.layers == 1
+    fig.update_yaxes(
+        range=[fold.layers * fold.rows - 0.5, -0.5], showgrid=False, zeroline=False, title="row" if single else "layer",
+    )  # fmt: skip
+    if not single:
+        fig.update_yaxes(tickvals=middle[::step], ticktext=[str(layer) for layer in range(0, fold.layers, step)])
+    each = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
+    fig.update_xaxes(
+        range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"neuron ({each})" if fold.rows > 1 else "neuron"
+    )
+    fig.update_layout(
+        height=height, margin={"l": 48, "r": 8, "t": 34, "b": 46}, shapes=lines, showlegend=False, dragmode="pan",
+        meta={"first": fold.first, "layers": fold.layers, "rows": fold.rows, "columns": fold.columns, "width": fold.width,
+              "marker": 13 if single else 9},
+    )  # fmt: skip
+    return fig
+
+
+def live_gates(step: LocalizationStep) -> go.Figure:
+    """How far every gate is closed at this step: 0 open, 1 closed. Rounded, to travel fast."""
+    closed = np.round(1 - np.asarray(step.gates), 2)
+    return heatmap(closed, fold_all(closed.shape), "how far closed (0 open, 1 closed)", largest=1.0, named=False)
+
+
+def _bar(label: str) -> dict[str, object]:
+    title = {"text": html.escape(label), "side": "top"}
+    return {
+        "orientation": "h",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "thickness": 8,
+        "len": 0.9,
+        "title": title,
+        "nticks": 5,
+        "tickformat": ".3~g",
+    }
