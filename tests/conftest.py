@@ -1,5 +1,7 @@
 """Models for the tests: tiny ones with random weights, made in memory, and the bundled demo. No test needs a network."""
 
+import privlens  # noqa: F401, I001  # before torch: it tells OpenMP not to spin
+
 from collections.abc import Callable
 from typing import Any
 
