@@ -144,6 +144,12 @@ def _show(found: objects.Json, as_json: bool, table: Callable[[objects.Json], st
     print(json.dumps(found) if as_json else table(found))
 
 
+def _complaint(message: str) -> int:
+    """Prints one line on stderr; the exit code for wrong input."""
+    print(" ".join(message.split()), file=sys.stderr)
+    return 2
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits: 0 when it went well, 2 with one line on stderr for wrong input, 130 when interrupted.
 
@@ -155,9 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     quiet()
     try:
         code = typer.main.get_command(app)(arguments, prog_name="python -m privlens", standalone_mode=False)
-    except (PrivlensError, typer.TyperException) as problem:
-        print(" ".join(str(problem).split()), file=sys.stderr)
-        sys.exit(2)
+    except PrivlensError as problem:
+        sys.exit(_complaint(str(problem)))
+    except typer.TyperException as problem:
+        sys.exit(_complaint(f"{problem.format_message()} See --help."))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     sys.exit(code)
