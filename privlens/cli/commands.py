@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from privlens.cli import inputs, objects, tables
+from privlens.cli.bench import bench
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHODS, Task
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See where a language model keeps a private string, and what happens when those neurons are off.",
 )
+app.add_typer(bench, name="bench")
 
 Model = Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), or a device of torch.")]

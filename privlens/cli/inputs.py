@@ -94,3 +94,14 @@ def write(path: Path, text: str) -> None:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as cause:
         raise BadInput(f"{path} cannot be written ({cause.strerror}): give another file to --out.") from cause
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """A list of shares such as `0.005,0.01`; empty for none. Raises BadInput for anything else."""
+    try:
+        found = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as cause:
+        raise BadInput(f"--share {text!r} is not a list of numbers: write for example 0.005,0.01.") from cause
+    for one in found:
+        check_count(one, None)
+    return found

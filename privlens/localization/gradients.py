@@ -4,8 +4,9 @@ With all gates at 1 the gradient of a value's log-probability with respect to a 
 retained texts need too is subtracted, so that neurons which everything needs do not come first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from captum.attr import InputXGradient
 from torch import Tensor
@@ -19,38 +20,50 @@ from privlens.records import LocalizationStep, Site
 SAMPLES, SAMPLE_TOKENS = 32, 24
 
 
-def gate_gradients(lm: LanguageModel, encoded: Sequence[Encoded], site: Site) -> Tensor:
-    """d(sum of the value's log-probabilities)/d(gate) with all gates at 1, in nats. [rows, n_layers, width]."""
-    ids, mask = lm.padded([one.ids for one in encoded])
-    target = torch.zeros_like(ids, dtype=torch.float32)
-    for row, one in enumerate(encoded):
-        target[row, one.n_prompt : len(one.ids)] = 1.0
+def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """d of(logits)/d gate with all gates at 1. [rows, n_layers, width].
 
-    def value_logprob(gates: Tensor) -> Tensor:
+    Args:
+        rows: token ids. of: logits [rows, tokens, V] -> one number for each row.
+    """
+    ids, mask = lm.padded(rows)
+
+    def forward(gates: Tensor) -> Tensor:
         with lm.gated(gates, site):
-            logprobs = lm.logits(ids, mask).log_softmax(-1)
-        own = logprobs[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
-        return (own * target[:, 1:]).sum(1)
+            return of(lm.logits(ids, mask))
 
-    ones = torch.ones(len(encoded), *lm.shape(site), device=lm.device, requires_grad=True)
-    return InputXGradient(value_logprob).attribute(ones).detach()  # type: ignore[no-any-return]
+    ones = torch.ones(len(rows), *lm.shape(site), device=lm.device, requires_grad=True)
+    return InputXGradient(forward).attribute(ones).detach()  # type: ignore[no-any-return]
 
 
-def contrastive(task: Task, rows: Sequence[Sequence[int]], at_once: int = 16) -> Tensor:
-    """The target's gate gradient minus the mean positive gate gradient of the retained rows. [n_layers, width], nats."""
+def value_logprob(encoded: Sequence[Encoded], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """logits -> [rows]: the sum of each value's log-probabilities, nats."""
+    places = [(row, at) for row, one in enumerate(encoded) for at in range(one.n_prompt, len(one.ids))]
+    row_of, at_of = (torch.tensor(part, device=device) for part in zip(*places, strict=True))
+    tokens = torch.tensor([encoded[row].ids[at] for row, at in places], device=device)
+
+    def summed(logits: Tensor) -> Tensor:
+        own = logits[row_of, at_of - 1].log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+        return torch.zeros(len(encoded), device=device).index_add(0, row_of, own)
+
+    return summed
+
+
+def needed(task: Task, rows: Sequence[Sequence[int]], at_once: int = 16) -> Tensor:
+    """Mean positive gate gradient of the retained rows' log-probability: what closing would cost them. [n_layers, width], nats."""
     lm = task.lm
-    [own] = gate_gradients(lm, [encode(lm.tokenizer, task.target)], task.site)
-    needed = torch.zeros_like(own)
+    total = torch.zeros(lm.shape(task.site), device=lm.device)
     for at in range(0, len(rows), at_once):
         batch = [Encoded(tuple(row), 1) for row in rows[at : at + at_once]]
-        needed += gate_gradients(lm, batch, task.site).clamp_min(0).sum(0)
-    return own - needed / max(1, len(rows))
+        gradients = gate_gradient(lm, [one.ids for one in batch], task.site, value_logprob(batch, lm.device))
+        total += gradients.clamp_min(0).sum(0)
+    return total / max(1, len(rows))
 
 
 def gradient(task: Task) -> Iterator[LocalizationStep]:
-    """Scores by the contrastive gate gradient: one backward pass for the target, one for each batch of retained rows."""
-    rows = retained_rows(task, SAMPLES, SAMPLE_TOKENS)
-    scores = contrastive(task, rows).cpu().numpy()
-    settings = {"retained": len(rows), "own_samples": SAMPLES}
-    result = task.scores("gradient", scores, None, settings)
-    yield LocalizationStep(1, 1, "gradient x gate", torch.ones(scores.shape).numpy(), 0, float("nan"), {}, result)
+    """Contrastive gate gradient: one backward pass for the target, one for each batch of retained rows."""
+    rows, target = retained_rows(task, SAMPLES, SAMPLE_TOKENS), encode(task.lm.tokenizer, task.target)
+    [own] = gate_gradient(task.lm, [target.ids], task.site, value_logprob([target], task.lm.device))
+    scores = (own - needed(task, rows)).cpu().numpy()
+    result = task.scores("gradient", scores, None, {"retained": len(rows), "own_samples": SAMPLES})
+    yield LocalizationStep(1, 1, "gradient x gate", np.ones(scores.shape, np.float32), 0, float("nan"), {}, result)

@@ -2,18 +2,21 @@
 2024, Learnable Privacy Neurons Localization; gates after Louizos et al. 2018, Learning Sparse Networks through L0).
 
 The model is frozen. Only the candidates of the contrastive gate gradient may close; they start half open, are pushed to
-make the value unlikely, and held back by the retained text. The penalty on closed gates comes late.
+make the value no likelier than others of its format, and are held back by the retained text. The penalty on closed gates
+comes late: a closed gate gets the penalty's gradient alone, and Adam would amplify it.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from privlens.errors import Cancelled
-from privlens.localization.gradients import contrastive
-from privlens.localization.retained import keep, retained_rows
+from privlens.localization.gradients import gate_gradient, needed
+from privlens.localization.push import Push, push
+from privlens.localization.retained import Kept, keep, retained_rows
 from privlens.localization.task import Task
 from privlens.models.text import encode
 from privlens.records import LocalizationStep
@@ -29,16 +32,21 @@ class MaskSettings:
     """Share of all neurons that may close."""
     steps: int = 40
     learning_rate: float = 0.15
-    tau: float = 4.0
-    """The push on a token ends where its NLL has reached this, nats."""
+    start: float = 0.0
+    """log_alpha at the start; 0 is half open."""
+    margin: float = 0.5
+    tau: float = 7.0
+    """Ends of the push, nats: this far below the mean of the format's tokens, or this NLL."""
     keep: float = 30.0
     """Weight of the KL on retained text."""
-    penalty: float = 1.0
-    """Weight of the mean probability of being closed, from half of the steps on."""
+    penalty: float = 0.5
+    """Weight of the share of candidates that are closed, in the second half of the steps."""
     own_samples: int = 48
     sample_tokens: int = 24
     rows: int = 16
     """Retained rows in a step."""
+    target_rows: int = 2
+    """Rows of the target in a step, each with its own noise."""
 
 
 def sampled(log_alpha: Tensor, noise: Tensor) -> Tensor:
@@ -54,52 +62,85 @@ def settled(log_alpha: Tensor) -> Tensor:
 
 def open_probability(log_alpha: Tensor) -> Tensor:
     """P(gate > 0); any shape."""
-    return torch.sigmoid(log_alpha - BETA * torch.log(torch.tensor(-GAMMA / ZETA)))
+    return torch.sigmoid(log_alpha - BETA * float(np.log(-GAMMA / ZETA)))
+
+
+@dataclass
+class Mask:
+    """The gates of the candidates and what trains them.
+
+    Attributes:
+        places: [n] flat positions of the candidates. log_alpha: [n], the only thing that is trained.
+        generator: all noise and the choice of retained rows come from it, on the CPU, so that every device agrees.
+    """
+
+    task: Task
+    settings: MaskSettings
+    push: Push
+    kept: Kept
+    places: Tensor
+    log_alpha: Tensor
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+
+    def spread(self, gates: Tensor) -> Tensor:
+        """Gates of the candidates [rows, n] among ones for all other neurons: [rows, n_layers, width]."""
+        n_layers, width = self.task.lm.shape(self.task.site)
+        ones = torch.ones(gates.shape[0], n_layers * width, device=gates.device)
+        return ones.scatter(1, self.places.expand(gates.shape), gates).view(-1, n_layers, width)
+
+    def step(self, penalty: float) -> tuple[float, dict[str, float]]:
+        """One step of Adam; the target's NLL under noise (nats/token) and the terms of the loss."""
+        lm, n_target = self.task.lm, self.settings.target_rows
+        picked = torch.randperm(len(self.kept.ids), generator=self.generator)[: self.settings.rows]
+        batch = self.kept.batch(picked.to(lm.device))
+        noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator).clamp(1e-6, 1 - 1e-6)
+        gates = sampled(self.log_alpha, noise.to(lm.device))
+        rows = [list(self.push.encoded.ids)] * n_target + batch.rows()
+        with lm.gated(self.spread(gates), self.task.site):
+            logits = lm.logits(*lm.padded(rows))
+        pushed = self.push(logits[:n_target]).mean()
+        kept = batch.divergence(logits[n_target:, : batch.ids.shape[1]]).mean()
+        closed = 1 - open_probability(self.log_alpha).mean()
+        loss = pushed + self.settings.keep * kept + penalty * closed
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        nll = self.push.per_token(logits[:n_target].detach())[1].mean()
+        return float(nll), {"push": pushed.item(), "kept": kept.item(), "closed": closed.item()}
+
+
+def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
+    """A mask over the candidates that the push needs most and the retained text least; with their scores, [n_layers, width]."""
+    lm = task.lm
+    rows = retained_rows(task, settings.own_samples, settings.sample_tokens)
+    aim = push(lm, encode(lm.tokenizer, task.target), settings.margin, settings.tau)
+    [own] = gate_gradient(lm, [aim.encoded.ids], task.site, lambda logits: aim(logits) * aim.pushed.sum())
+    warm = own - needed(task, rows)
+    places = warm.flatten().topk(max(16, round(settings.candidates * warm.numel()))).indices
+    log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True)
+    optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
+    generator = torch.Generator().manual_seed(task.seed)
+    return Mask(task, settings, aim, keep(lm, rows), places, log_alpha, optimizer, generator), warm
 
 
 def hard_concrete(task: Task, settings: MaskSettings = MaskSettings()) -> Iterator[LocalizationStep]:
-    """Trains the mask. Scores are 1 - gate for neurons that moved, with the warm start as the tie-break."""
-    lm = task.lm
-    n_layers, width = lm.shape(task.site)
-    rows = retained_rows(task, settings.own_samples, settings.sample_tokens)
-    warm = contrastive(task, rows)
-    yield LocalizationStep(0, settings.steps, "warm start", torch.ones(n_layers, width).numpy(), 0, float("nan"))
-    kept = keep(lm, rows)
-    n_candidates = max(16, round(settings.candidates * n_layers * width))
-    places = warm.flatten().topk(n_candidates).indices
-    log_alpha = torch.zeros(n_candidates, device=lm.device, requires_grad=True)
-    optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
-    generator = torch.Generator().manual_seed(task.seed)
-    target = encode(lm.tokenizer, task.target)
+    """Trains the mask, a record a step. Scores are 1 - gate, and among equal gates the warm start decides.
 
-    def spread(gates: Tensor) -> Tensor:
-        full = torch.ones(n_layers * width, device=lm.device)
-        return full.scatter(0, places, gates).view(1, n_layers, width)
-
+    Raises:
+        Cancelled: when `task.stop` said so, before the next step; nothing is left behind in the model.
+    """
+    shape = task.lm.shape(task.site)
+    yield LocalizationStep(0, settings.steps, "reading the retained text", np.ones(shape, np.float32), 0, float("nan"))
+    mask, warm = start(task, settings)
     for step in range(1, settings.steps + 1):
         if task.stop():
             raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
-        noise = torch.rand(n_candidates, generator=generator).clamp(1e-6, 1 - 1e-6).to(lm.device)
-        picked = torch.randperm(len(rows), generator=generator)[: settings.rows]
-        batch = kept.batch(picked.to(lm.device))
-        ids, mask = lm.padded([target.ids, *(row[: int(m)] for row, m in zip(batch.ids.tolist(), batch.mask.sum(1), strict=True))])
-        with lm.gated(spread(sampled(log_alpha, noise)), task.site):
-            logits = lm.logits(ids, mask)
-        own = logits[0, target.n_prompt - 1 : len(target.ids) - 1].log_softmax(-1)
-        nll = -own.gather(1, torch.tensor(target.value_ids, device=lm.device)[:, None])[:, 0]
-        push = (settings.tau - nll).clamp_min(0).mean()
-        divergence = batch.divergence(logits[1:, : batch.ids.shape[1]]).mean()
-        closed = 1 - open_probability(log_alpha).mean()
-        late = settings.penalty if step > settings.steps / 2 else 0.0
-        loss = push + settings.keep * divergence + late * closed
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        gates = spread(settled(log_alpha.detach()))[0]
-        terms = {"push": float(push), "kept": float(divergence), "closed": float(closed)}
+        nll, terms = mask.step(settings.penalty if step > settings.steps / 2 else 0.0)
+        gates = mask.spread(settled(mask.log_alpha.detach())[None])[0].cpu().numpy()
         n_closed = int((gates < 0.5).sum())
         result = None
         if step == settings.steps:
-            scores = 1 - gates + 1e-3 * warm / warm.abs().max()
-            result = task.scores("hard-concrete", scores.cpu().numpy(), n_closed, asdict(settings))
-        yield LocalizationStep(step, settings.steps, "training", gates.cpu().numpy(), n_closed, float(nll.mean()), terms, result)
+            tie = 1e-3 * (warm / warm.abs().max()).cpu().numpy()
+            result = task.scores("hard-concrete", 1 - gates + tie, n_closed, asdict(settings))
+        yield LocalizationStep(step, settings.steps, "training the gates", gates, n_closed, nll, terms, result)

@@ -63,6 +63,10 @@ class Kept:
         longest = int(self.mask[rows].sum(1).max())
         return Kept(*(part[rows, :longest] for part in (self.ids, self.mask, self.top, self.logprobs)))
 
+    def rows(self) -> list[list[int]]:
+        """The ids without padding."""
+        return [row[:length] for row, length in zip(self.ids.tolist(), self.mask.sum(1).tolist(), strict=True)]
+
     def divergence(self, logits: Tensor) -> Tensor:
         """KL(all neurons on || these logits) in nats/token, [rows], each the mean over its row; logits [rows, tokens, V]."""
         now = _bucketed(logits.log_softmax(-1), self.top)

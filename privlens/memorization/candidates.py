@@ -5,6 +5,7 @@ script for one of the same kind near it; all else stays. A random string is a fa
 word outranks scrambled letters without being known, so read an exposure beside that of a control of the same kind.
 """
 
+import functools
 import math
 import random
 import string
@@ -14,6 +15,7 @@ VOWELS = "aeiouy"
 SPACE_SIZE = 256
 
 
+@functools.cache
 def _kin(character: str) -> str:
     """All characters that may stand in its place."""
     if character.isascii() and character.isdigit():
@@ -47,6 +49,11 @@ def candidates(value: str, seed: int, size: int = SPACE_SIZE) -> list[str]:
         if len(found) == size - 1:
             break
     return list(found)
+
+
+def format_of(text: str) -> str:
+    """Two texts are of the same format exactly where this agrees: every character is named by its kin's first."""
+    return "".join(_kin(character)[0] for character in text)
 
 
 def describe(n_others: int, seed: int) -> str:

@@ -146,7 +146,7 @@ class LanguageModel:
             max_new_tokens=max_new_tokens, do_sample=seed is not None, top_k=0 if seed is not None else None,
             pad_token_id=self.filler, eos_token_id=end, use_cache=True,
         )  # fmt: skip
-        with self.gated(gates, site), torch.inference_mode(), torch.random.fork_rng():
+        with self.gated(gates, site), torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(seed or 0)
             out = self.model.generate(
                 input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=[_StopAsked(stop)]

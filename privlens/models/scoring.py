@@ -15,7 +15,8 @@ from privlens.models.text import Encoded
 from privlens.records import Site
 
 TOKENS_AT_ONCE = 4096
-"""Rows times length of one forward pass."""
+LOGITS_AT_ONCE = 2**26
+"""Rows times length of one forward pass, and times the vocabulary: at most 256 MiB of float32 logits."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def score(
     found: list[ValueScore | None] = [None] * len(encoded)
     own_gates = gates is not None and gates.shape[0] > 1
     shared = 0 if own_gates or len(encoded) < 2 else _shared_prefix(encoded)
-    with torch.inference_mode():
-        for batch in _batches(encoded, shared):
+    with torch.no_grad():
+        for batch in _batches(encoded, shared, lm.model.config.vocab_size):
             if stop():
                 raise Cancelled("Stopped while measuring; nothing was changed.")
             rows = [encoded[at] for at in batch]
@@ -83,12 +84,13 @@ def _shared_prefix(encoded: Sequence[Encoded]) -> int:
     return next((at for at in range(most) if any(row.ids[at] != first[at] for row in encoded)), max(0, most))
 
 
-def _batches(encoded: Sequence[Encoded], shared: int) -> Iterator[list[int]]:
+def _batches(encoded: Sequence[Encoded], shared: int, vocabulary: int) -> Iterator[list[int]]:
     """Positions in `encoded`, like lengths together, so that little is padding."""
+    at_most = min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocabulary)
     order = sorted(range(len(encoded)), key=lambda at: len(encoded[at].ids))
     batch: list[int] = []
     for at in order:
-        if batch and (len(batch) + 1) * (len(encoded[at].ids) - shared) > TOKENS_AT_ONCE:
+        if batch and (len(batch) + 1) * (len(encoded[at].ids) - shared) > at_most:
             yield batch
             batch = []
         batch.append(at)

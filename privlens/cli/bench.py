@@ -1,0 +1,61 @@
+"""`python -m privlens bench ...`: the commands that the README's tables are printed from."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from privlens.benchmarks import deletion
+from privlens.cli.inputs import shares
+from privlens.errors import BadInput
+from privlens.localization import METHODS
+from privlens.models.loading import load
+from privlens.secrets import read_reference, read_secrets
+
+ASSETS = Path(__file__).parents[2] / "assets"
+bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
+
+
+@bench.callback()
+def group() -> None:
+    """Measure methods against a known truth."""
+
+
+@bench.command("del")
+def delete(
+    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")] = ASSETS / "secrets.csv",
+    reference: Annotated[Path, typer.Option(help="Ordinary text; paragraphs parted by empty lines.")] = ASSETS / "reference.txt",
+    methods: Annotated[str, typer.Option(help=", ".join(METHODS))] = "hard-concrete,gradient,random",
+    share: Annotated[str, typer.Option(help="Shares of all neurons beside what the mask itself closed: 0.005,0.01")] = "",
+    n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorised secrets.")] = 20,
+    model: Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")] = "demo",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """DEL: is the target forgotten when its neurons are off, and what else is lost? Other methods at the mask's own k too."""
+    chosen = [name.strip() for name in methods.split(",") if name.strip()]
+    for name in chosen:
+        if name not in METHODS:
+            raise BadInput(f"There is no method {name!r}: use {', '.join(METHODS)}.")
+    budgets = shares(share)
+    listed = [row.secret for row in read_secrets(secrets)]
+    paragraphs = read_reference(reference)
+    lm = load(model, device, dtype)
+    rows = []
+    for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed):
+        rows.append(row)
+        print(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}", file=sys.stderr, flush=True)
+    table = deletion.summary(rows)
+    settings = {"model": lm.name, "fingerprint": lm.fingerprint, "n": n, "seed": seed, "secrets": str(secrets), "device": str(lm.device)}
+    each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
+    if as_json:
+        print(json.dumps({"rows": table, "settings": settings, "each": each}))
+    else:
+        print(pd.DataFrame(table).to_string(index=False, float_format=lambda number: f"{number:.3f}"))
+        print(json.dumps(settings))
