@@ -157,6 +157,7 @@ WRONG = {
     "no value": (["check", "--prompt", "a"], "value"),
     "empty value": (["check", "--prompt", "a", "--value", " "], "value is empty"),
     "empty prompt": (["localize", "--prompt", "", "--value", "a"], "prompt is empty"),
+    "too long": (["localize", "--prompt", "garden " * 200, "--value", "a"], "reads at most 128: shorten them"),
     "no secret": (["localize"], "--prompt and --value together, or --secrets"),
     "half a secret": (["localize", "--prompt", "a"], "--prompt and --value together"),
     "two secrets": (["localize", *SECRET, "--secrets", "secrets.csv"], "either --prompt and --value, or --secrets"),

@@ -45,6 +45,13 @@ def test_the_end_of_text_ends_a_row_and_is_cut_off(lm: LanguageModel, monkeypatc
     assert lm.generate([PROMPTS[0]], 8) == [whole[0][:first]]
 
 
+def test_generation_ends_where_the_model_has_no_more_room(tiny: Maker) -> None:
+    gpt2 = tiny("gpt2")
+    assert gpt2.room == 128
+    [written] = gpt2.generate([list(range(20, 140))], 50)
+    assert len(written) == 8
+
+
 def test_stop_cancels_within_a_step(lm: LanguageModel) -> None:
     asked: list[bool] = []
 
