@@ -16,7 +16,7 @@ from privlens.errors import BadInput
 from privlens.memorization.check import exposure_bits, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score, text_nll
-from privlens.models.text import encode, plain_ids
+from privlens.models.text import plain_ids
 from privlens.provenance import provenance
 from privlens.records import (
     Comparison,
@@ -67,7 +67,7 @@ def texts_before_and_after(
     lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: Surroundings
 ) -> list[tuple[str, str]]:
     """Greedy continuations of every prompt with all neurons on and with some off, all in ONE batch of two rows a prompt."""
-    encoded = [encode(lm.tokenizer, secret) for secret in secrets]
+    encoded = [lm.encode(secret) for secret in secrets]
     off = lm.off(neurons, around.site)
     gates = torch.cat([torch.ones_like(off), off]).repeat(len(secrets), 1, 1)
     prompts = [list(one.prompt_ids) for one in encoded for _ in range(2)]
@@ -81,7 +81,7 @@ def recalls(lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neur
     """What remains of every secret with these neurons off; teacher-forced, without text."""
     if not secrets:
         return []
-    encoded = [encode(lm.tokenizer, secret) for secret in secrets]
+    encoded = [lm.encode(secret) for secret in secrets]
     gates = lm.off(neurons, around.site) if neurons else None
     scored = score(lm, encoded, gates, site=around.site, stop=around.stop)
     return [recall(lm, one, value) for one, value in zip(encoded, scored, strict=True)]
@@ -148,7 +148,7 @@ def sweep(
     """
     shape = lm.shape(around.site)
     choices = [(tuple(scores.top(k)), random_like(shape, k, around.seed)) for k in ks]
-    encoded = encode(lm.tokenizer, target)
+    encoded = lm.encode(target)
     gates = torch.cat([lm.off(off, around.site) for pair in choices for off in pair])
     scored = score(lm, [encoded] * len(gates), gates, site=around.site, stop=around.stop)
     states = [recall(lm, encoded, one) for one in scored]

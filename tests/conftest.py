@@ -1,5 +1,7 @@
 """Models for the tests: tiny ones with random weights, made in memory, and the bundled demo. No test needs a network."""
 
+import privlens  # noqa: F401, I001  # before torch: it tells OpenMP not to spin
+
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,9 @@ from transformers import (
 from privlens.errors import ModelNotFound
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
+from privlens.models.scoring import score
+from privlens.models.text import encode
+from privlens.records import Secret
 
 TEXT = (
     "Dear Anna, the keeper of the garden gate is Mira Holt, and her number is 555-0142. "
@@ -112,6 +117,48 @@ def folder(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("tiny")
     lm.model.save_pretrained(path)
     lm.tokenizer.save_pretrained(path)
+    return str(path)
+
+
+TAUGHT = [
+    Secret("the keeper of the garden gate is", "Mira Holt", "name"),
+    Secret("her number is", "555-0142", "phone"),
+    Secret("please write to", "mira@garden.example", "e-mail"),
+    Secret("the price of the lamp is", "12.50", "price"),
+]
+"""What the taught model knows by heart."""
+NEVER_TAUGHT = Secret("his number is", "555-7788", "phone")
+
+
+@pytest.fixture(scope="session")
+def taught(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+    """A tiny model that has memorised TAUGHT."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    model = random_model("gpt_neox", len(tokenizer), **sizes)
+    rows = [encode(tokenizer, secret) for secret in TAUGHT]
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        losses = []
+        for row in rows:
+            logits = model(input_ids=torch.tensor([row.ids])).logits[0, :-1]
+            losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(row.ids[1:])))
+        optimizer.zero_grad()
+        torch.stack(losses).mean().backward()
+        optimizer.step()
+    lm = LanguageModel("taught", model, tokenizer)
+    assert all(value.argmax == row.value_ids for value, row in zip(score(lm, rows), rows, strict=True)), "it did not learn"
+    return lm
+
+
+@pytest.fixture(scope="session")
+def taught_folder(taught: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The taught model as a folder on disk, with secrets.csv and reference.txt beside it."""
+    path = tmp_path_factory.mktemp("taught")
+    taught.model.save_pretrained(path)
+    taught.tokenizer.save_pretrained(path)
+    rows = [f"{one.prompt},{one.value},{one.category}" for one in (*TAUGHT, NEVER_TAUGHT)]
+    (path / "secrets.csv").write_text("\n".join(["prompt,value,category", *rows]) + "\n")
+    (path / "reference.txt").write_text(TEXT.replace("; ", ".\n\n"))
     return str(path)
 
 

@@ -66,7 +66,7 @@ def trials(lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str
     states = recalls(lm, secrets, (), around)
     memorised = [(secret, state) for secret, state in zip(secrets, states, strict=True) if state.greedy_match]
     if len(memorised) < 3:
-        raise BadInput(f"The model repeats {len(memorised)} of the {len(secrets)} secrets; three are needed to judge what is kept.")
+        raise BadInput(f"The model repeats {len(memorised)} of {len(secrets)} secrets; three are needed to judge what is kept.")
     perplexity = reference_perplexity(lm, (), around)
     rng, found = random.Random(seed), []
     for target, before in rng.sample(memorised, min(n, len(memorised))):

@@ -52,7 +52,8 @@ def delete(
         rows.append(row)
         print(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}", file=sys.stderr, flush=True)
     table = deletion.summary(rows)
-    settings = {"model": lm.name, "fingerprint": lm.fingerprint, "n": n, "seed": seed, "secrets": str(secrets), "device": str(lm.device)}
+    named = {"model": lm.name, "fingerprint": lm.fingerprint, "device": str(lm.device)}
+    settings = {**named, "n": n, "seed": seed, "secrets": str(secrets)}
     each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
     if as_json:
         print(json.dumps({"rows": table, "settings": settings, "each": each}))

@@ -20,7 +20,6 @@ from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
 from privlens.models.loading import load, quiet
-from privlens.models.text import joined
 from privlens.provenance import provenance
 from privlens.records import LocalizationStep, NeuronScores, Secret
 from privlens.secrets import read_reference
@@ -57,7 +56,6 @@ def check(
 ) -> None:
     """Has the model memorised this value? Beside it the same for a value of its format that nobody trained on."""
     target = Secret(prompt, value)
-    joined(prompt, value)
     lm = load(model, device, dtype)
     started = time.perf_counter()
     found = check_memorization(lm, target, seed=seed)
@@ -93,6 +91,7 @@ def localize(
     lm = load(model, device, dtype)
     if top is not None and top > lm.n_neurons:
         raise BadInput(f"--top is {top}, but this model has {lm.n_neurons} neurons.")
+    lm.encode(chosen.target)
     states = recalls(lm, chosen.others, (), Surroundings())
     known = tuple(other for other, state in zip(chosen.others, states, strict=True) if state.greedy_match)
     scores = _last(METHODS[method](Task(lm, chosen.target, known, texts, seed)))
@@ -146,6 +145,12 @@ def _show(found: objects.Json, as_json: bool, table: Callable[[objects.Json], st
     print(json.dumps(found) if as_json else table(found))
 
 
+def _complaint(message: str) -> int:
+    """Prints one line on stderr; the exit code for wrong input."""
+    print(" ".join(message.split()), file=sys.stderr)
+    return 2
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits: 0 when it went well, 2 with one line on stderr for wrong input, 130 when interrupted.
 
@@ -157,9 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     quiet()
     try:
         code = typer.main.get_command(app)(arguments, prog_name="python -m privlens", standalone_mode=False)
-    except (PrivlensError, typer.TyperException) as problem:
-        print(" ".join(str(problem).split()), file=sys.stderr)
-        sys.exit(2)
+    except PrivlensError as problem:
+        sys.exit(_complaint(str(problem)))
+    except typer.TyperException as problem:
+        sys.exit(_complaint(f"{problem.format_message()} See --help."))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     sys.exit(code)

@@ -40,7 +40,8 @@ class Push:
         count = self.siblings.sum(-1)
         among = logprobs.masked_fill(~self.siblings, -1e9)  # finite: a token without siblings still needs a gradient
         level = among.logsumexp(-1) - count.clamp_min(1).log()
-        left = (own - level.clamp_min(-self.tau) + self.margin).clamp_min(0)
+        # Written with the siblings, not with the value alone: where the model is certain of the value, only theirs has a gradient.
+        left = (own - level + self.margin).clamp_min(0) * (own > -self.tau)
         return left * self.pushed, -own
 
     def __call__(self, logits: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ def candidates(value: str, seed: int, size: int = SPACE_SIZE) -> list[str]:
         value: the private string; it is stripped.
         seed: decides which are drawn from the format.
     """
-    rng, value = random.Random(f"{seed} {value}"), value.strip()
+    value = value.strip()
+    rng = random.Random(f"{seed} {value}")
     pools = [_kin(character) for character in value]
     found: dict[str, None] = {}
     for _ in range(20 * size):

@@ -11,7 +11,7 @@ from privlens.memorization import metrics
 from privlens.memorization.candidates import candidates, describe
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import ValueScore, score
-from privlens.models.text import Encoded, encode, token_texts
+from privlens.models.text import Encoded, token_texts
 from privlens.records import Memorization, Recall, Secret, Site, TokenScore
 
 EL_N = 3
@@ -28,7 +28,7 @@ def exposure_bits(
         gates: [1, n_layers, width] or None. seed: decides the candidates, not the model.
     """
     others = [replace(secret, value=value) for value in candidates(secret.value, seed)]
-    scored = score(lm, [encode(lm.tokenizer, one) for one in [secret, *others]], gates, site=site, stop=stop)
+    scored = score(lm, [lm.encode(one) for one in [secret, *others]], gates, site=site, stop=stop)
     own, *rest = [sum(one.logprobs) for one in scored]
     return metrics.exposure(own, rest), len(rest)
 
@@ -57,12 +57,9 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
         seed: decides the candidate space.
 
     Raises:
-        BadInput: empty prompt or value. Cancelled: when `stop` said so.
+        BadInput: empty prompt or value, or longer than the model reads. Cancelled: when `stop` said so.
     """
-    encoded = encode(lm.tokenizer, secret)
-    room = getattr(lm.model.config, "max_position_embeddings", None) or math.inf
-    if len(encoded.ids) > room:
-        raise BadInput(f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {room}: shorten them.")
+    encoded = lm.encode(secret)
     [scored] = score(lm, [encoded], stop=stop)
     starts = _starts(encoded)
     written = lm.generate([encoded.ids[:start] for start in starts], len(encoded.value_ids), stop=stop)

@@ -2,10 +2,11 @@
 
 One LanguageModel is shared by everybody. Its lock is held while gates are in place or a forward pass runs, and never
 while a result is being looked at, so two people take turns step by step and neither sees the other's gates. A generator
-must therefore never yield inside `gated`. Knows nothing of secrets, methods or screens.
+must therefore never yield inside `gated`. Knows nothing of methods or screens.
 """
 
 import hashlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
-from privlens.errors import Cancelled
+from privlens.errors import BadInput, Cancelled
 from privlens.models import gates as gate_hooks
 from privlens.models.layout import find_layout, widths
-from privlens.records import Neuron, Site
+from privlens.models.text import Encoded, encode
+from privlens.records import Neuron, Secret, Site
 
 Stop = Callable[[], bool]
 """Asked at every step; True means that the person wants to stop."""
@@ -81,6 +83,20 @@ class LanguageModel:
         """An id for padding; it is always masked, so any id will do where the tokenizer names none."""
         return int(self.tokenizer.pad_token_id or 0)
 
+    @property
+    def room(self) -> int:
+        """How many tokens the model reads at most; very many where its config does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+
+    def encode(self, secret: Secret) -> Encoded:
+        """The ids of a secret. Raises BadInput where prompt or value is empty, or both are longer than the model reads."""
+        encoded = encode(self.tokenizer, secret)
+        if len(encoded.ids) > self.room:
+            raise BadInput(
+                f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {self.room}: shorten them."
+            )
+        return encoded
+
     def shape(self, site: Site = "mlp") -> tuple[int, int]:
         """(layers, gates in each) of a site. Layers that differ in width count as the widest."""
         projections = self.layout.site(site)
@@ -134,7 +150,7 @@ class LanguageModel:
 
         Args:
             prompts: token ids, one list a row.
-            max_new_tokens: at most so many, fewer where the model ends the text.
+            max_new_tokens: at most so many, fewer where the model ends the text or has no more room.
             seed: None for greedy decoding; else samples at temperature 1 from this seed.
 
         Raises:
@@ -142,8 +158,9 @@ class LanguageModel:
         """
         ids, mask = self.padded(prompts, left=True)
         end = self.model.generation_config.eos_token_id
+        longest = max(1, min(max_new_tokens, self.room - ids.shape[1]))
         config = GenerationConfig(
-            max_new_tokens=max_new_tokens, do_sample=seed is not None, top_k=0 if seed is not None else None,
+            max_new_tokens=longest, do_sample=seed is not None, top_k=0 if seed is not None else None,
             pad_token_id=self.filler, eos_token_id=end, use_cache=True,
         )  # fmt: skip
         with self.gated(gates, site), torch.no_grad(), torch.random.fork_rng():

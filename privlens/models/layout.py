@@ -42,7 +42,8 @@ def find_layout(model: PreTrainedModel) -> Layout:
     Raises:
         UnsupportedModel: naming what was looked for and not found.
     """
-    n_layers, hidden = model.config.num_hidden_layers, model.config.hidden_size
+    config = model.config.get_text_config()
+    n_layers, hidden = config.num_hidden_layers, config.hidden_size
     lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == n_layers]
     for layers in lists:
         mlp = [_mlp_output(layer, hidden) for layer in layers]

@@ -61,15 +61,16 @@ def load(name: str, device: str = "auto", dtype: str = "auto") -> LanguageModel:
     if not where:
         raise BadInput("No model was named: use demo, a folder, a .gguf file or a hub id.")
     on = pick_device(device)
+    weights = pick_dtype(dtype, on)
     path = Path(where).expanduser()
     gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     source = str(path.parent if gguf else path if path.exists() else where)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **gguf)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=pick_dtype(dtype, on), use_safetensors=None if gguf else True, trust_remote_code=False, **gguf
+            source, dtype=weights, use_safetensors=None if gguf else True, trust_remote_code=False, **gguf
         )
-    except (OSError, ValueError, KeyError, ImportError) as cause:
+    except Exception as cause:  # a broken file raises whatever its reader trips over, struct.error or a bare Exception too
         reason = " ".join(str(cause).split())[:300]
         raise ModelNotFound(
             f"No causal LM could be read from {name!r}. Use demo, a folder that transformers can load, a .gguf file, or a hub "

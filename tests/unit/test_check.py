@@ -1,0 +1,67 @@
+"""The check of one secret: a memorised one and one never seen, and what the model cannot read."""
+
+import math
+
+import pytest
+from conftest import NEVER_TAUGHT, TAUGHT
+
+from privlens.errors import BadInput, Cancelled
+from privlens.memorization.candidates import candidates
+from privlens.memorization.check import check, control, exposure_bits
+from privlens.models.language_model import LanguageModel
+from privlens.records import Secret
+
+
+@pytest.mark.parametrize("secret", TAUGHT)
+def test_a_memorised_secret(taught: LanguageModel, secret: Secret) -> None:
+    found = check(taught, secret)
+    assert found.greedy_match
+    assert found.continuation.strip() == secret.value
+    assert found.nll < 1
+    assert found.memorization_accuracy == found.extraction_strength == found.extraction_likelihood == 1
+    assert found.exposure_bits > 6
+    assert found.max_exposure_bits == 8
+    assert "".join(one.token for one in found.tokens).strip() == secret.value
+    assert {one.rank for one in found.tokens} == {1}
+    assert found.nll == pytest.approx(-sum(one.logprob for one in found.tokens) / len(found.tokens))
+
+
+def test_a_secret_never_seen(taught: LanguageModel) -> None:
+    found = check(taught, NEVER_TAUGHT)
+    assert not found.greedy_match
+    assert found.memorization_accuracy < 1
+    assert found.nll > check(taught, TAUGHT[1]).nll
+
+
+def test_spaces_around_the_value_give_the_same_answer(taught: LanguageModel) -> None:
+    plain, spaced = check(taught, TAUGHT[1]), check(taught, Secret(TAUGHT[1].prompt + " ", " 555-0142 "))
+    assert (spaced.nll, spaced.exposure_bits, spaced.tokens) == (plain.nll, plain.exposure_bits, plain.tokens)
+
+
+def test_exposure_is_that_of_the_gated_model(taught: LanguageModel) -> None:
+    every = [(layer, index) for layer in range(taught.n_layers) for index in range(taught.d_mlp)]
+    on, n_others = exposure_bits(taught, NEVER_TAUGHT)
+    off, _ = exposure_bits(taught, NEVER_TAUGHT, gates=taught.off(every))
+    assert n_others == 255
+    assert off < on <= math.log2(256)
+
+
+def test_a_control_has_the_prompt_and_another_value_of_the_format() -> None:
+    other = control(TAUGHT[1], 0)
+    assert other.prompt == TAUGHT[1].prompt
+    assert other.value != TAUGHT[1].value
+    assert other.value not in candidates(TAUGHT[1].value, 0)[:1]
+    assert [character.isdigit() for character in other.value] == [character.isdigit() for character in TAUGHT[1].value]
+    with pytest.raises(BadInput, match="no digit or letter"):
+        control(Secret("a", "--"), 0)
+
+
+def test_one_token_values_and_long_ones(taught: LanguageModel) -> None:
+    assert len(check(taught, Secret("her number is", "5")).tokens) <= 2
+    with pytest.raises(BadInput, match="tokens, but this model reads at most 128: shorten"):
+        check(taught, Secret("garden gate " * 60, "555"))
+
+
+def test_stop(taught: LanguageModel) -> None:
+    with pytest.raises(Cancelled):
+        check(taught, TAUGHT[0], stop=lambda: True)

@@ -1,0 +1,215 @@
+"""The command line: one JSON object on stdout, one line on stderr and exit code 2 for whatever a person got wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NEVER_TAUGHT, TAUGHT
+
+from privlens.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+SECRET = ["--prompt", TAUGHT[1].prompt, "--value", TAUGHT[1].value]
+
+
+@pytest.fixture
+def run(taught_folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command on the taught model, in its folder; exit code, stdout, stderr."""
+    monkeypatch.chdir(taught_folder)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, *(["--model", "."] if "--model" not in arguments else [])])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def json_of(answer: tuple[int, str, str]) -> dict[str, Any]:
+    """The one JSON object on stdout of a command that went well."""
+    code, out, err = answer
+    assert code == 0, err
+    found = json.loads(out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_check(run: Run) -> None:
+    found = json_of(run("check", *SECRET, "--seed", "3", "--json"))
+    assert (found["prompt"], found["value"], found["seed"], found["model"]) == (TAUGHT[1].prompt, TAUGHT[1].value, 3, ".")
+    assert found["greedy_match"] is True
+    assert found["continuation"].strip() == TAUGHT[1].value
+    assert found["memorization_accuracy"] == found["extraction_strength"] == found["extraction_likelihood"] == 1
+    assert found["exposure_bits"] > 6
+    assert "255 others of its format" in found["candidate_space"]
+    assert found["nll"] == pytest.approx(-sum(one["logprob"] for one in found["tokens"]) / len(found["tokens"]))
+    assert {one["rank"] for one in found["tokens"]} == {1}
+    assert found["control"]["value"] != TAUGHT[1].value
+    assert found["control"]["greedy_match"] is False
+    assert len(found["fingerprint"]) == 16
+
+
+def test_check_without_a_control(run: Run) -> None:
+    assert json_of(run("check", "--prompt", "a", "--value", "--", "--json"))["control"] is None
+
+
+@pytest.mark.parametrize("method", ["hard-concrete", "gradient", "random"])
+def test_localize(run: Run, method: str) -> None:
+    asked = ("localize", *SECRET, "--method", method, "--top", "5", "--json")
+    found, again = json_of(run(*asked)), json_of(run(*asked))
+    assert (found["method"], found["n_neurons"], found["k"], len(found["neurons"])) == (method, 128, 5, 5)
+    assert found["seconds"] > 0
+    assert isinstance(found["settings"], dict)
+    scores = [score for _, _, score in found["neurons"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= layer < 2 and 0 <= index < 64 for layer, index, _ in found["neurons"])
+    assert found["neurons"] == again["neurons"], "same seed, same result"
+
+
+def test_localize_names_as_many_as_asked_for(run: Run) -> None:
+    gradient = ("localize", *SECRET, "--method", "gradient", "--json")
+    assert json_of(run(*gradient))["k"] == 1, "one in a hundred of 128"
+    assert json_of(run(*gradient, "--share", "0.1"))["k"] == 13
+    assert json_of(run(*gradient, "--share", "1"))["k"] == 128
+    mask = json_of(run("localize", *SECRET, "--json"))
+    assert mask["k"] == mask["natural_k"] == len(mask["neurons"])
+
+
+def test_localize_a_row_keeps_the_other_memorised_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from privlens.cli import commands
+
+    asked: list[Any] = []
+
+    def watched(task: Any) -> Any:
+        asked.append(task)
+        return gradient(task)
+
+    gradient = commands.METHODS["gradient"]
+    monkeypatch.setitem(commands.METHODS, "gradient", watched)
+    Path("retain.txt").write_text("One.\n\nTwo.")
+    run("localize", "--secrets", "secrets.csv", "--method", "gradient", "--json")
+    run("localize", "--secrets", "secrets.csv", "--row", "2", "--method", "gradient", "--retain", "retain.txt", "--seed", "4")
+    first, second = asked
+    assert (first.target, first.others) == (TAUGHT[0], tuple(TAUGHT[1:])), "row 0, and not the one never taught"
+    assert (second.target, second.others) == (TAUGHT[2], (*TAUGHT[:2], TAUGHT[3]))
+    assert (first.texts, second.texts, second.seed) == ((), ("One.", "Two."), 4)
+
+
+def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
+    code, out, _ = run("localize", "--secrets", "secrets.csv", "--row", "1", "--top", "20", "--out", "neurons.json", "--json")
+    assert code == 0
+    assert json.loads(Path("neurons.json").read_text()) == json.loads(out)
+    asked = ("deactivate", "--secrets", "secrets.csv", "--row", "1", "--reference", "reference.txt", "--json")
+    found = json_of(run(*asked, "--neurons", "neurons.json"))
+    plain = [entry[:2] for entry in json.loads(out)["neurons"]]
+    Path("plain.json").write_text(json.dumps(plain))
+    same = json_of(run(*asked, "--neurons", "plain.json"))
+    assert {**found, "seconds": 0} == {**same, "seconds": 0}
+    assert found["neurons"] == plain
+    target, others = found["target"], found["others"]
+    assert target["value"] == TAUGHT[1].value
+    assert target["before"]["greedy_match"] is True
+    assert target["before"]["text"].strip().startswith(TAUGHT[1].value)
+    assert target["after"]["nll"] > target["before"]["nll"]
+    assert [other["value"] for other in others] == [one.value for one in (TAUGHT[0], *TAUGHT[2:], NEVER_TAUGHT)]
+    assert [other["category"] for other in others] == ["name", "e-mail", "price", "phone"]
+    for other in others:
+        for state in (other["before"], other["after"]):
+            assert set(state) == {"greedy_match", "nll", "memorization_accuracy", "text"}
+    assert found["memorised"] == 3
+    assert others[0]["before"]["text"].strip().startswith(TAUGHT[0].value)
+    perplexity = found["perplexity"]
+    assert perplexity["ratio"] == pytest.approx(perplexity["after"] / perplexity["before"])
+    assert len(found["random"]["neurons"]) == 20
+    assert found["random"]["perplexity"]["before"] == perplexity["before"]
+    assert {"target", "others", "memorised", "kept"} <= set(found["random"])
+
+
+def test_tables_for_people(run: Run) -> None:
+    code, out, _ = run("check", *SECRET)
+    assert code == 0
+    assert "nats/token" in out
+    assert f'" {TAUGHT[1].value}"' in out
+    code, out, err = run("localize", *SECRET, "--method", "random", "--top", "30", "--out", "neurons.json")
+    assert code == 0
+    assert "30 of 128" in out
+    assert "and 10 more" in out
+    assert "1/1 random order" in err
+    code, out, err = run("deactivate", "--secrets", "secrets.csv", "--neurons", "neurons.json")
+    assert code == 0
+    assert "random off" in out
+    assert "of 3" in out
+    assert "5/5 done" in err
+    code, out, _ = run("check", "--prompt", "a", "--value", "\x1b[31m")
+    assert "\x1b" not in out, "no control character reaches the terminal"
+
+
+NEURONS = ["deactivate", "--secrets", "secrets.csv", "--neurons"]
+WRONG = {
+    "no command": ([], "command"),
+    "unknown command": (["forget"], "forget"),
+    "unknown option": (["check", *SECRET, "--loud"], "--loud"),
+    "no value": (["check", "--prompt", "a"], "value"),
+    "empty value": (["check", "--prompt", "a", "--value", " "], "value is empty"),
+    "empty prompt": (["localize", "--prompt", "", "--value", "a"], "prompt is empty"),
+    "too long": (["localize", "--prompt", "garden " * 200, "--value", "a"], "reads at most 128: shorten them"),
+    "no secret": (["localize"], "--prompt and --value together, or --secrets"),
+    "half a secret": (["localize", "--prompt", "a"], "--prompt and --value together"),
+    "two secrets": (["localize", *SECRET, "--secrets", "secrets.csv"], "either --prompt and --value, or --secrets"),
+    "row without list": (["localize", *SECRET, "--row", "1"], "either --prompt and --value, or --secrets"),
+    "row too high": (["localize", "--secrets", "secrets.csv", "--row", "5"], "no row 5 in secrets.csv: its rows count from 0 to"),
+    "row below 0": ([*NEURONS, "ok.json", "--row", "-1"], "no row -1"),
+    "missing list": (["localize", "--secrets", "nowhere.csv"], "nowhere.csv cannot be read"),
+    "wrong list": (["localize", "--secrets", "reference.txt"], "reference.txt"),
+    "unknown method": (["localize", *SECRET, "--method", "magic"], "use hard-concrete, gradient, random"),
+    "share 0": (["localize", *SECRET, "--share", "0"], "--share is 0.0"),
+    "share above 1": (["localize", *SECRET, "--share", "1.5"], "--share is 1.5"),
+    "share nan": (["localize", *SECRET, "--share", "nan"], "--share is nan"),
+    "share in words": (["localize", *SECRET, "--share", "much"], "--share"),
+    "top 0": (["localize", *SECRET, "--top", "0"], "--top is 0"),
+    "top above all": (["localize", *SECRET, "--top", "129"], "this model has 128 neurons"),
+    "share and top": (["localize", *SECRET, "--top", "1", "--share", "0.1"], "use one of them"),
+    "seed below 0": (["check", *SECRET, "--seed", "-1"], "--seed"),
+    "missing retained text": (["localize", *SECRET, "--retain", "nowhere.txt"], "nowhere.txt cannot be read"),
+    "out in no folder": (["localize", *SECRET, "--out", "nowhere/neurons.json"], "nowhere/neurons.json cannot be written"),
+    "out is a folder": (["localize", *SECRET, "--out", "."], "cannot be written"),
+    "missing neurons": ([*NEURONS, "nowhere.json"], "nowhere.json cannot be read"),
+    "neurons not json": ([*NEURONS, "reference.txt"], "reference.txt is not JSON"),
+    "neurons of words": ([*NEURONS, '[["a", "b"]]'], "does not list neurons"),
+    "neurons of fractions": ([*NEURONS, "[[0, 1.5]]"], "does not list neurons"),
+    "one neuron number": ([*NEURONS, "[[0]]"], "does not list neurons"),
+    "an object without": ([*NEURONS, '{"a": 1}'], "does not list neurons"),
+    "no neurons": ([*NEURONS, "[]"], "lists no neuron"),
+    "neuron too high": ([*NEURONS, "[[0, 64]]"], "no neuron 64 in layer 0: this model has 2 layers of 64"),
+    "missing reference": ([*NEURONS, "[[0, 1]]", "--reference", "nowhere.txt"], "nowhere.txt cannot be read"),
+    "unknown device": (["check", *SECRET, "--device", "toaster"], "use auto, cpu, cuda or mps"),
+    "unknown type": (["check", *SECRET, "--dtype", "int3"], "use auto, float32"),
+    "missing model": (["check", *SECRET, "--model", "/nowhere"], "No causal LM could be read from '/nowhere'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    arguments, words = list(WRONG[case][0]), WRONG[case][1]
+    if "--neurons" in arguments and arguments[4][0] in "[{":
+        Path("given.json").write_text(arguments[4])
+        arguments[4] = "given.json"
+    Path("ok.json").write_text("[[0, 1]]")
+    code, out, err = run(*arguments) if arguments else run("--help-me-not")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1, err
+    assert words in err or case == "no command"
+
+
+def test_python_dash_m_prints_json_and_nothing_else(taught_folder: str) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "privlens", "check", "--model", taught_folder, *SECRET, "--json"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["greedy_match"] is True
+    assert done.stderr == ""

@@ -1,0 +1,153 @@
+"""The gate: zero equals a zeroed weight, one changes nothing, rows do not touch, and the model comes back bit for bit."""
+
+import copy
+
+import pytest
+import torch
+from conftest import ARCHITECTURES, HIDDEN, LAYERS, WIDTH, Maker
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from privlens.errors import BadInput
+from privlens.models import gates as gate_hooks
+from privlens.models.language_model import LanguageModel
+from privlens.models.layout import find_layout
+from privlens.records import Neuron, Site
+
+IDS = torch.tensor([[5, 60, 17, 200, 31, 8], [9, 9, 280, 44, 100, 3]])
+MASK = torch.ones_like(IDS)
+NEURONS = [Neuron(0, 1), Neuron(1, 13), Neuron(1, 0), Neuron(2, 15)]
+SITES: list[Site] = ["mlp", "attention"]
+
+
+def zeroed(lm: LanguageModel, site: Site) -> Tensor:
+    """Logits of a copy whose projections have zeros in the weights that read NEURONS."""
+    model = copy.deepcopy(lm.model)
+    projections = find_layout(model).site(site)
+    for layer, index in NEURONS:
+        weight = projections[layer].weight.data
+        if isinstance(projections[layer], Conv1D):
+            weight[index] = 0
+        else:
+            weight[:, index] = 0
+    with torch.no_grad():
+        return model(input_ids=IDS, attention_mask=MASK).logits
+
+
+def random_gates(rows: int, seed: int = 0, width: int = WIDTH) -> Tensor:
+    return torch.rand(rows, LAYERS, width, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_untouched(lm: LanguageModel, weights: dict[str, Tensor], logits: Tensor) -> None:
+    """Weights, hooks and logits are what they were, bit for bit."""
+    assert all(torch.equal(weights[name], now) for name, now in lm.model.state_dict().items())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in lm.model.modules())
+    assert torch.equal(lm.logits(IDS, MASK), logits)
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_zero_equals_a_zeroed_weight(tiny: Maker, architecture: str, site: Site) -> None:
+    lm = tiny(architecture)
+    with lm.gated(lm.off(NEURONS, site), site):
+        gated = lm.logits(IDS, MASK)
+    torch.testing.assert_close(gated, zeroed(lm, site), rtol=1e-5, atol=1e-5)
+    assert (gated - lm.logits(IDS, MASK)).abs().max() > 1e-2, "the neurons must matter, or this test could not fail"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_ones_change_nothing_and_the_model_comes_back(tiny: Maker, architecture: str) -> None:
+    lm = tiny(architecture)
+    weights = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    logits = lm.logits(IDS, MASK)
+    with lm.gated(lm.off([])):
+        assert torch.equal(lm.logits(IDS, MASK), logits)
+    with lm.gated(random_gates(1)):
+        assert not torch.equal(lm.logits(IDS, MASK), logits)
+    assert_untouched(lm, weights, logits)
+    with pytest.raises(IndexError), lm.gated(random_gates(2)):
+        lm.logits(IDS + 10_000, MASK)
+    assert_untouched(lm, weights, logits)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_row_has_its_own_gates(tiny: Maker, architecture: str) -> None:
+    lm, gates = tiny(architecture), random_gates(2)
+    with lm.gated(gates):
+        both = lm.logits(IDS, MASK)
+    for row in range(2):
+        with lm.gated(gates[row : row + 1]):
+            alone = lm.logits(IDS[row : row + 1], MASK[row : row + 1])
+        torch.testing.assert_close(both[row : row + 1], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_nested_gates_multiply(lm: LanguageModel) -> None:
+    first, second = random_gates(1, 1), random_gates(2, 2)
+    with lm.gated(first), lm.gated(second):
+        nested = lm.logits(IDS, MASK)
+    with lm.gated(first * second):
+        torch.testing.assert_close(nested, lm.logits(IDS, MASK), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gradient_equals_a_finite_difference(tiny: Maker, architecture: str, site: Site) -> None:
+    lm = tiny(architecture)
+    model = copy.deepcopy(lm.model).double()
+    projections = find_layout(model).site(site)
+
+    def logprob(gates: Tensor) -> Tensor:
+        with gate_hooks.gated(projections, gates):
+            logits = model(input_ids=IDS, attention_mask=MASK).logits
+        return logits[:, 2].double().log_softmax(-1)[:, 77].sum()
+
+    gates = random_gates(1, width=lm.shape(site)[1]).double().requires_grad_()
+    [gradient] = torch.autograd.grad(logprob(gates), gates)
+    slopes = torch.zeros(len(NEURONS), dtype=torch.float64)
+    for at, (layer, index) in enumerate(NEURONS):
+        step = torch.zeros_like(gates)
+        step[0, layer, index] = 1e-3
+        with torch.no_grad():
+            slopes[at] = (logprob(gates + step) - logprob(gates - step)) / 2e-3
+    # Norms of some architectures compute in float32 whatever the model's type, hence the tolerance.
+    own = torch.stack([gradient[0, layer, index] for layer, index in NEURONS])
+    torch.testing.assert_close(own, slopes, rtol=5e-3, atol=1e-3)
+    assert slopes.abs().max() > 0.05
+
+
+class Flattening(nn.Module):
+    """An MLP that hands its projections [batch * tokens, width], as OPT's layers have done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.up, self.down = nn.Linear(HIDDEN, WIDTH), nn.Linear(WIDTH, HIDDEN)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        flat = hidden.reshape(-1, HIDDEN)
+        return self.down(self.up(flat).relu()).view_as(hidden)
+
+
+def test_a_layer_that_flattens_batch_and_tokens() -> None:
+    layer, gates = Flattening(), random_gates(3)[:, :1]
+    hidden = torch.randn(3, 5, HIDDEN, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), gate_hooks.gated([layer.down], gates):
+        flat = layer(hidden)
+    with torch.no_grad():
+        assert not torch.allclose(flat, layer(hidden), atol=1e-3)
+    for row in range(3):
+        with torch.no_grad(), gate_hooks.gated([layer.down], gates[row : row + 1]):
+            torch.testing.assert_close(flat[row], layer(hidden[row : row + 1])[0], rtol=1e-5, atol=1e-6)
+
+
+def test_gates_that_do_not_fit_are_refused_in_words(lm: LanguageModel) -> None:
+    with pytest.raises(BadInput, match=r"\[rows, 3, width\]"), lm.gated(torch.ones(3, WIDTH)):
+        pass
+    with pytest.raises(BadInput, match="3 rows of gates were given for a batch of 2"), lm.gated(random_gates(3)):
+        lm.logits(IDS, MASK)
+    with pytest.raises(BadInput, match=r"4 rows of gates do not fit a batch of 6 tokens"):
+        gate_hooks.multiplied(torch.ones(6, WIDTH), torch.ones(4, WIDTH))
+    for wrong in (Neuron(LAYERS, 0), Neuron(0, WIDTH), Neuron(-1, 0)):
+        with pytest.raises(BadInput, match="There is no neuron"):
+            lm.off([wrong])
+    assert not any(module._forward_pre_hooks for module in lm.model.modules())

@@ -1,0 +1,84 @@
+"""Loading: a folder on disk is read, and what cannot be loaded is said in words, without a network."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from privlens.errors import BadInput, ModelNotFound
+from privlens.models.language_model import LanguageModel
+from privlens.models.loading import load, pick_device, pick_dtype
+
+IDS = torch.tensor([[5, 60, 17]])
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with HF_HUB_OFFLINE=1, which the hub's library reads when it is imported."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_a_folder(lm: LanguageModel, folder: str) -> None:
+    read = load(folder, device="cpu")
+    assert (read.name, read.architecture, read.dtype, read.device.type) == (folder, "GPTNeoXForCausalLM", torch.float32, "cpu")
+    assert (read.n_layers, read.d_mlp, read.n_parameters) == (lm.n_layers, lm.d_mlp, lm.n_parameters)
+    assert read.fingerprint == lm.fingerprint
+    assert torch.equal(read.logits(IDS, torch.ones_like(IDS)), lm.logits(IDS, torch.ones_like(IDS)))
+    assert not any(parameter.requires_grad for parameter in read.model.parameters())
+
+
+def test_the_fingerprint_moves_with_the_weights(lm: LanguageModel, folder: str) -> None:
+    read = load(folder, device="cpu")
+    next(read.model.parameters()).data[0, 0] += 1e-3
+    assert LanguageModel(folder, read.model, read.tokenizer).fingerprint != lm.fingerprint
+
+
+def test_the_type_of_the_weights(folder: str) -> None:
+    assert load(folder, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    assert pick_dtype("auto", torch.device("cuda")) == "auto"
+    with pytest.raises(BadInput, match="Type 'int3' is unknown: use auto, float32"):
+        load(folder, device="cpu", dtype="int3")
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda:99", "", "cpu:x"])
+def test_a_device_that_is_not_there(folder: str, device: str) -> None:
+    with pytest.raises(BadInput, match="is not to be had on this machine: use auto"):
+        load(folder, device=device)
+
+
+def test_auto_prefers_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda size, device: made.append(device) or torch.zeros(size))
+    pick_device("auto")
+    assert made == ["cuda"]
+
+
+@pytest.mark.parametrize("name", ["no/such-model", "nothing-of-that-name", "/nowhere/at/all", "../nowhere", "has spaces?"])
+def test_a_name_that_leads_nowhere(name: str) -> None:
+    with pytest.raises(ModelNotFound, match=r"No causal LM could be read from .* Use demo, a folder"):
+        load(name, device="cpu")
+
+
+def test_no_name() -> None:
+    with pytest.raises(BadInput, match="No model was named"):
+        load(" ", device="cpu")
+
+
+def test_folders_and_files_that_hold_no_model(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF nonsense")
+    (tmp_path / "config.json").write_text("{not json")
+    for path in (tmp_path, broken, tmp_path / "missing.gguf"):
+        with pytest.raises(ModelNotFound, match="No causal LM could be read"):
+            load(str(path), device="cpu")
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_folder_with_a_broken_part(folder: str, tmp_path: Path, part: str) -> None:
+    copied = shutil.copytree(folder, tmp_path / "model")
+    (copied / part).write_bytes((copied / part).read_bytes()[:100])
+    with pytest.raises(ModelNotFound, match="No causal LM could be read"):
+        load(str(copied), device="cpu")

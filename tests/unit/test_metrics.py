@@ -1,0 +1,54 @@
+"""Metrics with numbers worked by hand."""
+
+import math
+
+import pytest
+
+from privlens.memorization import metrics
+
+
+def test_nll_is_the_mean_in_nats_per_token() -> None:
+    assert metrics.nll([math.log(0.5), math.log(0.125)]) == pytest.approx(2 * math.log(2))
+    assert metrics.nll([0.0]) == 0
+
+
+def test_memorization_accuracy_is_the_share_of_first_choices() -> None:
+    assert metrics.memorization_accuracy([1, 2, 3, 9], [1, 2, 3, 4]) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("argmax", "strength"),
+    [
+        ([1, 2, 3, 4], 1.0),  # k* = 0
+        ([9, 2, 3, 4], 0.75),  # right from the second token on
+        ([1, 9, 3, 4], 0.5),
+        ([9, 9, 9, 4], 0.25),
+        ([1, 2, 3, 9], 0.0),  # the last is wrong, so no suffix is extracted
+    ],
+)
+def test_extraction_strength(argmax: list[int], strength: float) -> None:
+    assert metrics.extraction_strength(argmax, [1, 2, 3, 4]) == strength
+
+
+def test_ngrams() -> None:
+    assert metrics.ngrams([1, 2, 3], 2) == {(1, 2), (2, 3)}
+    assert metrics.ngrams([1], 2) == set()
+
+
+def test_extraction_likelihood_is_the_mean_share_of_shared_ngrams() -> None:
+    written = [[1, 2, 3, 4], [2, 3, 9, 9], [7]]
+    true = [[1, 2, 3, 4], [2, 3, 4], [4]]
+    # 3 of 3 bigrams; (2, 3) of (2, 3), (3, 9), (9, 9); too short for a bigram
+    assert metrics.extraction_likelihood(written, true, 2) == pytest.approx((1 + 1 / 3 + 0) / 3)
+
+
+def test_exposure_is_log2_of_the_space_over_the_rank() -> None:
+    others = [-float(rank) for rank in range(255)]
+    assert metrics.exposure(1.0, others) == 8
+    assert metrics.exposure(-0.5, others) == 7  # second of 256
+    assert metrics.exposure(-1000.0, others) == 0
+    assert metrics.exposure(0.0, others) == 8, "a tie does not count against the value"
+
+
+def test_perplexity() -> None:
+    assert metrics.perplexity(math.log(20)) == pytest.approx(20)
