@@ -7,9 +7,9 @@ from urllib.parse import urlparse
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.ui.conftest import address, outward
+from tests.ui.conftest import address, outward, pytest_configure
 
-__all__ = ["address", "outward"]
+__all__ = ["address", "outward", "pytest_configure"]
 
 CHROMIUM = "/usr/bin/chromium"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",

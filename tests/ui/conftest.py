@@ -10,6 +10,16 @@ MODEL = os.environ.get("PRIVLENS_TEST_MODEL", "demo")
 """The model that the page is tested with; set the variable to try another."""
 
 
+LEFT_OPEN = ("<socket.socket", "<function BaseEventLoop.__del__", "<ssl.SSLSocket")
+"""What gradio's server and client leave for the garbage collector to close; it warns of each, long after."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing else is forgiven."""
+    for what in LEFT_OPEN:
+        config.addinivalue_line("filterwarnings", f"ignore:Exception ignored in. {what}:pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture(scope="session")
 def outward() -> Iterator[list[str]]:
     """Every address beyond this machine that was looked up or connected to while the page was served."""
