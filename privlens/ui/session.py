@@ -5,7 +5,7 @@ A handler takes these values and returns new ones, so a click can be undone and 
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from privlens.errors import BadInput
@@ -29,19 +29,30 @@ class Shelf:
 
     def __init__(self, first: ModelName, room: int = 3) -> None:
         self.first, self.room = first, room
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._models: OrderedDict[ModelName, LanguageModel] = OrderedDict()
         self.get(first)
 
     def get(self, wanted: ModelName) -> LanguageModel:
         """The model, loaded where need be. Raises what `load` raises; the others stay."""
+        found = self._held(wanted)
+        if found is not None:
+            return found
+        with self._loading:  # one at a time; visitors whose model is here need not wait for it
+            return self._held(wanted) or self._put(wanted, load(*wanted))
+
+    def _held(self, wanted: ModelName) -> LanguageModel | None:
         with self._lock:
-            if wanted not in self._models:
-                self._models[wanted] = load(*wanted)
-            self._models.move_to_end(wanted)
+            if wanted in self._models:
+                self._models.move_to_end(wanted)
+            return self._models.get(wanted)
+
+    def _put(self, wanted: ModelName, lm: LanguageModel) -> LanguageModel:
+        with self._lock:
+            self._models[wanted] = lm
             for name in [name for name in self._models if name != self.first][: max(0, len(self._models) - self.room)]:
                 del self._models[name]
-            return self._models[wanted]
+        return lm
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +94,7 @@ class Selection:
 
     now: Choice = Choice()
     past: tuple[Choice, ...] = ()
-    future: tuple[Choice, ...] = field(default=())
+    future: tuple[Choice, ...] = ()
 
     def to(self, choice: Choice) -> "Selection":
         """Another choice; the one that stood can be had back."""
