@@ -32,9 +32,10 @@ function neuron(meta, x, y) {
 
 function marks(meta) {
   const places = list => (list || []).filter(n => n[0] >= meta.first && n[0] < meta.first + meta.layers).map(n => cell(meta, n[0], n[1]));
+  const many = (props.off || []).length + (props.on || []).length > 120;
   const trace = (list, symbol, color, name) => ({
     type: 'scatter', mode: 'markers', name, hoverinfo: 'skip', x: places(list).map(p => p[0]), y: places(list).map(p => p[1]),
-    marker: { symbol, size: meta.marker, color, line: { width: 2, color } },
+    marker: { symbol, size: many ? 0.6 * meta.marker : meta.marker, color, line: { width: many ? 1 : 2, color } },
   });
   return [
     trace(props.off, 'square-open', css('--mark-off', '#0a58ca'), 'off'),

@@ -12,7 +12,7 @@ from privlens.errors import PrivlensError
 from privlens.records import Effect
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
-from privlens.ui.parts import facts, verdict
+from privlens.ui.parts import facts, marked_text, verdict
 from privlens.ui.runs import SLOW
 from privlens.ui.session import Located, ModelName, Selection, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
@@ -24,16 +24,9 @@ def effect_part(prefix: str) -> list[Component]:
     """Verdict, both generations side by side, numbers."""
     said = verdict(f"{prefix}-verdict", EMPTY)
     with gr.Row():
-        texts = [
-            gr.HighlightedText(
-                label=label, color_map={"differs": color}, show_inline_category=False, elem_id=f"{prefix}-{name}",
-            )
-            for name, label, color in (
-                ("before", "All neurons on: what the model writes", figures.NEUTRAL),
-                ("after", "Chosen neurons off: what the model writes", figures.CHOSEN),
-            )
-        ]  # fmt: skip
-    return [said, *texts, facts(f"{prefix}-facts")]
+        before = marked_text(f"{prefix}-before", "All neurons on: what the model writes")
+        after = marked_text(f"{prefix}-after", "Chosen neurons off: what the model writes")
+    return [said, before, after, facts(f"{prefix}-facts")]
 
 
 def effect_bars(elem_id: str) -> gr.HTML:
@@ -80,7 +73,7 @@ def wire_effect(
 
 def nothing(why: str) -> tuple[Any, ...]:
     """The values of a part without an effect."""
-    return gr.update(value={"kind": "none", "text": why}), [], [], gr.update(value=[])
+    return gr.update(value={"kind": "none", "text": why}), gr.update(value=[]), gr.update(value=[]), gr.update(value=[])
 
 
 def view(effect: Effect, n_off: int, differs: bool) -> tuple[Any, ...]:
@@ -89,4 +82,4 @@ def view(effect: Effect, n_off: int, differs: bool) -> tuple[Any, ...]:
     said = wording.verdict_of_effect(effect, n_off)
     if differs:
         said = {**said, "detail": "Mind: these neurons were localized for another secret than the one in the sidebar."}
-    return gr.update(value=said), before, after, gr.update(value=wording.of_effect(effect))
+    return gr.update(value=said), gr.update(value=before), gr.update(value=after), gr.update(value=wording.of_effect(effect))

@@ -9,7 +9,7 @@ from privlens.memorization.check import check, control
 from privlens.records import Memorization
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
-from privlens.ui.parts import facts, verdict
+from privlens.ui.parts import facts, marked_text, verdict
 from privlens.ui.runs import QUICK, SLOW, in_words
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
@@ -27,10 +27,7 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     said = verdict("check-verdict", EMPTY)
     with gr.Row():
         true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value")
-        written = gr.HighlightedText(
-            label="What the model writes (marked: differs)", color_map={"differs": figures.CHOSEN},
-            show_inline_category=False, show_whitespaces=True, elem_id="continuation",
-        )  # fmt: skip
+        written = marked_text("continuation", "What the model writes (marked where it differs)")
     numbers = facts("check-facts")
     bars = plot("check-bars", "The probability of each token will stand here.", 320)
     with gr.Row():
@@ -60,7 +57,7 @@ def view(own: Memorization, rival: Memorization) -> tuple[Any, ...]:
     written, _ = figures.marked(own.continuation.strip(), own.secret.value.strip())
     bars = figures.token_bars(own.tokens, rival.tokens, ("private value", "control"))
     return (
-        gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, written,
+        gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, gr.update(value=written),
         gr.update(value=wording.of_check(own, rival)), gr.update(value=bars.to_json()),
         *(gr.update(value=figures.token_table(one.tokens), visible=True) for one in (own, rival)),
     )  # fmt: skip
@@ -69,4 +66,4 @@ def view(own: Memorization, rival: Memorization) -> tuple[Any, ...]:
 def cleared() -> tuple[Any, ...]:
     """Another secret: nothing is known of it yet."""
     verdict, empty = {"kind": "none", "text": EMPTY}, gr.update(visible=False)
-    return gr.update(value=verdict), "", [], gr.update(value=[]), gr.update(value=""), empty, empty
+    return gr.update(value=verdict), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty

@@ -23,6 +23,15 @@ def facts(elem_id: str, empty: str = "") -> gr.HTML:
     return part("facts", '<div class="facts-empty"></div><dl class="facts"></dl>', value=[], empty=empty, elem_id=elem_id)
 
 
+def marked_text(elem_id: str, heading: str) -> gr.HTML:
+    """A text with some pieces marked; the value is what `privlens.figures.marked` makes of one text.
+
+    gradio's own HighlightedText puts gaps around the pieces, which inside a number read as spaces.
+    """
+    template = '<div class="marked-label"></div><div class="marked"></div>'
+    return part("marked", template, value=[], heading=heading, elem_id=elem_id)
+
+
 def verdict(elem_id: str, text: str) -> gr.HTML:
     """One sentence that stands out; the value is {kind, text, detail}, kind one of none, known, unknown, note."""
     template = '<div class="verdict" role="status"><strong></strong><span></span></div>'

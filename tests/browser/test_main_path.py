@@ -21,9 +21,11 @@ def open_tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
-def choose_example(page: Page, at: int = 0) -> str:
-    """Picks an example secret; returns its value once both boxes hold it."""
-    page.locator("#examples label").nth(at).click()
+def choose_example(page: Page) -> str:
+    """Picks the most repeated phone number; returns its value once both boxes hold it."""
+    page.locator("#category input").click()
+    page.get_by_role("option", name="phone").click()
+    page.locator("#examples label", has_text="-").first.click()
     page.wait_for_function("document.querySelector('#value input, #value textarea').value !== ''")
     return str(page.locator("#value").locator("input, textarea").input_value())
 
@@ -105,7 +107,7 @@ def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) 
     page.keyboard.press("End")
     wait_for_off(page, int(slider.get_attribute("max") or 0))
     page.wait_for_function(f"!document.querySelector('#quick-facts').textContent.includes('{nll}nats')")
-    text = "document.querySelector('#quick-{} .textfield')?.innerText"
+    text = "document.querySelector('#quick-{} .marked')?.innerText"
     page.wait_for_function(f"{text.format('before')} !== {text.format('after')}")
     page.click("#reset")
     wait_for_off(page, before)
