@@ -11,7 +11,7 @@ function part(tag, name, text) {
 
 function draw() {
   const facts = props.value || [];
-  note.textContent = facts.length ? '' : props.empty || '';
+  note.hidden = facts.length > 0;
   list.replaceChildren(...facts.map(fact => {
     const box = part('div', 'fact', '');
     const number = part('dd', 'fact-number', '');
@@ -23,4 +23,4 @@ function draw() {
   }));
 }
 
-draw(); watch('value', draw); watch('empty', draw);
+draw(); watch('value', draw);

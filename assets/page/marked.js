@@ -1,9 +1,7 @@
-// One text with pieces marked: `value` is a list of [text, mark or null], `heading` says what it is; everything is set as text.
-const label = element.querySelector('.marked-label');
+// One text with pieces marked: `value` is a list of [text, mark or null]; everything is set as text.
 const box = element.querySelector('.marked');
 
 function draw() {
-  label.textContent = props.heading;
   box.replaceChildren(...(props.value || []).map(([text, mark]) => {
     const piece = document.createElement(mark ? 'mark' : 'span');
     piece.textContent = text;
@@ -11,4 +9,4 @@ function draw() {
   }));
 }
 
-draw(); watch("value", draw); watch("heading", draw);
+draw(); watch("value", draw);

@@ -1,5 +1,5 @@
-// Draws one Plotly figure in the page's own colours. `value` is the figure as JSON, `off` and `on` are the marked neurons,
-// `empty` is what stands here while there is no figure. A click on a cell triggers `pick` with its layer and neuron.
+// Draws one Plotly figure in the page's own colours. `value` is the figure as JSON, `off` and `on` are the marked neurons.
+// A click on a cell triggers `pick` with its layer and neuron.
 const div = element.querySelector('.plot');
 const note = element.querySelector('.plot-empty');
 let drawing = Promise.resolve();
@@ -51,7 +51,7 @@ function clicked(event) {
 
 function draw() {
   const figure = JSON.parse(props.value || '{}');
-  note.textContent = figure.data ? '' : props.empty || '';
+  note.hidden = Boolean(figure.data);
   element.classList.toggle('has-plot', Boolean(figure.data));
   if (!figure.data) return void (div.data && window.Plotly.purge(div));
   if (!window.Plotly) return void setTimeout(draw, 100);
@@ -67,7 +67,7 @@ function draw() {
 }
 
 draw();
-watch('value', draw); watch('off', draw); watch('on', draw); watch('empty', draw);
+watch('value', draw); watch('off', draw); watch('on', draw);
 let width = div.clientWidth;
 new ResizeObserver(() => {
   if (div.clientWidth && div.clientWidth !== width) { width = div.clientWidth; draw(); }

@@ -4,6 +4,7 @@ gradio's own plot cannot be clicked. Here the figure travels once; a click sends
 choice sends the marked neurons only.
 """
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,9 @@ def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
     A heatmap of `privlens.figures` can be clicked: it triggers `pick` with `layer` and `neuron`. `off` and `on` are lists
     of [layer, index] that are marked on it.
     """
-    template = f'<div class="plot-empty"></div><div class="plot" style="--plot-height: {int(height)}px"></div>'
-    return part("plot", template, value="", off=[], on=[], empty=empty, elem_id=elem_id, elem_classes="plot-part")
+    note = f'<div class="plot-empty">{html.escape(empty)}</div>'
+    template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>'
+    return part("plot", template, value="", off=[], on=[], elem_id=elem_id, elem_classes="plot-part")
 
 
 def script() -> str:

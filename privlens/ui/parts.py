@@ -1,8 +1,10 @@
 """The page's own parts, each a gr.HTML whose script sets text as text: numbers with their meaning, verdicts, progress.
 
-No template holds a value, because gradio would run `${...}` and `{{...}}` in it; values travel as properties.
+No template holds a value, because gradio would run `${...}` and `{{...}}` in it; values travel as properties. Fixed words of our
+own stand in the template: a part on a tab that was not opened yet loses its other properties when it is given a value.
 """
 
+import html
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ def part(name: str, template: str, **properties: Any) -> gr.HTML:
 
 def facts(elem_id: str, empty: str = "") -> gr.HTML:
     """Numbers with unit and meaning; the value is what `privlens.ui.wording` makes."""
-    return part("facts", '<div class="facts-empty"></div><dl class="facts"></dl>', value=[], empty=empty, elem_id=elem_id)
+    template = f'<div class="facts-empty">{html.escape(empty)}</div><dl class="facts"></dl>'
+    return part("facts", template, value=[], elem_id=elem_id)
 
 
 def marked_text(elem_id: str, heading: str) -> gr.HTML:
@@ -28,8 +31,8 @@ def marked_text(elem_id: str, heading: str) -> gr.HTML:
 
     gradio's own HighlightedText puts gaps around the pieces, which inside a number read as spaces.
     """
-    template = '<div class="marked-label"></div><div class="marked"></div>'
-    return part("marked", template, value=[], heading=heading, elem_id=elem_id)
+    template = f'<div class="marked-label">{html.escape(heading)}</div><div class="marked"></div>'
+    return part("marked", template, value=[], elem_id=elem_id)
 
 
 def verdict(elem_id: str, text: str) -> gr.HTML:
