@@ -1,7 +1,7 @@
 """Gradient x gate at 1, by captum, minus what other texts need: the one-pass baseline, and the mask's warm start.
 
-With all gates at 1 the gradient of a value's log-probability with respect to a gate is activation x gradient. What the
-retained texts need too is subtracted, so that neurons which everything needs do not come first.
+With all gates at 1 the gradient of a score with respect to a gate is activation x gradient. What the retained texts need
+too is subtracted, so that neurons which everything needs do not come first.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +11,16 @@ import torch
 from captum.attr import InputXGradient
 from torch import Tensor
 
+from privlens.localization.push import Push, push
 from privlens.localization.retained import retained_rows
 from privlens.localization.task import Task
 from privlens.models.language_model import LanguageModel
-from privlens.models.text import Encoded, encode
+from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Site
 
 SAMPLES, SAMPLE_TOKENS = 32, 24
+MARGIN, TAU = 0.5, 7.0
+"""Ends of the push, nats; see push.py."""
 
 
 def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, of: Callable[[Tensor], Tensor]) -> Tensor:
@@ -50,7 +53,7 @@ def value_logprob(encoded: Sequence[Encoded], device: torch.device) -> Callable[
 
 
 def needed(task: Task, rows: Sequence[Sequence[int]], at_once: int = 16) -> Tensor:
-    """Mean positive gate gradient of the retained rows' log-probability: what closing would cost them. [n_layers, width], nats."""
+    """Mean positive gate gradient of the retained rows: what closing would cost them. [n_layers, width], nats."""
     lm = task.lm
     total = torch.zeros(lm.shape(task.site), device=lm.device)
     for at in range(0, len(rows), at_once):
@@ -60,10 +63,19 @@ def needed(task: Task, rows: Sequence[Sequence[int]], at_once: int = 16) -> Tens
     return total / max(1, len(rows))
 
 
+def contrastive(task: Task, aim: Push, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Gate gradient of the push, summed over the value, minus what the retained rows need. [n_layers, width], nats.
+
+    The push and not the log-probability: where the model is certain of the value, the latter has next to no gradient.
+    """
+    [own] = gate_gradient(task.lm, [aim.encoded.ids], task.site, lambda logits: aim(logits) * aim.pushed.sum())
+    return own - needed(task, rows)
+
+
 def gradient(task: Task) -> Iterator[LocalizationStep]:
     """Contrastive gate gradient: one backward pass for the target, one for each batch of retained rows."""
-    rows, target = retained_rows(task, SAMPLES, SAMPLE_TOKENS), encode(task.lm.tokenizer, task.target)
-    [own] = gate_gradient(task.lm, [target.ids], task.site, value_logprob([target], task.lm.device))
-    scores = (own - needed(task, rows)).cpu().numpy()
+    rows = retained_rows(task, SAMPLES, SAMPLE_TOKENS)
+    aim = push(task.lm, task.lm.encode(task.target), MARGIN, TAU)
+    scores = contrastive(task, aim, rows).cpu().numpy()
     result = task.scores("gradient", scores, None, {"retained": len(rows), "own_samples": SAMPLES})
     yield LocalizationStep(1, 1, "gradient x gate", np.ones(scores.shape, np.float32), 0, float("nan"), {}, result)

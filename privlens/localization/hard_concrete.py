@@ -1,9 +1,10 @@
 """LPNL: few neurons that a private value needs, found by gates that learn to close (a method of the kind of Chen et al.
 2024, Learnable Privacy Neurons Localization; gates after Louizos et al. 2018, Learning Sparse Networks through L0).
 
-The model is frozen. Only the candidates of the contrastive gate gradient may close; they start half open, are pushed to
-make the value no likelier than others of its format, and are held back by the retained text. The penalty on closed gates
-comes late: a closed gate gets the penalty's gradient alone, and Adam would amplify it.
+The model is frozen. Only the candidates of the contrastive gate gradient may close; they start mostly open, are pushed to
+make the value no likelier than others of its format, and are held back by the retained text, whose hold loosens while the
+value is still written word for word. The penalty on closed gates comes late: a closed gate gets the penalty's gradient
+alone, and Adam would amplify it.
 """
 
 from collections.abc import Iterator
@@ -14,11 +15,10 @@ import torch
 from torch import Tensor
 
 from privlens.errors import Cancelled
-from privlens.localization.gradients import gate_gradient, needed
+from privlens.localization.gradients import MARGIN, TAU, contrastive
 from privlens.localization.push import Push, push
 from privlens.localization.retained import Kept, keep, retained_rows
 from privlens.localization.task import Task
-from privlens.models.text import encode
 from privlens.records import LocalizationStep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
@@ -28,22 +28,24 @@ BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 class MaskSettings:
     """Settings of the mask; defaults are what the README's figures were made with."""
 
-    candidates: float = 0.04
+    candidates: float = 0.03
     """Share of all neurons that may close."""
-    steps: int = 40
-    learning_rate: float = 0.15
-    start: float = 0.0
-    """log_alpha at the start; 0 is half open."""
-    margin: float = 0.5
-    tau: float = 7.0
+    steps: int = 50
+    learning_rate: float = 0.3
+    start: float = 1.0
+    """log_alpha at the start; 0 is half open, 1 is three quarters."""
+    margin: float = MARGIN
+    tau: float = TAU
     """Ends of the push, nats: this far below the mean of the format's tokens, or this NLL."""
-    keep: float = 30.0
-    """Weight of the KL on retained text."""
-    penalty: float = 0.5
+    keep: float = 100.0
+    """Weight of the KL on retained text at the start."""
+    loosen: float = 0.93
+    """The weight is multiplied by this after every step in which the value was still written word for word."""
+    penalty: float = 1.0
     """Weight of the share of candidates that are closed, in the second half of the steps."""
-    own_samples: int = 48
+    own_samples: int = 64
     sample_tokens: int = 24
-    rows: int = 16
+    rows: int = 24
     """Retained rows in a step."""
     target_rows: int = 2
     """Rows of the target in a step, each with its own noise."""
@@ -71,7 +73,7 @@ class Mask:
 
     Attributes:
         places: [n] flat positions of the candidates. log_alpha: [n], the only thing that is trained.
-        generator: all noise and the choice of retained rows come from it, on the CPU, so that every device agrees.
+        keep: the weight of the KL as it stands. generator: all noise and the choice of retained rows come from it, on the CPU, so that every device agrees.
     """
 
     task: Task
@@ -82,6 +84,7 @@ class Mask:
     log_alpha: Tensor
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    keep: float
 
     def spread(self, gates: Tensor) -> Tensor:
         """Gates of the candidates [rows, n] among ones for all other neurons: [rows, n_layers, width]."""
@@ -102,26 +105,27 @@ class Mask:
         pushed = self.push(logits[:n_target]).mean()
         kept = batch.divergence(logits[n_target:, : batch.ids.shape[1]]).mean()
         closed = 1 - open_probability(self.log_alpha).mean()
-        loss = pushed + self.settings.keep * kept + penalty * closed
+        loss = pushed + self.keep * kept + penalty * closed
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
-        nll = self.push.per_token(logits[:n_target].detach())[1].mean()
-        return float(nll), {"push": pushed.item(), "kept": kept.item(), "closed": closed.item()}
+        nll = self.push.per_token(logits[:n_target].detach())[1]
+        if self.push.matches(logits[:n_target].detach()):
+            self.keep *= self.settings.loosen
+        return float(nll.mean()), {"push": pushed.item(), "kept": kept.item(), "closed": closed.item()}
 
 
 def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     """A mask over the candidates that the push needs most and the retained text least; with their scores, [n_layers, width]."""
     lm = task.lm
     rows = retained_rows(task, settings.own_samples, settings.sample_tokens)
-    aim = push(lm, encode(lm.tokenizer, task.target), settings.margin, settings.tau)
-    [own] = gate_gradient(lm, [aim.encoded.ids], task.site, lambda logits: aim(logits) * aim.pushed.sum())
-    warm = own - needed(task, rows)
+    aim = push(lm, lm.encode(task.target), settings.margin, settings.tau)
+    warm = contrastive(task, aim, rows)
     places = warm.flatten().topk(max(16, round(settings.candidates * warm.numel()))).indices
     log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True)
     optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(task.seed)
-    return Mask(task, settings, aim, keep(lm, rows), places, log_alpha, optimizer, generator), warm
+    return Mask(task, settings, aim, keep(lm, rows), places, log_alpha, optimizer, generator, settings.keep), warm
 
 
 def hard_concrete(task: Task, settings: MaskSettings = MaskSettings()) -> Iterator[LocalizationStep]:

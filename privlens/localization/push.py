@@ -40,9 +40,16 @@ class Push:
         count = self.siblings.sum(-1)
         among = logprobs.masked_fill(~self.siblings, -1e9)  # finite: a token without siblings still needs a gradient
         level = among.logsumexp(-1) - count.clamp_min(1).log()
-        # Written with the siblings, not with the value alone: where the model is certain of the value, only theirs has a gradient.
-        left = (own - level + self.margin).clamp_min(0) * (own > -self.tau)
+        end = torch.where(count > 0, level - self.margin, -self.tau)
+        # With the siblings, not the value alone: where the model is certain of the value, only they have a gradient.
+        left = (own - end).clamp_min(0) * (own > -self.tau)
         return left * self.pushed, -own
+
+    def matches(self, logits: Tensor) -> bool:
+        """Whether the value is the first choice at every token in any of the rows; logits as for `per_token`."""
+        first = logits[..., self.encoded.n_prompt - 1 : len(self.encoded.ids) - 1, :].argmax(-1)
+        values = torch.tensor(self.encoded.value_ids, device=logits.device)
+        return bool((first == values).all(-1).any())
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Mean of what is left over the private tokens, [...], nats."""

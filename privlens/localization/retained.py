@@ -12,7 +12,7 @@ from torch import Tensor
 
 from privlens.localization.task import Task
 from privlens.models.language_model import LanguageModel
-from privlens.models.text import encode, plain_ids
+from privlens.models.text import plain_ids
 
 TEXT_TOKENS = 64
 """A paragraph of the person's own is cut after so many tokens."""
@@ -22,7 +22,7 @@ TOP = 64
 
 def own_samples(task: Task, n_samples: int, n_tokens: int) -> list[list[int]]:
     """Texts the model writes at temperature 1 from the task's seed, token ids, each with what it was begun with."""
-    lm, prompt = task.lm, encode(task.lm.tokenizer, task.target).prompt_ids
+    lm, prompt = task.lm, task.lm.encode(task.target).prompt_ids
     start = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
     begin = [prompt[0] if start is None else int(start)]
     cuts = torch.randint(1, len(prompt) + 1, (n_samples,), generator=torch.Generator().manual_seed(task.seed)).tolist()
@@ -34,9 +34,9 @@ def own_samples(task: Task, n_samples: int, n_tokens: int) -> list[list[int]]:
 def retained_rows(task: Task, n_samples: int, n_tokens: int) -> list[list[int]]:
     """All retained texts of a task as token ids, at least two tokens each, without repeats and without the secret itself."""
     lm = task.lm
-    target = encode(lm.tokenizer, task.target)
+    target = lm.encode(task.target)
     rows = [list(target.prompt_ids)]
-    rows += [list(encode(lm.tokenizer, other).ids) for other in task.others]
+    rows += [list(lm.encode(other).ids) for other in task.others]
     rows += [plain_ids(lm.tokenizer, text, TEXT_TOKENS) for text in task.texts]
     rows += own_samples(task, n_samples, n_tokens)
     secret = str(lm.tokenizer.decode(list(target.value_ids))).strip()
