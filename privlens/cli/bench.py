@@ -4,13 +4,15 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
 from privlens.benchmarks import deletion
+from privlens.benchmarks.repeats import by_repeats
 from privlens.cli.inputs import shares
+from privlens.deactivation import Surroundings, reference_perplexity
 from privlens.errors import BadInput
 from privlens.localization import METHODS
 from privlens.models.loading import load
@@ -51,12 +53,33 @@ def delete(
     for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed):
         rows.append(row)
         print(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}", file=sys.stderr, flush=True)
-    table = deletion.summary(rows)
-    named = {"model": lm.name, "fingerprint": lm.fingerprint, "device": str(lm.device)}
-    settings = {**named, "n": n, "seed": seed, "secrets": str(secrets)}
+    settings = {"model": lm.name, "fingerprint": lm.fingerprint, "n": n, "seed": seed, "device": str(lm.device)}
     each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
+    _print({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json)
+
+
+@bench.command()
+def memorised(
+    secrets: Annotated[Path, typer.Option(help="A CSV file with prompt, value and repeats.")] = ASSETS / "secrets.csv",
+    reference: Annotated[Path, typer.Option(help="Ordinary text; paragraphs parted by empty lines.")] = ASSETS / "reference.txt",
+    model: Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")] = "demo",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """What a model knows by heart, by how often it was trained on it; and its perplexity on ordinary text."""
+    listed, paragraphs = read_secrets(secrets), read_reference(reference)
+    lm = load(model, device, dtype)
+    perplexity = reference_perplexity(lm, (), Surroundings(reference=paragraphs))
+    settings = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "perplexity": perplexity}
+    _print({"rows": list(by_repeats(lm, listed, seed)), "settings": settings}, as_json)
+
+
+def _print(found: dict[str, Any], as_json: bool) -> None:
+    """The whole as one JSON object, or its rows as a table above its settings."""
     if as_json:
-        print(json.dumps({"rows": table, "settings": settings, "each": each}))
+        print(json.dumps(found))
     else:
-        print(pd.DataFrame(table).to_string(index=False, float_format=lambda number: f"{number:.3f}"))
-        print(json.dumps(settings))
+        print(pd.DataFrame(found["rows"]).to_string(index=False, float_format=lambda number: f"{number:.3f}"))
+        print(json.dumps(found["settings"]))

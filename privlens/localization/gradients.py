@@ -11,6 +11,7 @@ import torch
 from captum.attr import InputXGradient
 from torch import Tensor
 
+from privlens.errors import Cancelled
 from privlens.localization.push import Push, push
 from privlens.localization.retained import retained_rows
 from privlens.localization.task import Task
@@ -57,6 +58,8 @@ def needed(task: Task, rows: Sequence[Sequence[int]], at_once: int = 16) -> Tens
     lm = task.lm
     total = torch.zeros(lm.shape(task.site), device=lm.device)
     for at in range(0, len(rows), at_once):
+        if task.stop():
+            raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
         batch = [Encoded(tuple(row), 1) for row in rows[at : at + at_once]]
         gradients = gate_gradient(lm, [one.ids for one in batch], task.site, value_logprob(batch, lm.device))
         total += gradients.clamp_min(0).sum(0)
@@ -69,7 +72,8 @@ def contrastive(task: Task, aim: Push, rows: Sequence[Sequence[int]]) -> Tensor:
     The push and not the log-probability: where the model is certain of the value, the latter has next to no gradient.
     """
     [own] = gate_gradient(task.lm, [aim.encoded.ids], task.site, lambda logits: aim(logits) * aim.pushed.sum())
-    return own - needed(task, rows)
+    contrast: Tensor = own - needed(task, rows)
+    return contrast
 
 
 def gradient(task: Task) -> Iterator[LocalizationStep]:

@@ -73,7 +73,8 @@ class Mask:
 
     Attributes:
         places: [n] flat positions of the candidates. log_alpha: [n], the only thing that is trained.
-        keep: the weight of the KL as it stands. generator: all noise and the choice of retained rows come from it, on the CPU, so that every device agrees.
+        keep: the weight of the KL as it stands.
+        generator: all noise and the choice of retained rows come from it, on the CPU, so that every device agrees.
     """
 
     task: Task

@@ -1,0 +1,36 @@
+"""The DEL bench: the split into seen and unseen, and what counts as forgotten."""
+
+from dataclasses import replace
+
+from privlens.benchmarks.deletion import Deletion, deletion, localized, summary, trials
+from privlens.models.language_model import LanguageModel
+from privlens.records import Secret
+from tests.conftest import NEVER_TAUGHT, TAUGHT
+
+ROW = Deletion("m", Secret("p", "v"), "natural", 0.01, False, 0.5, 1.0, 2.5, 1.0, 0.5, 1.0, 3.0)
+
+
+def test_forgotten_needs_both_the_match_gone_and_the_exposure_low() -> None:
+    assert ROW.forgotten
+    assert not replace(ROW, match=True).forgotten
+    assert not replace(ROW, exposure_bits=3.1).forgotten
+
+
+def test_summary_is_the_mean_over_the_targets_of_a_method_and_budget() -> None:
+    rows = [ROW, replace(ROW, exposure_bits=8.0, unseen_kept=1.0), replace(ROW, method="other")]
+    first, second = summary(rows)
+    assert (first["method"], first["n"], first["forgotten"], first["unseen_kept"]) == ("m", 2, 0.5, 0.75)
+    assert (second["method"], second["n"]) == ("other", 1)
+
+
+def test_seen_and_unseen_part_the_other_memorised_secrets(taught: LanguageModel) -> None:
+    for trial in trials(taught, [*TAUGHT, NEVER_TAUGHT], (), 4, seed=0):
+        assert {trial.target} | set(trial.seen) | set(trial.unseen) == set(TAUGHT)
+        assert not set(trial.seen) & set(trial.unseen)
+        assert trial.target not in (*trial.seen, *trial.unseen)
+
+
+def test_without_neurons_nothing_changes(taught: LanguageModel) -> None:
+    [trial] = trials(taught, TAUGHT, ("The price of the lamp is 12.50.",), 1, seed=0)
+    row = deletion(taught, trial, localized(taught, trial, "random"), 0, "0")
+    assert (row.match, row.nll_change, row.seen_kept, row.unseen_kept, row.perplexity_ratio) == (True, 0.0, 1.0, 1.0, 1.0)
