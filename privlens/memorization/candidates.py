@@ -60,5 +60,5 @@ def describe(n_others: int, seed: int) -> str:
     """The candidate space in words, to stand beside every exposure."""
     return (
         f"the value and {n_others} others of its format (digit for digit, letter for letter), seed {seed}; "
-        f"highest possible {math.log2(n_others + 1):.3g} bits, a value never seen has 1.4 on average"
+        f"highest possible {math.log2(n_others + 1):.3g} bits, chance is 1.4"
     )

@@ -33,13 +33,12 @@ def exposure_bits(
     return metrics.exposure(own, rest), len(rest)
 
 
-def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore, text: str = "") -> Recall:
+def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> Recall:
     """What a score says of a secret. Greedy decoding repeats the value exactly where every token is the first choice."""
     return Recall(
         greedy_match=scored.argmax == encoded.value_ids,
         nll=metrics.nll(scored.logprobs),
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
-        text=text,
         tokens=token_scores(lm, encoded, scored),
     )
 

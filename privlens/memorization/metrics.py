@@ -46,7 +46,7 @@ def extraction_likelihood(continuations: Sequence[Sequence[int]], suffixes: Sequ
 def exposure(value: float, others: Sequence[float]) -> float:
     """Exposure in bits: log2|R| - log2 rank of the value in R = itself and the others, by total log-probability.
 
-    log2|R| when the model prefers it to all others, 0 when to none; a value drawn at random has 1.4 bits on average.
+    log2|R| when the model prefers it to all others, 0 when to none; 1.4 on average where all ranks are equally likely (chance).
     """
     rank = 1 + sum(other > value for other in others)
     return math.log2(len(others) + 1) - math.log2(rank)

@@ -80,7 +80,7 @@ def of_effect(effect: Effect) -> list[Fact]:
     return [
         fact("written word for word", NO[after.greedy_match], "", "first choices, with the chosen neurons off",
              was(NO[before.greedy_match])),
-        fact("exposure", bits(after), "bits", "rank among 256 values of its format; 8 = first, never seen = 1.4 on average",
+        fact("exposure", bits(after), "bits", "rank among 256 values of its format; 8 = first, chance = 1.4",
              was(bits(before))),
         fact("NLL", f"{after.nll:.3f}", "nats/token", "how surprised the model is by the value", was(f"{before.nll:.3f}")),
     ]  # fmt: skip

@@ -69,7 +69,7 @@ def test_what_was_planted_is_found() -> None:
     found = {name: last(list(method(Task(lm, unknown)))).top(len(truth)) for name, method in METHODS.items()}
     recall = {name: len(truth & set(top)) / len(truth) for name, top in found.items()}
     assert recall["gradient"] >= 0.7
-    assert recall["hard-concrete"] >= 0.25  # it looks for few that suffice to break the value, not for all
+    assert recall["hard-concrete"] >= 0.25  # measured 0.36 on this one plant; the gradient is the better finder here
     assert recall["random"] <= 0.1
 
 
