@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 
 import torch
+from huggingface_hub import model_info
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -45,6 +47,17 @@ def quiet() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
+def _hub_answers(repository: str) -> bool:
+    """One short question, because downloads ask again for minutes; without an answer only what is cached can be read."""
+    try:
+        model_info(repository, timeout=5)
+    except (HfHubHTTPError, HFValidationError):  # an answer, if a refusal: the download will say it better
+        return True
+    except Exception:  # whatever the client of the day raises where there is no network, or where it is switched off
+        return False
+    return True
+
+
 def load(name: str, device: str = "auto", dtype: str = "auto") -> LanguageModel:
     """Loads a causal LM with its tokenizer.
 
@@ -65,10 +78,11 @@ def load(name: str, device: str = "auto", dtype: str = "auto") -> LanguageModel:
     path = Path(where).expanduser()
     gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     source = str(path.parent if gguf else path if path.exists() else where)
+    here = path.exists() or bool(gguf) or not _hub_answers(where)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **gguf)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=here, **gguf)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=weights, use_safetensors=None if gguf else True, trust_remote_code=False, **gguf
+            source, dtype=weights, use_safetensors=None if gguf else True, trust_remote_code=False, local_files_only=here, **gguf
         )
     except Exception as cause:  # a broken file raises whatever its reader trips over, struct.error or a bare Exception too
         reason = " ".join(str(cause).split())[:300]

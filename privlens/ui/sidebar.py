@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from privlens.errors import BadInput
 from privlens.records import Secret
 from privlens.secrets import ListedSecret, read_reference, read_secrets
 from privlens.ui import wording
@@ -93,7 +94,10 @@ def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, exam
         )
 
     def own_list(path: str | None) -> tuple[Any, ...]:
-        rows = tuple(read_secrets(path or ASSETS / "secrets.csv"))
+        try:
+            rows = tuple(read_secrets(path or ASSETS / "secrets.csv"))
+        except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
+            raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
         names = [ALL, *_categories(rows)]
         first = names[1] if len(names) > 1 else ALL
         return rows, gr.update(choices=names, value=first), gr.update(choices=_choices(rows, first), value=None)

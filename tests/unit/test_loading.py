@@ -1,6 +1,8 @@
 """Loading: a folder on disk is read, and what cannot be loaded is said in words, without a network."""
 
 import shutil
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,22 @@ def test_auto_prefers_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty", lambda size, device: made.append(device) or torch.zeros(size))
     pick_device("auto")
     assert made == ["cuda"]
+
+
+def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's library tries again for minutes when it downloads."""
+    asked: list[object] = []
+
+    def lookup(host: object, *rest: object, **named: object) -> object:
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(ModelNotFound, match="while the hub can be reached"):
+        load("no/such-model")
+    assert 1 <= len(asked) <= 2  # transformers asks once more, about the tokenizer
 
 
 @pytest.mark.parametrize("name", ["no/such-model", "nothing-of-that-name", "/nowhere/at/all", "../nowhere", "has spaces?"])

@@ -1,0 +1,89 @@
+"""What a visitor brings along: another model, an own list; and the long measurements, to their end and cancelled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TAUGHT
+from playwright.sync_api import Page
+
+from privlens.deactivation import compare, sweep_ks
+from privlens.records import ComparisonStep
+from tests.browser.conftest import Visit
+from tests.browser.steps import FACTS, choose_example, localize
+
+
+def bring(page: Page, folder: str) -> None:
+    """Loads the taught model and its own list of secrets, and chooses the first of them."""
+    page.get_by_text("Another model").click()
+    page.locator("#model-name").locator("input, textarea").fill(folder)
+    page.click("#load-model")
+    page.wait_for_function("document.querySelector('#model-facts').textContent.includes('2 x 64')")
+    page.get_by_text("Your own list and reference text").click()
+    page.locator("#own-list input[type=file]").set_input_files(Path(folder) / "secrets.csv")
+    page.locator("#examples label", has_text=TAUGHT[0].value).click()
+    page.wait_for_function(f"document.querySelector('#prompt textarea').value === {TAUGHT[0].prompt!r}")
+
+
+def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: str) -> None:
+    page = visit.page
+    bring(page, taught_folder)
+    page.click("#check")
+    page.wait_for_function(FACTS.format("check-facts"))
+    assert "emorised" in page.inner_text("#check-verdict")
+    localize(page, "random")
+    page.click("#to-deactivate")
+    page.click("#sweep-start")
+    points = "document.querySelector('#sweep .plot')?.data?.[1]?.x.length"
+    page.wait_for_function(f"{points} === {len(sweep_ks(128))}")
+    page.click("#measure-start")
+    page.wait_for_function(FACTS.format("measure-facts"))
+    listed = page.locator("#others").inner_text()
+    assert all(secret.value in listed for secret in TAUGHT[1:])
+    assert not visit.errors
+
+
+def test_neurons_of_one_model_are_not_used_in_another(visit: Visit, taught_folder: str) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "random")
+    bring(page, taught_folder)
+    page.get_by_role("tab", name="Localize").click()
+    page.wait_for_function("document.querySelectorAll('#neuron-toggles input').length === 0")
+    page.get_by_role("tab", name="Deactivate").click()
+    page.click("#sweep-start")
+    page.wait_for_selector("text=No neurons have been localized yet")
+
+
+def test_a_list_that_cannot_be_read_leaves_the_one_that_was_there(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    before = page.locator("#examples label").all_inner_texts()
+    (tmp_path / "broken.csv").write_text("who,what\nMira,555\n")
+    page.get_by_text("Your own list and reference text").click()
+    page.locator("#own-list input[type=file]").set_input_files(tmp_path / "broken.csv")
+    page.wait_for_function("document.querySelector('.toast-body')?.innerText.includes('broken.csv has no column prompt')")
+    assert "/broken.csv" not in page.locator(".toast-body").inner_text()
+    assert page.locator("#examples label").all_inner_texts() == before
+
+
+def test_a_measurement_that_is_cancelled_shows_nothing_and_can_be_started_again(
+    visit: Visit, taught_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*given: Any) -> Iterator[ComparisonStep]:
+        while True:
+            yield from (step for step in compare(*given) if step.result is None)
+
+    page = visit.page
+    bring(page, taught_folder)
+    localize(page, "random")
+    page.click("#to-deactivate")
+    with monkeypatch.context() as patch:
+        patch.setattr("privlens.ui.deactivate.compare", endless)
+        page.click("#measure-start")
+        page.wait_for_function("document.querySelector('#measure-progress .run span').textContent.includes('left')")
+        page.click("#measure-cancel")
+        page.wait_for_function("!document.querySelector('#measure-start').disabled")
+    assert page.locator("#measure-facts .fact").count() == 0
+    page.click("#measure-start")
+    page.wait_for_function(FACTS.format("measure-facts"))
