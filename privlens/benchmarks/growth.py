@@ -11,7 +11,8 @@ from privlens.models.random_gpt2 import random_gpt2, random_secret
 
 @dataclass(frozen=True)
 class Size:
-    """Layers, neurons in each, tokens of prompt and value, and how many secrets are localized one after the other."""
+    """Layers, neurons in each (the hidden width is a quarter of that, so weights grow with the square), tokens of prompt and
+    value, and how many secrets are localized one after the other."""
 
     layers: int = 12
     neurons: int = 1024
