@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from privlens.benchmarks.measuring import seconds
+from privlens.benchmarks.measuring import timed
 from privlens.localization.integrated import integrated_gradients
 from privlens.localization.task import Task
 from privlens.models.random_gpt2 import random_gpt2, random_secret
@@ -59,4 +59,4 @@ def _seconds(size: Size, repeats: int, seed: int) -> float:
         for secret in secrets:
             list(integrated_gradients(Task(lm, secret)))
 
-    return min(seconds(run) for _ in range(repeats))
+    return min(timed(run)[0] for _ in range(repeats))

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,32 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 Run = Callable[[], Any]
 
 
-def in_turns(ours: Run, peer: Run, repeats: int, at_most: float = 120.0) -> tuple[float, float]:
-    """The fastest of `repeats` runs of each in seconds, one after the other in turns; fewer where those take `at_most` seconds.
+@dataclass(frozen=True)
+class Turns:
+    """The fastest run of each in seconds, and what the last run of each gave."""
 
-    A warm-up of each is the caller's business: whoever compares the numbers of both has run both already.
-    """
-    ours_s: list[float] = []
-    peer_s: list[float] = []
+    ours_s: float
+    peer_s: float
+    ours: Any
+    peer: Any
+
+
+def in_turns(ours: Run, peer: Run, repeats: int, at_most: float = 120.0) -> Turns:
+    """`repeats` runs of each, one after the other in turns; fewer where those take `at_most` seconds."""
+    times: list[tuple[float, float]] = []
     started = time.perf_counter()
-    while len(ours_s) < repeats and (not ours_s or time.perf_counter() - started < at_most):
-        ours_s.append(seconds(ours))
-        peer_s.append(seconds(peer))
-    return min(ours_s), min(peer_s)
+    while len(times) < repeats and (not times or time.perf_counter() - started < at_most):
+        ours_s, own = timed(ours)
+        peer_s, theirs = timed(peer)
+        times.append((ours_s, peer_s))
+    return Turns(min(one for one, _ in times), min(one for _, one in times), own, theirs)
 
 
-def seconds(run: Run) -> float:
-    """How long one run takes."""
+def timed(run: Run) -> tuple[float, Any]:
+    """How long one run takes in seconds, and what it gives."""
     started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+    given = run()
+    return time.perf_counter() - started, given
 
 
 def peak_mb(run: Run) -> float | None:

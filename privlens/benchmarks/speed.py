@@ -6,14 +6,16 @@ numbers is measured, too. Knows nothing of what a person would conclude.
 """
 
 import copy
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from privlens.benchmarks.measuring import Run, in_turns, peak_mb, seconds
+from privlens.benchmarks.measuring import Run, in_turns, peak_mb, timed
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import MaskSettings, start
 from privlens.localization.integrated import IntegralSettings, captum_integral, integral, integrated_gradients, one_by_one, points
@@ -24,6 +26,7 @@ from privlens.records import Secret
 
 SAME = 1e-4
 """Two results are the same where no number differs by more than this share of the largest."""
+Agree = Callable[[Any, Any], bool]
 SHORT_REPEATS = 5
 """A case that takes a fraction of a second is repeated so many times as often."""
 
@@ -86,9 +89,11 @@ def same(ours: Tensor, peer: Tensor) -> bool:
     return bool((ours - peer).abs().max() <= SAME * peer.abs().max())
 
 
-def _row(case: str, ours: Run, peer: Run, same_numbers: bool | None, repeats: int, what: str) -> SpeedRow:
-    ours_s, peer_s = in_turns(ours, peer, repeats)
-    return SpeedRow(case, ours_s, peer_s, peer_s / ours_s, peak_mb(ours), same_numbers, what)
+def _row(case: str, ours: Run, peer: Run, agree: Agree | None, repeats: int, what: str) -> SpeedRow:
+    """`agree` says of what both gave whether it is the same."""
+    turns = in_turns(ours, peer, repeats)
+    same_numbers = agree(turns.ours, turns.peer) if agree else None
+    return SpeedRow(case, turns.ours_s, turns.peer_s, turns.peer_s / turns.ours_s, peak_mb(ours), same_numbers, what)
 
 
 def _integrals(lm: LanguageModel, secret: Secret, n_prompt: int, settings: SpeedSettings) -> Iterator[SpeedRow]:
@@ -107,8 +112,7 @@ def _integrals(lm: LanguageModel, secret: Secret, n_prompt: int, settings: Speed
     def together() -> Tensor:
         return torch.stack([captum_integral(lm, encoded, layer, steps) for layer in range(lm.n_layers)])
 
-    is_same = same(ours(), by_captum())
-    yield _row(f"ig-captum-{n_prompt}", ours, by_captum, is_same, settings.repeats, "captum, layer by layer, token by token")
+    yield _row(f"ig-captum-{n_prompt}", ours, by_captum, same, settings.repeats, "captum, layer by layer, token by token")
     what = "captum, layer by layer, the value's tokens under one gate: a cheaper, other number"
     yield _row(f"ig-captum-together-{n_prompt}", ours, together, None, settings.repeats, what)
     yield _against_knowledge_neurons(f"ig-kn-{n_prompt}", lm, secret, settings, ours)
@@ -129,11 +133,11 @@ def _against_knowledge_neurons(case: str, lm: LanguageModel, secret: Secret, set
         def peer() -> Tensor:
             return package.get_scores(secret.prompt, secret.value, batch_size=steps, steps=steps, pbar=False)  # type: ignore
 
-        is_same = same(on_its_points, peer())
+        what = "knowledge-neurons, token by token; same numbers on its points"
+        return _row(case, ours, peer, lambda _, theirs: same(on_its_points, theirs), settings.repeats, what)
     except Exception as problem:  # a peer may fail in any way; the row says which
         why = f"knowledge-neurons cannot run: {type(problem).__name__}: {problem}"
-        return SpeedRow(case, seconds(ours), None, None, peak_mb(ours), None, why)
-    return _row(case, ours, peer, is_same, settings.repeats, "knowledge-neurons, token by token; same numbers on its points")
+        return SpeedRow(case, timed(ours)[0], None, None, peak_mb(ours), None, why)
 
 
 def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> SpeedRow:
@@ -161,7 +165,9 @@ def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> Sp
         gated = lm.logits(ids, attention)
     is_same = same(gated, lm.logits(ids, attention))
     repeats = SHORT_REPEATS * settings.repeats
-    return _row("mask-step", lambda: mask.step(1.0), bare, is_same, repeats, "forward and backward to the activations, no mask")
+    return _row(
+        "mask-step", lambda: mask.step(1.0), bare, lambda *_: is_same, repeats, "forward and backward to the activations, no mask"
+    )
 
 
 def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:
@@ -178,7 +184,7 @@ def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:
 
     is_same = same(run(torch.ones_like(gates)), run(None))
     repeats = SHORT_REPEATS * settings.repeats
-    return _row("gated-forward", lambda: run(gates), lambda: run(None), is_same, repeats, "a plain forward pass")
+    return _row("gated-forward", lambda: run(gates), lambda: run(None), lambda *_: is_same, repeats, "a plain forward pass")
 
 
 def _pair_generation(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> SpeedRow:
@@ -194,4 +200,4 @@ def _pair_generation(lm: LanguageModel, secret: Secret, settings: SpeedSettings)
         return lm.generate([prompt], 32) + lm.generate([prompt], 32, half)
 
     repeats = SHORT_REPEATS * settings.repeats
-    return _row("pair-generation", pair, two, pair() == two(), repeats, "two generations, one after the other")
+    return _row("pair-generation", pair, two, operator.eq, repeats, "two generations, one after the other")

@@ -66,9 +66,17 @@ def test_a_random_secret_is_what_the_model_writes() -> None:
 
 def test_runs_take_turns_and_the_fastest_counts() -> None:
     order: list[str] = []
-    fastest = in_turns(lambda: order.append("ours"), lambda: order.append("peer"), 3)
+
+    def ours() -> int:
+        order.append("ours")
+        return len(order)
+
+    turns = in_turns(ours, lambda: order.append("peer"), 3)
     assert order == ["ours", "peer"] * 3
-    assert all(seconds >= 0 for seconds in fastest)
+    assert (turns.ours, turns.peer) == (5, None)
+    assert min(turns.ours_s, turns.peer_s) >= 0
+    in_turns(ours, lambda: order.append("peer"), 3, at_most=0.0)
+    assert order == ["ours", "peer"] * 4  # too slow to repeat, but measured once
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells the peak of resident memory and resets it")
