@@ -21,9 +21,10 @@ ONLY_IN = {
     "gradio": {"ui", "app"},
     "plotly": {"figures"},
     "transformers": {"models"},
-    "tokenizers": {"models/demo"},
+    "tokenizers": {"models/demo", "models/random_gpt2"},
     "faker": {"models/demo"},
     "captum": {"localization"},
+    "knowledge_neurons": {"benchmarks/speed"},
     "typer": {"cli", "models/demo", "app"},
 }
 NO_TORCH = {"figures", "ui", "records", "errors", "secrets", "cli"}

@@ -11,6 +11,7 @@ import typer
 
 from privlens.benchmarks import deletion
 from privlens.benchmarks.repeats import by_repeats
+from privlens.cli.bench_speed import growth, speed
 from privlens.cli.inputs import shares
 from privlens.deactivation import Surroundings, reference_perplexity
 from privlens.errors import BadInput
@@ -20,6 +21,8 @@ from privlens.secrets import read_reference, read_secrets
 
 ASSETS = Path(__file__).parents[2] / "assets"
 bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
+bench.command()(speed)
+bench.command()(growth)
 
 
 @bench.callback()

@@ -19,18 +19,22 @@ def multiplied(hidden: Tensor, gate: Tensor) -> Tensor:
 
     Args:
         hidden: [batch, tokens, width], or [batch * tokens, width] for layers that flatten.
-        gate: [rows, width]; one row serves the whole batch, else a row per row of the batch.
+        gate: [rows, width], the same at every token, or [rows, tokens, width]; one row serves the whole batch, else a row
+            per row of the batch.
     """
     gate = gate.to(hidden.device, hidden.dtype)
-    if gate.shape[0] == 1:
-        return hidden * gate
+    by_token = gate if gate.ndim == 3 else gate[:, None]
+    rows, tokens, width = by_token.shape
     if hidden.ndim == 2:
-        if hidden.shape[0] % gate.shape[0]:
-            raise BadInput(f"{gate.shape[0]} rows of gates do not fit a batch of {hidden.shape[0]} tokens.")
-        return (hidden.view(gate.shape[0], -1, hidden.shape[1]) * gate[:, None]).view_as(hidden)
-    if hidden.shape[0] != gate.shape[0]:
-        raise BadInput(f"{gate.shape[0]} rows of gates were given for a batch of {hidden.shape[0]}; give one row, or as many.")
-    return hidden * gate[:, None]
+        if hidden.shape[0] % (rows * tokens):
+            raise BadInput(f"{rows} rows of gates do not fit a batch of {hidden.shape[0]} tokens.")
+        shaped = hidden.view(-1, tokens, width) if tokens > 1 else hidden.view(rows, -1, width)
+        return (shaped * by_token).view_as(hidden)
+    if rows not in (1, hidden.shape[0]):
+        raise BadInput(f"{rows} rows of gates were given for a batch of {hidden.shape[0]}; give one row, or as many.")
+    if tokens not in (1, hidden.shape[1]):
+        raise BadInput(f"Gates for {tokens} tokens were given for a text of {hidden.shape[1]}; give none of them, or as many.")
+    return hidden * by_token
 
 
 @contextmanager
@@ -39,12 +43,13 @@ def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
 
     Args:
         projections: the output projections, one a layer.
-        gates: [rows, n_layers, width], any float; 1 leaves a neuron as it is, 0 switches it off.
+        gates: [rows, n_layers, width], any float; 1 leaves a neuron as it is, 0 switches it off. With a third axis of
+            four, [rows, n_layers, tokens, width], every token has gates of its own: for what acts at single positions.
 
     Raises:
         BadInput: where the gates do not fit the projections or, inside, the batch.
     """
-    if gates.ndim != 3 or gates.shape[1] != len(projections):
+    if gates.ndim not in (3, 4) or gates.shape[1] != len(projections):
         raise BadInput(f"Gates must be [rows, {len(projections)}, width], but are {list(gates.shape)}.")
 
     def hook(layer: int) -> Any:

@@ -103,17 +103,19 @@ class LanguageModel:
         return len(projections), max(widths(projection)[0] for projection in projections)
 
     @contextmanager
-    def gated(self, gates: Tensor | None, site: Site = "mlp") -> Iterator[None]:
+    def gated(self, gates: Tensor | None, site: Site = "mlp", layer: int | None = None) -> Iterator[None]:
         """Multiplies the neurons by gates [rows, n_layers, width] while inside; None leaves them as they are.
 
         Differentiable with respect to the gates. One row serves any batch; else one row per row of the batch. Holds the
-        model's lock, and restores the model bit for bit on leaving, whatever was raised.
+        model's lock, and restores the model bit for bit on leaving, whatever was raised. [rows, n_layers, tokens, width]
+        gates every token by itself. With `layer` the gates are of that layer alone, n_layers = 1, and all others are 1.
         """
         with self.lock:
             if gates is None:
                 yield
             else:
-                with gate_hooks.gated(self.layout.site(site), gates):
+                projections = self.layout.site(site)
+                with gate_hooks.gated(projections if layer is None else projections[layer : layer + 1], gates):
                     yield
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:

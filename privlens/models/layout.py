@@ -17,8 +17,9 @@ from privlens.records import Site
 
 @dataclass(frozen=True)
 class Layout:
-    """The output projections, one a layer, of the MLPs and of the attention blocks (empty where none was found)."""
+    """The layers and their output projections, one a layer, of the MLPs and of the attention blocks (empty where none)."""
 
+    layers: tuple[nn.Module, ...]
     mlp: tuple[nn.Module, ...]
     attention: tuple[nn.Module, ...]
 
@@ -51,6 +52,7 @@ def find_layout(model: PreTrainedModel) -> Layout:
             attention = [_attention_output(layer, hidden) for layer in layers]
             found = tuple(part for part in attention if part is not None)
             return Layout(
+                layers=tuple(layers),
                 mlp=tuple(part for part in mlp if part is not None),
                 attention=found if len(found) == n_layers else (),
             )

@@ -81,6 +81,31 @@ def test_every_row_has_its_own_gates(tiny: Maker, architecture: str) -> None:
         torch.testing.assert_close(both[row : row + 1], alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_token_may_have_its_own_gates(tiny: Maker, architecture: str) -> None:
+    lm, gates = tiny(architecture), random_gates(2)
+    with lm.gated(gates):
+        everywhere = lm.logits(IDS, MASK)
+    by_token = gates[:, :, None].repeat(1, 1, IDS.shape[1], 1)
+    with lm.gated(by_token):
+        torch.testing.assert_close(lm.logits(IDS, MASK), everywhere, rtol=1e-5, atol=1e-5)
+    by_token[:, :, 4:] = 1.0  # what comes later cannot change what was predicted before
+    with lm.gated(by_token):
+        some = lm.logits(IDS, MASK)
+    torch.testing.assert_close(some[:, :4], everywhere[:, :4], rtol=1e-5, atol=1e-5)
+    assert (some[:, 4:] - everywhere[:, 4:]).abs().max() > 1e-2
+
+
+def test_gates_of_one_layer_alone(lm: LanguageModel) -> None:
+    gates = random_gates(2)
+    others = torch.ones_like(gates)
+    others[:, 1] = gates[:, 1]
+    with lm.gated(others):
+        expected = lm.logits(IDS, MASK)
+    with lm.gated(gates[:, 1:2], layer=1):
+        assert torch.equal(lm.logits(IDS, MASK), expected)
+
+
 def test_nested_gates_multiply(lm: LanguageModel) -> None:
     first, second = random_gates(1, 1), random_gates(2, 2)
     with lm.gated(first), lm.gated(second):
@@ -140,10 +165,21 @@ def test_a_layer_that_flattens_batch_and_tokens() -> None:
             torch.testing.assert_close(flat[row], layer(hidden[row : row + 1])[0], rtol=1e-5, atol=1e-6)
 
 
+def test_tokens_with_gates_of_their_own_in_a_layer_that_flattens() -> None:
+    layer, gates = Flattening(), torch.rand(3, 1, 5, WIDTH, generator=torch.Generator().manual_seed(0))
+    hidden = torch.randn(3, 5, HIDDEN, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), gate_hooks.gated([layer.down], gates):
+        flat = layer(hidden)
+    by_hand = layer.down(layer.up(hidden).relu() * gates[:, 0])
+    torch.testing.assert_close(flat, by_hand.detach(), rtol=1e-5, atol=1e-6)
+
+
 def test_gates_that_do_not_fit_are_refused_in_words(lm: LanguageModel) -> None:
     with pytest.raises(BadInput, match=r"\[rows, 3, width\]"), lm.gated(torch.ones(3, WIDTH)):
         pass
     with pytest.raises(BadInput, match="3 rows of gates were given for a batch of 2"), lm.gated(random_gates(3)):
+        lm.logits(IDS, MASK)
+    with pytest.raises(BadInput, match="Gates for 4 tokens were given for a text of 6"), lm.gated(torch.ones(2, 3, 4, WIDTH)):
         lm.logits(IDS, MASK)
     with pytest.raises(BadInput, match=r"4 rows of gates do not fit a batch of 6 tokens"):
         gate_hooks.multiplied(torch.ones(6, WIDTH), torch.ones(4, WIDTH))

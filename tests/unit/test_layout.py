@@ -54,4 +54,4 @@ def test_refuses_experts_and_state_spaces_naming_what_it_looked_for() -> None:
 
 def test_a_site_without_projections_is_refused_in_words() -> None:
     with pytest.raises(UnsupportedModel, match="attention"):
-        Layout(mlp=(nn.Linear(2, 2),), attention=()).site("attention")
+        Layout(layers=(), mlp=(nn.Linear(2, 2),), attention=()).site("attention")

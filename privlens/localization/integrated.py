@@ -1,0 +1,132 @@
+"""Integrated gradients over the gates, as DEPN attributes (Wu et al., EMNLP 2023, arXiv 2310.20138).
+
+For one layer and one token y_t of the value, the layer's neurons are scaled together by alpha at ONE position, the one that
+predicts y_t; every other position and every other layer stays as it is. The attribution of a neuron is the sum over the
+value's tokens of the mean over alpha = 1/m, 2/m ... 1 of dP(y_t | prompt, y_<t) / dgate: the probability and not its logarithm,
+layer by layer. Over a layer it adds up to sum_t P(y_t; 1) - P(y_t; 0) as m grows.
+
+Nothing before the gated position depends on the gate, so one plain pass over the text serves all tokens, steps and layers, and
+a pass with gates runs one copy of a token for every pair of token and step, from the gated layer on (models/restart.py).
+Where an architecture does not restart, captum does the same through the gate door; it is also the oracle of the tests.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from torch import Tensor
+
+from privlens.errors import Cancelled
+from privlens.localization.task import Task
+from privlens.models.language_model import LanguageModel
+from privlens.models.restart import Past, plain_pass, run_on
+from privlens.models.text import Encoded
+from privlens.records import LocalizationStep, Site
+
+COPIES_AT_ONCE = 512
+LOGITS_AT_ONCE = 2**26
+"""Pairs of token and step in one pass; and logits in one pass, 256 MiB in float32."""
+
+
+@dataclass(frozen=True)
+class IntegralSettings:
+    """`steps` is m, the points of the integral of every layer and token."""
+
+    steps: int = 20
+
+
+def points(steps: int) -> list[float]:
+    """1/m, 2/m ... 1."""
+    return [(step + 1) / steps for step in range(steps)]
+
+
+def integral(
+    lm: LanguageModel, past: Past, encoded: Encoded, layer: int, alphas: Sequence[float], site: Site = "mlp"
+) -> Tensor | None:
+    """One layer's attributions, restarting at the layer. [width], probability.
+
+    Args:
+        past: the plain pass over all ids but the last. alphas: the points of the integral, of which the last must be 1.
+
+    Returns:
+        None where the architecture does not restart: it raised, or its predictions at 1 are not those of the plain pass.
+    """
+    width, steps, first = lm.shape(site)[1], len(alphas), encoded.n_prompt - 1
+    values = torch.tensor(encoded.value_ids, device=lm.device)
+    at = torch.arange(first, len(encoded.ids) - 1, device=lm.device).repeat_interleave(steps)
+    alpha, tokens = torch.tensor(alphas, device=lm.device).repeat(len(values)), values.repeat_interleave(steps)
+    at_once = max(1, min(COPIES_AT_ONCE, LOGITS_AT_ONCE // past.logits.shape[-1]))
+    total, logprobs = torch.zeros(width, device=lm.device), []
+    for copies in torch.arange(len(at), device=lm.device).split(at_once):
+        gates = alpha[copies, None].repeat(1, width).requires_grad_()
+        try:
+            with lm.gated(gates[None, None], site, layer):
+                logits = run_on(lm, past, at[copies], layer)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            return None  # what an architecture says that takes no positions or no mask of this kind; captum needs neither
+        own = logits.log_softmax(-1).gather(1, tokens[copies, None])[:, 0]
+        total += torch.autograd.grad(own.exp().sum(), gates)[0].sum(0)
+        logprobs.append(own.detach())
+    plain = past.logits[first:].log_softmax(-1).gather(1, values[:, None])[:, 0]
+    near = torch.finfo(lm.dtype).eps ** 0.5
+    same = torch.allclose(torch.cat(logprobs)[steps - 1 :: steps], plain, rtol=near, atol=near)
+    return total / steps if same else None
+
+
+def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int, site: Site = "mlp") -> Tensor:
+    """The same by captum, whole passes through the gate door: of ONE token where the value is one token. [width], probability.
+
+    A value of several tokens is gated at all the positions that predict them together, and their probabilities are summed,
+    which is another number than the sum over the tokens one by one.
+    """
+    ids, first = torch.tensor([encoded.ids[:-1]], device=lm.device), encoded.n_prompt - 1
+    values = torch.tensor(encoded.value_ids, device=lm.device)
+
+    def probability(gates: Tensor) -> Tensor:
+        rows, n = len(gates), ids.shape[1]
+        by_token = torch.cat([gates.new_ones(rows, first, gates.shape[1]), gates[:, None].expand(-1, n - first, -1)], 1)
+        with lm.gated(by_token[:, None], site, layer):
+            logits = lm.logits(ids.expand(rows, -1), torch.ones_like(ids).expand(rows, -1))
+        return logits[:, first:].softmax(-1).gather(2, values.expand(rows, -1)[..., None]).sum((1, 2))
+
+    at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.model.config.vocab_size))
+    ones = torch.ones(1, lm.shape(site)[1], device=lm.device)
+    found = IntegratedGradients(probability).attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
+    return found[0].detach()  # type: ignore[no-any-return]
+
+
+def one_by_one(encoded: Encoded) -> list[Encoded]:
+    """Every token of the value by itself, behind all that stands before it."""
+    return [Encoded(encoded.ids[: at + 1], at) for at in range(encoded.n_prompt, len(encoded.ids))]
+
+
+def integrated_gradients(task: Task, settings: IntegralSettings = IntegralSettings()) -> Iterator[LocalizationStep]:
+    """A record a layer. Scores are probability.
+
+    Raises:
+        Cancelled: when `task.stop` said so, before the next layer; nothing is left behind in the model.
+    """
+    lm, site, encoded = task.lm, task.site, task.lm.encode(task.target)
+    shape = lm.shape(site)
+    scores, open_gates = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    past, restarts = plain_pass(lm, encoded.ids[:-1]), True
+    for layer in range(shape[0]):
+        own = integral(lm, past, encoded, layer, points(settings.steps), site) if restarts else None
+        if own is None:
+            restarts, own = False, torch.zeros(shape[1], device=lm.device)
+            for token in one_by_one(encoded):
+                _go_on(task)
+                own += captum_integral(lm, token, layer, settings.steps, site)
+        _go_on(task)
+        scores[layer] = own.cpu().numpy()
+        result = None
+        if layer == shape[0] - 1:
+            result = task.scores("integrated-gradients", scores, None, {**asdict(settings), "restarted": restarts})
+        yield LocalizationStep(layer + 1, shape[0], f"layer {layer}", open_gates, 0, float("nan"), {}, result)
+
+
+def _go_on(task: Task) -> None:
+    if task.stop():
+        raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")

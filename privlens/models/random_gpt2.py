@@ -1,0 +1,45 @@
+"""A GPT-2 with random weights and a tokenizer of single characters, made in memory: for measuring cost, it knows nothing.
+
+Its MLPs have ReLU, for the sake of a peer that scales what goes into the activation function and not what comes out:
+with ReLU both are the same.
+"""
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from privlens.models.language_model import LanguageModel
+from privlens.models.text import Encoded
+from privlens.records import Secret
+
+VOCABULARY = "(" + "".join(chr(0x4E00 + at) for at in range(511))
+"""One token a character; behind the bracket a value follows without a space."""
+
+
+def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0) -> LanguageModel:
+    """n_layers of `width` neurons on a hidden width of a quarter of that, reading at most `room` tokens; float32, CPU."""
+    hidden = width // 4
+    heads = hidden // 64 if hidden % 64 == 0 else 1
+    config = GPT2Config(
+        vocab_size=len(VOCABULARY), n_positions=room, n_embd=hidden, n_layer=n_layers, n_head=heads, n_inner=width,
+        activation_function="relu", initializer_range=0.1, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(config)
+    letters = Tokenizer(models.WordLevel({letter: at for at, letter in enumerate(VOCABULARY)}, unk_token="("))
+    letters.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    letters.decoder = decoders.Fuse()
+    names = ["input_ids", "attention_mask"]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, model_input_names=names, clean_up_tokenization_spaces=False)
+    return LanguageModel(f"random GPT-2, {n_layers} x {width}", model, tokenizer)
+
+
+def random_secret(lm: LanguageModel, prompt_tokens: int, value_tokens: int, seed: int = 0) -> Secret:
+    """Random characters, and as the value what the model itself writes behind them: greedy decoding is the true continuation."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(1, len(VOCABULARY), (prompt_tokens - 1,), generator=generator).tolist()
+    [written] = lm.generate([[*drawn, 0]], value_tokens)
+    prompt, value = (str(lm.tokenizer.decode(ids)) for ids in ([*drawn, 0], written))
+    assert lm.encode(Secret(prompt, value)) == Encoded((*drawn, 0, *written), prompt_tokens), "a token is a character"
+    return Secret(prompt, value)
