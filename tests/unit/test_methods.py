@@ -137,6 +137,8 @@ def test_what_retained_rows_need_is_the_mean_of_the_positive_scores(lm: Language
 
     found = contrast.needed(Task(lm, SECRET), rows, by_length, at_once=2)  # type: ignore[arg-type]
     assert torch.equal(found, torch.full(shape, 1 / 3))
+    with pytest.raises(Cancelled):
+        contrast.needed(Task(lm, SECRET, stop=lambda: True), rows, by_length)  # type: ignore[arg-type]
 
 
 def test_contrastive_activations_are_activations_minus_what_is_needed(lm: LanguageModel) -> None:
