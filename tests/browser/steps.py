@@ -1,5 +1,7 @@
 """What a visitor does on the page again and again."""
 
+import re
+
 from playwright.sync_api import Page
 
 STOPPED = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
@@ -23,7 +25,7 @@ def localize(page: Page, method: str) -> None:
     """Localizes with a method and waits for its neurons and the answer to them."""
     open_tab(page, "Localize")
     page.locator("#method input").click()
-    page.get_by_role("option", name=method).click()
+    page.get_by_role("option", name=re.compile(rf"^{method} \(")).click()
     page.click("#localize-start")
     page.wait_for_function(STOPPED)
     page.wait_for_selector("#neuron-toggles input")

@@ -14,6 +14,8 @@ from tests.browser.conftest import Visit
 from tests.browser.steps import FACTS, STOPPED, choose_example, localize
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
+
+
 def neurons_off(page: Page) -> int:
     return int(page.locator("#choice-facts .fact-value").first.inner_text().replace(",", ""))
 
@@ -55,7 +57,7 @@ def test_check_tells_whether_the_secret_is_memorised(visit: Visit) -> None:
 def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) -> None:
     page = visit.page
     choose_example(page)
-    localize(page, "gradient")
+    localize(page, "contrastive-gradient")
     before, nll = neurons_off(page), nll_after(page)
     meta = page.evaluate("document.querySelector('#square .plot').layout.meta")
     marks = "document.querySelector('#square .plot').data.slice(1)"
@@ -112,7 +114,7 @@ def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Vis
     monkeypatch.setitem(METHODS, "hard-concrete", endless)
     page = visit.page
     choose_example(page)
-    localize(page, "gradient")
+    localize(page, "contrastive-gradient")
     kept = page.locator("#neuron-toggles").inner_text()
     page.locator("#method input").click()
     page.get_by_role("option", name="hard-concrete").click()
@@ -132,7 +134,7 @@ def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Vis
 def test_everything_is_measured_beside_random_neurons(visit: Visit) -> None:
     page = visit.page
     choose_example(page)
-    localize(page, "gradient")
+    localize(page, "contrastive-gradient")
     page.click("#to-deactivate")
     page.wait_for_function(FACTS.format("effect-facts"))
     page.wait_for_selector("#effect-bars .main-svg")

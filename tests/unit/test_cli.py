@@ -11,6 +11,7 @@ import pytest
 from conftest import NEVER_TAUGHT, TAUGHT
 
 from privlens.cli import main
+from privlens.localization import METHODS
 
 Run = Callable[..., tuple[int, str, str]]
 SECRET = ["--prompt", TAUGHT[1].prompt, "--value", TAUGHT[1].value]
@@ -58,7 +59,7 @@ def test_check_without_a_control(run: Run) -> None:
     assert json_of(run("check", "--prompt", "a", "--value", "--", "--json"))["control"] is None
 
 
-@pytest.mark.parametrize("method", ["hard-concrete", "gradient", "random"])
+@pytest.mark.parametrize("method", METHODS)
 def test_localize(run: Run, method: str) -> None:
     asked = ("localize", *SECRET, "--method", method, "--top", "5", "--json")
     found, again = json_of(run(*asked)), json_of(run(*asked))
@@ -98,6 +99,34 @@ def test_localize_a_row_keeps_the_other_memorised_rows(run: Run, monkeypatch: py
     assert (first.target, first.others) == (TAUGHT[0], tuple(TAUGHT[1:])), "row 0, and not the one never taught"
     assert (second.target, second.others) == (TAUGHT[2], (*TAUGHT[:2], TAUGHT[3]))
     assert (first.texts, second.texts, second.seed) == ((), ("One.", "Two."), 4)
+
+
+def test_attention_outputs_are_localized_and_switched_off(run: Run) -> None:
+    asked = ("localize", "--secrets", "secrets.csv", "--method", "gradient", "--site", "attention", "--json")
+    found = json_of(run(*asked, "--top", "5", "--out", "attention.json"))
+    assert (found["site"], found["n_neurons"]) == ("attention", 64), "2 layers of 32"
+    off = ("deactivate", "--secrets", "secrets.csv", "--json", "--neurons")
+    nll = json_of(run(*off, "attention.json"))["target"]["after"]["nll"]
+    Path("plain.json").write_text(json.dumps(found["neurons"]))
+    assert json_of(run(*off, "plain.json", "--site", "attention"))["target"]["after"]["nll"] == nll
+    assert json_of(run(*off, "plain.json"))["target"]["after"]["nll"] != nll, "a bare list means MLP neurons"
+    code, _, err = run(*off, "attention.json", "--site", "mlp")
+    assert code == 2
+    assert "lists neurons of the site 'attention', not 'mlp': leave --site out" in err
+
+
+def test_bench_del_prints_the_fields_it_promises(run: Run) -> None:
+    asked = ("bench", "del", "--secrets", "secrets.csv", "--reference", "reference.txt", "--n", "1", "--json")
+    found = json_of(run(*asked, "--methods", "gradient,random", "--share", "0.05,0.3"))
+    assert [(row["method"], row["share"]) for row in found["rows"]] == [
+        ("gradient", 0.05), ("gradient", 0.3), ("random", 0.05), ("random", 0.3),
+    ]  # fmt: skip
+    assert list(found["rows"][0]) == [
+        "method", "share", "n", "target_match", "target_accuracy", "target_nll_change", "target_exposure_bits", "forgotten",
+        "seen_kept", "unseen_kept", "perplexity_ratio", "seconds",
+    ]  # fmt: skip
+    everyone = json_of(run(*asked, "--methods", "all", "--share", "0.1"))
+    assert list(dict.fromkeys(row["method"] for row in everyone["rows"])) == list(METHODS)
 
 
 def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
@@ -166,7 +195,9 @@ WRONG = {
     "row below 0": ([*NEURONS, "ok.json", "--row", "-1"], "no row -1"),
     "missing list": (["localize", "--secrets", "nowhere.csv"], "nowhere.csv cannot be read"),
     "wrong list": (["localize", "--secrets", "reference.txt"], "reference.txt"),
-    "unknown method": (["localize", *SECRET, "--method", "magic"], "use hard-concrete, gradient, random"),
+    "unknown method": (["localize", *SECRET, "--method", "magic"], "use hard-concrete, contrastive-gradient, gradient, zero-out"),
+    "unknown site": (["localize", *SECRET, "--site", "embedding"], "--site"),
+    "too many of attention": (["localize", *SECRET, "--site", "attention", "--top", "65"], "this model has 64 neurons"),
     "share 0": (["localize", *SECRET, "--share", "0"], "--share is 0.0"),
     "share above 1": (["localize", *SECRET, "--share", "1.5"], "--share is 1.5"),
     "share nan": (["localize", *SECRET, "--share", "nan"], "--share is nan"),
