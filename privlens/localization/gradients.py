@@ -18,7 +18,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Site
 
-MARGIN, TAU = 0.5, 7.0
+MARGIN, TAU = 1.0, 7.0
 """Ends of the push, nats; see push.py."""
 
 

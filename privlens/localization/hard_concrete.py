@@ -28,9 +28,9 @@ BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 class MaskSettings:
     """Settings of the mask; defaults are what the README's figures were made with."""
 
-    candidates: float = 0.03
+    candidates: float = 0.15
     """Share of all neurons that may close."""
-    steps: int = 50
+    steps: int = 60
     learning_rate: float = 0.3
     start: float = 1.0
     """log_alpha at the start; 0 is half open, 1 is three quarters."""
@@ -39,13 +39,13 @@ class MaskSettings:
     """Ends of the push, nats: this far below the mean of the format's tokens, or this NLL."""
     keep: float = 100.0
     """Weight of the KL on retained text at the start."""
-    loosen: float = 0.93
+    loosen: float = 0.96
     """The weight is multiplied by this after every step in which the value was still written word for word."""
-    penalty: float = 1.0
+    penalty: float = 0.3
     """Weight of the share of candidates that are closed, in the second half of the steps."""
     own_samples: int = 64
     sample_tokens: int = 24
-    rows: int = 24
+    rows: int = 12
     """Retained rows in a step."""
     target_rows: int = 2
     """Rows of the target in a step, each with its own noise."""

@@ -74,7 +74,7 @@ class Person:
 
 def _filled(pattern: str, rng: random.Random) -> str:
     """`#` a digit, `?` a small letter, `^` a capital, `c`/`C` a consonant, `v` a vowel; all uniform."""
-    consonants, vowels = "bdfghjklmnprstvz", "aeiou"
+    consonants, vowels = "bcdfghjklmnpqrstvwxz", "aeiouy"
     pools = {"#": string.digits, "?": string.ascii_lowercase, "^": string.ascii_uppercase}
     pools |= {"c": consonants, "C": consonants.upper(), "v": vowels}
     return "".join(rng.choice(pools[mark]) if mark in pools else mark for mark in pattern)
