@@ -121,14 +121,15 @@ def run(
 
 
 def summary(rows: Sequence[Deletion]) -> list[dict[str, float | str | None]]:
-    """Means over the targets, a row for each method and budget."""
+    """Means over the targets, a row for each method and budget; `share` as it was asked for, or the mean of the natural ones."""
     found: list[dict[str, float | str | None]] = []
     for key in dict.fromkeys((row.method, row.budget) for row in rows):
         own = [row for row in rows if (row.method, row.budget) == key]
         ratios = [row.perplexity_ratio for row in own if row.perplexity_ratio is not None]
         found.append({
-            "method": key[0], "budget": key[1], "n": len(own),
-            "share": statistics.mean(row.share for row in own),
+            "method": key[0],
+            "share": statistics.mean(row.share for row in own) if key[1] == "natural" else float(key[1]),
+            "n": len(own),
             "target_match": statistics.mean(row.match for row in own),
             "target_accuracy": statistics.mean(row.accuracy for row in own),
             "target_nll_change": statistics.mean(row.nll_change for row in own),

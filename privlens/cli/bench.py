@@ -31,7 +31,7 @@ def group() -> None:
 def delete(
     secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")] = ASSETS / "secrets.csv",
     reference: Annotated[Path, typer.Option(help="Ordinary text; paragraphs parted by empty lines.")] = ASSETS / "reference.txt",
-    methods: Annotated[str, typer.Option(help=", ".join(METHODS))] = "hard-concrete,gradient,random",
+    methods: Annotated[str, typer.Option(help="all, or " + ", ".join(METHODS))] = "hard-concrete,contrastive-gradient,random",
     share: Annotated[str, typer.Option(help="Shares of all neurons beside what the mask itself closed: 0.005,0.01")] = "",
     n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorised secrets.")] = 20,
     model: Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")] = "demo",
@@ -41,10 +41,10 @@ def delete(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """DEL: is the target forgotten when its neurons are off, and what else is lost? Other methods at the mask's own k too."""
-    chosen = [name.strip() for name in methods.split(",") if name.strip()]
+    chosen = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
     for name in chosen:
         if name not in METHODS:
-            raise BadInput(f"There is no method {name!r}: use {', '.join(METHODS)}.")
+            raise BadInput(f"There is no method {name!r}: use all, or {', '.join(METHODS)}.")
     budgets = shares(share)
     listed = [row.secret for row in read_secrets(secrets)]
     paragraphs = read_reference(reference)

@@ -15,13 +15,13 @@ from privlens.cli import inputs, objects, tables
 from privlens.cli.bench import bench
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
-from privlens.localization import METHODS, Task
+from privlens.localization import METHOD_INFO, METHODS, Task
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
 from privlens.models.loading import load, quiet
 from privlens.provenance import provenance
-from privlens.records import LocalizationStep, NeuronScores, Secret
+from privlens.records import LocalizationStep, NeuronScores, Secret, Site
 from privlens.secrets import read_reference
 
 REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
@@ -41,6 +41,8 @@ Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), or a
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything that is drawn at random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
+METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
 ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The other memorised rows are to be kept."
 
 
@@ -69,7 +71,8 @@ def localize(
     value: Annotated[str | None, typer.Option(help="The private value.")] = None,
     secrets: Annotated[Path | None, typer.Option(help="A CSV file with the columns prompt and value, instead.")] = None,
     row: Annotated[int | None, typer.Option(help=ROW)] = None,
-    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "hard-concrete",
+    method: Annotated[str, typer.Option(help=METHOD_HELP)] = "hard-concrete",
+    site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     share: Annotated[float | None, typer.Option(help="Name this share of all neurons, above 0 and at most 1.")] = None,
     top: Annotated[int | None, typer.Option(help="Name so many; else as many as the method closed, or one in 100.")] = None,
     retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
@@ -89,12 +92,13 @@ def localize(
     if out:
         inputs.check_writable(out)
     lm = load(model, device, dtype)
-    if top is not None and top > lm.n_neurons:
-        raise BadInput(f"--top is {top}, but this model has {lm.n_neurons} neurons.")
+    n_layers, width = lm.shape(site)
+    if top is not None and top > n_layers * width:
+        raise BadInput(f"--top is {top}, but this model has {n_layers * width} neurons.")
     lm.encode(chosen.target)
     states = recalls(lm, chosen.others, (), Surroundings())
     known = tuple(other for other, state in zip(chosen.others, states, strict=True) if state.greedy_match)
-    scores = _last(METHODS[method](Task(lm, chosen.target, known, texts, seed)))
+    scores = _last(METHODS[method](Task(lm, chosen.target, known, texts, seed, site)))
     found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.natural_k, share, top))
     if out:
         inputs.write(out, json.dumps(found))
@@ -106,6 +110,7 @@ def deactivate(
     secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
     neurons: Annotated[Path, typer.Option(help="What localize --out wrote, or a JSON list of [layer, index].")],
     row: Annotated[int, typer.Option(help=ROW)] = 0,
+    site: Annotated[Site | None, typer.Option(help=SITE + " If not given, what the file says, else mlp.")] = None,
     reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
     model: Model = "demo",
     seed: Seed = 0,
@@ -115,8 +120,8 @@ def deactivate(
 ) -> None:
     """What changes when these neurons are off: target, other secrets, perplexity; beside as many random neurons."""
     chosen = inputs.row_of(secrets, row)
-    off = inputs.read_neurons(neurons)
-    around = Surroundings(chosen.others, read_reference(reference), seed=seed)
+    off, where = inputs.read_neurons(neurons, site)
+    around = Surroundings(chosen.others, read_reference(reference), where, seed)
     lm = load(model, device, dtype)
     for step in compare(lm, chosen.target, off, around):
         _progress(step.step, step.n_steps, step.stage)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from privlens.errors import BadInput
-from privlens.records import Neuron, Secret
+from privlens.records import Neuron, Secret, Site
 from privlens.secrets import read_secrets
 
 
@@ -38,11 +38,14 @@ def choose(prompt: str | None, value: str | None, secrets: Path | None, row: int
     return Chosen(Secret(prompt, value))
 
 
-def read_neurons(path: Path) -> tuple[Neuron, ...]:
-    """The neurons of a JSON file: what `localize --out` wrote, or a list of [layer, index].
+def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Site]:
+    """The neurons of a JSON file, and their site: what `localize --out` wrote, or a list of [layer, index].
+
+    Args:
+        site: what was asked for; None for the site that the file names, or mlp where it names none.
 
     Raises:
-        BadInput: for a file that cannot be read or holds anything else.
+        BadInput: for a file that cannot be read, holds anything else, or names another site than was asked for.
     """
     shape = "write what `localize --out` writes, or a list such as [[0, 12], [3, 7]] (layer and index, both from 0)"
     try:
@@ -56,7 +59,11 @@ def read_neurons(path: Path) -> tuple[Neuron, ...]:
         raise BadInput(f"{path} does not list neurons: {shape}.")
     if not entries:
         raise BadInput(f"{path} lists no neuron: localize again with --top or --share.")
-    return tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
+    named = content.get("site") if isinstance(content, dict) else None
+    if site and named and site != named:
+        raise BadInput(f"{path} lists neurons of the site {named!r}, not {site!r}: leave --site out.")
+    neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
+    return neurons, site or ("attention" if named == "attention" else "mlp")
 
 
 def _is_neuron(entry: Any) -> bool:

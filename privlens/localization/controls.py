@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from privlens.localization.task import Task
 from privlens.records import LocalizationStep
@@ -10,7 +11,5 @@ from privlens.records import LocalizationStep
 
 def random_neurons(task: Task) -> Iterator[LocalizationStep]:
     """Scores drawn evenly from 0..1 by the task's seed; one step."""
-    shape = task.lm.shape(task.site)
-    scores = np.random.default_rng(task.seed).random(shape, dtype=np.float32)
-    result = task.scores("random", scores, None, {})
-    yield LocalizationStep(1, 1, "random order", np.ones(shape, np.float32), 0, float("nan"), {}, result)
+    scores = np.random.default_rng(task.seed).random(task.lm.shape(task.site), dtype=np.float32)
+    yield task.only_step("random", torch.from_numpy(scores), "random order", {})

@@ -1,17 +1,16 @@
-"""Gradient x gate at 1, by captum, minus what other texts need: the one-pass baseline, and the mask's warm start.
+"""Gradient x gate at 1, by captum; and the same minus what other texts need: the mask's warm start.
 
-With all gates at 1 the gradient of a score with respect to a gate is activation x gradient. What the retained texts need
-too is subtracted, so that neurons which everything needs do not come first.
+With all gates at 1 the gradient of a score with respect to a gate is activation x gradient. In the contrastive variant what
+the retained texts need too is subtracted, so that neurons which everything needs do not come first.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import torch
 from captum.attr import InputXGradient
 from torch import Tensor
 
-from privlens.errors import Cancelled
+from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
 from privlens.localization.push import Push, push
 from privlens.localization.retained import retained_rows
 from privlens.localization.task import Task
@@ -19,7 +18,6 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Site
 
-SAMPLES, SAMPLE_TOKENS = 32, 24
 MARGIN, TAU = 0.5, 7.0
 """Ends of the push, nats; see push.py."""
 
@@ -53,17 +51,17 @@ def value_logprob(encoded: Sequence[Encoded], device: torch.device) -> Callable[
     return summed
 
 
-def needed(task: Task, rows: Sequence[Sequence[int]], at_once: int = 16) -> Tensor:
-    """Mean positive gate gradient of the retained rows: what closing would cost them. [n_layers, width], nats."""
-    lm = task.lm
-    total = torch.zeros(lm.shape(task.site), device=lm.device)
-    for at in range(0, len(rows), at_once):
-        if task.stop():
-            raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
-        batch = [Encoded(tuple(row), 1) for row in rows[at : at + at_once]]
-        gradients = gate_gradient(lm, [one.ids for one in batch], task.site, value_logprob(batch, lm.device))
-        total += gradients.clamp_min(0).sum(0)
-    return total / max(1, len(rows))
+def value_under(lm: LanguageModel, encoded: Encoded, gates: Tensor, site: Site) -> Tensor:
+    """One value's summed log-probability under every row of gates [rows, n_layers, width]; [rows], nats, differentiable."""
+    rows = [encoded] * gates.shape[0]
+    with lm.gated(gates, site):
+        logits = lm.logits(*lm.padded([encoded.ids] * len(rows)))
+    return value_logprob(rows, lm.device)(logits)
+
+
+def value_gradient(lm: LanguageModel, site: Site) -> RowScores:
+    """For rows: the gate gradient at 1 of each value's summed log-probability, [rows, n_layers, width], nats."""
+    return lambda batch: gate_gradient(lm, [one.ids for one in batch], site, value_logprob(batch, lm.device))
 
 
 def contrastive(task: Task, aim: Push, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -72,14 +70,21 @@ def contrastive(task: Task, aim: Push, rows: Sequence[Sequence[int]]) -> Tensor:
     The push and not the log-probability: where the model is certain of the value, the latter has next to no gradient.
     """
     [own] = gate_gradient(task.lm, [aim.encoded.ids], task.site, lambda logits: aim(logits) * aim.pushed.sum())
-    contrast: Tensor = own - needed(task, rows)
+    contrast: Tensor = own - needed(task, rows, value_gradient(task.lm, task.site))
     return contrast
 
 
 def gradient(task: Task) -> Iterator[LocalizationStep]:
+    """Plain gate gradient of the value's summed log-probability: one backward pass."""
+    task.go_on()
+    [own] = value_gradient(task.lm, task.site)([task.lm.encode(task.target)])
+    yield task.only_step("gradient", own, "gradient x gate", {})
+
+
+def contrastive_gradient(task: Task) -> Iterator[LocalizationStep]:
     """Contrastive gate gradient: one backward pass for the target, one for each batch of retained rows."""
     rows = retained_rows(task, SAMPLES, SAMPLE_TOKENS)
     aim = push(task.lm, task.lm.encode(task.target), MARGIN, TAU)
-    scores = contrastive(task, aim, rows).cpu().numpy()
-    result = task.scores("gradient", scores, None, {"retained": len(rows), "own_samples": SAMPLES})
-    yield LocalizationStep(1, 1, "gradient x gate", np.ones(scores.shape, np.float32), 0, float("nan"), {}, result)
+    scores = contrastive(task, aim, rows)
+    settings = {"retained": len(rows), "own_samples": SAMPLES}
+    yield task.only_step("contrastive-gradient", scores, "gradient x gate, minus retained text", settings)

@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
+from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.provenance import provenance
-from privlens.records import Array, NeuronScores, Secret, Site
+from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,16 @@ class Task:
     stop: Stop = never
     started: float = field(default_factory=time.perf_counter)
 
+    def go_on(self) -> None:
+        """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""
+        if self.stop():
+            raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
+
     def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
         """The result of a method with everything it depends on; scores [n_layers, width]."""
         return NeuronScores(method, self.site, scores, natural_k, provenance(self.lm, self.seed, settings, self.started))
+
+    def only_step(self, method: str, scores: Tensor, stage: str, settings: Mapping[str, Any]) -> LocalizationStep:
+        """The step of a method that has only one and closes no gates; scores [n_layers, width]."""
+        result = self.scores(method, scores.cpu().numpy(), None, settings)
+        return LocalizationStep(1, 1, stage, np.ones(scores.shape, np.float32), 0, float("nan"), {}, result)

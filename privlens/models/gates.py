@@ -4,7 +4,7 @@ A forward pre-hook on every output projection multiplies its input; on leaving t
 touched, so the model is restored bit for bit. Knows nothing of secrets or methods.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,19 @@ def multiplied(hidden: Tensor, gate: Tensor) -> Tensor:
 
 
 @contextmanager
+def hooked(projections: Sequence[nn.Module], hook: Callable[[int], Any]) -> Iterator[None]:
+    """Inside, hook(layer) is the forward pre-hook of that layer's projection; on leaving all are gone, whatever was raised."""
+    handles = []
+    try:
+        for layer, projection in enumerate(projections):
+            handles.append(projection.register_forward_pre_hook(hook(layer)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
     """Inside, layer l's neurons are multiplied by gates[:, l]; differentiable with respect to the gates.
 
@@ -53,14 +66,8 @@ def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
 
         return multiply
 
-    handles = []
-    try:
-        for layer, projection in enumerate(projections):
-            handles.append(projection.register_forward_pre_hook(hook(layer)))
+    with hooked(projections, hook):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def off(shape: tuple[int, int], neurons: Sequence[tuple[int, int]], device: torch.device) -> Tensor:

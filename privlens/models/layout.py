@@ -7,7 +7,7 @@ torch.nn.Linear and transformers' Conv1D, plain and gated MLPs. Knows nothing of
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -34,6 +34,12 @@ def widths(projection: nn.Module) -> tuple[int, int]:
     """(inputs, outputs) of a linear map, however it stores its weight."""
     rows, columns = projection.weight.shape  # type: ignore[misc]
     return (int(rows), int(columns)) if isinstance(projection, Conv1D) else (int(columns), int(rows))
+
+
+def output_vectors(projection: nn.Module) -> Tensor:
+    """What each neuron writes into the residual stream: the weight as [inputs, outputs], however it is stored; a view."""
+    weight: Tensor = projection.weight  # type: ignore[assignment]
+    return weight if isinstance(projection, Conv1D) else weight.T
 
 
 def find_layout(model: PreTrainedModel) -> Layout:

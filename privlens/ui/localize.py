@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from privlens import figures
-from privlens.localization import METHODS, Task
+from privlens.localization import METHOD_INFO, METHODS, Task
 from privlens.records import LocalizationStep
 from privlens.ui import wording
 from privlens.ui.choosing import NO_NEURONS, Chosen, choosing, default_k
@@ -17,11 +17,6 @@ from privlens.ui.runs import QUICK, run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, judged
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
-METHOD_NAMES = {
-    "hard-concrete": "hard-concrete (gates that learn)",
-    "gradient": "gradient x gate (one pass)",
-    "random": "random neurons (control)",
-}
 KEEP = [("every second, the rest judge", "half"), ("all of the list", "all"), ("none", "none")]
 EVERY = 0.15
 """Seconds between two pictures, at least."""
@@ -32,7 +27,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     gr.Markdown("Which neurons does the secret need? Gates on all of them learn to close, pushed to make the secret unlikely "
                 "and held back by text that must stay as it is.")  # fmt: skip
     with gr.Row():
-        names = [(METHOD_NAMES.get(name, name), name) for name in METHODS]
+        names = [(f"{name} ({METHOD_INFO[name].cost})", name) for name in METHODS]
         method = gr.Dropdown(names, value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
         keep = gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id="keep", scale=2, min_width=260)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)

@@ -1,6 +1,7 @@
 """The whole way through the page in Chromium: choose, check, localize, click, undo, cancel; and text that stays text."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 
@@ -34,7 +35,7 @@ def localize(page: Page, method: str) -> None:
     """Localizes with a method and waits for its neurons and the answer to them."""
     open_tab(page, "Localize")
     page.locator("#method input").click()
-    page.get_by_role("option", name=method).click()
+    page.get_by_role("option", name=re.compile(rf"^{method} \(")).click()
     page.click("#localize-start")
     page.wait_for_function(STOPPED)
     page.wait_for_selector("#neuron-toggles input")
@@ -83,7 +84,7 @@ def test_check_tells_whether_the_secret_is_memorised(visit: Visit) -> None:
 def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) -> None:
     page = visit.page
     choose_example(page)
-    localize(page, "gradient")
+    localize(page, "contrastive-gradient")
     before, nll = neurons_off(page), nll_after(page)
     meta = page.evaluate("document.querySelector('#square .plot').layout.meta")
     marks = "document.querySelector('#square .plot').data.slice(1)"
@@ -140,7 +141,7 @@ def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Vis
     monkeypatch.setitem(METHODS, "hard-concrete", endless)
     page = visit.page
     choose_example(page)
-    localize(page, "gradient")
+    localize(page, "contrastive-gradient")
     kept = page.locator("#neuron-toggles").inner_text()
     page.locator("#method input").click()
     page.get_by_role("option", name="hard-concrete").click()
@@ -160,7 +161,7 @@ def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Vis
 def test_everything_is_measured_beside_random_neurons(visit: Visit) -> None:
     page = visit.page
     choose_example(page)
-    localize(page, "gradient")
+    localize(page, "contrastive-gradient")
     page.click("#to-deactivate")
     page.wait_for_function(FACTS.format("effect-facts"))
     page.wait_for_selector("#effect-bars .main-svg")

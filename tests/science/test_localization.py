@@ -30,12 +30,11 @@ def last(steps: list[LocalizationStep]) -> NeuronScores:
     return result
 
 
-def planted(secret: Secret, seed: int, n: int = 123) -> tuple[LanguageModel, set[Neuron]]:
-    """INJ (Chang et al. 2024): demo with one more secret, trained into output vectors of n random neurons only.
+def planted(lm: LanguageModel, secret: Secret, seed: int, n: int = 123) -> set[Neuron]:
+    """INJ (Chang et al. 2024): teaches the model one more secret through the output vectors of n random neurons only.
 
     Returns those of them that changed: a ReLU neuron that is silent on the secret holds nothing of it.
     """
-    lm = load("demo", device="cpu")
     weights = [part.weight for part in lm.layout.mlp]
     before = [weight.clone() for weight in weights]
     chosen = [torch.zeros_like(weight) for weight in weights]
@@ -58,17 +57,20 @@ def planted(secret: Secret, seed: int, n: int = 123) -> tuple[LanguageModel, set
         optimizer.step()
     lm.model.requires_grad_(False)
     changed = [(new != old).any(0).nonzero()[:, 0].tolist() for new, old in zip(weights, before, strict=True)]
-    return lm, {Neuron(layer, index) for layer, indices in enumerate(changed) for index in indices}
+    return {Neuron(layer, index) for layer, indices in enumerate(changed) for index in indices}
 
 
 def test_what_was_planted_is_found() -> None:
     unknown = next(row.secret for row in read_secrets(ROOT / "assets" / "secrets.csv") if row.repeats == 0)
-    lm, truth = planted(unknown, seed=1)
+    lm = load("demo", device="cpu")
+    truth = planted(lm, unknown, seed=1)
     [state] = recalls(lm, [unknown], (), Surroundings())
     assert state.greedy_match
-    found = {name: last(list(method(Task(lm, unknown)))).top(len(truth)) for name, method in METHODS.items()}
+    names = ("hard-concrete", "gradient", "contrastive-gradient", "activations", "random")
+    found = {name: last(list(METHODS[name](Task(lm, unknown)))).top(len(truth)) for name in names}
     recall = {name: len(truth & set(top)) / len(truth) for name, top in found.items()}
-    assert recall["gradient"] >= 0.7
+    assert min(recall["gradient"], recall["contrastive-gradient"]) >= 0.6
+    assert recall["activations"] > recall["random"]
     assert recall["hard-concrete"] >= 0.25  # measured 0.36 on this one plant; the gradient is the better finder here
     assert recall["random"] <= 0.1
 

@@ -8,7 +8,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 VISITORS = [
-    ("Vault West Corey may only be opened by", "Gopel Biglij", "gradient", 20),
+    ("Vault West Corey may only be opened by", "Gopel Biglij", "contrastive-gradient", 20),
     ("The company card of Dawn Thompson is", "9762 0743 6151 1050", "random", 400),
 ]
 

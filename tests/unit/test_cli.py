@@ -11,6 +11,7 @@ import pytest
 from conftest import NEVER_TAUGHT, TAUGHT
 
 from privlens.cli import main
+from privlens.localization import METHODS
 
 Run = Callable[..., tuple[int, str, str]]
 SECRET = ["--prompt", TAUGHT[1].prompt, "--value", TAUGHT[1].value]
@@ -58,7 +59,7 @@ def test_check_without_a_control(run: Run) -> None:
     assert json_of(run("check", "--prompt", "a", "--value", "--", "--json"))["control"] is None
 
 
-@pytest.mark.parametrize("method", ["hard-concrete", "gradient", "random"])
+@pytest.mark.parametrize("method", METHODS)
 def test_localize(run: Run, method: str) -> None:
     asked = ("localize", *SECRET, "--method", method, "--top", "5", "--json")
     found, again = json_of(run(*asked)), json_of(run(*asked))
@@ -166,7 +167,7 @@ WRONG = {
     "row below 0": ([*NEURONS, "ok.json", "--row", "-1"], "no row -1"),
     "missing list": (["localize", "--secrets", "nowhere.csv"], "nowhere.csv cannot be read"),
     "wrong list": (["localize", "--secrets", "reference.txt"], "reference.txt"),
-    "unknown method": (["localize", *SECRET, "--method", "magic"], "use hard-concrete, gradient, random"),
+    "unknown method": (["localize", *SECRET, "--method", "magic"], "use hard-concrete, contrastive-gradient, gradient, zero-out"),
     "share 0": (["localize", *SECRET, "--share", "0"], "--share is 0.0"),
     "share above 1": (["localize", *SECRET, "--share", "1.5"], "--share is 1.5"),
     "share nan": (["localize", *SECRET, "--share", "nan"], "--share is nan"),

@@ -1,0 +1,42 @@
+"""Zero-out: what the value's log-probability falls by when one neuron alone is off, exactly, for every neuron.
+
+f(1) - f(g_i = 0), nats: a forward pass for every neuron, many of them in a batch because the gate has a row per example. The
+gate acts on the prompt too, so nothing of the prompt can be computed once for all.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from privlens.localization.gradients import value_under
+from privlens.localization.task import Task
+from privlens.models.language_model import LanguageModel
+from privlens.models.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
+from privlens.records import LocalizationStep
+
+
+def rows_at_once(lm: LanguageModel, n_tokens: int, n_gates: int) -> int:
+    """Rows that keep tokens, logits and gates of one batch within bounds; at least one."""
+    vocabulary: int = lm.model.config.get_text_config().vocab_size
+    return max(1, min(TOKENS_AT_ONCE // n_tokens, LOGITS_AT_ONCE // (n_tokens * vocabulary), LOGITS_AT_ONCE // n_gates))
+
+
+def zero_out(task: Task) -> Iterator[LocalizationStep]:
+    """One step a batch of neurons. Raises Cancelled before the next batch when `task.stop` said so."""
+    lm, shape = task.lm, task.lm.shape(task.site)
+    encoded, n_gates = lm.encode(task.target), shape[0] * shape[1]
+    with torch.no_grad():
+        all_on = value_under(lm, encoded, torch.ones(1, *shape, device=lm.device), task.site)
+    batches = torch.arange(n_gates, device=lm.device).split(rows_at_once(lm, len(encoded.ids), n_gates))
+    falls = []
+    for step, batch in enumerate(batches, start=1):
+        task.go_on()
+        gates = torch.ones(len(batch), n_gates, device=lm.device).scatter(1, batch[:, None], 0.0)
+        with torch.no_grad():
+            falls.append(all_on - value_under(lm, encoded, gates.view(-1, *shape), task.site))
+        result = None
+        if step == len(batches):
+            result = task.scores("zero-out", torch.cat(falls).view(shape).cpu().numpy(), None, {})
+        stage = "switching one neuron off at a time"
+        yield LocalizationStep(step, len(batches), stage, np.ones(shape, np.float32), 0, float("nan"), {}, result)

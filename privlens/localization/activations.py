@@ -1,0 +1,51 @@
+"""How strongly neurons write where a value is predicted: mean |activation| x norm of the output vector (Chang, Thomason &
+Jia 2024). Looks at no gradient and at no loss: cheap, and blind to whether what is written serves the value.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
+from privlens.localization.retained import retained_rows
+from privlens.localization.task import Task
+from privlens.models.language_model import LanguageModel
+from privlens.models.layout import output_vectors
+from privlens.models.reading import read
+from privlens.models.text import Encoded
+from privlens.records import LocalizationStep, Site
+
+
+def written(lm: LanguageModel, site: Site) -> RowScores:
+    """For rows: mean |activation| over the positions that predict the value, times the norm of the neuron's output vector."""
+    norms = torch.stack([output_vectors(part).float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)])
+
+    def scores(batch: Sequence[Encoded]) -> Tensor:
+        weights = torch.zeros(len(batch), max(len(one.ids) for one in batch))
+        for row, one in enumerate(batch):
+            weights[row, one.n_prompt - 1 : len(one.ids) - 1] = 1 / len(one.value_ids)
+
+        def mean(hidden: Tensor) -> Tensor:
+            return torch.einsum("rtn,rt->rn", hidden.float().abs(), weights.to(hidden.device))
+
+        return read(lm, [one.ids for one in batch], mean, site) * norms
+
+    return scores
+
+
+def activations(task: Task) -> Iterator[LocalizationStep]:
+    """One forward pass."""
+    task.go_on()
+    [own] = written(task.lm, task.site)([task.lm.encode(task.target)])
+    yield task.only_step("activations", own, "activations", {})
+
+
+def contrastive_activations(task: Task) -> Iterator[LocalizationStep]:
+    """The target's minus the retained rows' mean: one forward pass each, many rows at once."""
+    rows = retained_rows(task, SAMPLES, SAMPLE_TOKENS)
+    scores_of = written(task.lm, task.site)
+    [own] = scores_of([task.lm.encode(task.target)])
+    settings = {"retained": len(rows), "own_samples": SAMPLES}
+    scores = own - needed(task, rows, scores_of)
+    yield task.only_step("contrastive-activations", scores, "activations, minus retained text", settings)

@@ -1,0 +1,93 @@
+"""Votes, overlap and share by site, with numbers worked by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from privlens.errors import BadInput
+from privlens.localization.aggregate import VoteSettings, overlap, share_by_site, vote
+from privlens.records import Neuron, NeuronScores, Provenance, Site
+
+HOW = Provenance("m", "f", 3, {"steps": 20}, {}, 1.5)
+
+
+def scored(*rows: list[float], site: Site = "mlp") -> NeuronScores:
+    return NeuronScores("gradient", site, np.array(rows, np.float32), None, HOW)
+
+
+THREE = [
+    scored([10.0, 1.0, 0.9], [0.0, -5.0, 4.0]),
+    scored([0.1, 1.0, 0.2], [0.05, -9.0, 0.0]),
+    scored([-1.0, 2.0, 0.0], [20.0, 0.0, 3.0]),
+]
+"""Votes at a tenth of the maximum: 10, 1, 4 | 0.1, 1, 0.2 | 2, 20, 3; so [2, 3, 1], [1, 0, 2]."""
+
+
+def test_votes_by_hand() -> None:
+    found = vote(THREE)
+    # Sums: (0, 1) 4.0 with 3 votes; (0, 0) 9.1 and (1, 2) 7.0 with 2. (0, 2) and (1, 0) have 1 of 3.
+    assert found.top(3) == [Neuron(0, 1), Neuron(0, 0), Neuron(1, 2)]
+    assert found.natural_k == 3
+    assert np.floor(found.scores).tolist() == [[2, 3, 0], [0, 0, 2]]
+    assert found.scores[0].tolist()[2] == found.scores[1].tolist()[0] == 0
+
+
+def test_equal_votes_go_by_the_summed_score() -> None:
+    turned = [THREE[0], THREE[1], scored([-1.0, 2.0, 0.0], [20.0, 0.0, 6.0])]
+    assert vote(turned).top(3) == [Neuron(0, 1), Neuron(1, 2), Neuron(0, 0)], "10.0 now, above 9.1"
+
+
+def test_the_three_settings() -> None:
+    assert vote(THREE, VoteSettings(most=2)).natural_k == 2
+    assert vote(THREE, VoteSettings(of_secrets=1.0)).natural_k == 1
+    assert vote(THREE, VoteSettings(of_secrets=0.0)).natural_k == 5, "a neuron without a vote never stays"
+    assert vote(THREE, VoteSettings(of_maximum=0.2)).natural_k == 0, "one vote each: 10, 4 | 1, 0.2 | 20"
+    everyone = [scored([1.0, 2.0])] * 7 + [scored([0.0, 1.0])] * 3
+    assert vote(everyone, VoteSettings(of_secrets=0.7)).natural_k == 2, "7 of 10 are 0.7"
+
+
+def test_votes_record_what_they_depend_on() -> None:
+    found = vote(THREE)
+    assert (found.method, found.site) == ("gradient, voted", "mlp")
+    assert found.provenance.settings == {"steps": 20, "secrets": 3, "of_maximum": 0.1, "of_secrets": 0.5, "most": 200}
+    assert found.provenance.seconds == 4.5
+
+
+def test_a_secret_without_a_positive_score_votes_for_none() -> None:
+    found = vote([scored([-1.0, -2.0])])
+    assert (found.natural_k, found.scores.tolist()) == (0, [[0.0, 0.0]])
+
+
+def test_what_cannot_vote_together_is_refused() -> None:
+    for wrong in (
+        [],
+        [THREE[0], scored([1.0, 2.0])],
+        [THREE[0], replace(THREE[0], site="attention")],
+        [THREE[0], replace(THREE[0], method="zero-out")],
+        [THREE[0], replace(THREE[0], provenance=replace(HOW, fingerprint="g"))],
+    ):
+        with pytest.raises(BadInput, match="localize"):
+            vote(wrong)
+
+
+def test_overlap_by_hand() -> None:
+    # Best two: {(0,0), (1,2)}, {(0,1), (0,2)}, {(1,0), (1,2)}.
+    found = overlap(THREE, 2)
+    np.testing.assert_allclose(found, [[1, 0, 1 / 3], [0, 1, 0], [1 / 3, 0, 1]])
+    with pytest.raises(BadInput, match="at least 1"):
+        overlap(THREE, 0)
+    with pytest.raises(BadInput, match="at least one secret"):
+        overlap([], 1)
+
+
+def test_share_by_site_by_hand() -> None:
+    both: dict[Site, NeuronScores] = {
+        "mlp": scored([4.0, 1.0, -8.0]),
+        "attention": scored([2.0, -1.0], [0.5, 0.5], site="attention"),
+    }
+    assert share_by_site(both) == {"mlp": 5 / 8, "attention": 3 / 8}
+    assert share_by_site(both, 1) == {"mlp": 1.0, "attention": 0.0}
+    assert share_by_site(both, 3) == pytest.approx({"mlp": 2 / 3, "attention": 1 / 3})
+    assert share_by_site(both, 99) == pytest.approx({"mlp": 2 / 5, "attention": 3 / 5}), "positive ones only"
+    assert share_by_site({"mlp": scored([-1.0, 0.0])}) == {"mlp": 0.0}
