@@ -10,6 +10,7 @@ from privlens.localization.gradients import contrastive_gradient, gradient
 from privlens.localization.hard_concrete import hard_concrete
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
+from privlens.localization.token_gradient import token_gradient
 from privlens.records import LocalizationStep
 
 Method = Callable[[Task], Iterator[LocalizationStep]]
@@ -18,6 +19,7 @@ METHODS: dict[str, Method] = {
     "hard-concrete": hard_concrete,
     "contrastive-gradient": contrastive_gradient,
     "gradient": gradient,
+    "token-gradient": token_gradient,
     "zero-out": zero_out,
     "hard-concrete-sufficient": hard_concrete_sufficient,
     "slimming": slimming,
@@ -46,6 +48,10 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "1 backward pass, and 1 for each batch of retained text",
     ),
     "gradient": MethodInfo("how fast the value's log-probability falls as the gate begins to close", "1 backward pass"),
+    "token-gradient": MethodInfo(
+        "which share of each of the value's tokens stands on the neuron, every token having the same say",
+        "1 backward pass of a row for every token of the value",
+    ),
     "zero-out": MethodInfo(
         "what the value's log-probability falls by when this neuron alone is off, exactly", "1 forward pass for every neuron"
     ),
