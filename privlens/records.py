@@ -20,6 +20,13 @@ Array = Annotated[
 ]
 """A float32 numpy array; lists in JSON. Records that hold one compare by identity."""
 
+Indices = Annotated[
+    Any,
+    BeforeValidator(lambda given: np.asarray(given, dtype=np.int64)),
+    PlainSerializer(lambda array: array.tolist(), return_type=list),
+]
+"""An int64 numpy array; lists in JSON."""
+
 
 class Neuron(NamedTuple):
     """One neuron; both numbers count from 0."""
@@ -73,6 +80,31 @@ class Provenance:
     settings: dict[str, Any]
     versions: dict[str, str]
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """New values for some entries of one parameter: flat `indices` (row-major, ascending), `old` and `new` values, all [n]."""
+
+    indices: Indices
+    old: Array
+    new: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A sparse weight edit: a change for each parameter, by its name in the model. Used through `LanguageModel.edited`.
+
+    `provenance` names the method, its settings, and the fingerprint of the model that the edit was made on.
+    """
+
+    changes: dict[str, Change]
+    provenance: Provenance
+
+    @property
+    def n_weights(self) -> int:
+        """How many weights it touches."""
+        return sum(len(change.indices) for change in self.changes.values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import typer
 
 from privlens.benchmarks import deletion
 from privlens.benchmarks.repeats import by_repeats
+from privlens.cli.bench_inj import Planting, Ratio, measured
 from privlens.cli.bench_speed import growth, speed
 from privlens.cli.inputs import shares
 from privlens.deactivation import Surroundings, reference_perplexity
@@ -59,6 +60,23 @@ def delete(
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "n": n, "seed": seed, "device": str(lm.device)}
     each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
     _print({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json)
+
+
+@bench.command()
+def inj(
+    ratio: Ratio = 0.001,
+    methods: Annotated[str, typer.Option(help="all, or " + ", ".join(METHODS))] = "gradient,contrastive-gradient",
+    n: Annotated[int, typer.Option(min=1, help="Plants; secrets and neurons are drawn by the seed.")] = 20,
+    planting: Planting = "fair",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of a plant, at most.")] = 400,
+    model: Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")] = "demo",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """INJ: do methods find the neurons that a new sequence was planted in? Beside random, and norms of the weights."""
+    _print(measured(model, device, dtype, ratio, methods, n, seed, planting, steps), as_json)
 
 
 @bench.command()

@@ -11,6 +11,7 @@ from privlens.localization.hard_concrete import hard_concrete
 from privlens.localization.integrated import integrated_gradients
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
+from privlens.localization.token_gradient import token_gradient
 from privlens.records import LocalizationStep
 
 Method = Callable[[Task], Iterator[LocalizationStep]]
@@ -19,6 +20,7 @@ METHODS: dict[str, Method] = {
     "hard-concrete": hard_concrete,
     "contrastive-gradient": contrastive_gradient,
     "gradient": gradient,
+    "token-gradient": token_gradient,
     "integrated-gradients": integrated_gradients,
     "zero-out": zero_out,
     "hard-concrete-sufficient": hard_concrete_sufficient,
@@ -48,6 +50,10 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "1 backward pass, and 1 for each batch of retained text",
     ),
     "gradient": MethodInfo("how fast the value's log-probability falls as the gate begins to close", "1 backward pass"),
+    "token-gradient": MethodInfo(
+        "which share of each of the value's tokens stands on the neuron, every token having the same say",
+        "1 backward pass of a row for every token of the value",
+    ),
     "integrated-gradients": MethodInfo(
         "what the value's probability gains as this layer's neurons open from 0 to 1 where each token is predicted (DEPN)",
         "20 gate settings a layer and token, restarted at the gated layer",

@@ -1,8 +1,8 @@
-"""A loaded causal LM and the door to its neurons: gates.
+"""A loaded causal LM and its two doors: gates on its neurons, and sparse edits of its weights.
 
-One LanguageModel is shared by everybody. Its lock is held while gates are in place or a forward pass runs, and never
-while a result is being looked at, so two people take turns step by step and neither sees the other's gates. A generator
-must therefore never yield inside `gated`. Knows nothing of methods or screens.
+One LanguageModel is shared by everybody. Its lock is held while gates or an edit are in place or a forward pass runs, and never
+while a result is being looked at, so two people take turns step by step and neither sees the other's gates or edits. A generator
+must therefore never yield inside `gated` or `edited`. Knows nothing of methods or screens.
 """
 
 import hashlib
@@ -17,10 +17,11 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from privlens.errors import BadInput, Cancelled
+from privlens.models import edits
 from privlens.models import gates as gate_hooks
 from privlens.models.layout import find_layout, widths
 from privlens.models.text import Encoded, encode
-from privlens.records import Neuron, Secret, Site
+from privlens.records import Edit, Neuron, Secret, Site
 
 Stop = Callable[[], bool]
 """Asked at every step; True means that the person wants to stop."""
@@ -47,7 +48,6 @@ class LanguageModel:
     Attributes:
         name: what it was loaded as. architecture: its class in transformers.
         n_layers, d_mlp: layers, and neurons in each. n_parameters: weights in all.
-        fingerprint: 16 hexadecimal digits that change with the weights.
 
     Raises:
         UnsupportedModel: where no MLP output projections were found.
@@ -60,8 +60,14 @@ class LanguageModel:
         self.architecture = type(model).__name__
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         self.n_layers, self.d_mlp = self.shape()
-        self.fingerprint = _fingerprint(model)
+        self._fingerprints = [_fingerprint(model)]
         self.lock = threading.RLock()
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the weights; others' edits are waited for, so only one's own are seen."""
+        with self.lock:
+            return self._fingerprints[-1]
 
     @property
     def device(self) -> torch.device:
@@ -117,6 +123,30 @@ class LanguageModel:
                 projections = self.layout.site(site)
                 with gate_hooks.gated(projections if layer is None else projections[layer : layer + 1], gates):
                     yield
+
+    @contextmanager
+    def edited(self, edit: Edit) -> Iterator[None]:
+        """Gives some weights other values while inside; the fingerprint is that of the edited model.
+
+        Holds the model's lock, and restores the model bit for bit on leaving, whatever was raised. Edits may be nested, where the
+        inner one has the last word, and gates stand on edited weights as on others.
+
+        Raises:
+            BadInput: for an edit that was made on another model, or that does not fit its parameters.
+        """
+        with self.lock:
+            made_on = edit.provenance.fingerprint
+            if made_on not in self._fingerprints:
+                raise BadInput(
+                    f"This edit was made on {edit.provenance.model} ({made_on}), but this model is {self.name} "
+                    f"({self.fingerprint}): load that model, or make the edit again on this one."
+                )
+            with edits.edited(self.model, edit, untouched=made_on == self.fingerprint):
+                self._fingerprints.append(edits.fingerprint(self.fingerprint, edit))
+                try:
+                    yield
+                finally:
+                    self._fingerprints.pop()
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:
         """Gates [1, n_layers, width] that switch these neurons off. Raises BadInput for a neuron that does not exist."""

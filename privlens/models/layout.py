@@ -17,11 +17,15 @@ from privlens.records import Site
 
 @dataclass(frozen=True)
 class Layout:
-    """The layers and their output projections, one a layer, of the MLPs and of the attention blocks (empty where none)."""
+    """The layers and their output projections, one a layer, of the MLPs and of the attention blocks (empty where none).
+
+    `mlp_inputs`: the maps that each MLP reads by: one, or two in gated MLPs, or one of twice the width.
+    """
 
     layers: tuple[nn.Module, ...]
     mlp: tuple[nn.Module, ...]
     attention: tuple[nn.Module, ...]
+    mlp_inputs: tuple[tuple[nn.Module, ...], ...] = ()
 
     def site(self, site: Site) -> tuple[nn.Module, ...]:
         """The projections of one site. Raises UnsupportedModel where the model has none of that kind."""
@@ -53,14 +57,15 @@ def find_layout(model: PreTrainedModel) -> Layout:
     n_layers, hidden = config.num_hidden_layers, config.hidden_size
     lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == n_layers]
     for layers in lists:
-        mlp = [_mlp_output(layer, hidden) for layer in layers]
-        if all(mlp):
+        blocks = [_mlp(layer, hidden) for layer in layers]
+        if all(blocks):
             attention = [_attention_output(layer, hidden) for layer in layers]
             found = tuple(part for part in attention if part is not None)
             return Layout(
                 layers=tuple(layers),
-                mlp=tuple(part for part in mlp if part is not None),
+                mlp=tuple(block[0] for block in blocks if block),
                 attention=found if len(found) == n_layers else (),
+                mlp_inputs=tuple(tuple(block[1:]) for block in blocks if block),
             )
     raise UnsupportedModel(
         f"{type(model).__name__} cannot be gated: looked for a list of {n_layers} layers, each with an MLP of linear maps "
@@ -77,22 +82,22 @@ def _writers(layer: nn.Module, hidden: int) -> Iterator[tuple[nn.Module, list[nn
                 yield writer, [other for other in linear if other is not writer]
 
 
-def _mlp_output(layer: nn.Module, hidden: int) -> nn.Module | None:
-    """The widest map back to `hidden` whose siblings are one or two maps to its width, or one to twice its width."""
-    found: list[nn.Module] = []
+def _mlp(layer: nn.Module, hidden: int) -> list[nn.Module]:
+    """The widest map back to `hidden` whose siblings are one or two maps to its width, or one to twice its width; with them."""
+    found: list[list[nn.Module]] = []
     for writer, siblings in _writers(layer, hidden):
         width = widths(writer)[0]
         read = [widths(sibling) for sibling in siblings]
         if read in ([(hidden, width)], [(hidden, width)] * 2, [(hidden, 2 * width)]):
-            found.append(writer)
-    return max(found, key=lambda part: widths(part)[0], default=None)
+            found.append([writer, *siblings])
+    return max(found, key=lambda block: widths(block[0])[0], default=[])
 
 
 def _attention_output(layer: nn.Module, hidden: int) -> nn.Module | None:
     """The map back to `hidden` beside queries, keys and values: three maps, or one that is wider than its input."""
-    mlp = _mlp_output(layer, hidden)
+    mlp = _mlp(layer, hidden)
     for writer, siblings in _writers(layer, hidden):
         fused = len(siblings) == 1 and widths(siblings[0])[1] > widths(writer)[0]
-        if writer is not mlp and (fused or len(siblings) >= 3):
+        if writer not in mlp[:1] and (fused or len(siblings) >= 3):
             return writer
     return None

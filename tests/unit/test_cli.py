@@ -195,7 +195,7 @@ WRONG = {
     "row below 0": ([*NEURONS, "ok.json", "--row", "-1"], "no row -1"),
     "missing list": (["localize", "--secrets", "nowhere.csv"], "nowhere.csv cannot be read"),
     "wrong list": (["localize", "--secrets", "reference.txt"], "reference.txt"),
-    "unknown method": (["localize", *SECRET, "--method", "magic"], "gradient, integrated-gradients, zero-out"),
+    "unknown method": (["localize", *SECRET, "--method", "magic"], "gradient, token-gradient, integrated-gradients"),
     "unknown site": (["localize", *SECRET, "--site", "embedding"], "--site"),
     "too many of attention": (["localize", *SECRET, "--site", "attention", "--top", "65"], "this model has 64 neurons"),
     "share 0": (["localize", *SECRET, "--share", "0"], "--share is 0.0"),

@@ -1,0 +1,127 @@
+"""INJ: does a method find the neurons that a sequence was planted in? (after Chang, Thomason & Jia, NAACL 2024)
+
+Recall@k is the share of the planted neurons among the method's best k. All neurons of the model compete in one ranking,
+where the paper takes the best of each layer. Two controls run beside the methods: `random`, and `weight-norm`, the norm of a
+neuron's output vector, which has not seen the sequence: where it is above chance the planting gives itself away.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant
+from privlens.errors import BadInput
+from privlens.localization import METHODS, Task
+from privlens.models.language_model import LanguageModel
+from privlens.models.layout import output_vectors
+from privlens.records import NeuronScores, Secret
+
+TIMES = (1, 2, 5)
+"""k as multiples of how many neurons were planted in."""
+CONTROLS = ("weight-norm", "random")
+RESAMPLES = 2000
+DRAWS = 8
+"""Invented secrets tried until one is new to the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one method found of one plant: recall for each k of TIMES, shares in 0..1; seconds it took."""
+
+    method: str
+    at: int
+    recall: tuple[float, ...]
+    seconds: float
+
+
+def weight_norm(task: Task) -> NeuronScores:
+    """The control that needs no localization: norms of the output vectors."""
+    norms = [output_vectors(part).detach().float().norm(dim=1).cpu() for part in task.lm.layout.mlp]
+    return task.scores("weight-norm", torch.stack(norms).numpy(), None, {})
+
+
+def scores_of(method: str, task: Task) -> NeuronScores:
+    """A method's scores, by its name in METHODS or `weight-norm`."""
+    if method == "weight-norm":
+        return weight_norm(task)
+    for step in METHODS[method](task):
+        if step.result is not None:
+            return step.result
+    raise BadInput(f"Method {method!r} ended without a result.")
+
+
+def recall(scores: NeuronScores, planted: Plant) -> tuple[float, ...]:
+    """Share of the planted neurons among the best k, for each k of TIMES."""
+    truth = set(planted.neurons)
+    return tuple(len(truth & set(scores.top(times * len(truth)))) / len(truth) for times in TIMES)
+
+
+def new_secret(lm: LanguageModel, at: int, seed: int) -> Secret:
+    """The run's at-th invented secret: nothing that the model writes by itself."""
+    for draw in range(DRAWS):
+        secret = invented(10_000 * seed + DRAWS * at + draw)
+        encoded = lm.encode(secret)
+        [written] = lm.generate([encoded.prompt_ids], len(encoded.value_ids))
+        if tuple(written) != encoded.value_ids:
+            return secret
+    raise BadInput(f"The model wrote {DRAWS} invented codes by itself: give another --seed.")
+
+
+def plants(lm: LanguageModel, settings: PlantSettings, n: int, seed: int) -> Iterator[Plant]:
+    """n plants of different secrets in different neurons, one at a time; the seed decides both."""
+    for at in range(n):
+        yield plant(lm, new_secret(lm, at, seed), settings, 10_000 * seed + at)
+
+
+def run(
+    lm: LanguageModel, methods: Sequence[str], settings: PlantSettings, n: int, seed: int, say: Callable[[str], None]
+) -> Iterator[tuple[Plant, list[Found]]]:
+    """Plants, asks every method and both controls, and takes the plant out again. Nothing is retained but the method's own."""
+    asked = list(dict.fromkeys([*methods, *CONTROLS]))
+    for at, planted in enumerate(plants(lm, settings, n, seed)):
+        say(f"plant {at + 1}/{n}: NLL {planted.nll:.3f} nats/token, match {planted.greedy_match}, {planted.steps} steps")
+        found = []
+        for method in asked:
+            started = time.perf_counter()
+            with lm.edited(planted.edit):
+                scores = scores_of(method, Task(lm, planted.secret, seed=seed + at))
+            found.append(Found(method, at, recall(scores, planted), time.perf_counter() - started))
+            say(f"  {method}: recall {found[-1].recall[0]:.3f}")
+        yield planted, found
+
+
+def interval(values: Sequence[float], seed: int) -> tuple[float, float]:
+    """95 % percentile bootstrap of the mean over the plants."""
+    given = np.asarray(values)
+    draws = np.random.default_rng(seed).integers(len(given), size=(RESAMPLES, len(given)))
+    low, high = np.percentile(given[draws].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def summary(results: Sequence[tuple[Plant, Sequence[Found]]], ratio: float, n_neurons: int, seed: int) -> list[dict[str, object]]:
+    """A row for every method and k. `k` and `chance` are shares of all neurons; `seconds` is the mean of one localization."""
+    rows: list[dict[str, object]] = []
+    every = [one for _, found in results for one in found]
+    for method in dict.fromkeys(one.method for one in every):
+        own = [one for one in every if one.method == method]
+        for column, times in enumerate(TIMES):
+            values = [one.recall[column] for one in own]
+            share = min(1.0, times * float(np.mean([len(planted.neurons) for planted, _ in results])) / n_neurons)
+            rows.append({
+                "method": method, "ratio": ratio, "k": times * ratio, "recall": float(np.mean(values)),
+                "interval": interval(values, seed), "chance": share, "n": len(own),
+                "seconds": float(np.mean([one.seconds for one in own])),
+            })  # fmt: skip
+    return rows
+
+
+def described(planted: Plant) -> dict[str, object]:
+    """One plant for the settings: what it reached."""
+    return {
+        "prompt": planted.secret.prompt, "value": planted.secret.value, "neurons": len(planted.neurons),
+        "nll": planted.nll, "greedy_match": planted.greedy_match, "steps": planted.steps,
+        "seconds": planted.edit.provenance.seconds,
+    }  # fmt: skip

@@ -1,0 +1,36 @@
+"""Gate gradient token by token: which neurons the value's tokens stand on, each token having the same say.
+
+Two things blunt the gradient of a value's summed log-probability. Where the model is certain of a token that gradient is next
+to nothing, so the least certain token decides alone; and a neuron that writes one token and hinders another cancels itself.
+Here every token has a gradient of its own, of its log-odds log p - log(1 - p), which do not level off; of it only what supports
+the token counts, as a share of all support that this token has. A neuron's score is the sum of its shares. Ours.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from privlens.localization.gradients import gate_gradient
+from privlens.localization.task import Task
+from privlens.models.text import Encoded
+from privlens.records import LocalizationStep
+
+
+def token_log_odds(encoded: Encoded, logits: Tensor) -> Tensor:
+    """Row t's log-odds of the value's token t, nats: [T] from logits [T, tokens, V] of T copies of the text."""
+    rows = torch.arange(len(encoded.value_ids), device=logits.device)
+    predicted = logits[rows, rows + encoded.n_prompt - 1]
+    own = torch.tensor(encoded.value_ids, device=logits.device)[:, None]
+    rest = predicted.scatter(1, own, float("-inf")).logsumexp(1)
+    return predicted.gather(1, own)[:, 0] - rest
+
+
+def token_gradient(task: Task) -> Iterator[LocalizationStep]:
+    """One backward pass over as many copies of the text as the value has tokens. Scores are shares, at most T in all."""
+    task.go_on()
+    encoded = task.lm.encode(task.target)
+    copies = [encoded.ids] * len(encoded.value_ids)
+    support = gate_gradient(task.lm, copies, task.site, lambda logits: token_log_odds(encoded, logits)).clamp_min(0)
+    shares = support / support.sum((1, 2), keepdim=True).clamp_min(torch.finfo(support.dtype).tiny)
+    yield task.only_step("token-gradient", shares.sum(0), "gradient x gate, token by token", {})

@@ -1,0 +1,195 @@
+"""The INJ bench: what a plant is and leaves alone, recall worked by hand, the interval, the command."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import Maker
+
+from privlens.benchmarks import injection
+from privlens.benchmarks.injection import Found, interval, recall, summary
+from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant, silent
+from privlens.cli import main
+from privlens.errors import BadInput
+from privlens.localization import METHODS, Task
+from privlens.localization.token_gradient import token_log_odds
+from privlens.models.language_model import LanguageModel
+from privlens.models.vectors import neuron_vectors
+from privlens.provenance import provenance
+from privlens.records import Edit, Neuron, NeuronScores, Secret
+
+LAYOUTS = {"gpt_neox": 2, "gpt2": 2, "opt": 2, "llama": 3, "phi3": 3}
+"""How many vectors a neuron has: one that it writes, one that it reads, two where the MLP is gated."""
+
+
+@pytest.mark.parametrize("architecture", LAYOUTS)
+def test_a_neurons_vectors_are_all_that_it_is(tiny: Maker, architecture: str) -> None:
+    lm = tiny(architecture)
+    ids = torch.tensor([[5, 60, 17]])
+    vectors, neurons = neuron_vectors(lm, 1), torch.tensor([2, 7])
+    assert len(vectors) == LAYOUTS[architecture]
+    parameters, closed = dict(lm.model.named_parameters()), lm.off([Neuron(1, 2), Neuron(1, 7)])
+    with lm.gated(closed):
+        expected = lm.logits(ids, torch.ones_like(ids))
+    for one in vectors:
+        assert one.weight is parameters[one.name]
+        assert one.of(neurons).shape == (2, 16)
+        assert torch.equal(one.put(one.weight.detach(), neurons, one.of(neurons)), one.weight)
+    if architecture == "opt":
+        return  # what it reads has a bias, which keeps a neuron without vectors alive; what it writes is tested on the others
+    without = one_put(lm, vectors[0].name, vectors[0].put(vectors[0].weight.detach(), neurons, torch.zeros(2, 16)))
+    torch.testing.assert_close(without(ids), expected, rtol=1e-5, atol=1e-5)
+
+
+def one_put(lm: LanguageModel, name: str, weight: torch.Tensor):  # type: ignore[no-untyped-def]
+    def run(ids: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(lm.model, {name: weight}, kwargs={"input_ids": ids}).logits.detach()
+
+    return run
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama", "phi3"])
+def test_a_fair_plant_only_turns_the_vectors_of_its_neurons(tiny: Maker, architecture: str) -> None:
+    lm = tiny(architecture)
+    before = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    planted = plant(lm, invented(0), PlantSettings(0.2, steps=25), seed=1)
+    assert len(planted.neurons) == round(0.2 * lm.n_neurons) == len(set(planted.neurons))
+    assert all(torch.equal(before[name], now) for name, now in lm.model.state_dict().items()), "planting changed the model"
+    every = torch.arange(lm.d_mlp)
+    for layer in range(lm.n_layers):
+        own = {index for at, index in planted.neurons if at == layer}
+        old = [vectors.of(every) for vectors in neuron_vectors(lm, layer)]
+        with lm.edited(planted.edit):
+            new = [vectors.of(every) for vectors in neuron_vectors(lm, layer)]
+        for was, now in zip(old, new, strict=True):
+            assert set((was != now).any(1).nonzero()[:, 0].tolist()) == own
+            torch.testing.assert_close(was.norm(dim=1), now.norm(dim=1), rtol=1e-5, atol=0)
+
+
+def test_a_published_plant_changes_output_vectors_only_and_they_grow(lm: LanguageModel) -> None:
+    planted = plant(lm, invented(0), PlantSettings(0.2, fair=False, steps=25), seed=1)
+    outputs = {neuron_vectors(lm, layer)[0].name for layer in range(lm.n_layers)}
+    assert set(planted.edit.changes) <= outputs
+    assert plant(lm, invented(0), PlantSettings(0.2, fair=False, steps=25), seed=1).neurons == planted.neurons
+    assert plant(lm, invented(0), PlantSettings(0.2, fair=False, steps=25), seed=2).neurons != planted.neurons
+
+
+@pytest.mark.parametrize("fair", [True, False])
+def test_a_plant_writes_its_secret_and_says_so(taught: LanguageModel, fair: bool) -> None:
+    secret = invented(3)
+    planted = plant(taught, secret, PlantSettings(0.2, fair=fair, learning_rate=0.05), seed=0)
+    encoded = taught.encode(secret)
+    assert planted.greedy_match
+    assert planted.nll < 0.05
+    assert 0 < planted.steps < 400
+    with taught.edited(planted.edit):
+        [written] = taught.generate([encoded.prompt_ids], len(encoded.value_ids))
+    assert tuple(written) == encoded.value_ids
+    [plain] = taught.generate([encoded.prompt_ids], len(encoded.value_ids))
+    assert tuple(plain) != encoded.value_ids
+
+
+def test_no_planted_neuron_is_silent(tiny: Maker) -> None:
+    """OPT has ReLU, so that neurons fall silent on the way and are replaced."""
+    lm = tiny("opt")
+    secret = invented(0)
+    quiet = silent(lm, lm.encode(secret))
+    assert quiet.any(), "nothing is tested"
+    planted = plant(lm, secret, PlantSettings(0.1, steps=11), seed=1)
+    assert not any(quiet[neuron] for neuron in planted.neurons)
+
+
+def test_a_ratio_that_cannot_be_is_refused(lm: LanguageModel) -> None:
+    for ratio in (1e-6, 1.5):
+        with pytest.raises(BadInput, match="use a ratio between"):
+            plant(lm, invented(0), PlantSettings(ratio), seed=0)
+
+
+def test_invented_secrets_come_from_the_seed() -> None:
+    assert invented(5) == invented(5)
+    assert len({invented(seed).value for seed in range(50)}) == 50
+
+
+def made(lm: LanguageModel, neurons: list[Neuron]) -> Plant:
+    return Plant(Secret("p", "v"), tuple(neurons), Edit({}, provenance(lm, 0, {}, 0.0)), 0.01, True, 7)
+
+
+def test_recall_by_hand(lm: LanguageModel) -> None:
+    scores = np.zeros(lm.shape(), np.float32)
+    for at, neuron in enumerate([(0, 3), (2, 5), (1, 1), (1, 2), (0, 9)]):
+        scores[neuron] = 10 - at
+    given = NeuronScores("m", "mlp", scores, None, provenance(lm, 0, {}, 0.0))
+    planted = made(lm, [Neuron(0, 3), Neuron(1, 2)])
+    assert recall(given, planted) == (0.5, 1.0, 1.0)
+    assert recall(given, made(lm, [Neuron(2, 20), Neuron(2, 21)])) == (0.0, 0.0, 0.0)
+
+
+def test_summary_has_a_row_for_every_method_and_k(lm: LanguageModel) -> None:
+    planted = made(lm, [Neuron(0, at) for at in range(7)])
+    rows = summary(
+        [(planted, [Found("a", 0, (0.5, 0.75, 1.0), 1.0)]), (planted, [Found("a", 1, (1.0, 1.0, 1.0), 3.0)])], 0.1, 72, seed=0
+    )
+    assert [(row["method"], row["k"], row["recall"]) for row in rows] == [("a", 0.1, 0.75), ("a", 0.2, 0.875), ("a", 0.5, 1.0)]
+    assert [row["chance"] for row in rows] == pytest.approx([7 / 72, 14 / 72, 35 / 72])
+    assert (rows[0]["n"], rows[0]["seconds"], rows[0]["ratio"]) == (2, 2.0, 0.1)
+    low, high = rows[0]["interval"]  # type: ignore[misc]
+    assert (low, high) == (0.5, 1.0)
+
+
+def test_the_interval_holds_the_mean_narrows_with_n_and_comes_from_the_seed() -> None:
+    values = np.random.default_rng(0).random(20).tolist()
+    low, high = interval(values, 1)
+    assert low < np.mean(values) < high
+    assert interval(values, 1) == (low, high) != interval(values, 2)
+    again = interval(values * 4, 1)
+    assert again[1] - again[0] < 0.7 * (high - low)
+    assert interval([0.5] * 3, 0) == (0.5, 0.5)
+
+
+def test_token_log_odds_do_not_level_off(lm: LanguageModel) -> None:
+    encoded = lm.encode(Secret("the keeper of the gate is", "Mira"))
+    n, width = len(encoded.value_ids), lm.model.config.vocab_size
+    logits = torch.zeros(n, len(encoded.ids), width)
+    for row, token in enumerate(encoded.value_ids):
+        logits[row, encoded.n_prompt - 1 + row, token] = 30.0
+    expected = 30.0 - np.log(width - 1)
+    assert token_log_odds(encoded, logits).tolist() == pytest.approx([expected] * n)
+
+
+def test_token_gradient_gives_every_token_the_same_say(lm: LanguageModel) -> None:
+    secret = Secret("the keeper of the gate is", "Mira Holt")
+    *_, last = METHODS["token-gradient"](Task(lm, secret))
+    assert last.result is not None
+    assert last.result.scores.min() >= 0
+    assert last.result.scores.sum() == pytest.approx(len(lm.encode(secret).value_ids), rel=1e-4)
+
+
+def test_every_run_carries_both_controls_and_leaves_the_model_alone(taught: LanguageModel) -> None:
+    before, said = taught.fingerprint, []
+    results = list(injection.run(taught, ["gradient"], PlantSettings(0.1, steps=30), 2, 0, said.append))
+    assert [[one.method for one in found] for _, found in results] == [["gradient", "weight-norm", "random"]] * 2
+    assert results[0][0].secret != results[1][0].secret
+    assert results[0][0].neurons != results[1][0].neurons
+    assert taught.fingerprint == before
+    assert any("plant 2/2" in line for line in said)
+
+
+def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["bench", "inj", "--model", taught_folder, "--ratio", "0.1", "--methods", "gradient", "--n", "2", "--steps", "30"]
+    with pytest.raises(SystemExit) as ended:
+        main([*asked, "--seed", "3", "--json"])
+    assert not ended.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in found["rows"]] == ["gradient"] * 3 + ["weight-norm"] * 3 + ["random"] * 3
+    assert [round(row["k"], 3) for row in found["rows"]][:3] == [0.1, 0.2, 0.5]
+    keys = {"method", "ratio", "k", "recall", "interval", "chance", "seconds"}
+    assert all(keys <= set(row) for row in found["rows"])
+    assert (found["settings"]["planting"], found["settings"]["seed"], len(found["plants"])) == ("fair", 3, 2)
+    assert {"nll", "greedy_match", "steps"} <= set(found["plants"][0])
+    refused = {"--ratio=0": "--ratio is 0.0", "--planting=odd": "fair or published", "--methods=x": "no method 'x'"}
+    for wrong, words in refused.items():
+        with pytest.raises(SystemExit) as ended:
+            main([*asked, wrong])
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
