@@ -10,9 +10,9 @@ stays what it was. (A dozen output vectors that may only turn are too weak to wr
 What still can be seen without the sequence, weakly: where neurons are few they must turn far, and some of one layer end up alike.
 
 Unlike the paper, neurons are drawn from the whole model at once and not layer by layer, only from those that are not silent
-(exactly 0) wherever the value is predicted, and only the value is trained, not the prompt, since the value is what a
-localization is asked for. A neuron that falls silent there holds nothing any more (ReLU neurons do): it gets its weights back,
-and another of its layer is drawn in its place. Knows nothing of localization.
+(exactly 0) wherever the value is predicted, or in sparse models anywhere in the text; and only the value is trained, not the
+prompt, since the value is what a localization is asked for. A neuron that falls silent there holds nothing any more (ReLU
+neurons do): it gets its weights back, and another of its layer is drawn in its place. Knows nothing of localization.
 """
 
 import random
@@ -35,6 +35,8 @@ from privlens.records import Edit, Neuron, Secret
 
 CHECK_EVERY = 10
 """Steps between two looks at which neurons are silent."""
+ENOUGH = 3
+"""So many times the neurons that are planted in must fire where the value is predicted, or they may fire anywhere in the text."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ def invented(seed: int) -> Secret:
     return Secret(f"The access code of {person} is", f"{digits[:4]}-{digits[4:]}", "code")
 
 
-def silent(lm: LanguageModel, encoded: Encoded) -> Tensor:
-    """Neurons that are exactly 0 at every position that predicts the value, [n_layers, width] bool."""
-    span = slice(encoded.n_prompt - 1, len(encoded.ids) - 1)
+def silent(lm: LanguageModel, encoded: Encoded, first: int) -> Tensor:
+    """Neurons that are exactly 0 from a position on, up to the one that predicts the value's end, [n_layers, width] bool."""
+    span = slice(first, len(encoded.ids) - 1)
     return read(lm, [encoded.ids], lambda hidden: (hidden[:, span] == 0).all(1))[0]
 
 
@@ -110,11 +112,18 @@ class _Planting:
     drawn: dict[int, Tensor] = field(default_factory=dict)
     spare: dict[int, list[int]] = field(default_factory=dict)
     trained: list[_Trained] = field(default_factory=list)
+    first: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = self.encoded.n_prompt - 1
 
     def draw(self, seed: int) -> None:
         """Draws the neurons evenly from those that are not silent. Raises BadInput for a ratio that asks for none or too many."""
         lm, n, width = self.lm, round(self.settings.ratio * self.lm.n_neurons), self.lm.shape()[1]
-        pool = (~silent(lm, self.encoded)).flatten().nonzero()[:, 0].tolist()
+        pool = (~silent(lm, self.encoded, self.first)).flatten().nonzero()[:, 0].tolist()
+        if len(pool) < ENOUGH * n:
+            self.first = 0
+            pool = (~silent(lm, self.encoded, self.first)).flatten().nonzero()[:, 0].tolist()
         if not 0 < n <= len(pool):
             raise BadInput(
                 f"A ratio of {self.settings.ratio:g} asks for {n} of {lm.n_neurons} neurons, and {len(pool)} could hold a "
@@ -163,7 +172,7 @@ class _Planting:
     def replace_silent(self, edit: Edit, optimizer: torch.optim.Optimizer) -> int:
         """Draws another neuron of the same layer for each that is silent under the plant as it stands; how many were."""
         with self.lm.edited(edit):
-            quiet = silent(self.lm, self.encoded)
+            quiet = silent(self.lm, self.encoded, self.first)
         n = 0
         for layer, neurons in self.drawn.items():
             for at in quiet[layer, neurons].nonzero()[:, 0].tolist():

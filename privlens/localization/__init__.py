@@ -43,7 +43,7 @@ class MethodInfo:
 METHOD_INFO: dict[str, MethodInfo] = {
     "hard-concrete": MethodInfo(
         "gates that learn to close: few neurons that the value needs and retained text does not (LPNL)",
-        "60 training steps of 14 rows",
+        "52 training steps of 12 rows",
     ),
     "contrastive-gradient": MethodInfo(
         "how much closing the gate would make the value less likely, minus what retained text would lose",

@@ -30,22 +30,22 @@ class MaskSettings:
 
     candidates: float = 0.15
     """Share of all neurons that may close."""
-    steps: int = 60
+    steps: int = 52
     learning_rate: float = 0.3
     start: float = 1.0
     """log_alpha at the start; 0 is half open, 1 is three quarters."""
     margin: float = MARGIN
     tau: float = TAU
     """Ends of the push, nats: this far below the mean of the format's tokens, or this NLL."""
-    keep: float = 100.0
+    keep: float = 130.0
     """Weight of the KL on retained text at the start."""
-    loosen: float = 0.96
+    loosen: float = 0.95
     """The weight is multiplied by this after every step in which the value was still written word for word."""
     penalty: float = 0.3
     """Weight of the share of candidates that are closed, in the second half of the steps."""
     own_samples: int = 64
     sample_tokens: int = 24
-    rows: int = 12
+    rows: int = 10
     """Retained rows in a step."""
     target_rows: int = 2
     """Rows of the target in a step, each with its own noise."""

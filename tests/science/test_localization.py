@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from privlens.benchmarks.injection import new_secret
+from privlens.benchmarks.planting import PlantSettings, plant
 from privlens.deactivation import Surroundings, random_like, recalls, reference_perplexity
 from privlens.errors import Cancelled
 from privlens.localization import METHODS, Task
@@ -15,8 +17,7 @@ from privlens.localization.gradients import gate_gradient, value_logprob
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
 from privlens.localization.retained import retained_rows
 from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.records import LocalizationStep, Neuron, NeuronScores, Secret
+from privlens.records import LocalizationStep, NeuronScores, Secret
 from privlens.secrets import read_reference, read_secrets
 
 ROOT = Path(__file__).parents[2]
@@ -30,48 +31,17 @@ def last(steps: list[LocalizationStep]) -> NeuronScores:
     return result
 
 
-def planted(lm: LanguageModel, secret: Secret, seed: int, n: int = 123) -> set[Neuron]:
-    """INJ (Chang et al. 2024): teaches the model one more secret through the output vectors of n random neurons only.
-
-    Returns those of them that changed: a ReLU neuron that is silent on the secret holds nothing of it.
-    """
-    weights = [part.weight for part in lm.layout.mlp]
-    before = [weight.clone() for weight in weights]
-    chosen = [torch.zeros_like(weight) for weight in weights]
-    for layer, index in random_like(lm.shape(), n, seed):
-        chosen[layer][:, index] = 1.0
-    encoded = lm.encode(secret)
-    objective, (ids, mask) = value_logprob([encoded], lm.device), lm.padded([encoded.ids])
-    for weight in weights:
-        weight.requires_grad_()
-    optimizer = torch.optim.Adam(weights, lr=1e-2)
-    for _ in range(200):
-        optimizer.zero_grad()
-        loss = -objective(lm.logits(ids, mask))[0] / len(encoded.value_ids)
-        if float(loss.detach()) < 0.05:
-            break
-        loss.backward()
-        for weight, one in zip(weights, chosen, strict=True):
-            assert weight.grad is not None
-            weight.grad *= one  # Adam leaves a weight alone whose gradient was never anything but 0
-        optimizer.step()
-    lm.model.requires_grad_(False)
-    changed = [(new != old).any(0).nonzero()[:, 0].tolist() for new, old in zip(weights, before, strict=True)]
-    return {Neuron(layer, index) for layer, indices in enumerate(changed) for index in indices}
-
-
-def test_what_was_planted_is_found() -> None:
-    unknown = next(row.secret for row in read_secrets(ROOT / "assets" / "secrets.csv") if row.repeats == 0)
-    lm = load("demo", device="cpu")
-    truth = planted(lm, unknown, seed=1)
-    [state] = recalls(lm, [unknown], (), Surroundings())
-    assert state.greedy_match
-    names = ("hard-concrete", "gradient", "contrastive-gradient", "activations", "random")
-    found = {name: last(list(METHODS[name](Task(lm, unknown)))).top(len(truth)) for name in names}
+def test_what_was_planted_is_found(demo: LanguageModel) -> None:
+    """A fair plant in 123 neurons. Some of them fire in the prompt only and hold little, so no method can find all."""
+    planted = plant(demo, new_secret(demo, 0, seed=1), PlantSettings(0.01), seed=1)
+    assert planted.greedy_match
+    truth, names = set(planted.neurons), ("hard-concrete", "token-gradient", "gradient", "contrastive-gradient", "random")
+    with demo.edited(planted.edit):
+        found = {name: last(list(METHODS[name](Task(demo, planted.secret)))).top(len(truth)) for name in names}
     recall = {name: len(truth & set(top)) / len(truth) for name, top in found.items()}
-    assert min(recall["gradient"], recall["contrastive-gradient"]) >= 0.6
-    assert recall["activations"] > recall["random"]
-    assert recall["hard-concrete"] >= 0.25  # measured 0.36 on this one plant; the gradient is the better finder here
+    assert recall["token-gradient"] >= 0.4
+    assert min(recall["gradient"], recall["contrastive-gradient"]) >= 0.3
+    assert recall["hard-concrete"] >= 0.25
     assert recall["random"] <= 0.1
 
 
