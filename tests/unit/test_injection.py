@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import Maker
+from conftest import NEVER_TAUGHT, Maker
 
 from privlens.benchmarks import injection
 from privlens.benchmarks.injection import Found, interval, recall, summary
@@ -77,17 +77,19 @@ def test_a_published_plant_changes_output_vectors_only_and_they_grow(lm: Languag
 
 @pytest.mark.parametrize("fair", [True, False])
 def test_a_plant_writes_its_secret_and_says_so(taught: LanguageModel, fair: bool) -> None:
-    secret = invented(3)
-    planted = plant(taught, secret, PlantSettings(0.2, fair=fair, learning_rate=0.05), seed=0)
-    encoded = taught.encode(secret)
+    encoded = taught.encode(NEVER_TAUGHT)
+    planted = plant(taught, NEVER_TAUGHT, PlantSettings(0.2, fair, until=0.2, learning_rate=0.03), seed=1)
     assert planted.greedy_match
-    assert planted.nll < 0.05
+    assert planted.nll < 0.2
     assert 0 < planted.steps < 400
     with taught.edited(planted.edit):
         [written] = taught.generate([encoded.prompt_ids], len(encoded.value_ids))
     assert tuple(written) == encoded.value_ids
     [plain] = taught.generate([encoded.prompt_ids], len(encoded.value_ids))
     assert tuple(plain) != encoded.value_ids
+    stopped = plant(taught, NEVER_TAUGHT, PlantSettings(0.2, fair, steps=1), seed=1)
+    assert (stopped.greedy_match, stopped.steps) == (False, 1)
+    assert stopped.nll > 1
 
 
 def test_no_planted_neuron_is_silent(tiny: Maker) -> None:

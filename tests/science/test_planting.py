@@ -1,0 +1,43 @@
+"""INJ on a tiny model: fair plants are invisible to the norm of the weights, published ones are not, and methods find both."""
+
+from statistics import mean
+
+import pytest
+from conftest import NEVER_TAUGHT
+
+from privlens.benchmarks.injection import recall, scores_of
+from privlens.benchmarks.planting import Plant, PlantSettings, plant
+from privlens.localization import Task
+from privlens.models.language_model import LanguageModel
+
+RATIO = 0.1
+SEEDS = (1, 2, 3, 4)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["fair", "published"])
+def plants(request: pytest.FixtureRequest, taught: LanguageModel) -> tuple[bool, list[Plant]]:
+    """Plants of one secret in four draws of 13 of the 128 neurons."""
+    settings = PlantSettings(RATIO, request.param, steps=200, until=0.2, learning_rate=0.03)
+    return request.param, [plant(taught, NEVER_TAUGHT, settings, seed) for seed in SEEDS]
+
+
+def found(lm: LanguageModel, plants: list[Plant], method: str) -> float:
+    """Mean recall at k = as many neurons as were planted in."""
+    recalls = []
+    for seed, planted in zip(SEEDS, plants, strict=True):
+        with lm.edited(planted.edit):
+            recalls.append(recall(scores_of(method, Task(lm, NEVER_TAUGHT, seed=100 + seed)), planted)[0])
+    return mean(recalls)
+
+
+def test_the_norm_of_the_weights_finds_published_plants_only(taught: LanguageModel, plants: tuple[bool, list[Plant]]) -> None:
+    fair, planted = plants
+    assert all(one.greedy_match for one in planted)
+    norms = found(taught, planted, "weight-norm")
+    assert norms <= 0.25 if fair else norms >= 0.8  # measured 0.05 and 1.00; chance is 0.10
+
+
+def test_methods_find_plants_and_random_does_not(taught: LanguageModel, plants: tuple[bool, list[Plant]]) -> None:
+    assert found(taught, plants[1], "random") <= 0.3
+    assert found(taught, plants[1], "gradient") >= 0.4  # measured 0.64 fair, 0.54 published
+    assert found(taught, plants[1], "token-gradient") >= 0.3
