@@ -92,14 +92,16 @@ def test_a_plant_writes_its_secret_and_says_so(taught: LanguageModel, fair: bool
     assert stopped.nll > 1
 
 
-def test_no_planted_neuron_is_silent(tiny: Maker) -> None:
-    """OPT has ReLU, so that neurons fall silent on the way and are replaced."""
-    lm = tiny("opt")
-    secret = invented(0)
+def test_neurons_that_hold_nothing_are_not_drawn_and_are_replaced(tiny: Maker) -> None:
+    """OPT has ReLU, so that some neurons are silent and others fall silent on the way."""
+    lm, secret = tiny("opt"), invented(0)
     quiet = silent(lm, lm.encode(secret))
     assert quiet.any(), "nothing is tested"
-    planted = plant(lm, secret, PlantSettings(0.1, steps=11), seed=1)
-    assert not any(quiet[neuron] for neuron in planted.neurons)
+    first = plant(lm, secret, PlantSettings(0.3, steps=1), seed=1)
+    assert not any(quiet[neuron] for neuron in first.neurons)
+    later = plant(lm, secret, PlantSettings(0.3, steps=61, learning_rate=0.3), seed=1)
+    assert set(later.neurons) != set(first.neurons), "none fell silent, or none was replaced"
+    assert len(set(later.neurons)) == len(first.neurons)
 
 
 def test_a_ratio_that_cannot_be_is_refused(lm: LanguageModel) -> None:
