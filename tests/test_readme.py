@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from privlens.localization import METHOD_INFO
 from privlens.models.language_model import LanguageModel
 
 ROOT = Path(__file__).parents[1]
@@ -18,3 +19,9 @@ def test_the_worked_example(demo: LanguageModel, monkeypatch: pytest.MonkeyPatch
     outcome = doctest.DocTestRunner().run(parsed)
     assert outcome.failed == 0, capsys.readouterr().out
     assert outcome.attempted > 15
+
+
+def test_the_table_of_methods_is_what_the_program_says() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Methods")[1].split("## Measured")[0]
+    rows = re.findall(r"^\| ([a-z-]+) \| ([^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
+    assert rows[1:] == [(name, info.meaning, info.cost) for name, info in METHOD_INFO.items()]

@@ -1,7 +1,7 @@
 """What retained texts need, by any score of rows: subtracted from the target's own, it leaves what the target needs alone.
 
-Costs as many scores as there are retained rows (some 80 by default), so it is offered for scores of one pass only: gradients
-and activations. Zero-out or integrated gradients of every retained row would take hours where the target's take minutes.
+Costs a score of every retained row (some 50 by default), so it is offered only where one pass scores many rows: gradients
+and activations. Zero-out and integrated gradients would cost 50 times what the target alone does.
 """
 
 from collections.abc import Callable, Sequence

@@ -22,13 +22,14 @@ from privlens.records import LocalizationStep
 
 @dataclass(frozen=True)
 class SufficientSettings:
-    """Settings of the HardConcrete gates; weight, start and stop within the ranges of the paper, a faster learning rate."""
+    """Settings of the HardConcrete gates; start and stop as in the paper, and a faster learning rate."""
 
     steps: int = 100
     """At most; training stops when the penalty has fallen to `stop`."""
     learning_rate: float = 0.1
-    weight: float = 1000.0
-    """Of the penalty, beside an NLL in nats/token."""
+    price: float = 0.08
+    """Of one open neuron, in the target's nats/token. Times all neurons it is the paper's lambda (100 to 2000 there), which
+    weighs the mean and would mean something else on a model of another size."""
     stop: float = 0.1
     keep: float = 0.9
     """Probability of every gate to be open at the start."""
@@ -42,7 +43,7 @@ class SlimmingSettings:
 
     steps: int = 100
     learning_rate: float = 0.03
-    weight: float = 300.0
+    price: float = 0.024
     stop: float = 0.3
 
 
@@ -124,7 +125,7 @@ def kept_open(
         nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
         penalty = gates.penalty()
         optimizer.zero_grad()
-        (nll + settings.weight * penalty).backward()
+        (nll + settings.price * gates.trained.numel() * penalty).backward()
         optimizer.step()
         now = gates.settle().cpu().numpy().copy()
         result = None

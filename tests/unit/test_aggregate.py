@@ -55,8 +55,9 @@ def test_votes_record_what_they_depend_on() -> None:
 
 
 def test_a_secret_without_a_positive_score_votes_for_none() -> None:
-    found = vote([scored([-1.0, -2.0])])
-    assert (found.natural_k, found.scores.tolist()) == (0, [[0.0, 0.0]])
+    for hopeless in (scored([-1.0, -2.0]), scored([0.0, -2.0])):
+        found = vote([hopeless])
+        assert (found.natural_k, found.scores.tolist()) == (0, [[0.0, 0.0]])
 
 
 def test_what_cannot_vote_together_is_refused() -> None:

@@ -101,6 +101,34 @@ def test_localize_a_row_keeps_the_other_memorised_rows(run: Run, monkeypatch: py
     assert (first.texts, second.texts, second.seed) == ((), ("One.", "Two."), 4)
 
 
+def test_attention_outputs_are_localized_and_switched_off(run: Run) -> None:
+    asked = ("localize", "--secrets", "secrets.csv", "--method", "gradient", "--site", "attention", "--json")
+    found = json_of(run(*asked, "--top", "5", "--out", "attention.json"))
+    assert (found["site"], found["n_neurons"]) == ("attention", 64), "2 layers of 32"
+    off = ("deactivate", "--secrets", "secrets.csv", "--json", "--neurons")
+    nll = json_of(run(*off, "attention.json"))["target"]["after"]["nll"]
+    Path("plain.json").write_text(json.dumps(found["neurons"]))
+    assert json_of(run(*off, "plain.json", "--site", "attention"))["target"]["after"]["nll"] == nll
+    assert json_of(run(*off, "plain.json"))["target"]["after"]["nll"] != nll, "a bare list means MLP neurons"
+    code, _, err = run(*off, "attention.json", "--site", "mlp")
+    assert code == 2
+    assert "lists neurons of the site 'attention', not 'mlp': leave --site out" in err
+
+
+def test_bench_del_prints_the_fields_it_promises(run: Run) -> None:
+    asked = ("bench", "del", "--secrets", "secrets.csv", "--reference", "reference.txt", "--n", "1", "--json")
+    found = json_of(run(*asked, "--methods", "gradient,random", "--share", "0.05,0.3"))
+    assert [(row["method"], row["share"]) for row in found["rows"]] == [
+        ("gradient", 0.05), ("gradient", 0.3), ("random", 0.05), ("random", 0.3),
+    ]  # fmt: skip
+    assert list(found["rows"][0]) == [
+        "method", "share", "n", "target_match", "target_accuracy", "target_nll_change", "target_exposure_bits", "forgotten",
+        "seen_kept", "unseen_kept", "perplexity_ratio", "seconds",
+    ]  # fmt: skip
+    everyone = json_of(run(*asked, "--methods", "all", "--share", "0.1"))
+    assert list(dict.fromkeys(row["method"] for row in everyone["rows"])) == list(METHODS)
+
+
 def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
     code, out, _ = run("localize", "--secrets", "secrets.csv", "--row", "1", "--top", "20", "--out", "neurons.json", "--json")
     assert code == 0
@@ -168,6 +196,8 @@ WRONG = {
     "missing list": (["localize", "--secrets", "nowhere.csv"], "nowhere.csv cannot be read"),
     "wrong list": (["localize", "--secrets", "reference.txt"], "reference.txt"),
     "unknown method": (["localize", *SECRET, "--method", "magic"], "use hard-concrete, contrastive-gradient, gradient, zero-out"),
+    "unknown site": (["localize", *SECRET, "--site", "embedding"], "--site"),
+    "too many of attention": (["localize", *SECRET, "--site", "attention", "--top", "65"], "this model has 64 neurons"),
     "share 0": (["localize", *SECRET, "--share", "0"], "--share is 0.0"),
     "share above 1": (["localize", *SECRET, "--share", "1.5"], "--share is 1.5"),
     "share nan": (["localize", *SECRET, "--share", "nan"], "--share is nan"),

@@ -23,6 +23,12 @@ def test_summary_is_the_mean_over_the_targets_of_a_method_and_budget() -> None:
     assert (second["method"], second["n"]) == ("other", 1)
 
 
+def test_the_share_of_a_row_is_the_one_asked_for_or_the_mean_of_the_natural_ones() -> None:
+    asked = replace(ROW, budget="0.005", share=61 / 12288)
+    rows = summary([ROW, replace(ROW, share=0.03), asked])
+    assert [row["share"] for row in rows] == [0.02, 0.005]
+
+
 def test_seen_and_unseen_part_the_other_memorised_secrets(taught: LanguageModel) -> None:
     for trial in trials(taught, [*TAUGHT, NEVER_TAUGHT], (), 4, seed=0):
         assert {trial.target} | set(trial.seen) | set(trial.unseen) == set(TAUGHT)

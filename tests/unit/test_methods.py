@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import FeatureAblation, InputXGradient
-from conftest import Maker
+from conftest import TAUGHT, Maker
 from torch import Tensor, nn
 
 from privlens.errors import Cancelled
@@ -137,6 +137,8 @@ def test_what_retained_rows_need_is_the_mean_of_the_positive_scores(lm: Language
 
     found = contrast.needed(Task(lm, SECRET), rows, by_length, at_once=2)  # type: ignore[arg-type]
     assert torch.equal(found, torch.full(shape, 1 / 3))
+    with pytest.raises(Cancelled):
+        contrast.needed(Task(lm, SECRET, stop=lambda: True), rows, by_length)  # type: ignore[arg-type]
 
 
 def test_contrastive_activations_are_activations_minus_what_is_needed(lm: LanguageModel) -> None:
@@ -174,7 +176,7 @@ def test_slimming_and_hard_concrete_stop_by_their_rule(lm: LanguageModel) -> Non
 
 
 def test_slimmed_gates_stay_in_0_to_1_and_equal_ones_are_told_apart(lm: LanguageModel) -> None:
-    steps = list(sufficient.slimming(Task(lm, SECRET), sufficient.SlimmingSettings(weight=0.0, steps=4, stop=0.0)))
+    steps = list(sufficient.slimming(Task(lm, SECRET), sufficient.SlimmingSettings(price=0.0, steps=4, stop=0.0)))
     gates, found = steps[-1].gates, last(steps).scores
     assert 0 <= gates.min() <= gates.max() == 1.0
     assert (gates == 1.0).sum() > 5, "without a penalty those that the value wants larger stay at 1"
@@ -183,21 +185,17 @@ def test_slimmed_gates_stay_in_0_to_1_and_equal_ones_are_told_apart(lm: Language
 
 
 @pytest.mark.parametrize("name", ["slimming", "hard-concrete-sufficient"])
-def test_what_is_kept_open_suffices_better_than_chance(taught: LanguageModel, name: str) -> None:
-    from conftest import TAUGHT
+def test_an_eighth_of_the_neurons_suffices_and_a_random_eighth_does_not(taught: LanguageModel, name: str) -> None:
+    def nll(secret: Secret, found: NeuronScores) -> float:
+        one = taught.encode(secret)
+        with taught.gated(1 - taught.off(found.top(16))):
+            logprobs = taught.logits(*taught.padded([one.ids])).log_softmax(-1)[0]
+        return -float(logprobs[range(one.n_prompt - 1, len(one.ids) - 1), list(one.value_ids)].mean())
 
-    encoded = [taught.encode(secret) for secret in TAUGHT]
-    gained = []
-    for secret, one in zip(TAUGHT, encoded, strict=True):
-        nlls = []
-        for method in (name, "random"):
-            kept = last(list(METHODS[method](Task(taught, secret)))).top(64)
-            gates = 1 - taught.off(kept)
-            with torch.no_grad(), taught.gated(gates):
-                logprobs = taught.logits(*taught.padded([one.ids])).log_softmax(-1)[0]
-            nlls.append(-float(logprobs[range(one.n_prompt - 1, len(one.ids) - 1), list(one.value_ids)].mean()))
-        gained.append(nlls[1] - nlls[0])
-    assert np.mean(gained) > 0.5, "nats/token, half of the neurons off"
+    for secret in TAUGHT:
+        assert nll(secret, last(list(METHODS[name](Task(taught, secret))))) < 0.6, "nats/token"
+    chance = [nll(secret, last(list(METHODS["random"](Task(taught, secret))))) for secret in TAUGHT]
+    assert np.mean(chance) > 1.0
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
@@ -233,14 +231,15 @@ def test_reading_leaves_no_hook_when_it_fails(lm: LanguageModel) -> None:
     assert not any(part._forward_pre_hooks for part in lm.model.modules())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "hard-concrete"])  # it has its own, with fewer steps
 def test_the_same_seed_gives_the_same_scores(lm: LanguageModel, name: str) -> None:
     def found(seed: int) -> np.ndarray:
         return scores(name, Task(lm, SECRET, seed=seed))
 
-    assert np.array_equal(found(3), found(3))
-    drawn = name not in ("gradient", "zero-out", "activations", "slimming", "integrated-gradients")
-    assert np.array_equal(found(3), found(4)) is not drawn
+    first = found(3)
+    assert np.array_equal(first, found(3))
+    drawn = name in ("random", "hard-concrete-sufficient", "contrastive-gradient", "contrastive-activations")
+    assert np.array_equal(first, found(4)) is not drawn
 
 
 def test_every_method_says_what_it_means_and_costs_in_a_line() -> None:
