@@ -19,8 +19,8 @@ METHODS: dict[str, Method] = {
     "hard-concrete": hard_concrete,
     "contrastive-gradient": contrastive_gradient,
     "gradient": gradient,
-    "token-gradient": token_gradient,
     "zero-out": zero_out,
+    "token-gradient": token_gradient,
     "hard-concrete-sufficient": hard_concrete_sufficient,
     "slimming": slimming,
     "activations": activations,
@@ -48,12 +48,12 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "1 backward pass, and 1 for each batch of retained text",
     ),
     "gradient": MethodInfo("how fast the value's log-probability falls as the gate begins to close", "1 backward pass"),
+    "zero-out": MethodInfo(
+        "what the value's log-probability falls by when this neuron alone is off, exactly", "1 forward pass for every neuron"
+    ),
     "token-gradient": MethodInfo(
         "which share of each of the value's tokens stands on the neuron, every token having the same say",
         "1 backward pass of a row for every token of the value",
-    ),
-    "zero-out": MethodInfo(
-        "what the value's log-probability falls by when this neuron alone is off, exactly", "1 forward pass for every neuron"
     ),
     "hard-concrete-sufficient": MethodInfo(
         "noisy gates that learn to stay open: few neurons with which alone the value is still likely",

@@ -97,11 +97,14 @@ def test_neurons_that_hold_nothing_are_not_drawn_and_are_replaced(tiny: Maker) -
     lm, secret = tiny("opt"), invented(0)
     quiet = silent(lm, lm.encode(secret))
     assert quiet.any(), "nothing is tested"
-    first = plant(lm, secret, PlantSettings(0.3, steps=1), seed=1)
-    assert not any(quiet[neuron] for neuron in first.neurons)
-    later = plant(lm, secret, PlantSettings(0.3, steps=61, learning_rate=0.3), seed=1)
-    assert set(later.neurons) != set(first.neurons), "none fell silent, or none was replaced"
-    assert len(set(later.neurons)) == len(first.neurons)
+    replaced = 0
+    for seed in range(4):
+        first = plant(lm, secret, PlantSettings(0.3, steps=1), seed)
+        assert not any(quiet[neuron] for neuron in first.neurons)
+        later = plant(lm, secret, PlantSettings(0.3, steps=61, learning_rate=0.05), seed)
+        assert len(set(later.neurons)) == len(first.neurons)
+        replaced += len(set(first.neurons) - set(later.neurons))
+    assert replaced, "none fell silent, or none was replaced"
 
 
 def test_a_ratio_that_cannot_be_is_refused(lm: LanguageModel) -> None:
