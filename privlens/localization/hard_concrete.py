@@ -39,7 +39,7 @@ class MaskSettings:
     """Ends of the push, nats: this far below the mean of the format's tokens, or this NLL."""
     keep: float = 130.0
     """Weight of the KL on retained text at the start."""
-    loosen: float = 0.95
+    loosen: float = 0.93
     """The weight is multiplied by this after every step in which the value was still written word for word."""
     penalty: float = 0.3
     """Weight of the share of candidates that are closed, in the second half of the steps."""

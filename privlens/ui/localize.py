@@ -24,13 +24,15 @@ EVERY = 0.15
 
 def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
-    gr.Markdown("Which neurons does the secret need? Gates on all of them learn to close, pushed to make the secret unlikely "
-                "and held back by text that must stay as it is.")  # fmt: skip
+    gr.Markdown(
+        "Which neurons does the secret need? Every method gives each of them a score; they answer differently, so compare."
+    )
     with gr.Row():
-        names = [(f"{name} ({METHOD_INFO[name].cost})", name) for name in METHODS]
-        method = gr.Dropdown(names, value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
+        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
         keep = gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id="keep", scale=2, min_width=260)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
+    about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
+    method.change(about_method, method, about, **QUICK)
     with gr.Accordion("Retained text of your own", open=False):
         own = gr.Textbox(
             "", label="Ordinary text to hold on to (paragraphs parted by an empty line)", lines=3, elem_id="retained"
@@ -84,6 +86,12 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         lambda: (None, Selection(), gr.update(value=[])), None, [chosen.located, chosen.selection, live], **QUICK
     ).then(redraw, needs, gives, **QUICK)
     return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
+
+
+def about_method(name: str) -> str:
+    """What a method's score means, and what it costs."""
+    info = METHOD_INFO[name]
+    return f"**{name}**: {info.meaning}. Cost: {info.cost}."
 
 
 def live_facts(step: LocalizationStep) -> list[wording.Fact]:

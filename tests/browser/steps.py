@@ -1,7 +1,5 @@
 """What a visitor does on the page again and again."""
 
-import re
-
 from playwright.sync_api import Page
 
 STOPPED = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
@@ -25,7 +23,8 @@ def localize(page: Page, method: str) -> None:
     """Localizes with a method and waits for its neurons and the answer to them."""
     open_tab(page, "Localize")
     page.locator("#method input").click()
-    page.get_by_role("option", name=re.compile(rf"^{method} \(")).click()
+    page.get_by_role("option", name=method, exact=True).click()
+    page.wait_for_function(f"document.querySelector('#method-about').innerText.startsWith('{method}:')")
     page.click("#localize-start")
     page.wait_for_function(STOPPED)
     page.wait_for_selector("#neuron-toggles input")

@@ -117,7 +117,7 @@ def test_gates_train_before_ones_eyes_and_cancel_keeps_what_was_there(visit: Vis
     localize(page, "contrastive-gradient")
     kept = page.locator("#neuron-toggles").inner_text()
     page.locator("#method input").click()
-    page.get_by_role("option", name="hard-concrete").click()
+    page.get_by_role("option", name="hard-concrete", exact=True).click()
     page.click("#localize-start")
     page.wait_for_function("document.querySelector('#localize-progress .run span').textContent.includes('left')")
     picture = "JSON.stringify(document.querySelector('#heatmap .plot').data[0].z)"
