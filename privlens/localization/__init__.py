@@ -55,7 +55,7 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "1 backward pass of a row for every token of the value",
     ),
     "integrated-gradients": MethodInfo(
-        "what the value's probability gains as this layer's neurons open from 0 to 1 where each token is predicted (DEPN)",
+        "what the value's probability gains as a layer's neurons open from 0 to 1 where a token is predicted (DEPN)",
         "20 gate settings a layer and token, restarted at the gated layer",
     ),
     "zero-out": MethodInfo(

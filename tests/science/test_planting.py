@@ -37,7 +37,21 @@ def test_the_norm_of_the_weights_finds_published_plants_only(taught: LanguageMod
     assert norms <= 0.25 if fair else norms >= 0.8  # measured 0.05 and 1.00; chance is 0.10
 
 
-def test_methods_find_plants_and_random_does_not(taught: LanguageModel, plants: tuple[bool, list[Plant]]) -> None:
+LEAST = {
+    "gradient": 0.4,
+    "token-gradient": 0.3,
+    "zero-out": 0.4,
+    "slimming": 0.2,
+    "hard-concrete-sufficient": 0.2,
+    "activations": 0.2,
+}
+"""Well below what was measured here; chance is 0.10."""
+
+
+@pytest.mark.parametrize("method", LEAST)
+def test_methods_find_plants(taught: LanguageModel, plants: tuple[bool, list[Plant]], method: str) -> None:
+    assert found(taught, plants[1], method) >= LEAST[method]
+
+
+def test_random_neurons_are_not_the_planted_ones(taught: LanguageModel, plants: tuple[bool, list[Plant]]) -> None:
     assert found(taught, plants[1], "random") <= 0.3
-    assert found(taught, plants[1], "gradient") >= 0.4  # measured 0.64 fair, 0.54 published
-    assert found(taught, plants[1], "token-gradient") >= 0.3
