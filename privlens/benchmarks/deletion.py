@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from privlens.deactivation import Surroundings, recalls, reference_perplexity
 from privlens.errors import BadInput
-from privlens.localization import METHODS, Task
+from privlens.localization import Task, result_of
 from privlens.memorization.check import exposure_bits
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, NeuronScores, Recall, Secret
@@ -79,10 +79,7 @@ def trials(lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str
 
 def localized(lm: LanguageModel, trial: Trial, method: str) -> NeuronScores:
     """The method's scores for a trial's target, with the seen half as retained text."""
-    for step in METHODS[method](Task(lm, trial.target, trial.seen, seed=trial.seed)):
-        if step.result is not None:
-            return step.result
-    raise BadInput(f"Method {method!r} ended without a result.")
+    return result_of(method, Task(lm, trial.target, trial.seen, seed=trial.seed))
 
 
 def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budget: str) -> Deletion:

@@ -14,7 +14,7 @@ import torch
 
 from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant
 from privlens.errors import BadInput
-from privlens.localization import METHODS, Task
+from privlens.localization import Task, result_of
 from privlens.models.language_model import LanguageModel
 from privlens.models.layout import output_vectors
 from privlens.records import NeuronScores, Secret
@@ -32,7 +32,6 @@ class Found:
     """What one method found of one plant: recall for each k of TIMES, shares in 0..1; seconds it took."""
 
     method: str
-    at: int
     recall: tuple[float, ...]
     seconds: float
 
@@ -45,12 +44,7 @@ def weight_norm(task: Task) -> NeuronScores:
 
 def scores_of(method: str, task: Task) -> NeuronScores:
     """A method's scores, by its name in METHODS or `weight-norm`."""
-    if method == "weight-norm":
-        return weight_norm(task)
-    for step in METHODS[method](task):
-        if step.result is not None:
-            return step.result
-    raise BadInput(f"Method {method!r} ended without a result.")
+    return weight_norm(task) if method == "weight-norm" else result_of(method, task)
 
 
 def recall(scores: NeuronScores, planted: Plant) -> tuple[float, ...]:
@@ -88,7 +82,7 @@ def run(
             started = time.perf_counter()
             with lm.edited(planted.edit):
                 scores = scores_of(method, Task(lm, planted.secret, seed=seed + at))
-            found.append(Found(method, at, recall(scores, planted), time.perf_counter() - started))
+            found.append(Found(method, recall(scores, planted), time.perf_counter() - started))
             say(f"  {method}: recall {found[-1].recall[0]:.3f}")
         yield planted, found
 

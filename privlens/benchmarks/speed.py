@@ -19,6 +19,7 @@ from privlens.benchmarks.measuring import Run, in_turns, peak_mb, timed
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import MaskSettings, start
 from privlens.localization.integrated import IntegralSettings, captum_integral, integral, integrated_gradients, one_by_one, points
+from privlens.models.gates import hooked
 from privlens.models.language_model import LanguageModel
 from privlens.models.random_gpt2 import random_gpt2, random_secret
 from privlens.models.restart import plain_pass
@@ -153,12 +154,8 @@ def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> Sp
         def remember(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             activations.append(inputs[0] if inputs[0].requires_grad else inputs[0].requires_grad_())
 
-        handles = [part.register_forward_pre_hook(remember) for part in lm.layout.mlp]
-        try:
+        with hooked(lm.layout.mlp, lambda _: remember):
             logits = lm.logits(ids, attention)
-        finally:
-            for handle in handles:
-                handle.remove()
         torch.autograd.grad(torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()), activations)
 
     with torch.no_grad(), lm.gated(mask.spread(torch.ones(1, len(mask.places)))):

@@ -11,10 +11,9 @@ import typer
 
 from privlens.benchmarks import growth as growing
 from privlens.benchmarks.speed import SpeedSettings, bench_model, cases, memory
+from privlens.cli.options import AsJson, Seed
 
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of every case; the fastest counts.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 BAR = 40
 """Characters of the longest bar of the plot."""
 

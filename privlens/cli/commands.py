@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,6 +13,7 @@ import typer
 
 from privlens.cli import inputs, objects, tables
 from privlens.cli.bench import bench
+from privlens.cli.options import AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task
@@ -36,11 +37,6 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 
-Model = Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")]
-Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), or a device of torch.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything that is drawn at random.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
 ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The other memorised rows are to be kept."
@@ -62,7 +58,7 @@ def check(
     started = time.perf_counter()
     found = check_memorization(lm, target, seed=seed)
     beside = check_memorization(lm, control(target, seed), seed=seed) if candidates(value, seed, 2) else None
-    _show(objects.memorization(found, beside, provenance(lm, seed, {}, started)), as_json, tables.memorization)
+    tables.show(objects.memorization(found, beside, provenance(lm, seed, {}, started)), as_json, tables.memorization)
 
 
 @app.command()
@@ -102,7 +98,7 @@ def localize(
     found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.natural_k, share, top))
     if out:
         inputs.write(out, json.dumps(found))
-    _show(found, as_json, tables.localization)
+    tables.show(found, as_json, tables.localization)
 
 
 @app.command()
@@ -129,7 +125,7 @@ def deactivate(
     texts = []
     for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
         texts += texts_before_and_after(lm, chosen.others[at : at + PROMPTS_AT_ONCE], off, around)
-    _show(objects.comparison(step.result, texts), as_json, tables.comparison)
+    tables.show(objects.comparison(step.result, texts), as_json, tables.comparison)
 
 
 def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:
@@ -144,10 +140,6 @@ def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:
 
 def _progress(step: int, n_steps: int, what: str) -> None:
     print(f"{step}/{n_steps} {what}", file=sys.stderr, flush=True)
-
-
-def _show(found: objects.Json, as_json: bool, table: Callable[[objects.Json], str]) -> None:
-    print(json.dumps(found) if as_json else table(found))
 
 
 def _complaint(message: str) -> int:

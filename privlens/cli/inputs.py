@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from privlens.errors import BadInput
+from privlens.localization import METHODS
 from privlens.records import Neuron, Secret, Site
 from privlens.secrets import read_secrets
 
@@ -101,6 +102,15 @@ def write(path: Path, text: str) -> None:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as cause:
         raise BadInput(f"{path} cannot be written ({cause.strerror}): give another file to --out.") from cause
+
+
+def methods(text: str) -> list[str]:
+    """A list of methods such as `gradient,random`, or `all`. Raises BadInput for one that does not exist."""
+    found = list(METHODS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    for name in found:
+        if name not in METHODS:
+            raise BadInput(f"There is no method {name!r}: use all, or {', '.join(METHODS)}.")
+    return found
 
 
 def shares(text: str) -> tuple[float, ...]:

@@ -1,10 +1,23 @@
 """The same objects for people: aligned lines with units. Private and generated text is quoted, its control characters escaped."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import pandas as pd
+
 Json = dict[str, Any]
+
+
+def show(found: Json, as_json: bool, table: Callable[[Json], str]) -> None:
+    """Prints the object, as one line of JSON or as its table."""
+    print(json.dumps(found) if as_json else table(found))
+
+
+def measured(found: Json) -> str:
+    """What `bench` prints without --json: the rows as a table, and the settings below."""
+    rows = pd.DataFrame(found["rows"]).to_string(index=False, float_format=lambda number: f"{number:.3f}")
+    return f"{rows}\n{json.dumps(found['settings'])}"
 
 
 def memorization(found: Json) -> str:

@@ -12,7 +12,7 @@ from privlens.localization.integrated import integrated_gradients
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
 from privlens.localization.token_gradient import token_gradient
-from privlens.records import LocalizationStep
+from privlens.records import LocalizationStep, NeuronScores
 
 Method = Callable[[Task], Iterator[LocalizationStep]]
 
@@ -30,6 +30,14 @@ METHODS: dict[str, Method] = {
     "random": random_neurons,
 }
 """Every method takes a task and yields steps; the last step carries the NeuronScores."""
+
+
+def result_of(method: str, task: Task) -> NeuronScores:
+    """Runs a method of METHODS to its end."""
+    for step in METHODS[method](task):
+        found = step.result
+    assert found, "a localization ends with its result"
+    return found
 
 
 @dataclass(frozen=True)
@@ -77,4 +85,4 @@ METHOD_INFO: dict[str, MethodInfo] = {
 }
 """In the order of METHODS, for the page's chooser and the help of the command line."""
 
-__all__ = ["METHODS", "METHOD_INFO", "Method", "MethodInfo", "Task"]
+__all__ = ["METHODS", "METHOD_INFO", "Method", "MethodInfo", "Task", "result_of"]

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from privlens.errors import Cancelled
 from privlens.localization.gradients import MARGIN, TAU, contrastive
 from privlens.localization.push import Push, push
 from privlens.localization.retained import Kept, keep, retained_rows
@@ -139,8 +138,7 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings()) -> Iterat
     yield LocalizationStep(0, settings.steps, "reading the retained text", np.ones(shape, np.float32), 0, float("nan"))
     mask, warm = start(task, settings)
     for step in range(1, settings.steps + 1):
-        if task.stop():
-            raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
+        task.go_on()
         nll, terms = mask.step(settings.penalty if step > settings.steps / 2 else 0.0)
         gates = mask.spread(settled(mask.log_alpha.detach())[None])[0].cpu().numpy()
         n_closed = int((gates < 0.5).sum())

@@ -18,16 +18,15 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
-from privlens.errors import Cancelled
 from privlens.localization.task import Task
 from privlens.models.language_model import LanguageModel
 from privlens.models.restart import Past, plain_pass, run_on
+from privlens.models.scoring import LOGITS_AT_ONCE
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Site
 
 COPIES_AT_ONCE = 512
-LOGITS_AT_ONCE = 2**26
-"""Pairs of token and step in one pass; and logits in one pass, 256 MiB in float32."""
+"""Pairs of token and step in one pass."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +116,11 @@ def integrated_gradients(task: Task, settings: IntegralSettings = IntegralSettin
         if own is None:
             restarts, own = False, torch.zeros(shape[1], device=lm.device)
             for token in one_by_one(encoded):
-                _go_on(task)
+                task.go_on()
                 own += captum_integral(lm, token, layer, settings.steps, site)
-        _go_on(task)
+        task.go_on()
         scores[layer] = own.cpu().numpy()
         result = None
         if layer == shape[0] - 1:
             result = task.scores("integrated-gradients", scores, None, {**asdict(settings), "restarted": restarts})
         yield LocalizationStep(layer + 1, shape[0], f"layer {layer}", open_gates, 0, float("nan"), {}, result)
-
-
-def _go_on(task: Task) -> None:
-    if task.stop():
-        raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")

@@ -7,7 +7,7 @@ import gradio as gr
 
 from privlens.deactivation import Surroundings, effect_on
 from privlens.errors import BadInput
-from privlens.localization import METHODS, Task
+from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
 from privlens.records import Secret, to_json
 from privlens.ui.runs import in_words
@@ -29,9 +29,7 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
         if method not in METHODS:
             raise BadInput(f"There is no method {method!r}: use {', '.join(METHODS)}.")
         target = Secret(prompt, value)
-        for step in METHODS[method](Task(shelf.get(name), target, seed=int(seed))):
-            scores = step.result
-        assert scores is not None
+        scores = result_of(method, Task(shelf.get(name), target, seed=int(seed)))
         choice = best(scores, int(k))
         return {"natural_k": scores.natural_k, "neurons": choice.neurons}, Located(target, frozenset(), scores), Selection(choice)
 

@@ -136,7 +136,7 @@ def test_recall_by_hand(lm: LanguageModel) -> None:
 def test_summary_has_a_row_for_every_method_and_k(lm: LanguageModel) -> None:
     planted = made(lm, [Neuron(0, at) for at in range(7)])
     rows = summary(
-        [(planted, [Found("a", 0, (0.5, 0.75, 1.0), 1.0)]), (planted, [Found("a", 1, (1.0, 1.0, 1.0), 3.0)])], 0.1, 72, seed=0
+        [(planted, [Found("a", (0.5, 0.75, 1.0), 1.0)]), (planted, [Found("a", (1.0, 1.0, 1.0), 3.0)])], 0.1, 72, seed=0
     )
     assert [(row["method"], row["k"], row["recall"]) for row in rows] == [("a", 0.1, 0.75), ("a", 0.2, 0.875), ("a", 0.5, 1.0)]
     assert [row["chance"] for row in rows] == pytest.approx([7 / 72, 14 / 72, 35 / 72])
