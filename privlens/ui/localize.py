@@ -1,5 +1,6 @@
 """The tab Localize: gates train live, then the neurons that were found can be chosen and switched."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -68,7 +69,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
             drawn = time.monotonic()
             pictures = (
                 gr.update(value=figures.live_gates(step).to_json(), off=[], on=[]),
-                gr.update(value=figures.curves(steps).to_json()),
+                gr.update(value=figures.curves(steps).to_json() if trains(step) else ""),
             )
             found, choice = gr.skip(), gr.skip()
             if step.result is not None:
@@ -94,15 +95,20 @@ def about_method(name: str) -> str:
     return f"**{name}**: {info.meaning}. Cost: {info.cost}."
 
 
+def trains(step: LocalizationStep) -> bool:
+    """Whether gates are being trained; a method that trains none has neither closed neurons nor a loss to show."""
+    return not math.isnan(step.target_nll)
+
+
 def live_facts(step: LocalizationStep) -> list[wording.Fact]:
     """The numbers of one step."""
-    facts = [wording.fact("neurons closed", f"{step.n_closed:,}", f"of {step.gates.size:,}", "gates below 0.5")]
-    if step.target_nll == step.target_nll:
-        facts.append(
-            wording.fact(
-                "secret's NLL", f"{step.target_nll:.2f}", "nats/token", "under the gates as they stand; up = being forgotten"
-            )
-        )
+    facts = []
+    if trains(step):
+        nll = f"{step.target_nll:.2f}"
+        facts = [
+            wording.fact("neurons closed", f"{step.n_closed:,}", f"of {step.gates.size:,}", "gates below 0.5"),
+            wording.fact("secret's NLL", nll, "nats/token", "under the gates as they stand; up = less likely"),
+        ]
     if step.result is not None:
         p = step.result.provenance
         facts.append(wording.fact("time", f"{p.seconds:.1f}", "s", wording.summary(step.result)))
