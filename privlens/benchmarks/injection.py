@@ -38,7 +38,8 @@ class Found:
 
 def weight_norm(task: Task) -> NeuronScores:
     """The control that needs no localization: norms of the output vectors."""
-    norms = [output_vectors(part).detach().float().norm(dim=1).cpu() for part in task.lm.layout.mlp]
+    with task.lm.held():
+        norms = [output_vectors(part).detach().float().norm(dim=1).cpu() for part in task.lm.layout.mlp]
     return task.scores("weight-norm", torch.stack(norms).numpy(), None, {})
 
 

@@ -140,7 +140,8 @@ class _Planting:
 
     def _own(self, vectors: Vectors, neurons: Tensor) -> tuple[Tensor, Tensor]:
         """Sizes and vectors as the model has them; the unit of size is 1 unless the norms are to stay."""
-        own = vectors.of(neurons).float()
+        with self.lm.held():
+            own = vectors.of(neurons).float()
         size = own.square().mean(1, keepdim=True).sqrt() if self.settings.fair else torch.ones_like(own[:, :1])
         return size, (own / size).requires_grad_()
 
@@ -156,7 +157,7 @@ class _Planting:
     def nll(self) -> tuple[Tensor, bool]:
         """Mean NLL of the value in nats/token, and whether every token is the first choice; the model itself is not touched."""
         ids, first = torch.tensor([self.encoded.ids], device=self.lm.device), self.encoded.n_prompt
-        with self.lm.lock:
+        with self.lm.held():
             logits = functional_call(self.lm.model, self.weights(), kwargs={"input_ids": ids, "use_cache": False}).logits
         predicted, value = logits[0, first - 1 : -1].float(), ids[0, first:]
         return torch.nn.functional.cross_entropy(predicted, value), bool((predicted.argmax(-1) == value).all())
@@ -164,7 +165,7 @@ class _Planting:
     def edit(self, seed: int, started: float) -> Edit:
         """The plant as it stands."""
         parameters, settings = dict(self.lm.model.named_parameters()), self.settings
-        with torch.no_grad():
+        with self.lm.held(), torch.no_grad():
             changes = {name: change_of(parameters[name], weight) for name, weight in self.weights().items()}
         how = {"ratio": settings.ratio, "planting": "fair" if settings.fair else "published", "learning_rate": settings.rate}
         return Edit(changes, provenance(self.lm, seed, how, started))
@@ -204,15 +205,16 @@ def plant(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int)
     work.draw(seed)
     optimizer = torch.optim.Adam([one.now for one in work.trained], lr=settings.rate)
     for step in range(settings.steps):
-        loss, match = work.nll()
-        reached = match and float(loss.detach()) < settings.until
-        if reached or step % CHECK_EVERY == 0:
-            n_silent = work.replace_silent(work.edit(seed, started), optimizer)
-            if reached and not n_silent:
-                break
-            loss, _ = work.nll()
-        optimizer.zero_grad()
-        loss.backward()
+        with lm.held():
+            loss, match = work.nll()
+            reached = match and float(loss.detach()) < settings.until
+            if reached or step % CHECK_EVERY == 0:
+                n_silent = work.replace_silent(work.edit(seed, started), optimizer)
+                if reached and not n_silent:
+                    break
+                loss, _ = work.nll()
+            optimizer.zero_grad()
+            loss.backward()
         optimizer.step()
     else:
         step = settings.steps

@@ -19,7 +19,8 @@ from privlens.records import LocalizationStep, Site
 
 def written(lm: LanguageModel, site: Site) -> RowScores:
     """For rows: mean |activation| over the positions that predict the value, times the norm of the neuron's output vector."""
-    norms = torch.stack([output_vectors(part).float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)])
+    with lm.held():
+        norms = torch.stack([output_vectors(part).float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)])
 
     def scores(batch: Sequence[Encoded]) -> Tensor:
         weights = torch.zeros(len(batch), max(len(one.ids) for one in batch))

@@ -35,7 +35,8 @@ def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, 
             return of(lm.logits(ids, mask))
 
     ones = torch.ones(len(rows), *lm.shape(site), device=lm.device, requires_grad=True)
-    return InputXGradient(forward).attribute(ones).detach()  # type: ignore[no-any-return]
+    with lm.held():
+        return InputXGradient(forward).attribute(ones).detach()  # type: ignore[no-any-return]
 
 
 def value_logprob(encoded: Sequence[Encoded], device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -100,14 +100,14 @@ class Mask:
         noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator).clamp(1e-6, 1 - 1e-6)
         gates = sampled(self.log_alpha, noise.to(lm.device))
         rows = [list(self.push.encoded.ids)] * n_target + batch.rows()
-        with lm.gated(self.spread(gates), self.task.site):
-            logits = lm.logits(*lm.padded(rows))
-        pushed = self.push(logits[:n_target]).mean()
-        kept = batch.divergence(logits[n_target:, : batch.ids.shape[1]]).mean()
         closed = 1 - open_probability(self.log_alpha).mean()
-        loss = pushed + self.keep * kept + penalty * closed
         self.optimizer.zero_grad()
-        loss.backward()
+        with lm.held():
+            with lm.gated(self.spread(gates), self.task.site):
+                logits = lm.logits(*lm.padded(rows))
+            pushed = self.push(logits[:n_target]).mean()
+            kept = batch.divergence(logits[n_target:, : batch.ids.shape[1]]).mean()
+            (pushed + self.keep * kept + penalty * closed).backward()
         self.optimizer.step()
         nll = self.push.per_token(logits[:n_target].detach())[1]
         if self.push.matches(logits[:n_target].detach()):

@@ -60,13 +60,14 @@ def integral(
     total, logprobs = torch.zeros(width, device=lm.device), []
     for copies in torch.arange(len(at), device=lm.device).split(at_once):
         gates = alpha[copies, None].repeat(1, width).requires_grad_()
-        try:
-            with lm.gated(gates[None, None], site, layer):
-                logits = run_on(lm, past, at[copies], layer)
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-            return None  # what an architecture says that takes no positions or no mask of this kind; captum needs neither
-        own = logits.log_softmax(-1).gather(1, tokens[copies, None])[:, 0]
-        total += torch.autograd.grad(own.exp().sum(), gates)[0].sum(0)
+        with lm.held():
+            try:
+                with lm.gated(gates[None, None], site, layer):
+                    logits = run_on(lm, past, at[copies], layer)
+            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+                return None  # what an architecture says that takes no positions or no mask of this kind; captum needs neither
+            own = logits.log_softmax(-1).gather(1, tokens[copies, None])[:, 0]
+            total += torch.autograd.grad(own.exp().sum(), gates)[0].sum(0)
         logprobs.append(own.detach())
     plain = past.logits[first:].log_softmax(-1).gather(1, values[:, None])[:, 0]
     near = torch.finfo(lm.dtype).eps ** 0.5
@@ -92,7 +93,9 @@ def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int,
 
     at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.model.config.vocab_size))
     ones = torch.ones(1, lm.shape(site)[1], device=lm.device)
-    found = IntegratedGradients(probability).attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
+    integrated = IntegratedGradients(probability)
+    with lm.held():
+        found = integrated.attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
     return found[0].detach()  # type: ignore[no-any-return]
 
 

@@ -122,10 +122,11 @@ def kept_open(
     optimizer = torch.optim.Adam([gates.trained], lr=settings.learning_rate)
     for step in range(1, settings.steps + 1):
         task.go_on()
-        nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
         penalty = gates.penalty()
         optimizer.zero_grad()
-        (nll + settings.price * gates.trained.numel() * penalty).backward()
+        with task.lm.held():
+            nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
+            (nll + settings.price * gates.trained.numel() * penalty).backward()
         optimizer.step()
         now = gates.settle().cpu().numpy().copy()
         result = None

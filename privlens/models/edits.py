@@ -7,6 +7,7 @@ whatever was raised inside; what one edit wrote another may write again, and the
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,31 @@ from privlens.records import Change, Edit
 
 Places = tuple[Tensor, ...]
 """One index tensor for each dimension of a parameter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """New values [n] at some places of one parameter, on its device and in its type."""
+
+    parameter: nn.Parameter
+    places: Places
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """An edit that was found to fit a model, with its tensors where they are needed; made once, written many times.
+
+    `content` is a hash of all that it writes.
+    """
+
+    edit: Edit
+    writes: tuple[Write, ...]
+    content: str
+
+    def fingerprint(self, before: str) -> str:
+        """The fingerprint of a model with this edit in place, from the one it had before."""
+        return hashlib.sha256(f"{before} {self.content}".encode()).hexdigest()[:16]
 
 
 def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
@@ -35,33 +61,42 @@ def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
     return torch.unravel_index(torch.tensor(flat, device=parameter.device), parameter.shape)
 
 
-@contextmanager
-def edited(model: nn.Module, edit: Edit, *, untouched: bool = False) -> Iterator[None]:
-    """Inside, the model has the new values. A graph that was built inside must be used inside: torch refuses it later.
+def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> Ready:
+    """Looks whether an edit fits a model, and prepares what writing it needs. Changes nothing.
 
     Args:
         untouched: the edit was made on the model just as it is now, so its old values must be found there.
 
     Raises:
-        BadInput: where the edit does not fit; nothing is changed then.
+        BadInput: where the edit does not fit.
     """
-    parameters = dict(model.named_parameters())
-    where = {name: places(name, change, parameters.get(name)) for name, change in edit.changes.items()}
-    found = {name: parameters[name].detach()[place] for name, place in where.items()}
-    for name, change in edit.changes.items() if untouched else ():
-        if not torch.equal(found[name], torch.tensor(change.old).to(found[name])):
+    parameters, writes, digest = dict(model.named_parameters()), [], hashlib.sha256()
+    for name, change in sorted(edit.changes.items()):
+        where = places(name, change, parameters.get(name))
+        weight = parameters[name]
+        if untouched and not torch.equal(weight.detach()[where], torch.tensor(change.old).to(weight)):
             raise BadInput(f"This edit was made on other weights of {name} than these: use it on the model it was made on.")
+        writes.append(Write(weight, where, torch.tensor(change.new).to(weight)))
+        digest.update(name.encode() + change.indices.tobytes() + change.new.tobytes())
+    return Ready(edit, tuple(writes), digest.hexdigest())
+
+
+@contextmanager
+def in_place(ready: Ready) -> Iterator[None]:
+    """Inside, the model has the new values. A graph that was built inside must be used inside: torch refuses it later."""
+    found = [write.parameter.detach()[write.places] for write in ready.writes]
     try:
-        _write(parameters, where, {name: torch.tensor(change.new) for name, change in edit.changes.items()})
+        for write in ready.writes:
+            _put(write, write.values)
         yield
     finally:
-        _write(parameters, where, found)
+        for write, values in zip(ready.writes, found, strict=True):
+            _put(write, values)
 
 
-def _write(parameters: dict[str, nn.Parameter], where: dict[str, Places], values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, place in where.items():
-            parameters[name][place] = values[name].to(parameters[name])
+@torch.no_grad()
+def _put(write: Write, values: Tensor) -> None:
+    write.parameter[write.places] = values
 
 
 def change_of(parameter: Tensor, new: Tensor) -> Change:
@@ -69,13 +104,3 @@ def change_of(parameter: Tensor, new: Tensor) -> Change:
     old, wanted = parameter.detach().flatten(), new.detach().to(parameter).flatten()
     at = (old != wanted).nonzero()[:, 0]
     return Change(at.cpu().numpy(), old[at].float().cpu().numpy(), wanted[at].float().cpu().numpy())
-
-
-def fingerprint(before: str, edit: Edit) -> str:
-    """The fingerprint of a model with this edit in place, from the model's own and all that the edit writes."""
-    digest = hashlib.sha256(before.encode())
-    for name, change in sorted(edit.changes.items()):
-        digest.update(name.encode())
-        digest.update(change.indices.tobytes())
-        digest.update(change.new.tobytes())
-    return digest.hexdigest()[:16]
