@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
-from privlens.localization.retained import retained_rows
 from privlens.localization.task import Task
 from privlens.models.language_model import LanguageModel
 from privlens.models.layout import output_vectors
@@ -44,7 +43,7 @@ def activations(task: Task) -> Iterator[LocalizationStep]:
 
 def contrastive_activations(task: Task) -> Iterator[LocalizationStep]:
     """The target's minus the retained rows' mean: one forward pass each, many rows at once."""
-    rows = retained_rows(task, SAMPLES, SAMPLE_TOKENS)
+    rows = task.retained_rows(SAMPLES, SAMPLE_TOKENS)
     scores_of = written(task.lm, task.site)
     [own] = scores_of([task.lm.encode(task.target)])
     settings = {"retained": len(rows), "own_samples": SAMPLES}

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from privlens.localization.gradients import MARGIN, TAU, contrastive
 from privlens.localization.push import Push, push
-from privlens.localization.retained import Kept, keep, retained_rows
 from privlens.localization.task import Task
 from privlens.records import LocalizationStep
+from privlens.retained import Kept, keep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 
@@ -118,7 +118,7 @@ class Mask:
 def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     """A mask over the candidates that the push needs most and the retained text least; with their scores, [n_layers, width]."""
     lm = task.lm
-    rows = retained_rows(task, settings.own_samples, settings.sample_tokens)
+    rows = task.retained_rows(settings.own_samples, settings.sample_tokens)
     aim = push(lm, lm.encode(task.target), settings.margin, settings.tau)
     warm = contrastive(task, aim, rows)
     places = warm.flatten().topk(max(16, round(settings.candidates * warm.numel()))).indices
