@@ -231,6 +231,7 @@ class LanguageModel:
         *,
         site: Site = "mlp",
         seed: int | None = None,
+        temperature: float = 1.0,
         stop: Stop = never,
     ) -> list[list[int]]:
         """Continues every prompt, all in one batch; a row of gates for each prompt, or one for all.
@@ -238,7 +239,7 @@ class LanguageModel:
         Args:
             prompts: token ids, one list a row.
             max_new_tokens: at most so many, fewer where the model ends the text or has no more room.
-            seed: None for greedy decoding; else samples at temperature 1 from this seed.
+            seed: None for greedy decoding; else samples from this seed, at this temperature.
 
         Raises:
             Cancelled: when `stop` said so.
@@ -248,6 +249,7 @@ class LanguageModel:
         longest = max(1, min(max_new_tokens, self.room - ids.shape[1]))
         config = GenerationConfig(
             max_new_tokens=longest, do_sample=seed is not None, top_k=0 if seed is not None else None,
+            temperature=temperature if seed is not None else None,
             pad_token_id=self.filler, eos_token_id=end, use_cache=True,
         )  # fmt: skip
         with self.gated(gates, site), torch.no_grad(), torch.random.fork_rng():
