@@ -26,5 +26,6 @@ ERASURE_INFO: dict[str, ErasureInfo] = {
 """In the order of LOSSES, for choosers and help."""
 
 __all__ = [
-    "ERASURE_INFO", "GUARDED", "LOSSES", "REACHED", "USED_UP", "Choice", "ErasureInfo", "ErasureSettings", "Request", "Spread", "erase",
+    "ERASURE_INFO", "GUARDED", "LOSSES", "REACHED", "USED_UP", "Choice", "ErasureInfo", "ErasureSettings", "Request", "Spread",
+    "erase",
 ]  # fmt: skip

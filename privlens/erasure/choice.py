@@ -1,7 +1,7 @@
 """Which weights an erasure may change: the best k of a metric, over the whole model or in every parameter alike.
 
-The contrastive gradient metric of EMSO (Zhang et al. 2024, arXiv 2408.04983; the formula is ours, the paper's is not known to us):
-g_E is the gradient of the loss that is to fall, g_M that of the NLL on the same texts, and a weight's score is -g_E * g_M, large
+The contrastive gradient metric of EMSO (Zhang et al. 2024, arXiv 2408.04983; the formula is ours, not read in the paper): g_E is
+the gradient of the loss that is to fall, g_M that of the NLL on the same texts, and a weight's score is -g_E * g_M, large
 where a step that raises the entropy raises the NLL too. Controls at equal k: |g_E| alone, sign agreement alone, chance.
 
 Takes two backward passes and no more memory than one gradient of the model.

@@ -1,7 +1,7 @@
 """Erases memorised text from the weights: a generator of steps whose last one carries a sparse edit.
 
-Only chosen weights train (choice.py), with their own Adam (weights.py), on the loss of a method (losses.py), held back by the KL on
-retained text where that is asked for. The run ends when no target is written any more and MA and EL_10 are at the level of unseen
+Only chosen weights train (choice.py), with their own Adam (weights.py), on the loss of a method (losses.py), held back by the KL
+on retained text where that is asked for. The run ends when no target is written any more and MA and EL_10 are at the level of unseen
 text, at its last good state when the guard on perplexity is passed, or after the last step. The model itself comes back bit
 for bit after every step.
 """
@@ -136,7 +136,8 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         if ended:
             break
         yield _measured(request, step, last, measure, work.weights.n, "measuring")
-    how = {**asdict(settings), "n_forget": len(request.forget), "n_retained": len(request.retained), "ended": ended, "steps_taken": step}
+    counts = {"n_forget": len(request.forget), "n_retained": len(request.retained)}
+    how = {**asdict(settings), **counts, "ended": ended, "steps_taken": step}
     edit = work.edit(good, how)
     if ended == GUARDED:
         with request.lm.edited(edit):
@@ -156,8 +157,8 @@ def _trained(
     request: Request, step: int, found: Predicted, terms: dict[str, float], last: Measured, measure: Measure, n_weights: int
 ) -> ErasureStep:
     """The record of a training step: the batch's own numbers, and the rest as last measured."""
+    accuracy = float((found.logits.argmax(-1) == found.values).float().mean())
     return ErasureStep(
-        step, request.settings.steps, "training the chosen weights", float(entropy(found.logits).mean()), -float(found.own.mean()),
-        float((found.logits.argmax(-1) == found.values).float().mean()), None, len(request.forget), measure.ratio(last), last.kept,
-        n_weights, terms=terms,
+        step, request.settings.steps, "training", float(entropy(found.logits).mean()), -float(found.own.mean()),
+        accuracy, None, len(request.forget), measure.ratio(last), last.kept, n_weights, terms=terms,
     )  # fmt: skip

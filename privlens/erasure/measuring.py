@@ -86,10 +86,11 @@ class Measure:
         lm, stop = self.request.lm, self.request.stop
         scored = score(lm, self.targets, stop=stop)
         pairs = list(zip(scored, self.targets, strict=True))
+        accuracies = [metrics.memorization_accuracy(one.argmax, text.value_ids) for one, text in pairs]
         return Measured(
             entropy=float(np.mean([np.mean(one.entropies) for one in scored])),
             nll=float(np.mean([metrics.nll(one.logprobs) for one in scored])),
-            memorization_accuracy=float(np.mean([metrics.memorization_accuracy(one.argmax, text.value_ids) for one, text in pairs])),
+            memorization_accuracy=float(np.mean(accuracies)),
             n_matches=sum(one.argmax == text.value_ids for one, text in pairs),
             perplexity=math.exp(text_nll(lm, self.texts, stop=stop)) if self.texts else None,
             kept=float(np.mean(self._matches(self.others))) if self.others else None,

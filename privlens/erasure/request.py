@@ -43,7 +43,7 @@ class ErasureSettings:
         if self.method not in LOSSES:
             raise BadInput(f"There is no erasure method {self.method!r}: use {', '.join(LOSSES)}.")
         if not 0 < self.share <= 1:
-            raise BadInput(f"The share of weights is {self.share:g}, but must be above 0 and at most 1; 0.01 is one in a hundred.")
+            raise BadInput(f"The share of weights is {self.share:g}: it must be above 0 and at most 1; 0.01 is one in a hundred.")
         if self.guard < 1:
             raise BadInput(f"The guard is {self.guard:g}, but must be at least 1; 1.03 lets the perplexity rise by 3 %.")
         if self.steps < 1 or self.learning_rate <= 0 or self.keep < 0:

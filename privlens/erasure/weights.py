@@ -64,7 +64,8 @@ class ChosenWeights:
         return sum(values.numel() for values in self.values.values())
 
     def _read(self, name: str) -> Tensor:
-        flat, places = self.parameters[name].detach().view(-1), self.places[name]
+        places = self.places[name]
+        flat: Tensor = self.parameters[name].detach().view(-1)
         return flat if places is None else flat[places]
 
     @torch.no_grad()
