@@ -1,12 +1,12 @@
 """Erases memorised text from the weights: a generator of steps whose last one carries a sparse edit.
 
 Only chosen weights train (choice.py), with their own Adam (weights.py), on the loss of a method (losses.py), held back by the KL
-on retained text where that is asked for. The run ends when no target is written any more and MA and EL_10 are at the level of unseen
-text, at its last good state when the guard on perplexity is passed, or after the last step. The model itself comes back bit
-for bit after every step.
+on retained text where that is asked for. The run ends when no target is written any more and MA and EL_10 are at the level of
+unseen text, at its last good state when the guard on perplexity is passed, or after the last step. The model itself comes back
+bit for bit after every step.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from privlens.erasure.choice import best, scores
-from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, entropy, nll
+from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, entropy, nll, predictions
 from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
 from privlens.erasure.weights import ChosenWeights
 from privlens.errors import BadInput
-from privlens.models.text import Encoded
 from privlens.provenance import provenance
 from privlens.records import Edit, ErasureStep
 from privlens.retained import keep, retained_rows
@@ -44,14 +43,6 @@ class Erasure:
         self.kept = keep(self.lm, rows) if rows else None
         self.weights = ChosenWeights(self.lm, self._places(), settings.learning_rate)
 
-    def predicted(self, texts: Sequence[Encoded]) -> Predicted:
-        """What the model as it stands predicts for the values of these texts. Differentiable within `lm.held()`."""
-        logits = self.lm.logits(*self.lm.padded([text.ids for text in texts]))
-        at = [(row, place) for row, text in enumerate(texts) for place in range(text.n_prompt, len(text.ids))]
-        rows, places = (torch.tensor(part, device=logits.device) for part in zip(*at, strict=True))
-        values = torch.tensor([texts[row].ids[place] for row, place in at], device=logits.device)
-        return Predicted(logits[rows, places - 1], values, rows, len(texts))
-
     def _places(self) -> dict[str, Tensor | None]:
         """Where the weights that train stand: all, or the best of all matrices."""
         settings, parameters = self.settings, dict(self.lm.model.named_parameters())
@@ -61,7 +52,7 @@ class Erasure:
 
         def backward(loss: Loss) -> None:
             for at in range(0, len(self.texts), settings.forget_rows):
-                found = self.predicted(self.texts[at : at + settings.forget_rows])
+                found = predictions(self.lm, self.texts[at : at + settings.forget_rows])
                 before = replace(found, reference=found.logits.detach())
                 (loss(before).sum() / len(self.texts)).backward()
 
@@ -81,9 +72,9 @@ class Erasure:
             reference = None
             if settings.method in NEEDS_REFERENCE:
                 with torch.no_grad():
-                    reference = self.predicted(texts).logits
+                    reference = predictions(self.lm, texts).logits
             with self.weights.in_place(), self.weights.learning():
-                found = replace(self.predicted(texts), reference=reference)
+                found = replace(predictions(self.lm, texts), reference=reference)
                 loss = LOSSES[settings.method](found).mean()
                 loss.backward()
                 if self.kept is not None:

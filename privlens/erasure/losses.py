@@ -6,11 +6,14 @@ text; less is more forgotten. Knows nothing of weights.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from privlens.models.language_model import LanguageModel
+from privlens.models.text import Encoded
 
 NPO_BETA = 0.1
 UNDIAL_STRENGTH = 10.0
@@ -44,6 +47,15 @@ class Predicted:
     def mean(self, numbers: Tensor) -> Tensor:
         """[P] -> [n_texts], each the mean over its text's positions."""
         return self.summed(numbers) / self.summed(torch.ones_like(numbers))
+
+
+def predictions(lm: LanguageModel, texts: Sequence[Encoded]) -> Predicted:
+    """What the model as it stands predicts for the values of these texts. Differentiable within `lm.held()`."""
+    logits = lm.logits(*lm.padded([text.ids for text in texts]))
+    at = [(row, place) for row, text in enumerate(texts) for place in range(text.n_prompt, len(text.ids))]
+    rows, places = (torch.tensor(part, device=logits.device) for part in zip(*at, strict=True))
+    values = torch.tensor([texts[row].ids[place] for row, place in at], device=logits.device)
+    return Predicted(logits[rows, places - 1], values, rows, len(texts))
 
 
 Loss = Callable[[Predicted], Tensor]
