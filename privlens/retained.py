@@ -20,6 +20,10 @@ TOP = 64
 """Next-token distributions are kept as their TOP most likely tokens and one bucket for the rest."""
 SAMPLES_AT_ONCE = 64
 """Samples in one batch."""
+PAST_VALUE = 4
+"""Neighbours run so many tokens past where the target's value would end."""
+PROMPT_END = 5
+"""A target's prompt is recognised in other text by its last tokens, at most so many."""
 
 
 def own_samples(
@@ -36,6 +40,54 @@ def own_samples(
     for at in range(0, n_samples, SAMPLES_AT_ONCE):
         written += lm.generate(begun[at : at + SAMPLES_AT_ONCE], n_tokens, seed=seed + at, stop=stop)
     return [[*first, *rest] for first, rest in zip(begun, written, strict=True)]
+
+
+def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed: int, stop: Stop = never) -> list[list[int]]:
+    """Texts of the targets' own kind: their prompts, cut where the model is least sure how they go on, and its own way from there.
+
+    A prompt's most uncertain place is where its name or number begins, so the model goes on with others of that place, those it
+    has memorised among them, and writes their values. Half of the samples are drawn at temperature 1, half nearer to what the
+    model likes best. Token ids; n_each for every target.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+    generator, begun = torch.Generator().manual_seed(seed), []
+    for target in targets:
+        uncertain = _entropies(lm, target.prompt_ids).square() + 1e-6
+        for cut in torch.multinomial(uncertain, n_each, replacement=True, generator=generator).tolist():
+            begun.append((list(target.prompt_ids[: cut + 1]), len(target.ids) - cut + PAST_VALUE))
+    found: list[list[int]] = []
+    for half, temperature in enumerate((1.0, 0.85)):
+        own = sorted(begun[half::2], key=lambda one: (len(one[0]), one[1]))
+        for at in range(0, len(own), SAMPLES_AT_ONCE):
+            batch = own[at : at + SAMPLES_AT_ONCE]
+            longest = max(length for _, length in batch)
+            prompts = [first for first, _ in batch]
+            written = lm.generate(prompts, longest, seed=seed + at + half, temperature=temperature, stop=stop)
+            found += [[*first, *rest] for first, rest in zip(prompts, written, strict=True)]
+    return found
+
+
+def _entropies(lm: LanguageModel, prompt: Sequence[int]) -> Tensor:
+    """Entropy of what the model expects behind each token of a prompt but the last, nats, on the CPU; of a single token 1."""
+    if len(prompt) < 2:
+        return torch.ones(1)
+    with torch.no_grad():
+        logprobs = lm.logits(*lm.padded([prompt[:-1]]))[0].log_softmax(-1)
+    return -(logprobs.exp() * logprobs).nan_to_num().sum(-1).cpu()
+
+
+def without_values(lm: LanguageModel, rows: Sequence[Sequence[int]], targets: Sequence[Encoded]) -> list[list[int]]:
+    """The rows without repeats, cut where a target's prompt ends in them, and without those in which a target's value stands."""
+    ends = {target.prompt_ids[-PROMPT_END:] for target in targets}
+    secrets = [str(lm.tokenizer.decode(list(target.value_ids))).strip() for target in targets]
+    found: dict[tuple[int, ...], None] = {}
+    for row in rows:
+        stops = (at + len(end) for end in ends for at in range(len(row) - len(end) + 1) if tuple(row[at : at + len(end)]) == end)
+        found[tuple(row[: min(stops, default=len(row))])] = None
+    texts = ((row, str(lm.tokenizer.decode(list(row)))) for row in found if len(row) > 1)
+    return [list(row) for row, text in texts if not any(secret in text for secret in secrets)]
 
 
 def retained_rows(

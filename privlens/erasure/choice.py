@@ -7,17 +7,19 @@ where a step that raises the entropy raises the NLL too. Controls at equal k: |g
 Takes two backward passes and no more memory than one gradient of the model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from privlens.erasure.turning import DAMPING
 from privlens.erasure.weights import gradients
 from privlens.errors import BadInput
 
 Choice = Literal["contrastive", "magnitude", "sign", "random"]
-Spread = Literal["global", "matrix"]
+Spread = Literal["neuron", "global", "matrix"]
+"""Whole output vectors of MLP neurons, or single weights: ranked over the whole model, or in every matrix alike."""
 Backward = Callable[[], None]
 """Runs a forward and a backward pass."""
 
@@ -83,6 +85,23 @@ def best(scored: Mapping[str, Tensor], k: int, spread: Spread) -> dict[str, Tens
     if not found:
         raise BadInput("No weight takes part in what is to be forgotten: is the secret memorised at all?")
     return found
+
+
+def best_neurons(scored: Sequence[Tensor], used: Sequence[Tensor] | None, k: int) -> list[Tensor]:
+    """The k neurons of the whole model with the highest scores: their indices for every layer, ascending.
+
+    Args:
+        scored: for every layer a score for each neuron, >= 0; 0 is never chosen.
+        used: how strongly retained text uses the neurons, E[a^2]; a score counts by what a change costs there.
+
+    Raises:
+        BadInput: for k below 1, or no positive score.
+    """
+    if used is not None:
+        scored = [score / (use / use.mean().clamp_min(1e-12) + DAMPING) for score, use in zip(scored, used, strict=True)]
+    by_layer = {str(layer): score for layer, score in enumerate(scored)}
+    found = best(by_layer, k, "global")
+    return [found.get(layer, torch.empty(0, dtype=torch.long, device=score.device)) for layer, score in by_layer.items()]
 
 
 def _top(score: Tensor, k: int) -> Tensor:

@@ -24,14 +24,18 @@ class ErasureSettings:
     method: str = "emso"
     share: float = 0.01
     choice: Choice = "contrastive"
-    spread: Spread = "global"
-    steps: int = 100
-    learning_rate: float = 1e-2
+    spread: Spread = "neuron"
+    steps: int = 60
+    learning_rate: float = 0.06
+    """In units of the root mean square of the chosen weights."""
     keep: float = 30.0
-    own_samples: int = 256
+    own_samples: int = 128
     sample_tokens: int = 48
-    rows: int = 24
-    """Retained rows in a step."""
+    neighbours: int = 256
+    neighbours_each: int = 96
+    """Samples that begin as the forget texts do: so many in all, or so many for each, whichever is more."""
+    rows: int = 32
+    """Retained rows in a step, at most."""
     forget_rows: int = 16
     """Forget texts in a step, at most."""
     guard: float = 1.03

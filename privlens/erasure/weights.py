@@ -4,6 +4,8 @@ Memory beside the model: three numbers for each chosen weight (its value and Ada
 parameter at a time, which is thinned to the chosen weights and freed while the backward pass goes on.
 """
 
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,6 +16,9 @@ from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
 from privlens.records import Change
 
+MOMENTUM = 0.9
+Turned = Callable[[str, Tensor], Tensor]
+"""A parameter's name and the gradient of its chosen weights [n] -> the gradient to go by, [n]."""
 Seen = Callable[[str, Tensor], None]
 """Takes a parameter's name and its gradient, which is freed afterwards."""
 
@@ -48,15 +53,23 @@ class ChosenWeights:
 
     Args:
         places: for each parameter the flat indices of the chosen weights, ascending; None for all of them.
-        learning_rate: of Adam.
+        learning_rate: in units of the root mean square of the chosen weights of matrices. Of Adam; with `turn`, how far the
+            weights move in a step.
+        turn: changes each parameter's gradient [n] before a step with momentum; without it the steps are Adam's.
     """
 
-    def __init__(self, lm: LanguageModel, places: Mapping[str, Tensor | None], learning_rate: float) -> None:
+    def __init__(
+        self, lm: LanguageModel, places: Mapping[str, Tensor | None], learning_rate: float, turn: Turned | None = None
+    ) -> None:
         self.parameters = {name: weight for name, weight in lm.model.named_parameters() if name in places}
         self.places = dict(places)
         with lm.held():
             self.values = {name: self._read(name).float().clone() for name in self.parameters}
-        self.adam = torch.optim.Adam(list(self.values.values()), lr=learning_rate, betas=(0.9, 0.99))
+        matrices = [values for name, values in self.values.items() if self.parameters[name].ndim > 1]
+        size = float(torch.cat(matrices or list(self.values.values())).square().mean().sqrt())
+        self.rate, self.turn = learning_rate * size, turn
+        self.adam = torch.optim.Adam(list(self.values.values()), lr=self.rate, betas=(0.9, 0.99))
+        self.moving = {name: torch.zeros_like(values) for name, values in self.values.items()} if turn else {}
 
     @property
     def n(self) -> int:
@@ -86,8 +99,12 @@ class ChosenWeights:
                 self._write(name, values)
 
     @contextmanager
-    def learning(self) -> Iterator[None]:
-        """Inside, backward passes add up gradients of the chosen weights; on leaving Adam takes one step. Within `in_place`."""
+    def learning(self, pace: float = 1.0) -> Iterator[None]:
+        """Inside, backward passes add up gradients of the chosen weights; on leaving one step is taken. Within `in_place`.
+
+        Args:
+            pace: of this step, times the learning rate.
+        """
         self.adam.zero_grad()
 
         def gather(name: str, gradient: Tensor) -> None:
@@ -98,7 +115,20 @@ class ChosenWeights:
 
         with gradients(self.parameters, gather):
             yield
-        self.adam.step()
+        if self.turn is None:
+            self.adam.param_groups[0]["lr"] = pace * self.rate
+            self.adam.step()
+        else:
+            self._step_turned(self.turn, pace * self.rate)
+
+    def _step_turned(self, turn: Turned, length: float) -> None:
+        """Moves all chosen weights together by `length` (root mean square) along the turned gradients' momentum."""
+        for name, values in self.values.items():
+            if values.grad is not None:
+                self.moving[name].mul_(MOMENTUM).add_(turn(name, values.grad))
+        size = math.sqrt(sum(float(moving.square().sum()) for moving in self.moving.values()) / self.n)
+        for name, moving in self.moving.items():
+            self.values[name] -= length / max(size, sys.float_info.min) * moving
 
     def changes(self, values: Mapping[str, Tensor]) -> dict[str, Change]:
         """What turns the model as it is into one with these values. Within `lm.held()`, outside `in_place`."""

@@ -1,0 +1,127 @@
+"""An erasure under way: what is forgotten, what is kept, the weights that train, and one step of training.
+
+Retained rows are drawn for a step half by chance, half by how far their predictions had moved when they were last looked at.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from privlens.erasure.choice import best, best_neurons, scores
+from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, nll, predictions
+from privlens.erasure.request import Request
+from privlens.erasure.turning import Turn, output_vectors_of
+from privlens.erasure.weights import ChosenWeights
+from privlens.models.moments import powers
+from privlens.provenance import provenance
+from privlens.records import Edit
+from privlens.retained import keep, neighbours, retained_rows, without_values
+
+WARM_UP, SLOWEST = 5, 0.1
+"""Steps until the full pace, and what is left of it in the last step."""
+
+
+class Erasure:
+    """What trains, and on what. Between two steps the model is its own."""
+
+    def __init__(self, request: Request, level: float) -> None:
+        """`level`: a text takes no part in a step in which its MA is no higher than this, 0..1."""
+        self.request, self.lm, self.settings, self.level = request, request.lm, request.settings, level
+        self.texts = [self.lm.encode(secret) for secret in request.forget]
+        self.generator = torch.Generator().manual_seed(request.seed)
+        self.rows = self._rows() if self.settings.keep else []
+        self.kept = keep(self.lm, self.rows) if self.rows else None
+        self.moved = torch.full((len(self.rows),), 0.05)
+        self.weights = self._weights()
+
+    def _rows(self) -> list[list[int]]:
+        """Retained text as token ids: what is listed, the model's own samples, and the forget texts' neighbours."""
+        request, settings = self.request, self.settings
+        n_each = max(settings.neighbours, settings.neighbours_each * len(self.texts)) // len(self.texts)
+        rows = retained_rows(
+            self.lm, request.forget, request.retained, request.texts, settings.own_samples, settings.sample_tokens,
+            request.seed, request.stop,
+        )  # fmt: skip
+        rows += neighbours(self.lm, self.texts, n_each, request.seed, request.stop)
+        return without_values(self.lm, rows, self.texts)
+
+    def _weights(self) -> ChosenWeights:
+        """The weights that train: all, the best of all matrices, or the output vectors of the best neurons."""
+        lm, settings = self.lm, self.settings
+        parameters = dict(lm.model.named_parameters())
+        n = round(settings.share * lm.n_parameters)
+        if settings.share == 1:
+            return ChosenWeights(lm, dict.fromkeys(parameters), settings.learning_rate)
+        if settings.spread != "neuron":
+            matrices = [name for name, weight in parameters.items() if weight.ndim == 2]
+            places: dict[str, Tensor | None] = dict(best(self._scores(matrices), n, settings.spread))
+            return ChosenWeights(lm, places, settings.learning_rate)
+        vectors = output_vectors_of(lm, [torch.arange(lm.d_mlp)] * lm.n_layers)
+        scored = self._scores(vectors.names)
+        sums = [scored[name].sum(1 - axis) for name, axis in zip(vectors.names, vectors.axes, strict=True)]
+        size = parameters[vectors.names[0]].shape[1 - vectors.axes[0]]
+        used = powers(lm, self.rows, self.request.stop) if self.rows else None
+        chosen = output_vectors_of(lm, best_neurons(sums, used, max(1, n // size)))
+        turn = Turn(lm, chosen, self.rows, self.request.stop) if self.rows else None
+        return ChosenWeights(lm, dict(chosen.places(lm)), settings.learning_rate, turn)
+
+    def _scores(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """The metric's score of every weight of these parameters."""
+        settings, parameters = self.settings, dict(self.lm.model.named_parameters())
+
+        def backward(loss: Loss) -> None:
+            for at in range(0, len(self.texts), settings.forget_rows):
+                found = predictions(self.lm, self.texts[at : at + settings.forget_rows])
+                before = replace(found, reference=found.logits.detach())
+                (loss(before).sum() / len(self.texts)).backward()
+
+        with self.lm.held():
+            return scores(
+                {name: parameters[name] for name in names}, lambda: backward(LOSSES[settings.method]), lambda: backward(nll),
+                settings.choice, self.generator,
+            )  # fmt: skip
+
+    def step(self, step: int) -> tuple[Predicted, dict[str, float]]:
+        """One step on a batch of forget texts and of retained rows; the batch's predictions before it, and the loss's terms."""
+        settings, lm = self.settings, self.lm
+        drawn = torch.randperm(len(self.texts), generator=self.generator)[: settings.forget_rows].tolist()
+        texts, terms = [self.texts[at] for at in drawn], {}
+        pace = min(1.0, step / WARM_UP) * (1 - (step - 1) / settings.steps * (1 - SLOWEST))
+        with lm.held():
+            reference = None
+            if settings.method in NEEDS_REFERENCE:
+                with torch.no_grad():
+                    reference = predictions(lm, texts).logits
+            with self.weights.in_place(), self.weights.learning(pace):
+                found = replace(predictions(lm, texts), reference=reference)
+                loss = (LOSSES[settings.method](found) * self._known(found)).mean()
+                loss.backward()
+                if self.kept is not None:
+                    terms["kept"] = self._hold()
+        return replace(found, logits=found.logits.detach()), {"forget": loss.item(), **terms}
+
+    def _known(self, found: Predicted) -> Tensor:
+        """[n_texts] 1 for the texts that are still better known than unseen text."""
+        right = (found.logits.detach().argmax(-1) == found.values).float()
+        return (found.mean(right) > self.level).float()
+
+    def _hold(self) -> float:
+        """The backward pass of the KL on some retained rows; nats/token."""
+        assert self.kept is not None
+        half = min(self.settings.rows // 2, len(self.rows))
+        moved = torch.multinomial(self.moved + 1e-4, half, generator=self.generator)
+        picked = torch.cat([moved, torch.randperm(len(self.rows), generator=self.generator)[:half]]).unique()
+        batch = self.kept.batch(picked.to(self.lm.device))
+        divergence = batch.divergence(self.lm.logits(batch.ids, batch.mask.long()))
+        self.moved[picked] = divergence.detach().cpu()
+        (self.settings.keep * divergence.mean()).backward()
+        return divergence.mean().item()
+
+    def edit(self, values: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Edit:
+        """The edit that gives the chosen weights these values."""
+        with self.lm.held():
+            changes = self.weights.changes(values)
+        return Edit(changes, provenance(self.lm, self.request.seed, settings, self.request.started))

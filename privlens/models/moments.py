@@ -1,0 +1,61 @@
+"""How strongly neurons fire on ordinary text, alone and together: second moments of their activations. Changes nothing."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from privlens.errors import Cancelled
+from privlens.models.gates import hooked
+from privlens.models.language_model import LanguageModel, Stop, never
+
+ROWS_AT_ONCE = 32
+
+
+def powers(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never) -> list[Tensor]:
+    """E[a^2] of every MLP neuron over all tokens of the rows (ids): a [width] for each layer, float32.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+    return _means(lm, rows, lambda _, activations: activations.square().sum(0), stop)
+
+
+def moments(lm: LanguageModel, rows: Sequence[Sequence[int]], neurons: Sequence[Tensor], stop: Stop = never) -> list[Tensor]:
+    """E[a a^T] over all tokens of the rows, for some MLP neurons (indices) of each layer: an [n, n] for each layer, float32.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+
+    def products(layer: int, activations: Tensor) -> Tensor:
+        own = activations[:, neurons[layer].to(activations.device)]
+        return own.T @ own
+
+    return _means(lm, rows, products, stop)
+
+
+def _means(
+    lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[int, Tensor], Tensor], stop: Stop
+) -> list[Tensor]:
+    """For every layer the sum of `of(layer, activations [tokens, width])` over batches, by the number of tokens."""
+    found: dict[int, Tensor] = {}
+    n_tokens = 0
+    for at in range(0, len(rows), ROWS_AT_ONCE):
+        if stop():
+            raise Cancelled("Stopped while reading the retained text; nothing was changed.")
+        ids, mask = lm.padded(rows[at : at + ROWS_AT_ONCE])
+        n_tokens += int(mask.sum())
+        real = mask.bool()
+
+        def hook(layer: int, real: Tensor = real) -> Any:
+            def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                own = inputs[0].view(*real.shape, -1)[real.to(inputs[0].device)].float()
+                found[layer] = found.get(layer, 0) + of(layer, own).to(lm.device)
+
+            return look
+
+        with lm.held(), torch.no_grad(), hooked(lm.layout.mlp, hook):
+            lm.logits(ids, mask)
+    return [found[layer] / n_tokens for layer in sorted(found)]
