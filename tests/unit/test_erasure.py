@@ -186,6 +186,7 @@ def test_memory_is_three_numbers_a_chosen_weight_and_one_parameters_gradient_at_
     places = {name: torch.arange(0, dict(taught.model.named_parameters())[name].numel(), 7) for name in names}
     weights = ChosenWeights(taught, places, 0.01)
     parameters = list(taught.model.parameters())
+    taught.model.zero_grad()  # what the fixture's own training left
     seen: list[str] = []
 
     def watch(name: str, gradient: torch.Tensor) -> None:
