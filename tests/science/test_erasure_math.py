@@ -8,7 +8,7 @@ from conftest import Maker
 from torch import Tensor, nn
 
 from privlens.erasure.choice import best, best_neurons, contrastive, scores
-from privlens.erasure.losses import LOSSES, NPO_BETA, UNDIAL_STRENGTH, Predicted, entropy, nll
+from privlens.erasure.losses import LOSSES, NPO_BETA, SHARPNESSES, UNDIAL_STRENGTH, Predicted, entropy, nll
 from privlens.erasure.measuring import ONE_SIDED, _upper
 from privlens.erasure.turning import DAMPING, Turn, output_vectors_of
 from privlens.models.language_model import LanguageModel
@@ -45,12 +45,26 @@ def test_entropy_has_no_gradient_at_uniform_and_stays_finite_at_certainty() -> N
     assert certain.grad is not None and bool(certain.grad.isfinite().all())
 
 
+def sharpened(sharpness: float) -> float:
+    """Entropy of the probabilities 2 : 1 : 1, each to the power of a sharpness, by hand."""
+    first = 2**sharpness
+    p, q = first / (first + 2), 1 / (first + 2)
+    return -p * math.log(p) - 2 * q * math.log(q)
+
+
+@pytest.mark.parametrize("gap", [8.0, 4.0, 2.0, 1.0, 0.5])
+def test_several_sharpnesses_move_a_token_from_certainty_to_the_last_lead(gap: float) -> None:
+    logits = torch.tensor([[gap] + [0.0] * 9 + [-8.0] * 2000], requires_grad=True)
+    LOSSES["emso"](Predicted(logits, torch.tensor([0]), torch.tensor([0]), 1)).sum().backward()
+    assert logits.grad is not None and 0.15 < logits.grad[0, 0] < 1, "the entropy alone has 0.03 at 8 nats and 0.13 at 0.5"
+
+
 BY_HAND = {
     "gradient-ascent": math.log(0.5),
     "unlikelihood": -math.log(1 - 0.5),
     "npo": 2 / NPO_BETA * math.log(1 + (0.5 / 0.8) ** NPO_BETA),
     "kl-uniform": -(math.log(0.5) + 2 * math.log(0.25)) / 3 - math.log(3),
-    "emso": -(0.5 * math.log(2) + 0.5 * math.log(4)),
+    "emso": -sum(sharpened(sharpness) for sharpness in SHARPNESSES) / 4,
 }
 
 
