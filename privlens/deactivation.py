@@ -155,9 +155,7 @@ def all_on(lm: LanguageModel, around: Surroundings) -> AllOn:
     return AllOn(known, reference_perplexity(lm, (), around))
 
 
-def states_of(
-    lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: Surroundings
-) -> list[Recall]:
+def states_of(lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: Surroundings) -> list[Recall]:
     """What remains of the target with each choice of neurons off: ONE batch, a row of gates each."""
     encoded = lm.encode(target)
     gates = torch.cat([lm.off(off, around.site) for off in choices])

@@ -88,7 +88,7 @@ def compare_methods(methods: Sequence[str], task: Task, around: Surroundings) ->
         around, others=unseen, reference=around.reference[:PARAGRAPHS], site=task.site, seed=task.seed, stop=task.stop
     )
     scores: tuple[NeuronScores, ...] = ()
-    for step in localize_each([(method, replace(task, started=time.perf_counter())) for method in asked]):
+    for step in localize_each([(method, task) for method in asked]):
         scores = step.scores
         yield MethodsStep(step.step, 2 * step.n_steps, step.stage, scores)
     before = all_on(task.lm, around)

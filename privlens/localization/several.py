@@ -1,7 +1,8 @@
 """Several localizations one after the other: many methods on one secret, or one method on many secrets."""
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from privlens.localization import Task, method_of
 from privlens.records import NeuronScores
@@ -31,7 +32,7 @@ def localize_each(jobs: Sequence[tuple[str, Task]]) -> Iterator[SeveralStep]:
     for at, (method, task) in enumerate(jobs):
         stage = f"{method} ({at + 1} of {len(jobs)})"
         yield SeveralStep(PARTS * at, n_steps, stage, tuple(done))
-        for step in method_of(method)(task):
+        for step in method_of(method)(replace(task, started=time.perf_counter())):
             if step.result is not None:
                 done.append(step.result)
             part = round(PARTS * step.step / max(1, step.n_steps)) if step.result is None else PARTS
