@@ -53,7 +53,10 @@ function draw() {
   const figure = JSON.parse(props.value || '{}');
   note.hidden = Boolean(figure.data);
   element.classList.toggle('has-plot', Boolean(figure.data));
-  if (!figure.data) return void (div.data && window.Plotly.purge(div));
+  if (!figure.data) {  // only after what is being drawn is done: plotly cannot bear to lose its picture in the midst of it
+    drawing = drawing.then(() => div.data && window.Plotly.purge(div));
+    return;
+  }
   if (!window.Plotly) return void setTimeout(draw, 100);
   const meta = figure.layout.meta;
   const data = meta ? [...figure.data, ...marks(meta)] : figure.data;

@@ -5,6 +5,7 @@ Plotly reads markup in labels, so every text that a person or a model wrote is e
 
 import html
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -75,7 +76,8 @@ def overlap_matrix(
     if n <= 13:
         fig.add_scatter(
             x=[b for _ in range(n) for b in range(n)], y=[a for a in range(n) for _ in range(n)], mode="text", hoverinfo="skip",
-            text=["" if np.isnan(one) else f"{one:.2f}" for one in shown.ravel()], showlegend=False, textfont={"size": 12},
+            text=["" if np.isnan(one) else f"{one:.2f}" for one in shown.ravel()], showlegend=False,
+            textfont={"size": 12 if n < 7 else 10},
         )  # fmt: skip
     edges = [at - 0.5 for at, pair in enumerate(itertools.pairwise(groups), start=1) if pair[0] != pair[1]]
     lines = [{"type": "line", "x0": edge, "x1": edge, "y0": -0.5, "y1": n - 0.5} for edge in edges]
@@ -90,10 +92,10 @@ def overlap_matrix(
     return fig.update_layout(shapes=[{**line, "line": {"width": 1}} for line in lines], margin={"t": 16, "b": 90})
 
 
-def method_curves(curves: Mapping[str, Sequence[CurvePoint]], k: int) -> go.Figure:
-    """What switching off the best k of every method does, at the k that were measured; a line marks the k in question."""
-    titles = ("secret's NLL (nats/token): high = forgotten", "secret's exposure (bits of 8): low = forgotten",
-              "others that no method saw, still known (%)", "perplexity after / before")  # fmt: skip
+def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int], k: int) -> go.Figure:
+    """What switching off the best k of every method does, at the `ks` that are measured; a line marks the k in question."""
+    titles = ("secret's NLL (nats/token)", "secret's exposure (bits of 8)", "unseen others still known (%)",
+              "perplexity after / before")  # fmt: skip
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     for at, (name, points) in enumerate(curves.items()):
         floor = name in FLOORS
@@ -114,13 +116,14 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], k: int) -> go.Figu
          "line": {"color": CHOSEN, "width": 2, "dash": "dash"}}
         for axis in ("", 2, 3, 4)
     ]  # fmt: skip
-    ks = sorted({point.k for points in curves.values() for point in points})
-    fig.update_xaxes(type="log", tickvals=ks, ticktext=[str(one) for one in ks])
+    ends = [math.log10(min(*ks, k) / 1.2), math.log10(max(*ks, k) * 1.2)]
+    fig.update_xaxes(type="log", tickvals=list(ks), ticktext=[str(one) for one in ks], range=ends)
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)
     fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 8.4], row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_annotations(x=0, xanchor="left")
-    return plain(fig, 820, top=110, legend_y=1.06).update_layout(shapes=lines)
+    plain(fig, 860).update_layout(shapes=lines, legend={"y": -0.08, "yanchor": "top"})
+    return fig
 
 
 def site_bars(shares: Mapping[str, Mapping[Site, float]]) -> go.Figure:

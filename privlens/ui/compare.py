@@ -56,7 +56,7 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         with gr.Column(min_width=320):
             overlaps = plot("compare-overlap", "Which methods name the same neurons will stand here.", 420)
         with gr.Column(min_width=320):
-            curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 820)
+            curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 860)
 
     def run(
         model: ModelName, listed: Any, reference: Any, prompt: str, value: str, methods: list[str], keep: str, site: Site,

@@ -92,7 +92,7 @@ def numbers(found: Compared, k: int) -> tuple[Any, ...]:
     return (
         gr.update(value=of_comparison(found, k)),
         gr.update(value=figures.overlap_matrix(overlap(found.scores, k), names).to_json()),
-        gr.update(value=figures.method_curves(curves, k).to_json() if curves else ""),
+        gr.update(value=figures.method_curves(curves, found.result.provenance.settings["ks"], k).to_json() if curves else ""),
         gr.update(value=table(found, k), visible=True),
     )
 

@@ -114,8 +114,8 @@ def view(found: Many, settings: VoteSettings, k: int) -> tuple[Any, ...]:
     votes = figures.heatmap(np.floor(scores.scores), figures.fold_all(shape), "votes (secrets), of neurons that stay")
     return (
         gr.update(value=numbers(found, scores, specific, k)),
-        gr.update(value=votes.to_json(), **marks(kept)),
-        gr.update(value=figures.per_layer(kept.neurons, (), shape[0]).to_json()),
+        gr.update(value=votes.to_json() if kept.neurons else "", **marks(kept)),
+        gr.update(value=figures.per_layer(kept.neurons, (), shape[0]).to_json() if kept.neurons else ""),
         gr.update(value=matrix_of(found, overlaps) if len(found.targets) > 1 else ""),
         gr.update(value=means_of(specific) if len(specific.categories) > 1 else ""),
         gr.update(value=figures.site_bars(site_shares(found)).to_json() if found.attention else ""),
@@ -152,6 +152,7 @@ def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) ->
     chance = f"random sets of {k}: {chance_overlap(n, k):.3f}"
     kept, asked = scores.natural_k or 0, scores.provenance.settings
     how = f"at least {100 * asked['of_secrets']:.0f} % of {len(found.targets)} secrets vote for them; {kept / n:.2%} of all"
+    how += "" if kept else "; lower the first two settings of the vote"
     facts = [
         wording.fact("voted neurons", f"{kept:,}", f"of {n:,}", how),
         wording.fact("overlap within categories", share(specific.within), "", "mean Jaccard index of two secrets of one category",
@@ -163,7 +164,9 @@ def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) ->
     ]  # fmt: skip
     if found.attention:
         sites = site_shares(found)["all secrets"]
-        note = f"in attention {100 * sites['attention']:.0f} %; sum of positive scores, mean over secrets"
+        even = 100 * n / (n + found.attention[0].n_neurons)
+        attention = f"in attention {100 * sites['attention']:.0f} %, of the sum of positive scores"
+        note = f"{attention}; {even:.0f} % of all gates are in MLPs"
         facts.append(wording.fact("of the score in MLPs", f"{100 * sites['mlp']:.0f}", "%", note))
     return facts
 
