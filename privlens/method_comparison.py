@@ -20,6 +20,7 @@ SHARES = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 """The effect is measured with these shares of all neurons off."""
 PARAGRAPHS = 10
 """So many paragraphs of the reference are read; enough for a ratio of perplexities, and for as many measurements as here."""
+COMMON_SHARE = 0.01
 FLOOR = "random"
 
 
@@ -60,6 +61,12 @@ class MethodsStep:
     stage: str
     scores: tuple[NeuronScores, ...]
     result: MethodComparison | None = None
+
+
+def common_k(scores: Sequence[NeuronScores]) -> int:
+    """A k at which to look at several methods: as many as the first one closed that has an opinion, else one in a hundred."""
+    own = next((one.natural_k for one in scores if one.natural_k), None)
+    return own or max(1, round(COMMON_SHARE * scores[0].n_neurons))
 
 
 def measured_ks(n_neurons: int) -> list[int]:

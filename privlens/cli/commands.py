@@ -13,7 +13,8 @@ import typer
 
 from privlens.cli import inputs, objects, tables
 from privlens.cli.bench import bench
-from privlens.cli.options import AsJson, Device, Dtype, Model, Seed
+from privlens.cli.compare import compare as compare_command
+from privlens.cli.options import REFERENCE, AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task
@@ -25,7 +26,6 @@ from privlens.provenance import provenance
 from privlens.records import LocalizationStep, NeuronScores, Secret, Site
 from privlens.secrets import read_reference
 
-REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
 PROMPTS_AT_ONCE = 32
 """Prompts in one batch of generations; each has two rows."""
 
@@ -36,6 +36,7 @@ app = typer.Typer(
     help="See where a language model keeps a private string, and what happens when those neurons are off.",
 )
 app.add_typer(bench, name="bench")
+app.command(name="compare")(compare_command)
 
 SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())

@@ -1,10 +1,14 @@
 """Options that several commands share, each with its one line of help."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from privlens.localization import METHODS
+
+REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
+"""What perplexity is measured on where no other text is given."""
 
 Model = Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), or a device of torch.")]

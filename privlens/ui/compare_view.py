@@ -12,12 +12,12 @@ from privlens.benchmarks.injection import recall_at
 from privlens.errors import BadInput
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
-from privlens.method_comparison import MethodComparison
+from privlens.method_comparison import MethodComparison, common_k
 from privlens.records import Neuron, NeuronScores
 from privlens.ui import wording
 from privlens.ui.heatmap import pairs
 
-DEFAULT_SHARE, LARGEST_SHARE = 0.01, 0.02
+LARGEST_SHARE = 0.02
 TABLE = (
     "Every method at its best k neurons; effects at the measured k that is nearest; NLL in nats/token, exposure in bits of 8; "
     "others kept: of those that no method saw; its own k: what the method itself would close"
@@ -42,10 +42,8 @@ class Compared:
 
 
 def default_k(found: Compared) -> int:
-    """As many as were planted, else as many as a method closed by itself, else one in a hundred."""
-    own = next((one.natural_k for one in found.scores if one.natural_k), None)
-    k = len(found.truth) or own or round(DEFAULT_SHARE * found.scores[0].n_neurons)
-    return max(1, min(k, largest_k(found)))
+    """As many as were planted, else what `common_k` says."""
+    return min(len(found.truth) or common_k(found.scores), largest_k(found))
 
 
 def largest_k(found: Compared) -> int:
