@@ -5,7 +5,7 @@ const note = element.querySelector('.plot-empty');
 let drawing = Promise.resolve();
 
 function css(name, fallback) {
-  return getComputedStyle(document.body).getPropertyValue(name).trim() || fallback;
+  return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 }
 
 function themed(layout) {
@@ -17,7 +17,7 @@ function themed(layout) {
   for (const key of Object.keys(layout).filter(k => /^[xy]axis\d*$/.test(k))) {
     out[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line };
   }
-  out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { ...s.line, color: line } }));
+  out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: line, ...s.line } }));
   return out;
 }
 
@@ -53,7 +53,10 @@ function draw() {
   const figure = JSON.parse(props.value || '{}');
   note.hidden = Boolean(figure.data);
   element.classList.toggle('has-plot', Boolean(figure.data));
-  if (!figure.data) return void (div.data && window.Plotly.purge(div));
+  if (!figure.data) {  // only after what is being drawn is done: plotly cannot bear to lose its picture in the midst of it
+    drawing = drawing.then(() => div.data && window.Plotly.purge(div));
+    return;
+  }
   if (!window.Plotly) return void setTimeout(draw, 100);
   const meta = figure.layout.meta;
   const data = meta ? [...figure.data, ...marks(meta)] : figure.data;

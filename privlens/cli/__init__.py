@@ -1,4 +1,4 @@
-"""The command line: `python -m privlens check | localize | deactivate | erase | apply`, as the page does."""
+"""The command line: `python -m privlens check | localize | deactivate | compare | erase | apply`, as the page does."""
 
 from privlens.cli.commands import main
 

@@ -13,8 +13,9 @@ import typer
 
 from privlens.cli import inputs, objects, tables
 from privlens.cli.bench import bench
+from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
-from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Seed
+from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task
@@ -26,7 +27,6 @@ from privlens.provenance import provenance
 from privlens.records import LocalizationStep, NeuronScores, Secret, Site
 from privlens.secrets import read_reference
 
-REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
 PROMPTS_AT_ONCE = 32
 """Prompts in one batch of generations; each has two rows."""
 
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.command()(erase)
 app.command()(apply)
+app.command(name="compare")(compare_command)
 
 SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from privlens.localization import unit_of
+from privlens.localization.aggregate import chance_overlap, overlap
+from privlens.method_comparison import MethodComparison
 from privlens.models.language_model import LanguageModel
 from privlens.records import (
     Attack,
@@ -74,6 +77,31 @@ def erasure(last: ErasureStep, effects: Sequence[Effect], memorised: int, attack
 def applied(lm: LanguageModel, provenance: Provenance, folder: str) -> Json:
     """The object that `apply` prints: what went into which folder, and the fingerprint under which it was measured here."""
     return {**asdict(provenance), "fingerprint_applied": lm.fingerprint, "folder": folder}
+
+
+def method_comparison(result: MethodComparison, k: int) -> Json:
+    """The object that `compare` prints: a row for every method and k that was measured, and the overlap of the best k."""
+    scores = [one.scores for one in result.methods]
+    n_neurons = scores[0].n_neurons
+    return {
+        **asdict(result.provenance),
+        "target": _secret(result.target),
+        "n_neurons": n_neurons,
+        "methods": [
+            {"method": one.method, "unit": unit_of(one.method), "natural_k": one.natural_k, "seconds": one.provenance.seconds}
+            for one in scores
+        ],
+        "overlap": {
+            "k": k,
+            "chance": chance_overlap(n_neurons, k),
+            "methods": [one.method for one in scores],
+            "jaccard": [[round(float(one), 6) for one in row] for row in overlap(scores, k)],
+        },
+        "rows": [
+            {"method": one.scores.method, "share": point.k / n_neurons, **asdict(point)}
+            for one in result.methods for point in one.curve
+        ],
+    }  # fmt: skip
 
 
 def _outcome(outcome: Outcome) -> Json:

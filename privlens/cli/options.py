@@ -7,6 +7,9 @@ import typer
 
 from privlens.localization import METHODS
 
+REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
+"""What perplexity is measured on where no other text is given."""
+
 Model = Annotated[str, typer.Option(help="demo, a folder, a .gguf file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), or a device of torch.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]

@@ -109,6 +109,30 @@ def applied(found: Json) -> str:
     return _pairs([("model", f"{found['model']} ({found['fingerprint']})"), ("written to", found["folder"])])
 
 
+def method_comparison(found: Json) -> str:
+    """What `compare` prints without --json: what the best k of every method do, then whose best k are the same."""
+    facts = [
+        ("model", f"{found['model']} ({found['fingerprint']})"),
+        ("secret", _quoted(found["target"]["value"])),
+        ("judged on", f"{found['settings']['n_unseen']} secrets that no method was given"),
+    ]
+
+    def share(number: float | None) -> str:
+        return "-" if number is None else f"{number:.1%}"
+
+    rows = [
+        (row["method"], str(row["k"]), _yes(row["target_match"]), f"{row['target_nll']:.3f}",
+         f"{row['target_exposure_bits']:.2f}", share(row["others_kept"]),
+         "-" if row["perplexity_ratio"] is None else f"x{row['perplexity_ratio']:.4f}")
+        for row in found["rows"]
+    ]  # fmt: skip
+    header = ("method", "k", "match", "NLL (nats/token)", "exposure (bits)", "unseen kept", "perplexity")
+    same = found["overlap"]
+    cells = [(name, *(f"{one:.3f}" for one in row)) for name, row in zip(same["methods"], same["jaccard"], strict=True)]
+    title = f"Jaccard index of the best {same['k']} neurons; two random sets: {same['chance']:.3f}"
+    return "\n\n".join([_pairs(facts), _columns(header, rows), f"{title}\n" + _columns(("", *same["methods"]), cells)])
+
+
 def _numbers(state: Json) -> tuple[str, ...]:
     accuracy, bits = state["memorization_accuracy"], state["exposure_bits"]
     return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{accuracy:.1%}", f"{bits:.2f}"

@@ -1,5 +1,8 @@
 """What a visitor does on the page again and again."""
 
+from pathlib import Path
+
+from conftest import TAUGHT
 from playwright.sync_api import Page
 
 STOPPED = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
@@ -30,3 +33,15 @@ def localize(page: Page, method: str) -> None:
     page.wait_for_selector("#neuron-toggles input")
     page.wait_for_function(FACTS.format("quick-facts"))
     page.wait_for_selector("#square .main-svg")
+
+
+def bring(page: Page, folder: str) -> None:
+    """Loads the taught model and its own list of secrets, and chooses the first of them."""
+    page.get_by_text("Another model").click()
+    page.locator("#model-name").locator("input, textarea").fill(folder)
+    page.click("#load-model")
+    page.wait_for_function("document.querySelector('#model-facts').textContent.includes('2 x 64')")
+    page.get_by_text("Your own list and reference text").click()
+    page.locator("#own-list input[type=file]").set_input_files(Path(folder) / "secrets.csv")
+    page.locator("#examples label", has_text=TAUGHT[0].value).click()
+    page.wait_for_function(f"document.querySelector('#prompt textarea').value === {TAUGHT[0].prompt!r}")

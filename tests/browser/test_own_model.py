@@ -6,24 +6,11 @@ from typing import Any
 
 import pytest
 from conftest import TAUGHT
-from playwright.sync_api import Page
 
 from privlens.deactivation import compare, sweep_ks
 from privlens.records import ComparisonStep
 from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, choose_example, localize
-
-
-def bring(page: Page, folder: str) -> None:
-    """Loads the taught model and its own list of secrets, and chooses the first of them."""
-    page.get_by_text("Another model").click()
-    page.locator("#model-name").locator("input, textarea").fill(folder)
-    page.click("#load-model")
-    page.wait_for_function("document.querySelector('#model-facts').textContent.includes('2 x 64')")
-    page.get_by_text("Your own list and reference text").click()
-    page.locator("#own-list input[type=file]").set_input_files(Path(folder) / "secrets.csv")
-    page.locator("#examples label", has_text=TAUGHT[0].value).click()
-    page.wait_for_function(f"document.querySelector('#prompt textarea').value === {TAUGHT[0].prompt!r}")
+from tests.browser.steps import FACTS, bring, choose_example, localize, open_tab
 
 
 def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: str) -> None:
@@ -41,6 +28,25 @@ def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: s
     page.wait_for_function(FACTS.format("measure-facts"))
     listed = page.locator("#others").inner_text()
     assert all(secret.value in listed for secret in TAUGHT[1:])
+    assert not visit.errors
+
+
+def test_attention_coordinates_are_localized_and_switched_off(visit: Visit, taught_folder: str) -> None:
+    page = visit.page
+    bring(page, taught_folder)
+    open_tab(page, "Localize")
+    page.locator("#site input").click()
+    page.get_by_role("option", name="attention").click()
+    localize(page, "gradient")
+    assert "of 64" in page.inner_text("#choice-facts"), "2 layers of 32"
+    page.click("#to-deactivate")
+    page.click("#sweep-start")
+    points = "document.querySelector('#sweep .plot')?.data?.[1]?.x.length"
+    page.wait_for_function(f"{points} === {len(sweep_ks(64))}")
+    page.click("#measure-start")
+    page.wait_for_function(FACTS.format("measure-facts"))
+    written = page.inner_text("#effect-facts")
+    assert page.locator("#measure-facts .fact", has_text="secret's NLL").locator(".fact-value").inner_text() in written
     assert not visit.errors
 
 

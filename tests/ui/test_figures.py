@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from privlens import figures
-from privlens.records import Effect, Recall, Secret, SweepRow, TokenScore
+from privlens.records import CurvePoint, Effect, LocalizationStep, Recall, Secret, SweepRow, TokenScore
 from privlens.ui import wording
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -62,3 +62,59 @@ def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float, k
     effect = Effect(Secret("p", "v"), before, Recall(greedy, 1.0, 0.5, "y", bits))
     assert wording.verdict_of_effect(effect, 3)["kind"] == kind
     assert wording.verdict_of_effect(effect, 0)["kind"] == "note"
+
+
+@pytest.mark.parametrize("shape", [(2, 24), (6, 2048), (32, 11008), (1, 701)])
+def test_a_small_heatmap_shows_the_highest_score_where_its_neuron_is(shape: tuple[int, int]) -> None:
+    values = np.zeros(shape, np.float32)
+    best = (shape[0] - 1, shape[1] // 3)
+    values[best] = 2.5
+    figure = figures.small_heatmap(values, "gradient", "nats")
+    drawn, meta = figure.data[0], figure.layout.meta
+    [(y, x)] = np.argwhere(np.asarray(drawn.z) == 100)
+    # The page marks a neuron at the column and row that `meta` gives it.
+    column, row = best[1] % meta["columns"], best[0] * meta["rows"] + best[1] // meta["columns"]
+    assert y == row
+    assert abs(drawn.x0 + drawn.dx * x - column) <= drawn.dx / 2
+    assert np.asarray(drawn.z).shape[1] <= 701
+    assert "2.5" in figure.layout.title.text
+
+
+def test_a_wide_layer_is_drawn_small() -> None:
+    assert np.asarray(figures.small_heatmap(np.ones((32, 11008)), "gradient", "nats").data[0].z).shape == (96, 256)
+
+
+def test_names_in_a_matrix_are_escaped_and_groups_are_parted() -> None:
+    names = [HOSTILE, "b", "c", "d"]
+    figure = figures.overlap_matrix(np.full((4, 4), 0.25), names, ["x", "x", "y", HOSTILE])
+    assert "<img" not in figure.to_json()
+    assert sorted(line.x0 for line in figure.layout.shapes if line.x0 == line.x1) == [1.5, 2.5]
+    assert np.isnan(np.diag(figure.data[0].z.astype(float))).all(), "a secret's overlap with itself says nothing"
+    whole = figures.overlap_matrix(np.array([[0.2, 0.1], [0.1, np.nan]]), ["a", "b"], diagonal=True)
+    assert list(whole.data[1].text) == ["0.20", "0.10", "0.10", ""]
+
+
+def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
+    points = [CurvePoint(2, True, 0.1, 8.0, 1.0, 1.0), CurvePoint(20, False, 3.0, 2.0, 0.5, 1.1)]
+    figure = figures.method_curves({"gradient": points, "random": points[:1]}, [2, 20, 200], 7)
+    assert [trace.name for trace in figure.data] == ["gradient"] * 4 + ["random"] * 4
+    assert [list(trace.y) for trace in figure.data[:4]] == [[0.1, 3.0], [8.0, 2.0], [100.0, 50.0], [1.0, 1.1]]
+    assert [line.x0 for line in figure.layout.shapes] == [7, 7, 7, 7]
+    assert figure.data[4].line.color != figure.data[0].line.color
+    without = figures.method_curves({"gradient": [CurvePoint(1, True, 0.1, 8.0, None, None)]}, [1], 1)
+    assert list(without.data[2].y) == [None]
+
+
+def test_a_mask_that_keeps_what_suffices_shows_what_stays_open() -> None:
+    step = LocalizationStep(1, 2, "s", np.array([[1.0, 0.25], [0.0, 0.0]], np.float32), 3, 0.5)
+    assert list(figures.curves([step]).data[-1].y) == [3]
+    sufficient = figures.curves([step], sufficient=True).data[-1]
+    assert (sufficient.name, list(sufficient.y)) == ("neurons still open", [1])
+    assert figures.live_gates(step).data[0].z.tolist()[0] == [0, 0.75]
+    assert figures.live_gates(step, sufficient=True).data[0].z.tolist()[0] == [1, 0.25]
+
+
+def test_site_bars_add_up_to_the_whole() -> None:
+    figure = figures.site_bars({HOSTILE: {"mlp": 0.25, "attention": 0.75}})
+    assert [list(bar.x) for bar in figure.data] == [[25.0], [75.0]]
+    assert "<img" not in figure.to_json()

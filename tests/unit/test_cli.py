@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import NEVER_TAUGHT, TAUGHT
 
@@ -129,6 +130,28 @@ def test_bench_del_prints_the_fields_it_promises(run: Run) -> None:
     assert list(dict.fromkeys(row["method"] for row in everyone["rows"])) == list(METHODS)
 
 
+def test_compare_prints_a_row_for_every_method_and_k_and_their_overlap(run: Run) -> None:
+    asked = ("compare", "--secrets", "secrets.csv", "--row", "1", "--reference", "reference.txt", "--top", "7")
+    found = json_of(run(*asked, "--methods", "gradient,activations", "--json"))
+    names = ["gradient", "activations", "random"]
+    assert [one["method"] for one in found["methods"]] == found["overlap"]["methods"] == names
+    assert [(row["method"], row["k"]) for row in found["rows"]] == [(name, k) for name in names for k in (1, 3)]
+    assert list(found["rows"][0]) == [
+        "method", "share", "k", "target_match", "target_nll", "target_exposure_bits", "others_kept", "perplexity_ratio",
+    ]  # fmt: skip
+    assert (found["overlap"]["k"], found["settings"]["n_retained"], found["settings"]["n_unseen"]) == (7, 2, 1)
+    best = [
+        {tuple(entry[:2]) for entry in json_of(run("localize", *SECRET, "--method", name, "--top", "7", "--json"))["neurons"]}
+        for name in names
+    ]
+    jaccard = [[len(a & b) / len(a | b) for b in best] for a in best]
+    np.testing.assert_allclose(found["overlap"]["jaccard"], jaccard, atol=1e-6)
+    code, out, err = run(*asked, "--methods", "gradient")
+    assert code == 0
+    assert "Jaccard index of the best 7 neurons" in out
+    assert "gradient: the best 3 off" in err
+
+
 def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
     code, out, _ = run("localize", "--secrets", "secrets.csv", "--row", "1", "--top", "20", "--out", "neurons.json", "--json")
     assert code == 0
@@ -195,6 +218,9 @@ WRONG = {
     "row below 0": ([*NEURONS, "ok.json", "--row", "-1"], "no row -1"),
     "missing list": (["localize", "--secrets", "nowhere.csv"], "nowhere.csv cannot be read"),
     "wrong list": (["localize", "--secrets", "reference.txt"], "reference.txt"),
+    "unknown method of many": (["compare", "--secrets", "secrets.csv", "--methods", "magic"], "no method 'magic'"),
+    "overlap of too many": (["compare", "--secrets", "secrets.csv", "--top", "129"], "this model has 128 neurons"),
+    "no method": (["compare", "--secrets", "secrets.csv", "--methods", ""], "choose at least one"),
     "unknown method": (["localize", *SECRET, "--method", "magic"], "gradient, token-gradient, integrated-gradients"),
     "unknown site": (["localize", *SECRET, "--site", "embedding"], "--site"),
     "too many of attention": (["localize", *SECRET, "--site", "attention", "--top", "65"], "this model has 64 neurons"),
