@@ -7,8 +7,10 @@ to choose is the localization room's business.
 import math
 import random
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 
@@ -54,13 +56,14 @@ class Surroundings:
     stop: Stop = never
 
 
-def random_like(shape: tuple[int, int], k: int, seed: int) -> tuple[Neuron, ...]:
-    """The control: k different neurons drawn evenly from all. Raises BadInput where there are fewer."""
-    n_layers, width = shape
-    if not 0 <= k <= n_layers * width:
-        raise BadInput(f"{k} neurons were asked for, but this model has {n_layers * width}.")
-    drawn = random.Random(seed).sample(range(n_layers * width), k)
-    return tuple(Neuron(flat // width, flat % width) for flat in drawn)
+def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
+    """The control: k different neurons drawn evenly from all layers, of these widths. Raises BadInput where there are fewer."""
+    if not 0 <= k <= sum(widths):
+        raise BadInput(f"{k} neurons were asked for, but this model has {sum(widths)}.")
+    ends = list(accumulate(widths))
+    drawn = random.Random(seed).sample(range(sum(widths)), k)
+    layers = [bisect_right(ends, flat) for flat in drawn]
+    return tuple(Neuron(layer, flat - ends[layer] + widths[layer]) for layer, flat in zip(layers, drawn, strict=True))
 
 
 def texts_before_and_after(
@@ -115,7 +118,7 @@ def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around
         BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
     """
     started, chosen = time.perf_counter(), tuple(neurons)
-    control = random_like(lm.shape(around.site), len(chosen), around.seed)
+    control = random_like(lm.widths(around.site), len(chosen), around.seed)
     effect = effect_on(lm, target, chosen, around)
     yield ComparisonStep(1, 5, "the target", effect)
     before = recalls(lm, around.others, (), around)
@@ -146,8 +149,8 @@ def sweep(
 
     The target's rows for all k and both choices are ONE batch, a row of gates each. Yields after every k.
     """
-    shape = lm.shape(around.site)
-    choices = [(tuple(scores.top(k)), random_like(shape, k, around.seed)) for k in ks]
+    widths = lm.widths(around.site)
+    choices = [(tuple(scores.top(k)), random_like(widths, k, around.seed)) for k in ks]
     encoded = lm.encode(target)
     gates = torch.cat([lm.off(off, around.site) for pair in choices for off in pair])
     scored = score(lm, [encoded] * len(gates), gates, site=around.site, stop=around.stop)
@@ -166,7 +169,7 @@ def sweep(
         own, floor = states[2 * at], states[2 * at + 1]
         rows.append(
             SweepRow(
-                k, k / (shape[0] * shape[1]), own.greedy_match, own.nll, bits, kept, ratio, floor.nll, random_kept, random_ratio
+                k, k / sum(widths), own.greedy_match, own.nll, bits, kept, ratio, floor.nll, random_kept, random_ratio
             )
         )
         yield SweepStep(at + 1, len(ks), tuple(rows))

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant
 from privlens.errors import BadInput
 from privlens.localization import Task, result_of
+from privlens.localization.activations import output_norms
 from privlens.models.language_model import LanguageModel
-from privlens.models.layout import output_vectors
 from privlens.records import NeuronScores, Secret
 
 TIMES = (1, 2, 5)
@@ -38,8 +37,7 @@ class Found:
 
 def weight_norm(task: Task) -> NeuronScores:
     """The control that needs no localization: norms of the output vectors."""
-    norms = [output_vectors(part).detach().float().norm(dim=1).cpu() for part in task.lm.layout.mlp]
-    return task.scores("weight-norm", torch.stack(norms).numpy(), None, {})
+    return task.scores("weight-norm", output_norms(task.lm, "mlp").cpu().numpy(), None, {})
 
 
 def scores_of(method: str, task: Task) -> NeuronScores:

@@ -144,7 +144,7 @@ class _Planting:
 
     def _pool(self) -> list[int]:
         """Flat places of the neurons that could be drawn."""
-        could = ~silent(self.lm, self.encoded, self.first)
+        could = ~silent(self.lm, self.encoded, self.first) & self.lm.exists().to(self.lm.device)
         for layer, index in self.taken:
             could[layer, index] = False
         return could.flatten().nonzero()[:, 0].tolist()  # type: ignore[no-any-return]

@@ -88,9 +88,9 @@ def localize(
     if out:
         inputs.check_writable(out)
     lm = load(model, device, dtype)
-    n_layers, width = lm.shape(site)
-    if top is not None and top > n_layers * width:
-        raise BadInput(f"--top is {top}, but this model has {n_layers * width} neurons.")
+    n_neurons = sum(lm.widths(site))
+    if top is not None and top > n_neurons:
+        raise BadInput(f"--top is {top}, but this model has {n_neurons} neurons.")
     lm.encode(chosen.target)
     states = recalls(lm, chosen.others, (), Surroundings())
     known = tuple(other for other, state in zip(chosen.others, states, strict=True) if state.greedy_match)

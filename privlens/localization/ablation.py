@@ -18,7 +18,7 @@ from privlens.records import LocalizationStep
 
 def rows_at_once(lm: LanguageModel, n_tokens: int, n_gates: int) -> int:
     """Rows that keep tokens, logits and gates of one batch within bounds; at least one."""
-    vocabulary: int = lm.model.config.get_text_config().vocab_size
+    vocabulary = lm.n_vocabulary
     return max(1, min(TOKENS_AT_ONCE // n_tokens, LOGITS_AT_ONCE // (n_tokens * vocabulary), LOGITS_AT_ONCE // n_gates))
 
 

@@ -121,7 +121,9 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     rows = retained_rows(task, settings.own_samples, settings.sample_tokens)
     aim = push(lm, lm.encode(task.target), settings.margin, settings.tau)
     warm = contrastive(task, aim, rows)
-    places = warm.flatten().topk(max(16, round(settings.candidates * warm.numel()))).indices
+    exists = lm.exists(task.site).to(warm.device)
+    most = max(16, round(settings.candidates * int(exists.sum())))
+    places = warm.masked_fill(~exists, float("-inf")).flatten().topk(most).indices
     log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True)
     optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(task.seed)

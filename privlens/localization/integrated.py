@@ -90,7 +90,7 @@ def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int,
             logits = lm.logits(ids.expand(rows, -1), torch.ones_like(ids).expand(rows, -1))
         return logits[:, first:].softmax(-1).gather(2, values.expand(rows, -1)[..., None]).sum((1, 2))
 
-    at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.model.config.vocab_size))
+    at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.n_vocabulary))
     ones = torch.ones(1, lm.shape(site)[1], device=lm.device)
     found = IntegratedGradients(probability).attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
     return found[0].detach()  # type: ignore[no-any-return]

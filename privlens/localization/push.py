@@ -58,7 +58,7 @@ class Push:
 
 def push(lm: LanguageModel, encoded: Encoded, margin: float, tau: float) -> Push:
     """Finds the tokens of the same format for every token of the value."""
-    vocabulary = [format_of(text) for text in token_texts(lm.tokenizer, range(lm.model.config.vocab_size))]
+    vocabulary = [format_of(text) for text in token_texts(lm.tokenizer, range(lm.n_vocabulary))]
     own = token_texts(lm.tokenizer, encoded.value_ids)
     siblings = torch.zeros(len(own), len(vocabulary), dtype=torch.bool)
     for at, (text, token) in enumerate(zip(own, encoded.value_ids, strict=True)):

@@ -48,9 +48,10 @@ class SlimmingSettings:
 
 
 class Gates(Protocol):
-    """What the loop needs of gates; `trained` [n_layers, width] is the only thing that learns."""
+    """What the loop needs of gates; `trained` [n_layers, width] is the only thing that learns, where `exists` says so."""
 
     trained: Tensor
+    exists: Tensor
 
     def drawn(self) -> Tensor:
         """Gates for one step, [rows, n_layers, width], differentiable."""
@@ -73,6 +74,7 @@ class HardConcreteGates:
         shift = BETA * math.log(-GAMMA / ZETA)
         start = math.log(settings.keep / (1 - settings.keep)) + shift
         self.trained = torch.full(task.lm.shape(task.site), start, device=task.lm.device, requires_grad=True)
+        self.exists = task.lm.exists(task.site).to(task.lm.device)
         self.rows, self.generator = settings.rows, torch.Generator().manual_seed(task.seed)
 
     def drawn(self) -> Tensor:
@@ -80,7 +82,7 @@ class HardConcreteGates:
         return sampled(self.trained, noise.to(self.trained.device))
 
     def penalty(self) -> Tensor:
-        return open_probability(self.trained).mean()
+        return open_probability(self.trained)[self.exists].mean()
 
     def settle(self) -> Tensor:
         return settled(self.trained.detach())
@@ -94,12 +96,13 @@ class SlimmingGates:
 
     def __init__(self, task: Task) -> None:
         self.trained = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True)
+        self.exists = task.lm.exists(task.site).to(task.lm.device)
 
     def drawn(self) -> Tensor:
         return self.trained[None]
 
     def penalty(self) -> Tensor:
-        return self.trained.abs().mean()
+        return self.trained[self.exists].abs().mean()
 
     def settle(self) -> Tensor:
         return self.trained.detach().clamp_(0, 1)
@@ -125,7 +128,7 @@ def kept_open(
         nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
         penalty = gates.penalty()
         optimizer.zero_grad()
-        (nll + settings.price * gates.trained.numel() * penalty).backward()
+        (nll + settings.price * int(gates.exists.sum()) * penalty).backward()
         optimizer.step()
         now = gates.settle().cpu().numpy().copy()
         result = None

@@ -41,8 +41,9 @@ class Task:
             raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
 
     def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
-        """The result of a method with everything it depends on; scores [n_layers, width]."""
-        return NeuronScores(method, self.site, scores, natural_k, provenance(self.lm, self.seed, settings, self.started))
+        """The result of a method with everything it depends on; scores [n_layers, width], only of neurons that exist."""
+        real = np.where(self.lm.exists(self.site).numpy(), scores, np.float32("nan"))
+        return NeuronScores(method, self.site, real, natural_k, provenance(self.lm, self.seed, settings, self.started))
 
     def only_step(self, method: str, scores: Tensor, stage: str, settings: Mapping[str, Any]) -> LocalizationStep:
         """The step of a method that has only one and closes no gates; scores [n_layers, width]."""

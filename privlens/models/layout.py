@@ -36,9 +36,11 @@ class Layout:
 
 
 def widths(projection: nn.Module) -> tuple[int, int]:
-    """(inputs, outputs) of a linear map, however it stores its weight."""
+    """(inputs, outputs) of a linear map, however it stores its weight: quantized maps pack theirs."""
+    if isinstance(projection, nn.Linear):
+        return projection.in_features, projection.out_features
     rows, columns = projection.weight.shape  # type: ignore[misc]
-    return (int(rows), int(columns)) if isinstance(projection, Conv1D) else (int(columns), int(rows))
+    return int(rows), int(columns)
 
 
 def output_vectors(projection: nn.Module) -> Tensor:

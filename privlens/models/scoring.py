@@ -51,7 +51,7 @@ def score(
     own_gates = gates is not None and gates.shape[0] > 1
     shared = 0 if own_gates or len(encoded) < 2 else _shared_prefix(encoded)
     with torch.no_grad():
-        for batch in _batches(encoded, shared, lm.model.config.vocab_size):
+        for batch in _batches(encoded, shared, lm.n_vocabulary):
             if stop():
                 raise Cancelled("Stopped while measuring; nothing was changed.")
             rows = [encoded[at] for at in batch]
