@@ -246,6 +246,16 @@ class SweepStep:
     rows: tuple[SweepRow, ...]
 
 
+@dataclass(frozen=True)
+class FetchStep:
+    """Progress of fetching a model: bytes done of n_bytes, and what is being done. `folder` is there in the last step only."""
+
+    done: int
+    n_bytes: int
+    stage: str
+    folder: str | None = None
+
+
 Record = TypeVar("Record")
 
 

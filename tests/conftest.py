@@ -2,7 +2,8 @@
 
 import privlens  # noqa: F401, I001  # before torch: it tells OpenMP not to spin
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,15 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 """Every layout that the model door is tested with: a config and its sizes."""
 
 Maker = Callable[[str], LanguageModel]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is read from or written to the cache of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIVLENS_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

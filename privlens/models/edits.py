@@ -58,6 +58,13 @@ def edited(model: nn.Module, edit: Edit, *, untouched: bool = False) -> Iterator
         _write(parameters, where, found)
 
 
+def fold(model: nn.Module, edit: Edit) -> None:
+    """Makes the new values the model's own, for good. For a model that nobody holds yet, or one that is to be saved."""
+    parameters = dict(model.named_parameters())
+    where = {name: places(name, change, parameters.get(name)) for name, change in edit.changes.items()}
+    _write(parameters, where, {name: torch.tensor(change.new) for name, change in edit.changes.items()})
+
+
 def _write(parameters: dict[str, nn.Parameter], where: dict[str, Places], values: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, place in where.items():

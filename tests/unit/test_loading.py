@@ -76,7 +76,7 @@ def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(monkeypatch: 
 
 @pytest.mark.parametrize("name", ["no/such-model", "nothing-of-that-name", "/nowhere/at/all", "../nowhere", "has spaces?"])
 def test_a_name_that_leads_nowhere(name: str) -> None:
-    with pytest.raises(ModelNotFound, match=r"No causal LM could be read from .* Use demo, a folder"):
+    with pytest.raises(ModelNotFound, match=r"No causal LM could be read from .* Use demo, smollm2, a folder"):
         load(name, device="cpu")
 
 
