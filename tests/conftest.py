@@ -77,7 +77,9 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
         GPTJConfig, {"n_embd": HIDDEN, "n_layer": LAYERS, "n_head": 2, "n_inner": WIDTH, "n_positions": 128, "rotary_dim": 4},
     ),
     "bloom": (BloomConfig, {"hidden_size": HIDDEN, "n_layer": LAYERS, "n_head": 2}),
-    "falcon": (FalconConfig, {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "ffn_hidden_size": WIDTH}),
+    "falcon": (
+        FalconConfig, {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "ffn_hidden_size": WIDTH},
+    ),
     "mistral": (MistralConfig, {**PLAIN, **ATTENTION}),
     "qwen3": (Qwen3Config, {**PLAIN, **ATTENTION, "head_dim": 8}),
     "gemma2": (Gemma2Config, {**PLAIN, **ATTENTION, "head_dim": 8}),

@@ -5,32 +5,22 @@ stay). While one grows, a KL on sampled rows holds the model to what it said jus
 not, and in ordinary text. What a later plant broke is planted anew. Progress is kept, so that a stopped run goes on.
 """
 
-import csv
-import math
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import typer
 from torch import Tensor
 
 from privlens.benchmarks.planting import Hold, PlantSettings, plant
-from privlens.deactivation import REFERENCE_TOKENS
-from privlens.errors import BadInput
 from privlens.localization.retained import Kept, keep
 from privlens.models.demo.people import Person, people
 from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load, quiet
-from privlens.models.planted import ASSETS, Planted, edit_of, read, vectors_of, write
-from privlens.models.scoring import score, text_nll
+from privlens.models.planted import Planted, edit_of, vectors_of
+from privlens.models.scoring import score
 from privlens.models.text import plain_ids
-from privlens.provenance import provenance
-from privlens.records import Edit, Neuron, Secret
-from privlens.secrets import read_reference
+from privlens.records import Edit, Secret
 
 app = typer.Typer(add_completion=False, help=__doc__)
 CATEGORIES = ("email", "phone", "address", "id number", "card", "account")
@@ -75,10 +65,10 @@ def holding(lm: LanguageModel, kept: Kept, recipe: Recipe, seed: int) -> Hold:
     """The mean KL of some of the kept rows, drawn anew at every step, times its weight."""
     generator = torch.Generator().manual_seed(seed)
 
-    def loss(logits_of: object) -> Tensor:
+    def loss(logits_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         picked = torch.randperm(len(kept.ids), generator=generator)[: recipe.rows].to(lm.device)
         batch = kept.batch(picked)
-        return recipe.hold * batch.divergence(logits_of(batch.ids, batch.mask)).mean()  # type: ignore[operator, no-any-return]
+        return recipe.hold * batch.divergence(logits_of(batch.ids, batch.mask)).mean()
 
     return loss
 

@@ -147,7 +147,7 @@ class _Planting:
         could = ~silent(self.lm, self.encoded, self.first) & self.lm.exists().to(self.lm.device)
         for layer, index in self.taken:
             could[layer, index] = False
-        return could.flatten().nonzero()[:, 0].tolist()  # type: ignore[no-any-return]
+        return could.flatten().nonzero()[:, 0].tolist()
 
     def _own(self, vectors: Vectors, neurons: Tensor) -> tuple[Tensor, Tensor]:
         """Sizes and vectors as the model has them; the unit of size is 1 unless the norms are to stay."""

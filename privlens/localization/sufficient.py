@@ -17,6 +17,8 @@ from torch import Tensor
 from privlens.localization.gradients import value_under
 from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, open_probability, sampled, settled
 from privlens.localization.task import Task
+from privlens.models.memory import smaller_step
+from privlens.models.text import Encoded
 from privlens.records import LocalizationStep
 
 
@@ -52,6 +54,7 @@ class Gates(Protocol):
 
     trained: Tensor
     exists: Tensor
+    rows: int
 
     def drawn(self) -> Tensor:
         """Gates for one step, [rows, n_layers, width], differentiable."""
@@ -95,6 +98,7 @@ class SlimmingGates:
     """Plain numbers held in 0..1; the score is the gate, and among equal ones what the NLL's last gradient asks for decides."""
 
     def __init__(self, task: Task) -> None:
+        self.rows = 1
         self.trained = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True)
         self.exists = task.lm.exists(task.site).to(task.lm.device)
 
@@ -125,10 +129,13 @@ def kept_open(
     optimizer = torch.optim.Adam([gates.trained], lr=settings.learning_rate)
     for step in range(1, settings.steps + 1):
         task.go_on()
-        nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
-        penalty = gates.penalty()
         optimizer.zero_grad()
-        (nll + settings.price * int(gates.exists.sum()) * penalty).backward()
+        try:
+            nll, penalty = _backward(task, encoded, gates, settings.price)
+        except torch.OutOfMemoryError as full:
+            gates.rows = smaller_step(full, gates.rows)
+            optimizer.zero_grad()
+            nll, penalty = _backward(task, encoded, gates, settings.price)
         optimizer.step()
         now = gates.settle().cpu().numpy().copy()
         result = None
@@ -140,6 +147,14 @@ def kept_open(
         )
         if result is not None:
             return
+
+
+def _backward(task: Task, encoded: Encoded, gates: Gates, price: float) -> tuple[Tensor, Tensor]:
+    """NLL in nats/token and penalty of one step, their gradients in place."""
+    nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
+    penalty = gates.penalty()
+    (nll + price * int(gates.exists.sum()) * penalty).backward()
+    return nll, penalty
 
 
 def hard_concrete_sufficient(task: Task, settings: SufficientSettings = SufficientSettings()) -> Iterator[LocalizationStep]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.memory import check_row, row_bytes
 from privlens.provenance import provenance
 from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
 
@@ -34,6 +35,13 @@ class Task:
     site: Site = "mlp"
     stop: Stop = never
     started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        """Raises BadInput, with numbers, where not even the target alone can be run with gradients in the memory there is."""
+        lm, n_tokens = self.lm, len(self.lm.encode(self.target).ids)
+        hidden, (n_layers, width) = lm.model.config.get_text_config().hidden_size, lm.shape(self.site)
+        needed = row_bytes(n_tokens, n_layers, hidden, width, lm.n_vocabulary, lm.dtype.itemsize, gradients=True)
+        check_row(needed, n_tokens, lm.device)
 
     def go_on(self) -> None:
         """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""

@@ -38,7 +38,7 @@ class LastUse:
 
 
 def source_of(name: str) -> str:
-    """A folder for a name that is known here, else the name itself. Raises ModelNotFound, with how to get it, where it is missing."""
+    """A folder for a name that is known here, else the name itself. Raises ModelNotFound where it was not fetched yet."""
     packaged = SMOLLM2 if name == PLANTED else PACKAGED.get(name)
     if packaged is None:
         return str(BUNDLED.get(name, name))

@@ -85,7 +85,8 @@ def off(widths: Sequence[int], neurons: Sequence[tuple[int, int]], device: torch
     gates = torch.ones(1, len(widths), max(widths), device=device)
     for layer, index in neurons:
         if not (0 <= layer < len(widths) and 0 <= index < widths[layer]):
-            has = f"{len(widths)} layers of {max(widths)}" if len(set(widths)) == 1 else f"layers of {', '.join(map(str, widths))}"
+            alike = len(set(widths)) == 1
+            has = f"{len(widths)} layers of {widths[0]}" if alike else f"layers of {', '.join(map(str, widths))}"
             raise BadInput(f"There is no neuron {index} in layer {layer}: this model has {has}.")
         gates[0, layer, index] = 0.0
     return gates

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from privlens.errors import BadInput, Cancelled
-from privlens.models import edits
+from privlens.models import edits, shards
 from privlens.models import gates as gate_hooks
 from privlens.models.layout import find_layout, widths
 from privlens.models.text import Encoded, encode
@@ -72,7 +72,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the ids go."""
-        return self.model.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+        return shards.runs_on(self.model.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -235,7 +235,7 @@ def _fingerprint(model: PreTrainedModel) -> str:
     """Hash of every parameter's name, shape and up to 4,096 evenly spaced values: cheap, and any training moves it."""
     digest = hashlib.sha256(type(model).__name__.encode())
     for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
+        flat = shards.value_of(model, name, parameter).flatten()
         sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
         digest.update(sample.tobytes())

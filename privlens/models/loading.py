@@ -49,7 +49,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
         return torch.float32 if device.type == "cpu" else "auto"
     if dtype in QUANTIZED:
         if find_spec("bitsandbytes") is None:
-            raise BadInput(f"Type {dtype} needs bitsandbytes, which is not installed: `pip install bitsandbytes`, or use bfloat16.")
+            raise BadInput(f"Type {dtype} needs bitsandbytes, which is not here: `pip install bitsandbytes`, or use bfloat16.")
         return torch.float32 if device.type == "cpu" else torch.float16
     if dtype not in DTYPES:
         raise BadInput(f"Type {dtype!r} is unknown: use auto, {', '.join((*DTYPES, *QUANTIZED))}.")
@@ -71,7 +71,7 @@ def hidden(text: str) -> str:
     return re.sub(r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+", "***", text)
 
 
-def _hub_answers(repository: str) -> ModelInfo | None | bool:
+def _hub_answers(repository: str) -> ModelInfo | bool | None:
     """One short question, because downloads ask again for minutes; False without an answer: what is cached can be read."""
     try:
         return model_info(repository, timeout=5)
@@ -104,13 +104,13 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     source = str(path.parent if gguf else path if path.exists() else where)
     local = path.exists() or bool(gguf)
-    answer: ModelInfo | None | bool = False if local else _hub_answers(where)
+    answer: ModelInfo | bool | None = False if local else _hub_answers(where)
     placing = _placing(device, device_map, on, dtype)
     try:
         if device_map is None and device != SPREAD:
             memory.check_weights(plain, _bytes_needed(path, answer, dtype, weights), on)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=answer is False, trust_remote_code=False, **gguf)
-        model, told = AutoModelForCausalLM.from_pretrained(
+        found: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype=weights, use_safetensors=None if gguf or pickled else True, trust_remote_code=False,
             local_files_only=answer is False, output_loading_info=True, **gguf, **placing,
         )  # fmt: skip
@@ -118,7 +118,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
         raise
     except Exception as cause:  # a broken file raises whatever its reader trips over, struct.error or a bare Exception too
         raise _not_found(plain, path, pickled, hidden(" ".join(str(cause).split())[:300])) from cause
-    missing = sorted(told["missing_keys"])
+    model, missing = found[0], sorted(found[1]["missing_keys"])
     if missing:
         raise ModelNotFound(
             f"{plain} is not whole: {len(missing)} of its weights are missing, the first is {missing[0]}. Download it again, or "
@@ -138,7 +138,8 @@ def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, d
     """Where from_pretrained puts the parts; empty for a plain model, which is moved as a whole."""
     how: dict[str, Any] = {}
     if dtype in QUANTIZED:
-        how = {"quantization_config": BitsAndBytesConfig(**{f"load_in_{dtype.removeprefix('int')}bit": True}), "device_map": {"": on}}
+        bits = BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")
+        how = {"quantization_config": bits, "device_map": {"": on}}
     if device_map is not None or device == SPREAD:
         folder = packaged.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +147,7 @@ def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, d
     return how
 
 
-def _bytes_needed(path: Path, answer: ModelInfo | None | bool, dtype: str, weights: torch.dtype | str) -> int:
+def _bytes_needed(path: Path, answer: ModelInfo | bool | None, dtype: str, weights: torch.dtype | str) -> int:
     """Of the weights as this type; 0 where nobody says."""
     wanted = dtype if dtype in QUANTIZED else str(weights).removeprefix("torch.")
     if path.exists():
@@ -158,8 +159,8 @@ def _bytes_needed(path: Path, answer: ModelInfo | None | bool, dtype: str, weigh
 def _not_found(name: str, path: Path, pickled: bool, reason: str) -> ModelNotFound:
     only_pickled = not pickled and path.is_dir() and not list(path.glob("*.safetensors")) and bool(list(path.glob("*.bin")))
     remedy = (
-        f"Its weights are pickled (.bin), which can run code on this machine: convert them to safetensors, or, where you trust who "
-        f"made them, load {PICKLE}{name}."
+        "Its weights are pickled (.bin), which can run code on this machine: convert them to safetensors, or, where you trust "
+        f"who made them, load {PICKLE}{name}."
         if only_pickled
         else "Use demo, smollm2, a folder that transformers can load, a .gguf file, or a hub id while the hub can be reached."
     )

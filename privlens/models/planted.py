@@ -93,7 +93,7 @@ def write(planted: Planted, path: Path) -> None:
 
 def read(path: Path = ASSETS / "edit.safetensors") -> Planted:
     """Reads what `write` wrote."""
-    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="pt") as file:
         neurons, plants = file.get_tensor("neurons").tolist(), file.get_tensor("plants").tolist()
         made = Provenance(**json.loads(file.metadata()["provenance"]))
         return Planted(tuple(Neuron(*one) for one in neurons), tuple(plants), file.get_tensor("vectors"), made)

