@@ -114,7 +114,7 @@ def _half(reason: str, rows: int) -> int:
         torch.cuda.empty_cache()
     if rows < 2:
         raise BadInput(
-            f"Memory ran out with a single row ({reason.splitlines()[0][:200]}). Shorten the prompt, unload other models, or load "
-            "this one as a smaller type or on another device."
+            f"Memory ran out with a single row ({reason.splitlines()[0][:200]}). Shorten the prompt, unload other models, or "
+            "load this one as a smaller type or on another device."
         )
     return rows // 2
