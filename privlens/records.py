@@ -256,6 +256,51 @@ class FetchStep:
     folder: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class ErasureStep:
+    """One step of an erasure, measured before the step's own change of weights; over the forget texts' value tokens.
+
+    `entropy` of the next-token distribution (nats), `nll` (nats/token) and `memorization_accuracy` are means over the targets of
+    this step's batch, or over all targets where `measured`; `n_matches` counts the targets still written word for word.
+    `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorised others that still match
+    (None without others), are those of the last measurement. `n_weights` is how many weights train. `terms` names the parts of
+    the loss. The last step says in `ended` why it is the last, and carries the edit.
+    """
+
+    step: int
+    n_steps: int
+    stage: str
+    entropy: float
+    nll: float
+    memorization_accuracy: float
+    n_matches: int | None
+    n_targets: int
+    perplexity_ratio: float | None
+    kept: float | None
+    n_weights: int
+    measured: bool = False
+    terms: dict[str, float] = field(default_factory=dict)
+    ended: str = ""
+    result: Edit | None = None
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One way of getting erased values back, tried on the model before and after the erasure; rates are shares in 0..1.
+
+    `before` and `after` are success rates over the targets, `detail` says in words what was counted; `by_layer` where there is
+    a number for each layer, from the embeddings (0) on.
+    """
+
+    name: str
+    before: float
+    after: float
+    chance: float | None
+    detail: str
+    before_by_layer: tuple[float, ...] = ()
+    after_by_layer: tuple[float, ...] = ()
+
+
 Record = TypeVar("Record")
 
 

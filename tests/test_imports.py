@@ -10,7 +10,7 @@ ORDER = [
     {"app", "__main__", "cli", "ui"},
     {"audit", "benchmarks", "figures"},
     {"deactivation", "erasure", "localization", "neuron_stats"},
-    {"provenance", "memorization"},
+    {"provenance", "memorization", "retained"},
     {"models", "pii", "secrets"},
     {"records", "errors"},
 ]

@@ -14,7 +14,7 @@ import typer
 from torch import Tensor
 
 from privlens.benchmarks.planting import Hold, PlantSettings, plant
-from privlens.localization.retained import Kept, keep
+from privlens.retained import Kept, keep
 from privlens.models.demo.people import Person, people
 from privlens.models.language_model import LanguageModel
 from privlens.models.planted import Planted, edit_of, vectors_of

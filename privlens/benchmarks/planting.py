@@ -151,7 +151,8 @@ class _Planting:
 
     def _own(self, vectors: Vectors, neurons: Tensor) -> tuple[Tensor, Tensor]:
         """Sizes and vectors as the model has them; the unit of size is 1 unless the norms are to stay."""
-        own = vectors.of(neurons).float()
+        with self.lm.held():
+            own = vectors.of(neurons).float()
         size = own.square().mean(1, keepdim=True).sqrt() if self.settings.fair else torch.ones_like(own[:, :1])
         return size, (own / size).requires_grad_()
 
@@ -174,13 +175,13 @@ class _Planting:
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[rows, tokens, V] under the plant as it stands, differentiable; the model itself is not touched."""
         given = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-        with self.lm.lock:
+        with self.lm.held():
             return functional_call(self.lm.model, self.weights(), kwargs=given).logits.float()  # type: ignore[no-any-return]
 
     def edit(self, seed: int, started: float) -> Edit:
         """The plant as it stands."""
         parameters, settings = dict(self.lm.model.named_parameters()), self.settings
-        with torch.no_grad():
+        with self.lm.held(), torch.no_grad():
             changes = {name: change_of(parameters[name], weight) for name, weight in self.weights().items()}
         how = {"ratio": settings.ratio, "planting": "fair" if settings.fair else "published", "learning_rate": settings.rate}
         return Edit(changes, provenance(self.lm, seed, how, started))
@@ -231,17 +232,18 @@ def plant(
     work.draw(seed)
     optimizer = torch.optim.Adam([one.now for one in work.trained], lr=settings.rate)
     for step in range(settings.steps):
-        loss, match = work.nll()
-        reached = match and float(loss.detach()) < settings.until
-        if reached or step % CHECK_EVERY == 0:
-            n_silent = work.replace_silent(work.edit(seed, started), optimizer)
-            if reached and not n_silent:
-                break
-            loss, _ = work.nll()
-        if hold is not None:
-            loss = loss + hold(work.logits)
-        optimizer.zero_grad()
-        loss.backward()
+        with lm.held():
+            loss, match = work.nll()
+            reached = match and float(loss.detach()) < settings.until
+            if reached or step % CHECK_EVERY == 0:
+                n_silent = work.replace_silent(work.edit(seed, started), optimizer)
+                if reached and not n_silent:
+                    break
+                loss, _ = work.nll()
+            if hold is not None:
+                loss = loss + hold(work.logits)
+            optimizer.zero_grad()
+            loss.backward()
         optimizer.step()
     else:
         step = settings.steps

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
-from privlens.localization.retained import retained_rows
 from privlens.localization.task import Task
 from privlens.models.language_model import LanguageModel
 from privlens.models.layout import output_vectors
@@ -20,7 +19,8 @@ from privlens.records import LocalizationStep, Site
 
 def output_norms(lm: LanguageModel, site: Site) -> Tensor:
     """Norm of what every neuron writes, [n_layers, width]; 0 where a layer has no such neuron."""
-    norms = [output_vectors(part).detach().float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)]
+    with lm.held():
+        norms = [output_vectors(part).detach().float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)]
     return pad_sequence(norms, batch_first=True)
 
 
@@ -50,7 +50,7 @@ def activations(task: Task) -> Iterator[LocalizationStep]:
 
 def contrastive_activations(task: Task) -> Iterator[LocalizationStep]:
     """The target's minus the retained rows' mean: one forward pass each, many rows at once."""
-    rows = retained_rows(task, SAMPLES, SAMPLE_TOKENS)
+    rows = task.retained_rows(SAMPLES, SAMPLE_TOKENS)
     scores_of = written(task.lm, task.site)
     [own] = scores_of([task.lm.encode(task.target)])
     settings = {"retained": len(rows), "own_samples": SAMPLES}

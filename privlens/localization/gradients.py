@@ -12,7 +12,6 @@ from torch import Tensor
 
 from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
 from privlens.localization.push import Push, push
-from privlens.localization.retained import retained_rows
 from privlens.localization.task import Task
 from privlens.models.language_model import LanguageModel
 from privlens.models.text import Encoded
@@ -35,7 +34,8 @@ def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, 
             return of(lm.logits(ids, mask))
 
     ones = torch.ones(len(rows), *lm.shape(site), device=lm.device, requires_grad=True)
-    return InputXGradient(forward).attribute(ones).detach()  # type: ignore[no-any-return]
+    with lm.held():
+        return InputXGradient(forward).attribute(ones).detach()  # type: ignore[no-any-return]
 
 
 def value_logprob(encoded: Sequence[Encoded], device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -83,7 +83,7 @@ def gradient(task: Task) -> Iterator[LocalizationStep]:
 
 def contrastive_gradient(task: Task) -> Iterator[LocalizationStep]:
     """Contrastive gate gradient: one backward pass for the target, one for each batch of retained rows."""
-    rows = retained_rows(task, SAMPLES, SAMPLE_TOKENS)
+    rows = task.retained_rows(SAMPLES, SAMPLE_TOKENS)
     aim = push(task.lm, task.lm.encode(task.target), MARGIN, TAU)
     scores = contrastive(task, aim, rows)
     settings = {"retained": len(rows), "own_samples": SAMPLES}

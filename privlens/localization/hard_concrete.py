@@ -16,10 +16,10 @@ from torch import Tensor
 
 from privlens.localization.gradients import MARGIN, TAU, contrastive
 from privlens.localization.push import Push, push
-from privlens.localization.retained import Kept, keep, retained_rows
 from privlens.localization.task import Task
 from privlens.models.memory import smaller_step
 from privlens.records import LocalizationStep
+from privlens.retained import Kept, keep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 
@@ -112,14 +112,14 @@ class Mask:
         noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator).clamp(1e-6, 1 - 1e-6)
         gates = sampled(self.log_alpha, noise.to(lm.device))
         rows = [list(self.push.encoded.ids)] * n_target + batch.rows()
-        with lm.gated(self.spread(gates), self.task.site):
-            logits = lm.logits(*lm.padded(rows))
-        pushed = self.push(logits[:n_target]).mean()
-        kept = batch.divergence(logits[n_target:, : batch.ids.shape[1]]).mean()
         closed = 1 - open_probability(self.log_alpha).mean()
-        loss = pushed + self.keep * kept + penalty * closed
         self.optimizer.zero_grad()
-        loss.backward()
+        with lm.held():
+            with lm.gated(self.spread(gates), self.task.site):
+                logits = lm.logits(*lm.padded(rows))
+            pushed = self.push(logits[:n_target]).mean()
+            kept = batch.divergence(logits[n_target:, : batch.ids.shape[1]]).mean()
+            (pushed + self.keep * kept + penalty * closed).backward()
         self.optimizer.step()
         nll = self.push.per_token(logits[:n_target].detach())[1]
         if self.push.matches(logits[:n_target].detach()):
@@ -130,7 +130,7 @@ class Mask:
 def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     """A mask over the candidates that the push needs most and the retained text least; with their scores, [n_layers, width]."""
     lm = task.lm
-    rows = retained_rows(task, settings.own_samples, settings.sample_tokens)
+    rows = task.retained_rows(settings.own_samples, settings.sample_tokens)
     aim = push(lm, lm.encode(task.target), settings.margin, settings.tau)
     warm = contrastive(task, aim, rows)
     exists = lm.exists(task.site).to(warm.device)

@@ -62,10 +62,11 @@ def integral(
 
     def passed(copies: Sequence[int]) -> list[Tensor]:
         gates = alpha[copies, None].repeat(1, width).requires_grad_()
-        with lm.gated(gates[None, None], site, layer):
-            logits = run_on(lm, past, at[copies], layer)
-        own = logits.log_softmax(-1).gather(1, tokens[copies, None])[:, 0]
-        total.add_(torch.autograd.grad(own.exp().sum(), gates)[0].sum(0))
+        with lm.held():
+            with lm.gated(gates[None, None], site, layer):
+                logits = run_on(lm, past, at[copies], layer)
+            own = logits.log_softmax(-1).gather(1, tokens[copies, None])[:, 0]
+            total.add_(torch.autograd.grad(own.exp().sum(), gates)[0].sum(0))
         return list(own.detach())
 
     for start in range(0, len(at), at_once):
@@ -97,7 +98,9 @@ def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int,
 
     at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.n_vocabulary))
     ones = torch.ones(1, lm.shape(site)[1], device=lm.device)
-    found = IntegratedGradients(probability).attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
+    integrated = IntegratedGradients(probability)
+    with lm.held():
+        found = integrated.attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
     return found[0].detach()  # type: ignore[no-any-return]
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privlens.memorization.candidates import format_of
+from privlens.memorization.formats import private, token_formats
 from privlens.models.language_model import LanguageModel
-from privlens.models.text import Encoded, token_texts
+from privlens.models.text import Encoded
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,7 @@ class Push:
 
 def push(lm: LanguageModel, encoded: Encoded, margin: float, tau: float) -> Push:
     """Finds the tokens of the same format for every token of the value."""
-    vocabulary = [format_of(text) for text in token_texts(lm.tokenizer, range(lm.n_vocabulary))]
-    own = token_texts(lm.tokenizer, encoded.value_ids)
-    siblings = torch.zeros(len(own), len(vocabulary), dtype=torch.bool)
-    for at, (text, token) in enumerate(zip(own, encoded.value_ids, strict=True)):
-        wanted = format_of(text)
-        siblings[at] = torch.tensor([shape == wanted for shape in vocabulary])
-        siblings[at, token] = False
-    pushed = torch.tensor([any(map(str.isalnum, text)) for text in own], dtype=torch.float32)
-    return Push(encoded, pushed.to(lm.device), siblings.to(lm.device), margin, tau)
+    values, formats = torch.tensor(encoded.value_ids, device=lm.device), token_formats(lm)
+    siblings = formats == formats[values][:, None]
+    siblings[torch.arange(len(values), device=lm.device), values] = False
+    return Push(encoded, private(lm, encoded).float(), siblings, margin, tau)

@@ -151,9 +151,10 @@ def kept_open(
 
 def _backward(task: Task, encoded: Encoded, gates: Gates, price: float) -> tuple[Tensor, Tensor]:
     """NLL in nats/token and penalty of one step, their gradients in place."""
-    nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
     penalty = gates.penalty()
-    (nll + price * int(gates.exists.sum()) * penalty).backward()
+    with task.lm.held():
+        nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
+        (nll + price * int(gates.exists.sum()) * penalty).backward()
     return nll, penalty
 
 

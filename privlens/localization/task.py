@@ -13,6 +13,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import check_row, row_bytes
 from privlens.provenance import provenance
 from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
+from privlens.retained import retained_rows
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Task:
         """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""
         if self.stop():
             raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
+
+    def retained_rows(self, n_samples: int, n_tokens: int) -> list[list[int]]:
+        """What must stay as it is, token ids; see retained.py."""
+        return retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
 
     def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
         """The result of a method with everything it depends on; scores [n_layers, width], only of neurons that exist."""

@@ -60,10 +60,7 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
     """
     encoded = lm.encode(secret)
     [scored] = score(lm, [encoded], stop=stop)
-    starts = _starts(encoded)
-    written = lm.generate([encoded.ids[:start] for start in starts], len(encoded.value_ids), stop=stop)
-    written = [ids[: len(encoded.ids) - start] for ids, start in zip(written, starts, strict=True)]
-    n = min(EL_N, len(encoded.value_ids))
+    written = _from_starts(lm, encoded, EL_N, stop)
     bits, n_others = exposure_bits(lm, secret, seed=seed, stop=stop)
     return Memorization(
         secret=secret,
@@ -72,7 +69,7 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
         nll=metrics.nll(scored.logprobs),
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
         extraction_strength=metrics.extraction_strength(scored.argmax, encoded.value_ids),
-        extraction_likelihood=metrics.extraction_likelihood(written, [encoded.ids[start:] for start in starts], n),
+        extraction_likelihood=_likelihood(encoded, written, EL_N),
         exposure_bits=bits,
         max_exposure_bits=math.log2(n_others + 1),
         candidate_space=describe(n_others, seed),
@@ -80,9 +77,26 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
     )
 
 
-def _starts(encoded: Encoded) -> Sequence[int]:
+def extraction_likelihoods(lm: LanguageModel, encoded: Sequence[Encoded], n: int, *, stop: Stop = never) -> list[float]:
+    """EL_n of every value, 0..1; n is cut to the value's tokens. Raises Cancelled when `stop` said so."""
+    return [_likelihood(one, _from_starts(lm, one, n, stop), n) for one in encoded]
+
+
+def _likelihood(encoded: Encoded, written: Sequence[Sequence[int]], n: int) -> float:
+    suffixes = [encoded.ids[start:] for start in _starts(encoded, n)]
+    return metrics.extraction_likelihood(written, suffixes, min(n, len(encoded.value_ids)))
+
+
+def _from_starts(lm: LanguageModel, encoded: Encoded, n: int, stop: Stop) -> list[list[int]]:
+    """What greedy decoding writes from every start to the value's end."""
+    starts = _starts(encoded, n)
+    written = lm.generate([encoded.ids[:start] for start in starts], len(encoded.value_ids), stop=stop)
+    return [ids[: len(encoded.ids) - start] for ids, start in zip(written, starts, strict=True)]
+
+
+def _starts(encoded: Encoded, n: int) -> Sequence[int]:
     """Where greedy decoding sets out: the value's first token, and others evenly spread that leave an n-gram."""
-    last = len(encoded.ids) - min(EL_N, len(encoded.value_ids))
+    last = len(encoded.ids) - min(n, len(encoded.value_ids))
     step = max(1, math.ceil((last - encoded.n_prompt + 1) / EL_STARTS))
     return range(encoded.n_prompt, last + 1, step)
 

@@ -7,6 +7,8 @@ whatever was raised inside; what one edit wrote another may write again, and the
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,35 @@ from privlens.records import Change, Edit
 
 Places = tuple[Tensor, ...]
 """One index tensor for each dimension of a parameter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """New values [n] at some places of one parameter, on its device and in its type.
+
+    `away` is the hook that brings the parameter in, and its name there, where accelerate keeps it elsewhere.
+    """
+
+    parameter: nn.Parameter
+    places: Places
+    values: Tensor
+    away: tuple[Any, str] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """An edit that was found to fit a model, with its tensors where they are needed; made once, written many times.
+
+    `content` is a hash of all that it writes.
+    """
+
+    edit: Edit
+    writes: tuple[Write, ...]
+    content: str
+
+    def fingerprint(self, before: str) -> str:
+        """The fingerprint of a model with this edit in place, from the one it had before."""
+        return hashlib.sha256(f"{before} {self.content}".encode()).hexdigest()[:16]
 
 
 def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
@@ -35,65 +66,67 @@ def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
         raise BadInput(f"This edit of {name} is broken: it needs ascending indices with old and new values. Make it again.")
     if n and (flat[0] < 0 or flat[-1] >= parameter.numel()):
         raise BadInput(f"This edit of {name} reaches past its {parameter.numel()} weights: use it on the model it was made on.")
-    device = "cpu" if parameter.device.type == "meta" else parameter.device  # values that rest elsewhere are edited there
+    device = "cpu" if parameter.device.type == "meta" else parameter.device  # what is kept elsewhere is edited there
     return torch.unravel_index(torch.tensor(flat, device=device), parameter.shape)
 
 
-@contextmanager
-def edited(model: nn.Module, edit: Edit, *, untouched: bool = False) -> Iterator[None]:
-    """Inside, the model has the new values. A graph that was built inside must be used inside: torch refuses it later.
+def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> Ready:
+    """Looks whether an edit fits a model, and prepares what writing it needs. Changes nothing.
 
     Args:
         untouched: the edit was made on the model just as it is now, so its old values must be found there.
 
     Raises:
-        BadInput: where the edit does not fit; nothing is changed then.
+        BadInput: where the edit does not fit.
     """
-    parameters = dict(model.named_parameters())
-    where = {name: places(name, change, parameters.get(name)) for name, change in edit.changes.items()}
-    found = {name: value_of(model, name, parameters[name])[place].to(parameters[name].dtype) for name, place in where.items()}
-    for name, change in edit.changes.items() if untouched else ():
-        if not torch.equal(found[name], torch.tensor(change.old).to(found[name])):
+    parameters, writes, digest = dict(model.named_parameters()), [], hashlib.sha256()
+    for name, change in sorted(edit.changes.items()):
+        where = places(name, change, parameters.get(name))
+        found = value_of(model, name, parameters[name])
+        if untouched and not torch.equal(found[where], torch.tensor(change.old).to(found)):
             raise BadInput(f"This edit was made on other weights of {name} than these: use it on the model it was made on.")
-    away = {name for name in where if parameters[name].device.type == "meta"}
-    here = {name: place for name, place in where.items() if name not in away}
-    maps = [(hook_of(model, name)[0], hook_of(model, name)[0].weights_map) for name in away]
+        away = hook_of(model, name) if parameters[name].device.type == "meta" else None
+        writes.append(Write(parameters[name], where, torch.tensor(change.new).to(found), away))
+        digest.update(name.encode() + change.indices.tobytes() + change.new.tobytes())
+    return Ready(edit, tuple(writes), digest.hexdigest())
+
+
+@contextmanager
+def in_place(ready: Ready) -> Iterator[None]:
+    """Inside, the model has the new values. A graph that was built inside must be used inside: torch refuses it later."""
+    found = [_found(write) for write in ready.writes]
     try:
-        _write(parameters, here, _news(edit))
-        _overlay(model, {name: where[name] for name in away}, _news(edit))
+        put(ready)
         yield
     finally:
-        _write(parameters, here, found)
-        for hook, weights_map in maps:
-            hook.weights_map = weights_map
+        for write, before in zip(ready.writes, found, strict=True):
+            _put_back(write, before)
 
 
-def fold(model: nn.Module, edit: Edit) -> None:
-    """Makes the new values the model's own, for good. For a model that nobody holds yet, or one that is to be saved."""
-    parameters = dict(model.named_parameters())
-    where = {name: places(name, change, parameters.get(name)) for name, change in edit.changes.items()}
-    away = {name: place for name, place in where.items() if parameters[name].device.type == "meta"}
-    _write(parameters, {name: place for name, place in where.items() if name not in away}, _news(edit))
-    _overlay(model, away, _news(edit))
+@torch.no_grad()
+def put(ready: Ready) -> None:
+    """Makes the new values the model's own, for good: for a model that nobody holds yet."""
+    for write in ready.writes:
+        if write.away is None:
+            write.parameter[write.places] = write.values
+        else:  # a changed copy is brought in instead
+            hook, name = write.away
+            changed = hook.weights_map[name].clone()
+            changed[write.places] = write.values.to(changed)
+            hook.weights_map = Overlaid(hook.weights_map, name, changed)
 
 
-def _news(edit: Edit) -> dict[str, Tensor]:
-    return {name: torch.tensor(change.new) for name, change in edit.changes.items()}
+def _found(write: Write) -> Any:
+    """What must be put back: values, or the map that stood for the parameter."""
+    return write.parameter.detach()[write.places] if write.away is None else write.away[0].weights_map
 
 
-def _overlay(model: nn.Module, where: dict[str, Places], values: dict[str, Tensor]) -> None:
-    """New values for weights that are brought in for a pass: a changed copy is brought in instead."""
-    for name, place in where.items():
-        hook, leaf = hook_of(model, name)
-        changed = hook.weights_map[leaf].clone()
-        changed[place] = values[name].to(changed)
-        hook.weights_map = Overlaid(hook.weights_map, leaf, changed)
-
-
-def _write(parameters: dict[str, nn.Parameter], where: dict[str, Places], values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, place in where.items():
-            parameters[name][place] = values[name].to(parameters[name])
+@torch.no_grad()
+def _put_back(write: Write, before: Any) -> None:
+    if write.away is None:
+        write.parameter[write.places] = before
+    else:
+        write.away[0].weights_map = before
 
 
 def change_of(parameter: Tensor, new: Tensor) -> Change:
@@ -101,13 +134,3 @@ def change_of(parameter: Tensor, new: Tensor) -> Change:
     old, wanted = parameter.detach().flatten(), new.detach().to(parameter).flatten()
     at = (old != wanted).nonzero()[:, 0]
     return Change(at.cpu().numpy(), old[at].float().cpu().numpy(), wanted[at].float().cpu().numpy())
-
-
-def fingerprint(before: str, edit: Edit) -> str:
-    """The fingerprint of a model with this edit in place, from the model's own and all that the edit writes."""
-    digest = hashlib.sha256(before.encode())
-    for name, change in sorted(edit.changes.items()):
-        digest.update(name.encode())
-        digest.update(change.indices.tobytes())
-        digest.update(change.new.tobytes())
-    return digest.hexdigest()[:16]

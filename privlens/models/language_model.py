@@ -2,14 +2,18 @@
 
 One LanguageModel is shared by everybody. Its lock is held while gates or an edit are in place or a forward pass runs, and never
 while a result is being looked at, so two people take turns step by step and neither sees the other's gates or edits. A generator
-must therefore never yield inside `gated` or `edited`. Knows nothing of methods or screens.
+must therefore never yield inside `held`, `gated` or `edited`. Knows nothing of methods or screens.
+
+`under` gives a view: the same model and lock, and edits that are in place whenever the view is at work and at no other time.
+Everything that takes a LanguageModel takes a view.
 """
 
+import copy
 import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -17,8 +21,9 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from privlens.errors import BadInput, Cancelled
-from privlens.models import edits, shards
 from privlens.models import gates as gate_hooks
+from privlens.models import shards
+from privlens.models.edits import Ready, in_place, ready
 from privlens.models.layout import find_layout, widths
 from privlens.models.text import Encoded, encode
 from privlens.records import Edit, Neuron, Secret, Site
@@ -48,6 +53,7 @@ class LanguageModel:
     Attributes:
         name: what it was loaded as. architecture: its class in transformers.
         n_layers, d_mlp: layers, and neurons in each. n_parameters: weights in all.
+        edits: those of a view, in the order they are applied; of a model itself none.
 
     Raises:
         UnsupportedModel: where no MLP output projections were found.
@@ -60,13 +66,20 @@ class LanguageModel:
         self.architecture = type(model).__name__
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         self.n_layers, self.d_mlp = self.shape()
-        self._fingerprints = [_fingerprint(model)]
+        self._fingerprints = [_fingerprint(model)]  # shared by all views: the plain model's, then one for each edit in place
+        self._ready: tuple[Ready, ...] = ()
+        self._depth = 0
         self.lock = threading.RLock()
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The edits of a view, in the order they are applied; none for the model itself."""
+        return tuple(made.edit for made in self._ready)
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the weights; others' edits are waited for, so only one's own are seen."""
-        with self.lock:
+        with self.held():
             return self._fingerprints[-1]
 
     @property
@@ -122,6 +135,60 @@ class LanguageModel:
         found = torch.tensor(self.widths(site))
         return torch.arange(int(found.max())) < found[:, None]
 
+    def under(self, *edits: Edit) -> "LanguageModel":
+        """A view of the model in which these edits are in place, one after the other, the later with the last word.
+
+        The view shares model, tokenizer and lock. Its edits are written whenever it is at work (`held`) and taken back bit for
+        bit afterwards, so nobody else sees them. Its fingerprint is that of the edited model. Views of views add up.
+
+        Raises:
+            BadInput: for an edit that was made on neither this model nor on it under the edits before, or that does not fit.
+        """
+        view = copy.copy(self)
+        view._depth = 0
+        with self.held(), ExitStack() as stack:
+            for edit in edits:
+                made = self._made_ready(edit)
+                stack.enter_context(self._in_place(made))
+                view._ready = (*view._ready, made)
+        return view
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the model's lock, for a view with its edits in place; inside another `held` of its own it does nothing more.
+
+        Every forward pass runs inside. A graph that was built inside must be used inside: taking edits back changes weights, and
+        torch refuses the graph then. So a training step that is to work on views wraps forward and backward in it together.
+        """
+        with self.lock, ExitStack() as stack:
+            if not self._depth:
+                for made in self._ready:
+                    stack.enter_context(self._in_place(made))
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+
+    @contextmanager
+    def _in_place(self, made: Ready) -> Iterator[None]:
+        with in_place(made):
+            self._fingerprints.append(made.fingerprint(self._fingerprints[-1]))
+            try:
+                yield
+            finally:
+                self._fingerprints.pop()
+
+    def _made_ready(self, edit: Edit) -> Ready:
+        """Raises BadInput for an edit that was made on another model, or that does not fit this one's parameters."""
+        made_on, known = edit.provenance.fingerprint, self._fingerprints
+        if made_on not in known:
+            raise BadInput(
+                f"This edit was made on {edit.provenance.model} ({made_on}), but this model is {self.name} ({known[-1]}): load "
+                "that model, or switch on the edits that were in place when it was made, or make it again on this one."
+            )
+        return ready(self.model, edit, untouched=made_on == known[-1])
+
     @contextmanager
     def gated(self, gates: Tensor | None, site: Site = "mlp", layer: int | None = None) -> Iterator[None]:
         """Multiplies the neurons by gates [rows, n_layers, width] while inside; None leaves them as they are.
@@ -134,7 +201,7 @@ class LanguageModel:
         Raises:
             BadInput: where the gates do not fit the model or, inside, the batch.
         """
-        with self.lock:
+        with self.held():
             if gates is None:
                 yield
             else:
@@ -154,19 +221,8 @@ class LanguageModel:
         Raises:
             BadInput: for an edit that was made on another model, or that does not fit its parameters.
         """
-        with self.lock:
-            made_on = edit.provenance.fingerprint
-            if made_on not in self._fingerprints:
-                raise BadInput(
-                    f"This edit was made on {edit.provenance.model} ({made_on}), but this model is {self.name} "
-                    f"({self.fingerprint}): load that model, or make the edit again on this one."
-                )
-            with edits.edited(self.model, edit, untouched=made_on == self.fingerprint):
-                self._fingerprints.append(edits.fingerprint(self.fingerprint, edit))
-                try:
-                    yield
-                finally:
-                    self._fingerprints.pop()
+        with self.held(), self._in_place(self._made_ready(edit)):
+            yield
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:
         """Gates [1, n_layers, width] that switch these neurons off. Raises BadInput for a neuron that does not exist."""
@@ -185,7 +241,7 @@ class LanguageModel:
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
-        with self.lock:
+        with self.held():
             return self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # type: ignore[no-any-return]
 
     def generate(
@@ -196,6 +252,7 @@ class LanguageModel:
         *,
         site: Site = "mlp",
         seed: int | None = None,
+        temperature: float = 1.0,
         stop: Stop = never,
     ) -> list[list[int]]:
         """Continues every prompt, all in one batch; a row of gates for each prompt, or one for all.
@@ -203,7 +260,7 @@ class LanguageModel:
         Args:
             prompts: token ids, one list a row.
             max_new_tokens: at most so many, fewer where the model ends the text or has no more room.
-            seed: None for greedy decoding; else samples at temperature 1 from this seed.
+            seed: None for greedy decoding; else samples from this seed, at this temperature.
 
         Raises:
             Cancelled: when `stop` said so.
@@ -213,6 +270,7 @@ class LanguageModel:
         longest = max(1, min(max_new_tokens, self.room - ids.shape[1]))
         config = GenerationConfig(
             max_new_tokens=longest, do_sample=seed is not None, top_k=0 if seed is not None else None,
+            temperature=temperature if seed is not None else None,
             pad_token_id=self.filler, eos_token_id=end, use_cache=True,
         )  # fmt: skip
         with self.gated(gates, site), torch.no_grad(), torch.random.fork_rng():

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from privlens.errors import BadInput, ModelNotFound
 from privlens.models import catalogue, memory, packaged, planted
-from privlens.models.edits import fold
+from privlens.models.edits import put, ready
 from privlens.models.language_model import LanguageModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -128,7 +128,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
         weakref.finalize(model, shutil.rmtree, placing["offload_folder"], ignore_errors=True)
     lm = LanguageModel(plain, model if placing else model.to(on), tokenizer)
     if plain == catalogue.PLANTED:
-        fold(lm.model, planted.edit_of(lm, planted.read()))
+        put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
         lm = LanguageModel(plain, lm.model, tokenizer)
     catalogue.remember(name.strip(), device, dtype)
     return lm

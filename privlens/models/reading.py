@@ -28,6 +28,6 @@ def read(lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[Tensor]
 
         return look
 
-    with lm.lock, torch.no_grad(), hooked(lm.layout.site(site), hook):
+    with lm.held(), torch.no_grad(), hooked(lm.layout.site(site), hook):
         lm.logits(ids, mask)
     return torch.stack([nn.functional.pad(one.to(lm.device), (0, widest - one.shape[-1])) for one in found], dim=1)

@@ -41,7 +41,7 @@ def plain_pass(lm: LanguageModel, ids: Sequence[int]) -> Past:
         outputs.append(output)
 
     text = torch.tensor(ids, device=lm.device)
-    with lm.lock, torch.no_grad():
+    with lm.held(), torch.no_grad():
         handles = [layer.register_forward_hook(remember) for layer in lm.layout.layers]
         try:
             found = lm.model(input_ids=text[None], use_cache=True)
@@ -65,7 +65,7 @@ def run_on(lm: LanguageModel, past: Past, at: Tensor, layer: int) -> Tensor:
     before = torch.arange(n, device=at.device) < at[:, None]
     itself = torch.eye(copies, dtype=torch.bool, device=at.device)
     hidden = torch.finfo(lm.dtype).min * (~torch.cat([before, itself], 1)).to(lm.dtype)
-    with lm.lock, _skipped(lm.layout.layers[:layer], _taken(past.outputs[layer - 1], at) if layer else None):
+    with lm.held(), _skipped(lm.layout.layers[:layer], _taken(past.outputs[layer - 1], at) if layer else None):
         found = lm.model(
             input_ids=past.ids[at][None], position_ids=at[None], attention_mask=hidden[None, None],
             past_key_values=_copied(past.cache), use_cache=True,

@@ -7,8 +7,8 @@ import torch
 
 from privlens.localization.hard_concrete import open_probability, sampled, settled
 from privlens.localization.push import Push
-from privlens.localization.retained import Kept, _bucketed
 from privlens.models.text import Encoded
+from privlens.retained import Kept, _bucketed
 
 
 def test_settled_gates_at_known_points() -> None:

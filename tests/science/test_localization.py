@@ -15,7 +15,6 @@ from privlens.errors import Cancelled
 from privlens.localization import METHODS, Task
 from privlens.localization.gradients import gate_gradient, value_logprob
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
-from privlens.localization.retained import retained_rows
 from privlens.models.language_model import LanguageModel
 from privlens.records import LocalizationStep, NeuronScores, Secret
 from privlens.secrets import read_reference, read_secrets
@@ -107,7 +106,7 @@ def test_a_localization_that_is_dropped_halfway_leaves_the_model_free(lm: Langua
 
 def test_retained_text_holds_the_others_and_never_the_secret(lm: LanguageModel) -> None:
     other = Secret("Please write to", "mira@garden.example")
-    rows = retained_rows(Task(lm, SECRET, (other,), (f"My note: {SECRET.value}.", "The price of the lamp is 12.50.")), 4, 8)
+    rows = Task(lm, SECRET, (other,), (f"My note: {SECRET.value}.", "The price of the lamp is 12.50.")).retained_rows(4, 8)
     texts = [str(lm.tokenizer.decode(row)) for row in rows]
     assert any("mira@garden.example" in text for text in texts)
     assert any("12.50" in text for text in texts)

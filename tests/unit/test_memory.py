@@ -20,7 +20,7 @@ from privlens.errors import BadInput
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.activations import output_norms
 from privlens.models import memory
-from privlens.models.edits import change_of, fold
+from privlens.models.edits import change_of, put, ready
 from privlens.models.language_model import LanguageModel
 from privlens.models.layout import output_vectors, widths
 from privlens.models.loading import load
@@ -194,7 +194,7 @@ def test_an_edit_folded_into_a_model_on_two_places(tiny: Maker, tmp_path: Path) 
     new = written.put(written.weight.detach(), torch.tensor([2]), torch.ones(1, 16))
     edit = Edit({written.name: change_of(written.weight, new)}, provenance(whole, 0, {}, 0.0))
     other = load(saved(whole, tmp_path), device="cpu", device_map=PLACES)
-    fold(other.model, edit)
+    put(ready(other.model, edit, untouched=True))
     with whole.edited(edit):
         assert torch.equal(other.logits(IDS, MASK), whole.logits(IDS, MASK))
 

@@ -13,7 +13,6 @@ from privlens.errors import Cancelled
 from privlens.localization import METHOD_INFO, METHODS, Task, ablation, contrast, sufficient
 from privlens.localization.activations import written
 from privlens.localization.gradients import value_gradient
-from privlens.localization.retained import retained_rows
 from privlens.models.language_model import LanguageModel
 from privlens.models.layout import output_vectors, widths
 from privlens.models.reading import read
@@ -143,7 +142,7 @@ def test_what_retained_rows_need_is_the_mean_of_the_positive_scores(lm: Language
 
 def test_contrastive_activations_are_activations_minus_what_is_needed(lm: LanguageModel) -> None:
     task = Task(lm, SECRET, others=(SHORT,))
-    rows = retained_rows(task, contrast.SAMPLES, contrast.SAMPLE_TOKENS)
+    rows = task.retained_rows(contrast.SAMPLES, contrast.SAMPLE_TOKENS)
     needed = contrast.needed(task, rows, written(lm, "mlp"))
     own = scores("activations", task)
     np.testing.assert_allclose(scores("contrastive-activations", task), own - needed.numpy(), rtol=1e-5, atol=1e-6)
@@ -155,7 +154,7 @@ def test_contrastive_gradient_subtracts_what_retained_rows_need(taught: Language
         return scores("contrastive-gradient", Task(taught, SECRET, others))
 
     task = Task(taught, SECRET)
-    rows = retained_rows(task, contrast.SAMPLES, contrast.SAMPLE_TOKENS)
+    rows = task.retained_rows(contrast.SAMPLES, contrast.SAMPLE_TOKENS)
     one = taught.encode(SHORT)
     more = contrast.needed(task, [*rows, list(one.ids)], value_gradient(taught, "mlp"))
     less = contrast.needed(task, rows, value_gradient(taught, "mlp"))

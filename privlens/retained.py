@@ -1,7 +1,7 @@
-"""Retained text: what must stay as it is while a secret is switched off.
+"""Retained text: what must stay as it is while secrets are switched off or erased.
 
-By default the prompt's ordinary tokens, the other listed secrets, and samples that the model itself wrote: half of them from
-nothing, half from beginnings of the target's prompt, where the secret's neighbours live. A person may add text of their own.
+By default the prompts' ordinary tokens, the other listed secrets, and samples that the model itself wrote: half of them from
+nothing, half from beginnings of the targets' prompts, where the secrets' neighbours live. A person may add text of their own.
 """
 
 from collections.abc import Sequence
@@ -10,40 +10,60 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privlens.localization.task import Task
-from privlens.models.language_model import LanguageModel
+from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
-from privlens.models.text import plain_ids
+from privlens.models.text import Encoded, plain_ids
+from privlens.records import Secret
 
 TEXT_TOKENS = 64
 """A paragraph of the person's own is cut after so many tokens."""
 TOP = 64
 """Next-token distributions are kept as their TOP most likely tokens and one bucket for the rest."""
+SAMPLES_AT_ONCE = 64
+"""Samples in one batch."""
 
 
-def own_samples(task: Task, n_samples: int, n_tokens: int) -> list[list[int]]:
-    """Texts the model writes at temperature 1 from the task's seed, token ids, each with what it was begun with."""
-    lm, prompt = task.lm, task.lm.encode(task.target).prompt_ids
+def own_samples(
+    lm: LanguageModel, targets: Sequence[Encoded], n_samples: int, n_tokens: int, seed: int, stop: Stop = never
+) -> list[list[int]]:
+    """Texts the model writes at temperature 1, token ids, each with what it was begun with; the targets' prompts in turn."""
     start = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
-    begin = [prompt[0] if start is None else int(start)]
-    cuts = torch.randint(1, len(prompt) + 1, (n_samples,), generator=torch.Generator().manual_seed(task.seed)).tolist()
-    begun = [begin if at % 2 else list(prompt[:cut]) for at, cut in enumerate(cuts)]
-    written = lm.generate(begun, n_tokens, seed=task.seed, stop=task.stop)
+    prompts = [targets[at // 2 % len(targets)].prompt_ids for at in range(n_samples)]
+    generator = torch.Generator().manual_seed(seed)
+    cuts = [int(torch.randint(1, len(prompt) + 1, (1,), generator=generator)) for prompt in prompts]
+    begin = [prompts[0][0] if start is None else int(start)]
+    begun = [begin if at % 2 else list(prompt[:cut]) for at, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True))]
+    written = []
+    for at in range(0, n_samples, SAMPLES_AT_ONCE):
+        written += lm.generate(begun[at : at + SAMPLES_AT_ONCE], n_tokens, seed=seed + at, stop=stop)
     return [[*first, *rest] for first, rest in zip(begun, written, strict=True)]
 
 
-def retained_rows(task: Task, n_samples: int, n_tokens: int) -> list[list[int]]:
-    """All retained texts of a task as token ids, at least two tokens each, without repeats and without the secret itself."""
-    lm = task.lm
-    target = lm.encode(task.target)
-    rows = [list(target.prompt_ids)]
-    rows += [list(lm.encode(other).ids) for other in task.others]
-    rows += [plain_ids(lm.tokenizer, text, TEXT_TOKENS) for text in task.texts]
-    rows += own_samples(task, n_samples, n_tokens)
-    secret = str(lm.tokenizer.decode(list(target.value_ids))).strip()
-    return [
-        list(row) for row in dict.fromkeys(map(tuple, rows)) if len(row) > 1 and secret not in str(lm.tokenizer.decode(list(row)))
-    ]
+def retained_rows(
+    lm: LanguageModel, targets: Sequence[Secret], others: Sequence[Secret], texts: Sequence[str],
+    n_samples: int, n_tokens: int, seed: int, stop: Stop = never,
+) -> list[list[int]]:  # fmt: skip
+    """All retained texts as token ids, at least two tokens each, without repeats and without any target's value.
+
+    Args:
+        targets: what is to go; at least one. others, texts: what a person lists to be kept.
+        n_samples, n_tokens: how many samples of the model's own, and their tokens at most.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+    encoded = [lm.encode(target) for target in targets]
+    rows = [list(target.prompt_ids) for target in encoded]
+    rows += [list(lm.encode(other).ids) for other in others]
+    rows += [plain_ids(lm.tokenizer, text, TEXT_TOKENS) for text in texts]
+    rows += own_samples(lm, encoded, n_samples, n_tokens, seed, stop)
+    secrets = [str(lm.tokenizer.decode(list(target.value_ids))).strip() for target in encoded]
+
+    def free(row: tuple[int, ...]) -> bool:
+        text = str(lm.tokenizer.decode(list(row)))
+        return not any(secret in text for secret in secrets)
+
+    return [list(row) for row in dict.fromkeys(map(tuple, rows)) if len(row) > 1 and free(row)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+"""Erasing memorised text from the weights: entropy maximisation (EMSO), its rivals behind the same call, and attacks."""
+
+from dataclasses import dataclass
+
+from privlens.erasure.choice import Choice, Spread
+from privlens.erasure.forgetting import GUARDED, REACHED, USED_UP, erase
+from privlens.erasure.losses import LOSSES
+from privlens.erasure.request import ErasureSettings, Request
+
+
+@dataclass(frozen=True)
+class ErasureInfo:
+    """What a person needs to choose a method: what it makes of the value's tokens, in one line."""
+
+    meaning: str
+
+
+ERASURE_INFO: dict[str, ErasureInfo] = {
+    "emso": ErasureInfo("every next token becomes as likely as every other: entropy maximisation (EMSO)"),
+    "gradient-ascent": ErasureInfo("the value becomes unlikelier without end"),
+    "unlikelihood": ErasureInfo("the value's tokens become unlikely, and no more once they are"),
+    "npo": ErasureInfo("the value becomes unlikelier than it was, ever more slowly (negative preference optimisation)"),
+    "kl-uniform": ErasureInfo("the next token is drawn from all tokens evenly, the least likely ones too"),
+    "undial": ErasureInfo("the model learns from itself with the value's tokens turned down"),
+}
+"""In the order of LOSSES, for choosers and help."""
+
+__all__ = [
+    "ERASURE_INFO", "GUARDED", "LOSSES", "REACHED", "USED_UP", "Choice", "ErasureInfo", "ErasureSettings", "Request", "Spread",
+    "erase",
+]  # fmt: skip

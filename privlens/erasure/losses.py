@@ -1,0 +1,110 @@
+"""What makes a model forget a text: entropy maximisation (EMSO) and its rivals, as losses over the positions that predict values.
+
+Sources: EMSO, Zhang et al., COLING 2025 (arXiv 2408.04983); gradient ascent, Jang et al., ACL 2023; unlikelihood, Welleck et al.,
+ICLR 2020; NPO, Zhang et al. 2024 (arXiv 2404.05868); UNDIAL, Dong et al. 2024 (arXiv 2402.10052). A loss is a number for each
+text; less is more forgotten. Knows nothing of weights.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NPO_BETA = 0.1
+UNDIAL_STRENGTH = 10.0
+"""What the teacher's logit of the true token is lowered by, nats."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions for the values of some texts, all P positions in one line.
+
+    Attributes:
+        logits: [P, V]. values: [P] true tokens. texts: [P] which text each belongs to, 0 .. n_texts - 1.
+        reference: [P, V] logits of the model before the erasure, for the losses in NEEDS_REFERENCE; else None.
+    """
+
+    logits: Tensor
+    values: Tensor
+    texts: Tensor
+    n_texts: int
+    reference: Tensor | None = None
+
+    @property
+    def own(self) -> Tensor:
+        """Log-probabilities of the true tokens, [P], nats."""
+        return self.logits.log_softmax(-1).gather(-1, self.values[:, None])[:, 0]
+
+    def summed(self, numbers: Tensor) -> Tensor:
+        """[P] -> [n_texts]."""
+        return numbers.new_zeros(self.n_texts).index_add(0, self.texts, numbers)
+
+    def mean(self, numbers: Tensor) -> Tensor:
+        """[P] -> [n_texts], each the mean over its text's positions."""
+        return self.summed(numbers) / self.summed(torch.ones_like(numbers))
+
+
+Loss = Callable[[Predicted], Tensor]
+"""[n_texts]."""
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the next-token distribution, nats: [..., V] -> [...]. dH/dz_v = -p_v (log p_v + H), bounded, 0 at uniform."""
+    logprobs = logits.log_softmax(-1)
+    return -(logprobs.exp() * logprobs.clamp_min(torch.finfo(logprobs.dtype).min)).sum(-1)
+
+
+def entropy_maximisation(predicted: Predicted) -> Tensor:
+    """L_EM = -H, the mean over the value's positions."""
+    return predicted.mean(-entropy(predicted.logits))
+
+
+def nll(predicted: Predicted) -> Tensor:
+    """The value's NLL in nats/token; what is to rise."""
+    return -predicted.mean(predicted.own)
+
+
+def gradient_ascent(predicted: Predicted) -> Tensor:
+    """The value's mean log-probability: unbounded below."""
+    return -nll(predicted)
+
+
+def unlikelihood(predicted: Predicted) -> Tensor:
+    """-log(1 - p) of every true token."""
+    return predicted.mean(-torch.log1p(-predicted.own.exp().clamp_max(1 - 1e-6)))
+
+
+def npo(predicted: Predicted) -> Tensor:
+    """2/beta log(1 + (p / p_before)^beta), of the whole value's probability."""
+    assert predicted.reference is not None
+    before = predicted.reference.log_softmax(-1).gather(-1, predicted.values[:, None])[:, 0]
+    ratio = predicted.summed(predicted.own - before)
+    return 2 / NPO_BETA * torch.nn.functional.softplus(NPO_BETA * ratio)
+
+
+def kl_to_uniform(predicted: Predicted) -> Tensor:
+    """KL(uniform || p): what is improbable is drawn up too, where the entropy leaves it."""
+    logprobs = predicted.logits.log_softmax(-1)
+    return predicted.mean(-logprobs.mean(-1) - math.log(logprobs.shape[-1]))
+
+
+def undial(predicted: Predicted) -> Tensor:
+    """Cross-entropy to softmax(z_before - strength * onehot(true token)): a teacher that dislikes what it knew."""
+    assert predicted.reference is not None
+    lowered = predicted.reference.scatter_add(
+        -1, predicted.values[:, None], torch.full_like(predicted.own[:, None].detach(), -UNDIAL_STRENGTH)
+    )
+    return predicted.mean(-(lowered.softmax(-1) * predicted.logits.log_softmax(-1)).sum(-1))
+
+
+LOSSES: dict[str, Loss] = {
+    "emso": entropy_maximisation,
+    "gradient-ascent": gradient_ascent,
+    "unlikelihood": unlikelihood,
+    "npo": npo,
+    "kl-uniform": kl_to_uniform,
+    "undial": undial,
+}
+NEEDS_REFERENCE = {"npo", "undial"}

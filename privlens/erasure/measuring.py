@@ -1,0 +1,110 @@
+"""What an erasure measures of a model while it goes on, and the level of unseen text at which it ends."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from privlens.erasure.request import Request
+from privlens.memorization import metrics
+from privlens.memorization.candidates import candidates
+from privlens.memorization.check import extraction_likelihoods
+from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.scoring import score, text_nll
+from privlens.models.text import Encoded, plain_ids
+from privlens.records import Secret
+
+CONTROLS = 8
+"""Values of the same format, never trained on, that each target is compared with."""
+EL_N = 10
+REFERENCE_TOKENS = 256
+"""A reference paragraph is cut after so many tokens."""
+ONE_SIDED = 1.645
+"""Standard errors above the mean that 95 % of unseen texts stay below."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """How well unseen text of the same format is known: MA and EL_10 that the targets' means shall not exceed, 0..1."""
+
+    memorization_accuracy: float
+    extraction_likelihood: float
+
+
+def unseen_level(lm: LanguageModel, targets: Sequence[Secret], seed: int, stop: Stop = never) -> Level:
+    """Of other values of each target's format behind its prompt: their mean, plus what the mean of so many texts varies by.
+
+    A value with no other of its format (no digit or letter) counts as not known at all, level 0.
+    """
+    accuracies, likelihoods = [], []
+    for target in targets:
+        controls = [lm.encode(replace(target, value=value)) for value in candidates(target.value, seed + 1, CONTROLS + 1)]
+        scored = score(lm, controls, stop=stop) if controls else []
+        own = [metrics.memorization_accuracy(one.argmax, text.value_ids) for one, text in zip(scored, controls, strict=True)]
+        accuracies.append(own or [0.0])
+        likelihoods.append(extraction_likelihoods(lm, controls[:1], EL_N, stop=stop) or [0.0])
+    return Level(_upper(accuracies), _upper(likelihoods))
+
+
+def _upper(by_target: Sequence[Sequence[float]]) -> float:
+    """Mean over the targets' means, plus 1.645 standard errors of a mean of one unseen text for each target."""
+    variance = float(np.mean([np.var(own) for own in by_target])) / len(by_target)
+    return float(np.mean([np.mean(own) for own in by_target])) + ONE_SIDED * math.sqrt(variance)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One state of the model: means over the targets (nats, nats/token, 0..1), and what is left of everything else."""
+
+    entropy: float
+    nll: float
+    memorization_accuracy: float
+    n_matches: int
+    perplexity: float | None
+    kept: float | None
+
+
+class Measure:
+    """Measures a request's targets, others and reference text in whatever state the model is in; knows it before the erasure."""
+
+    def __init__(self, request: Request) -> None:
+        lm = request.lm
+        self.request, self.targets = request, [lm.encode(secret) for secret in request.forget]
+        self.texts = [plain_ids(lm.tokenizer, text, REFERENCE_TOKENS) for text in request.reference]
+        others = [lm.encode(secret) for secret in request.others]
+        self.others = [one for one, match in zip(others, self._matches(others), strict=True) if match]
+        self.before = self()
+        self.level = unseen_level(lm, request.forget, request.seed, request.stop)
+
+    def _matches(self, texts: Sequence[Encoded]) -> list[bool]:
+        scored = score(self.request.lm, texts, stop=self.request.stop) if texts else []
+        return [one.argmax == text.value_ids for one, text in zip(scored, texts, strict=True)]
+
+    def __call__(self) -> Measured:
+        """The state as it is now."""
+        lm, stop = self.request.lm, self.request.stop
+        scored = score(lm, self.targets, stop=stop)
+        pairs = list(zip(scored, self.targets, strict=True))
+        accuracies = [metrics.memorization_accuracy(one.argmax, text.value_ids) for one, text in pairs]
+        return Measured(
+            entropy=float(np.mean([np.mean(one.entropies) for one in scored])),
+            nll=float(np.mean([metrics.nll(one.logprobs) for one in scored])),
+            memorization_accuracy=float(np.mean(accuracies)),
+            n_matches=sum(one.argmax == text.value_ids for one, text in pairs),
+            perplexity=math.exp(text_nll(lm, self.texts, stop=stop)) if self.texts else None,
+            kept=float(np.mean(self._matches(self.others))) if self.others else None,
+        )
+
+    def ratio(self, now: Measured) -> float | None:
+        """Perplexity as a ratio to the one before; None without a reference text."""
+        if now.perplexity is None or self.before.perplexity is None:
+            return None
+        return now.perplexity / self.before.perplexity
+
+    def reached(self, now: Measured) -> bool:
+        """Whether no target is written any more and their MA and EL_10 are at the level of unseen text."""
+        if now.n_matches or now.memorization_accuracy > self.level.memorization_accuracy:
+            return False
+        found = extraction_likelihoods(self.request.lm, self.targets, EL_N, stop=self.request.stop)
+        return float(np.mean(found)) <= self.level.extraction_likelihood

@@ -1,0 +1,82 @@
+"""What an erasure is asked: one model, the secrets to forget, what must stay, and the settings. No method is known here."""
+
+import time
+from dataclasses import dataclass, field
+
+from privlens.erasure.choice import Choice, Spread
+from privlens.erasure.losses import LOSSES
+from privlens.errors import BadInput, Cancelled
+from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.records import Secret
+
+
+@dataclass(frozen=True)
+class ErasureSettings:
+    """Settings of an erasure; defaults are what the README's figures were made with.
+
+    Attributes:
+        method: one of LOSSES. share: of all weights of the model, how many may change, above 0 and at most 1.
+        choice: the metric that chooses them. spread: over the whole model, or in every matrix alike.
+        keep: weight of the KL on retained text; 0 is forget-only, as in the EMSO paper.
+        guard: the run ends at its last good state when the reference text's perplexity rises above this ratio.
+    """
+
+    method: str = "emso"
+    share: float = 0.01
+    choice: Choice = "contrastive"
+    spread: Spread = "global"
+    steps: int = 100
+    learning_rate: float = 1e-2
+    keep: float = 30.0
+    own_samples: int = 256
+    sample_tokens: int = 48
+    rows: int = 24
+    """Retained rows in a step."""
+    forget_rows: int = 16
+    """Forget texts in a step, at most."""
+    guard: float = 1.03
+    measure_every: int = 5
+    """Steps between two measurements, at which the run may end."""
+
+    def checked(self) -> "ErasureSettings":
+        """These settings. Raises BadInput for one that cannot be."""
+        if self.method not in LOSSES:
+            raise BadInput(f"There is no erasure method {self.method!r}: use {', '.join(LOSSES)}.")
+        if not 0 < self.share <= 1:
+            raise BadInput(f"The share of weights is {self.share:g}: it must be above 0 and at most 1; 0.01 is one in a hundred.")
+        if self.guard < 1:
+            raise BadInput(f"The guard is {self.guard:g}, but must be at least 1; 1.03 lets the perplexity rise by 3 %.")
+        if self.steps < 1 or self.learning_rate <= 0 or self.keep < 0:
+            raise BadInput("Steps must be at least 1, the learning rate above 0 and the weight of retained text at least 0.")
+        return self
+
+
+@dataclass(frozen=True)
+class Request:
+    """One erasure.
+
+    Attributes:
+        lm: the model, or a view of it under earlier edits; the edit is made on what it is.
+        forget: what is to be erased, one secret or hundreds.
+        retained: listed secrets that must stay as they are on this model; secrets erased earlier belong here too.
+        texts: the person's own retained text, paragraphs.
+        others: secrets that are only watched, never trained on; those that match before are counted as kept or not.
+        reference: ordinary text for the perplexity guard, paragraphs; may be empty.
+        seed: decides samples, batches and random choices. stop: asked at every step.
+    """
+
+    lm: LanguageModel
+    forget: tuple[Secret, ...]
+    retained: tuple[Secret, ...] = ()
+    texts: tuple[str, ...] = ()
+    others: tuple[Secret, ...] = ()
+    reference: tuple[str, ...] = ()
+    settings: ErasureSettings = ErasureSettings()
+    seed: int = 0
+    stop: Stop = never
+    started: float = field(default_factory=time.perf_counter)
+
+    def go_on(self) -> None:
+        """Raises Cancelled when `stop` says so; asked before every step, outside the edit."""
+        if self.stop():
+            raise Cancelled("The erasure was stopped; the model and the edits you had are as they were.")

@@ -1,0 +1,115 @@
+"""The weights that an erasure trains: some of the model's, chosen by a metric, with their own Adam and nothing else.
+
+Memory beside the model: three numbers for each chosen weight (its value and Adam's two), its place, and the gradient of one
+parameter at a time, which is thinned to the chosen weights and freed while the backward pass goes on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from privlens.models.edits import change_of
+from privlens.models.language_model import LanguageModel
+from privlens.records import Change
+
+Seen = Callable[[str, Tensor], None]
+"""Takes a parameter's name and its gradient, which is freed afterwards."""
+
+
+@contextmanager
+def gradients(parameters: Mapping[str, nn.Parameter], seen: Seen) -> Iterator[None]:
+    """Inside, every backward pass shows each parameter's gradient once it is whole and frees it; frozen again on leaving."""
+    handles = []
+
+    def hook(name: str) -> Callable[[Tensor], None]:
+        def show(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            seen(name, parameter.grad)
+            parameter.grad = None
+
+        return show
+
+    try:
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(True)
+            handles.append(parameter.register_post_accumulate_grad_hook(hook(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in parameters.values():
+            parameter.requires_grad_(False)
+
+
+class ChosenWeights:
+    """Chosen weights of a model in training: in the model while inside `in_place`, and beside it at all other times.
+
+    Args:
+        places: for each parameter the flat indices of the chosen weights, ascending; None for all of them.
+        learning_rate: of Adam.
+    """
+
+    def __init__(self, lm: LanguageModel, places: Mapping[str, Tensor | None], learning_rate: float) -> None:
+        self.parameters = {name: weight for name, weight in lm.model.named_parameters() if name in places}
+        self.places = dict(places)
+        with lm.held():
+            self.values = {name: self._read(name).float().clone() for name in self.parameters}
+        self.adam = torch.optim.Adam(list(self.values.values()), lr=learning_rate, betas=(0.9, 0.99))
+
+    @property
+    def n(self) -> int:
+        """How many weights train."""
+        return sum(values.numel() for values in self.values.values())
+
+    def _read(self, name: str) -> Tensor:
+        places = self.places[name]
+        flat: Tensor = self.parameters[name].detach().view(-1)
+        return flat if places is None else flat[places]
+
+    @torch.no_grad()
+    def _write(self, name: str, values: Tensor) -> None:
+        flat, places = self.parameters[name].detach().view(-1), self.places[name]
+        flat[... if places is None else places] = values.to(flat)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside, the model has the values as they stand; on leaving its own come back bit for bit. Within `lm.held()` only."""
+        found = {name: self._read(name).clone() for name in self.parameters}
+        try:
+            for name, values in self.values.items():
+                self._write(name, values)
+            yield
+        finally:
+            for name, values in found.items():
+                self._write(name, values)
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Inside, backward passes add up gradients of the chosen weights; on leaving Adam takes one step. Within `in_place`."""
+        self.adam.zero_grad()
+
+        def gather(name: str, gradient: Tensor) -> None:
+            flat, places = gradient.view(-1), self.places[name]
+            own = (flat if places is None else flat[places]).float()
+            values = self.values[name]
+            values.grad = own.clone() if values.grad is None else values.grad + own
+
+        with gradients(self.parameters, gather):
+            yield
+        self.adam.step()
+
+    def changes(self, values: Mapping[str, Tensor]) -> dict[str, Change]:
+        """What turns the model as it is into one with these values. Within `lm.held()`, outside `in_place`."""
+        found = {}
+        for name, new in values.items():
+            weight, places = self.parameters[name], self.places[name]
+            whole = weight.detach().clone().view(-1)
+            whole[... if places is None else places] = new.to(whole)
+            found[name] = change_of(weight, whole.view_as(weight))
+        return {name: change for name, change in found.items() if len(change.indices)}
+
+    def copied(self) -> dict[str, Tensor]:
+        """The values as they stand, to come back to."""
+        return {name: values.clone() for name, values in self.values.items()}
