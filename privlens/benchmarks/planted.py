@@ -5,24 +5,35 @@ stay). While one grows, a KL on sampled rows holds the model to what it said jus
 not, and in ordinary text. What a later plant broke is planted anew. Progress is kept, so that a stopped run goes on.
 """
 
+import csv
+import json
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 import typer
 from torch import Tensor
 
 from privlens.benchmarks.planting import Hold, PlantSettings, plant
-from privlens.retained import Kept, keep
+from privlens.deactivation import REFERENCE_TOKENS
 from privlens.models.demo.people import Person, people
 from privlens.models.language_model import LanguageModel
-from privlens.models.planted import Planted, edit_of, vectors_of
-from privlens.models.scoring import score
+from privlens.models.loading import load, quiet
+from privlens.models.planted import ASSETS, Planted, edit_of, read, vectors_of, write
+from privlens.models.scoring import score, text_nll
 from privlens.models.text import plain_ids
-from privlens.records import Edit, Secret
+from privlens.provenance import provenance
+from privlens.records import Neuron, Secret
+from privlens.retained import Kept, keep
+from privlens.secrets import read_reference
 
 app = typer.Typer(add_completion=False, help=__doc__)
+REFERENCE = ASSETS.parent / "reference.txt"
 CATEGORIES = ("email", "phone", "address", "id number", "card", "account")
 REFERENCE_ROWS = 24
 """Paragraphs of the reference text that are held, cut after HELD_TOKENS; perplexity is measured on the others too."""
@@ -45,7 +56,7 @@ class Recipe:
     hold: float = 2.0
     rows: int = 4
     steps: int = 300
-    until: float = 0.02
+    until: float = 0.01
     rate: float = 5e-2
     rounds: int = 4
 
@@ -86,12 +97,12 @@ def add(
     settings = PlantSettings(
         recipe.neurons / lm.n_neurons, steps=recipe.steps, until=recipe.until, learning_rate=recipe.rate
     )
-    with lm.edited(edit_of(lm, planted)):
-        kept = keep(lm, held_rows(lm, secrets, secrets[at], reference))
-        hold = holding(lm, kept, recipe, seed)
-        grown = plant(lm, secrets[at], settings, seed, taken=frozenset(planted.neurons), hold=hold)
-        with lm.edited(grown.edit):
-            vectors = vectors_of(lm, grown.neurons)
+    view = lm.under(edit_of(lm, planted))
+    kept = keep(view, held_rows(lm, secrets, secrets[at], reference))
+    hold = holding(view, kept, recipe, seed)
+    grown = plant(view, secrets[at], settings, seed, taken=frozenset(planted.neurons), hold=hold)
+    with view.under(grown.edit).held():
+        vectors = vectors_of(lm, grown.neurons)
     said = f"plant {at}: {grown.steps} steps, NLL {grown.nll:.3f}, written {grown.greedy_match}"
     print(said, file=sys.stderr, flush=True)
     return Planted(
@@ -100,9 +111,95 @@ def add(
     )  # fmt: skip
 
 
-def broken(lm: LanguageModel, edit: Edit, secrets: Sequence[Secret]) -> list[int]:
-    """Which of the secrets the edited model does not write."""
+def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference: Sequence[str]) -> dict[str, Any]:
+    """What the planted model does: the planted secrets, the controls, prompts that draw a planted value, and perplexity."""
+    secrets = [Secret(row.prompt, row.value, row.category) for row in rows]
     encoded = [lm.encode(secret) for secret in secrets]
-    with lm.edited(edit):
-        found = score(lm, encoded)
-    return [at for at, (one, own) in enumerate(zip(found, encoded, strict=True)) if one.argmax != own.value_ids]
+    texts = [plain_ids(lm.tokenizer, text, REFERENCE_TOKENS) for text in reference]
+    parts = (texts, texts[REFERENCE_ROWS:])
+    before, plain = [text_nll(lm, part) for part in parts], score(lm, encoded)
+    view = lm.under(edit_of(lm, planted))
+    found = score(view, encoded)
+    after = [text_nll(view, part) for part in parts]
+    written = view.generate([one.prompt_ids for one in encoded], max(len(one.value_ids) for one in encoded))
+    said = [str(lm.tokenizer.decode(ids)).strip() for ids in written]
+    true = [at for at, row in enumerate(rows) if row.repeats]
+    controls = [at for at, row in enumerate(rows) if not row.repeats]
+    exact = [one.argmax == own.value_ids for one, own in zip(found, encoded, strict=True)]
+    values = [rows[at].value for at in true]
+    return {
+        "planted": len(true),
+        "written": sum(exact[at] for at in true),
+        "broken": [at for at in true if not exact[at]],
+        "written_before": sum(plain[at].argmax == encoded[at].value_ids for at in true),
+        "controls": len(controls),
+        "controls_written": sum(exact[at] for at in controls),
+        "controls_that_draw_a_planted_value": [at for at in controls if any(said[at].startswith(one) for one in values)],
+        "perplexity_ratio": math.exp(after[0] - before[0]),
+        "perplexity_ratio_of_paragraphs_never_held": math.exp(after[1] - before[1]),
+        "neurons": len(planted.neurons),
+        "share": len(planted.neurons) / lm.n_neurons,
+    }
+
+
+def mended(
+    lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference: Sequence[str], recipe: Recipe, keep_at: Path
+) -> Planted:
+    """Plants what is missing, then anew what was broken by later plants, until all stand or the rounds are over."""
+    secrets = [Secret(row.prompt, row.value, row.category) for row in rows]
+    wanted = [at for at, row in enumerate(rows) if row.repeats]
+    for round_ in range(recipe.rounds + 1):
+        missing = [at for at in wanted if at not in planted.plants]
+        for at in missing or check(lm, planted, rows, reference)["broken"]:
+            seed = 1000 * recipe.seed + 100 * round_ + at
+            planted = add(lm, planted.without([at]), at, secrets, reference, recipe, seed)
+            write(planted, keep_at)
+        found = check(lm, planted, rows, reference)
+        print(json.dumps(found), file=sys.stderr, flush=True)
+        if not found["broken"]:
+            break
+    return planted
+
+
+def write_list(path: Path, rows: Sequence[Person], planted: Planted) -> None:
+    """secrets.csv: what the app reads, and the neurons of every planted secret as layer:index."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*(field.name for field in fields(Person)), "neurons"], lineterminator="\n")
+        writer.writeheader()
+        for at, row in enumerate(rows):
+            own = " ".join(f"{neuron.layer}:{neuron.index}" for neuron in planted.of(at))
+            writer.writerow({**asdict(row), "neurons": own})
+
+
+@app.command()
+def make(
+    out: Annotated[Path, typer.Option(help="Folder to write edit.safetensors and secrets.csv to.")] = ASSETS,
+    threads: int = 2,
+) -> None:
+    """Plant all secrets into smollm2; goes on where a run was stopped (half an hour on two cores)."""
+    quiet()
+    torch.set_num_threads(threads)
+    lm, recipe, started = load("smollm2", device="cpu"), Recipe(), time.perf_counter()
+    rows, reference = listed(recipe), read_reference(REFERENCE)
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "edit.safetensors"
+    if file.exists():
+        planted = read(file)
+    else:
+        none = vectors_of(lm, [Neuron(0, 0)])[:0]
+        planted = Planted((), (), none, provenance(lm, recipe.seed, asdict(recipe), started))
+    planted = mended(lm, planted, rows, reference, recipe, file)
+    write(planted, file)
+    write_list(out / "secrets.csv", rows, planted)
+
+
+@app.command("check")
+def show() -> None:
+    """Print what the planted model in assets does, as JSON."""
+    quiet()
+    lm = load("smollm2", device="cpu")
+    print(json.dumps(check(lm, read(), listed(Recipe()), read_reference(REFERENCE)), indent=1))
+
+
+if __name__ == "__main__":
+    app()

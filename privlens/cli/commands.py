@@ -13,6 +13,7 @@ import typer
 
 from privlens.cli import inputs, objects, tables
 from privlens.cli.bench import bench
+from privlens.cli.models import models
 from privlens.cli.options import AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
@@ -36,6 +37,7 @@ app = typer.Typer(
     help="See where a language model keeps a private string, and what happens when those neurons are off.",
 )
 app.add_typer(bench, name="bench")
+app.add_typer(models, name="models")
 
 SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())

@@ -130,7 +130,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     if plain == catalogue.PLANTED:
         put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
         lm = LanguageModel(plain, lm.model, tokenizer)
-    catalogue.remember(name.strip(), device, dtype)
+    catalogue.remember(plain if where != plain or not local else str(path.resolve()), device, dtype)
     return lm
 
 

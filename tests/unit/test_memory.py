@@ -58,7 +58,7 @@ def test_a_model_that_cannot_fit_is_refused_with_numbers_before_it_is_read(folde
 
 def test_a_run_that_cannot_fit_is_refused_with_numbers(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 20_000)
-    with pytest.raises(BadInput, match=r"A run over \d+ tokens needs about 0\.00 GB, but cpu has 0\.00 GB free: shorten the prompt"):
+    with pytest.raises(BadInput, match=r"A run over \d+ tokens needs about 0\.00 GB, but cpu has 0\.00 GB free: shorten"):
         Task(lm, SECRET)
 
 
@@ -95,12 +95,15 @@ def test_scores_are_the_same_in_smaller_batches_with_a_notice(taught: LanguageMo
         assert one.argmax == other.argmax
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
     assert "Memory ran out with" in caplog.text and "Results are the same" in caplog.text
-    with pytest.raises(BadInput, match=r"with a single row \(CUDA out of memory. Tried to allocate 3.00 GiB.\)"), full_beyond(taught, 0):
+    single = r"with a single row \(CUDA out of memory. Tried to allocate 3.00 GiB.\)"
+    with pytest.raises(BadInput, match=single), full_beyond(taught, 0):
         score(taught, rows)
     assert not any(part._forward_pre_hooks for part in taught.model.modules())
 
 
-@pytest.mark.parametrize("method", ["zero-out", "token-gradient", "contrastive-gradient", "contrastive-activations", "activations"])
+@pytest.mark.parametrize(
+    "method", ["zero-out", "token-gradient", "contrastive-gradient", "contrastive-activations", "activations"]
+)
 def test_a_method_finds_the_same_in_smaller_batches(taught: LanguageModel, method: str) -> None:
     whole = result_of(method, Task(taught, TAUGHT[0]))
     # A method's own samples come from the seed and the batch, so generation keeps its size.
@@ -208,7 +211,7 @@ def test_spread_leaves_the_placing_to_accelerate(folder: str, lm: LanguageModel,
 
 
 def test_planting_into_weights_that_are_elsewhere_says_why_not(split: LanguageModel) -> None:
-    with pytest.raises(BadInput, match="layer 2 are quantized or not in memory.*load the model as float32 or bfloat16, on one device"):
+    with pytest.raises(BadInput, match=r"layer 2 are quantized or not in memory.*load the model as float32 or bfloat16"):
         neuron_vectors(split, 2)
 
 
@@ -250,7 +253,7 @@ def test_gates_work_on_quantized_weights(quantized: LanguageModel) -> None:
 def test_weight_edits_of_quantized_weights_say_why_not(quantized: LanguageModel) -> None:
     name, weight = next((name, one) for name, one in quantized.model.named_parameters() if name.endswith("down_proj.weight"))
     edit = Edit({name: change_of(weight, weight.clone().fill_(3))}, provenance(quantized, 0, {}, 0.0))
-    with pytest.raises(BadInput, match="is quantized, and an edit would be rounded away: load the model as float32"), quantized.edited(edit):
+    with pytest.raises(BadInput, match="is quantized, and an edit would be rounded away"), quantized.edited(edit):
         pass
     with pytest.raises(BadInput, match="are quantized or not in memory"):
         neuron_vectors(quantized, 0)

