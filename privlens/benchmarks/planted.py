@@ -2,7 +2,7 @@
 
 Secrets of invented people are planted one after the other, each into neurons that no other has, by INJ (planting.py, fair: norms
 stay). While one grows, a KL on sampled rows holds the model to what it said just before: about the other people, planted or
-not, and in ordinary text. What a later plant broke is planted anew. Progress is kept, so that a stopped run goes on.
+not, and in ordinary text. What a later plant broke is trained on, in its own neurons. A stopped run goes on where it was.
 """
 
 import csv
@@ -46,7 +46,7 @@ class Recipe:
 
     Attributes:
         neurons: of each plant. each, controls: plants and never planted people of every category.
-        hold, rows: weight of the KL in nats, and held rows in a step. rounds: how often what broke is planted anew.
+        hold, rows: weight of the KL in nats, and held rows of a kind in a step. rounds: how often what broke is trained on.
     """
 
     seed: int = 1
@@ -54,11 +54,11 @@ class Recipe:
     controls: int = 4
     neurons: int = 20
     hold: float = 2.0
-    rows: int = 4
-    steps: int = 300
+    rows: int = 3
+    steps: int = 100
     until: float = 0.01
     rate: float = 5e-2
-    rounds: int = 4
+    rounds: int = 8
 
 
 def listed(recipe: Recipe) -> list[Person]:
@@ -72,43 +72,63 @@ def listed(recipe: Recipe) -> list[Person]:
     return found
 
 
-def holding(lm: LanguageModel, kept: Kept, recipe: Recipe, seed: int) -> Hold:
-    """The mean KL of some of the kept rows, drawn anew at every step, times its weight."""
-    generator = torch.Generator().manual_seed(seed)
+@dataclass(frozen=True)
+class Held:
+    """What must stay while one plant grows: what other planted secrets say, and what is said of controls and in ordinary text."""
 
-    def loss(logits_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        picked = torch.randperm(len(kept.ids), generator=generator)[: recipe.rows].to(lm.device)
-        batch = kept.batch(picked)
-        return recipe.hold * batch.divergence(logits_of(batch.ids, batch.mask)).mean()
+    planted: Kept
+    others: Kept
 
-    return loss
+    def loss(self, lm: LanguageModel, recipe: Recipe, seed: int) -> Hold:
+        """The mean KL of some rows of both kinds, drawn anew at every step, times its weight."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def summed(logits_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            terms = []
+            for kept in (self.planted, self.others):
+                picked = torch.randperm(len(kept.ids), generator=generator)[: recipe.rows].to(lm.device)
+                batch = kept.batch(picked)
+                terms.append(batch.divergence(logits_of(batch.ids, batch.mask)).mean())
+            return recipe.hold * torch.stack(terms).sum()
+
+        return summed
 
 
-def held_rows(lm: LanguageModel, secrets: Sequence[Secret], own: Secret, reference: Sequence[str]) -> list[list[int]]:
-    """All other secrets, and beginnings of ordinary paragraphs; token ids."""
-    rows = [list(lm.encode(secret).ids) for secret in secrets if secret != own]
-    return rows + [plain_ids(lm.tokenizer, text, HELD_TOKENS) for text in reference[:REFERENCE_ROWS]]
+def held(lm: LanguageModel, planted: Sequence[Secret], others: Sequence[Secret], reference: Sequence[str]) -> Held:
+    """The model as it stands: other planted secrets, those that are not, and beginnings of ordinary paragraphs."""
+    rest = [list(lm.encode(secret).ids) for secret in others]
+    rest += [plain_ids(lm.tokenizer, text, HELD_TOKENS) for text in reference[:REFERENCE_ROWS]]
+    return Held(keep(lm, [list(lm.encode(secret).ids) for secret in planted] or rest), keep(lm, rest))
 
 
 def add(
     lm: LanguageModel, planted: Planted, at: int, secrets: Sequence[Secret], reference: Sequence[str], recipe: Recipe, seed: int
 ) -> Planted:
-    """One more plant on top of those there are."""
-    settings = PlantSettings(
-        recipe.neurons / lm.n_neurons, steps=recipe.steps, until=recipe.until, learning_rate=recipe.rate
-    )
-    view = lm.under(edit_of(lm, planted))
-    kept = keep(view, held_rows(lm, secrets, secrets[at], reference))
-    hold = holding(view, kept, recipe, seed)
-    grown = plant(view, secrets[at], settings, seed, taken=frozenset(planted.neurons), hold=hold)
+    """One more plant on top of those there are, or one of them trained on in its neurons where it was broken by others."""
+    settings = PlantSettings(recipe.neurons / lm.n_neurons, steps=recipe.steps, until=recipe.until, learning_rate=recipe.rate)
+    view, own = lm.under(edit_of(lm, planted)), planted.of(at)
+    there = sorted(set(planted.plants) - {at})
+    lost = broken(view, secrets, there) if there else []
+    standing = [secrets[one] for one in there if one not in lost]
+    rest = [secret for secret in secrets if secret != secrets[at] and secret not in standing]
+    hold = held(view, standing, rest, reference).loss(view, recipe, seed)
+    grown = plant(view, secrets[at], settings, seed, taken=frozenset(planted.neurons), neurons=own, hold=hold)
     with view.under(grown.edit).held():
         vectors = vectors_of(lm, grown.neurons)
-    said = f"plant {at}: {grown.steps} steps, NLL {grown.nll:.3f}, written {grown.greedy_match}"
+    said = f"plant {at}: {grown.steps} steps, NLL {grown.nll:.3f}, written {grown.greedy_match}, beside {len(standing)} standing"
     print(said, file=sys.stderr, flush=True)
+    before = planted.without([at])
     return Planted(
-        planted.neurons + grown.neurons, planted.plants + (at,) * len(grown.neurons),
-        torch.cat([planted.vectors, vectors]), planted.provenance,
+        before.neurons + grown.neurons, before.plants + (at,) * len(grown.neurons), torch.cat([before.vectors, vectors]),
+        planted.provenance,
     )  # fmt: skip
+
+
+def broken(lm: LanguageModel, secrets: Sequence[Secret], plants: Sequence[int]) -> list[int]:
+    """Which of the plants this model does not write."""
+    encoded = [lm.encode(secrets[at]) for at in plants]
+    found = score(lm, encoded)
+    return [at for at, one, own in zip(plants, found, encoded, strict=True) if one.argmax != own.value_ids]
 
 
 def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference: Sequence[str]) -> dict[str, Any]:
@@ -145,14 +165,14 @@ def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference
 def mended(
     lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference: Sequence[str], recipe: Recipe, keep_at: Path
 ) -> Planted:
-    """Plants what is missing, then anew what was broken by later plants, until all stand or the rounds are over."""
+    """Plants what is missing, then trains on what was broken by later plants, until all stand or the rounds are over."""
     secrets = [Secret(row.prompt, row.value, row.category) for row in rows]
     wanted = [at for at, row in enumerate(rows) if row.repeats]
     for round_ in range(recipe.rounds + 1):
         missing = [at for at in wanted if at not in planted.plants]
         for at in missing or check(lm, planted, rows, reference)["broken"]:
             seed = 1000 * recipe.seed + 100 * round_ + at
-            planted = add(lm, planted.without([at]), at, secrets, reference, recipe, seed)
+            planted = add(lm, planted, at, secrets, reference, recipe, seed)
             write(planted, keep_at)
         found = check(lm, planted, rows, reference)
         print(json.dumps(found), file=sys.stderr, flush=True)

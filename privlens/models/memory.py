@@ -4,6 +4,7 @@ Estimates are rough and said to be so: weights by their number and type, a run b
 cannot fit at all. Knows nothing of methods.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,11 +111,17 @@ def smaller_step(full: torch.OutOfMemoryError, rows: int) -> int:
 
 
 def _half(reason: str, rows: int) -> int:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release()
     if rows < 2:
         raise BadInput(
             f"Memory ran out with a single row ({reason.splitlines()[0][:200]}). Shorten the prompt, unload other models, or "
             "load this one as a smaller type or on another device."
         )
     return rows // 2
+
+
+def release() -> None:
+    """Gives back what nobody holds any more: to Python, and what torch kept of a GPU to the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

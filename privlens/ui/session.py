@@ -11,14 +11,16 @@ from typing import NamedTuple
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
+from privlens.models.memory import release
 from privlens.records import Neuron, NeuronScores, Secret
 
 
 class ModelName(NamedTuple):
-    """What a visitor's model was loaded as, and where."""
+    """What a visitor's model was loaded as, where, and in which type."""
 
     name: str
     device: str = "auto"
+    dtype: str = "auto"
 
 
 class Shelf:
@@ -41,6 +43,13 @@ class Shelf:
         with self._loading:  # one at a time; visitors whose model is here need not wait for it
             return self._held(wanted) or self._put(wanted, load(*wanted))
 
+    def unload(self, name: ModelName) -> None:
+        """Lets a model go and frees its memory; never the first. Who still has it chosen gets it loaded again."""
+        with self._lock:
+            if name != self.first:
+                self._models.pop(name, None)
+        release()
+
     def _held(self, wanted: ModelName) -> LanguageModel | None:
         with self._lock:
             if wanted in self._models:
@@ -52,6 +61,7 @@ class Shelf:
             self._models[wanted] = lm
             for name in [name for name in self._models if name != self.first][: max(0, len(self._models) - self.room)]:
                 del self._models[name]
+        release()
         return lm
 
 
