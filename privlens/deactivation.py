@@ -7,8 +7,10 @@ to choose is the localization room's business.
 import math
 import random
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 
@@ -55,13 +57,14 @@ class Surroundings:
     stop: Stop = never
 
 
-def random_like(shape: tuple[int, int], k: int, seed: int) -> tuple[Neuron, ...]:
-    """The control: k different neurons drawn evenly from all. Raises BadInput where there are fewer."""
-    n_layers, width = shape
-    if not 0 <= k <= n_layers * width:
-        raise BadInput(f"{k} neurons were asked for, but this model has {n_layers * width}.")
-    drawn = random.Random(seed).sample(range(n_layers * width), k)
-    return tuple(Neuron(flat // width, flat % width) for flat in drawn)
+def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
+    """The control: k different neurons drawn evenly from all layers, of these widths. Raises BadInput where there are fewer."""
+    if not 0 <= k <= sum(widths):
+        raise BadInput(f"{k} neurons were asked for, but this model has {sum(widths)}.")
+    ends = list(accumulate(widths))
+    drawn = random.Random(seed).sample(range(sum(widths)), k)
+    layers = [bisect_right(ends, flat) for flat in drawn]
+    return tuple(Neuron(layer, flat - ends[layer] + widths[layer]) for layer, flat in zip(layers, drawn, strict=True))
 
 
 def texts_before_and_after(
@@ -116,7 +119,7 @@ def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around
         BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
     """
     started, chosen = time.perf_counter(), tuple(neurons)
-    control = random_like(lm.shape(around.site), len(chosen), around.seed)
+    control = random_like(lm.widths(around.site), len(chosen), around.seed)
     effect = effect_on(lm, target, chosen, around)
     yield ComparisonStep(1, 5, "the target", effect)
     before = recalls(lm, around.others, (), around)
@@ -182,8 +185,8 @@ def sweep(
     lm: LanguageModel, target: Secret, scores: NeuronScores, ks: Sequence[int], around: Surroundings
 ) -> Iterator[SweepStep]:
     """The effect of the best k neurons for every k, target, others and reference, beside random ones. Yields after every k."""
-    shape = lm.shape(around.site)
-    floor = [random_like(shape, k, around.seed) for k in ks]
+    widths = lm.widths(around.site)
+    floor = [random_like(widths, k, around.seed) for k in ks]
     states = states_of(lm, target, floor, around)
     before = all_on(lm, around)
     points = curve(lm, target, [scores.top(k) for k in ks], around, before)
@@ -192,7 +195,7 @@ def sweep(
         kept, ratio = _surroundings_kept(lm, random_off, around, before)
         rows.append(
             SweepRow(
-                one.k, one.k / (shape[0] * shape[1]), one.target_match, one.target_nll, one.target_exposure_bits,
+                one.k, one.k / sum(widths), one.target_match, one.target_nll, one.target_exposure_bits,
                 one.others_kept, one.perplexity_ratio, state.nll, kept, ratio,
             )
         )  # fmt: skip

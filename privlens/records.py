@@ -109,7 +109,7 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class NeuronScores:
-    """A score for every neuron, large = carries the secret. `scores` [n_layers, width].
+    """A score for every neuron, large = carries the secret. `scores` [n_layers, width], NaN where a layer has no such neuron.
 
     `natural_k` is how many neurons the method itself would switch off; None where it has no opinion.
     """
@@ -123,12 +123,12 @@ class NeuronScores:
     @property
     def n_neurons(self) -> int:
         """All neurons of the model at this site."""
-        return int(self.scores.size)
+        return int(np.count_nonzero(~np.isnan(self.scores)))
 
     def top(self, k: int) -> list[Neuron]:
         """The k neurons of highest score, best first; equal scores in order of layer, then index."""
         width = self.scores.shape[1]
-        order = np.argsort(-self.scores, axis=None, kind="stable")[: max(0, k)]
+        order = np.argsort(-self.scores, axis=None, kind="stable")[: min(max(0, k), self.n_neurons)]  # NaN comes last
         return [Neuron(int(flat) // width, int(flat) % width) for flat in order]
 
 
@@ -256,6 +256,16 @@ class SweepStep:
     step: int
     n_steps: int
     rows: tuple[SweepRow, ...]
+
+
+@dataclass(frozen=True)
+class FetchStep:
+    """Progress of fetching a model: bytes done of n_bytes, and what is being done. `folder` is there in the last step only."""
+
+    done: int
+    n_bytes: int
+    stage: str
+    folder: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.memory import in_parts
 from privlens.models.text import Encoded, plain_ids
 from privlens.records import Secret
 
@@ -149,13 +150,18 @@ class Kept:
 def keep(lm: LanguageModel, rows: Sequence[Sequence[int]], at_once: int = 32) -> Kept:
     """Runs the rows once with all neurons on and remembers what the model predicts."""
     ids, mask = lm.padded(rows)
-    tops, logprobs = [], []
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def likeliest(batch: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        full = lm.logits(ids[batch], mask[batch]).log_softmax(-1)
+        top = full.topk(min(TOP, full.shape[-1] - 1)).indices
+        return list(zip(top, _bucketed(full, top), strict=True))
+
     with torch.no_grad():
-        for part, part_mask in zip(ids.split(at_once), mask.split(at_once), strict=True):
-            full = lm.logits(part, part_mask).log_softmax(-1)
-            tops.append(full.topk(min(TOP, full.shape[-1] - 1)).indices)
-            logprobs.append(_bucketed(full, tops[-1]))
-    return Kept(ids, mask, torch.cat(tops), torch.cat(logprobs))
+        for at in range(0, len(rows), at_once):
+            found += in_parts(likeliest, list(range(at, min(at + at_once, len(rows)))))
+    tops, logprobs = (torch.stack(parts) for parts in zip(*found, strict=True))
+    return Kept(ids, mask, tops, logprobs)
 
 
 def _bucketed(logprobs: Tensor, top: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 import privlens  # noqa: F401, I001  # before torch: it tells OpenMP not to spin
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,18 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
+    GPTJConfig,
     GPTNeoConfig,
     GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
+    MptConfig,
+    Olmo2Config,
     OPTConfig,
     Phi3Config,
     PhiConfig,
@@ -21,6 +30,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
+    StableLmConfig,
+    Starcoder2Config,
 )
 
 from privlens.errors import ModelNotFound
@@ -61,10 +73,34 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
             "max_position_embeddings": 128, "word_embed_proj_dim": HIDDEN,
         },
     ),
+    "gptj": (
+        GPTJConfig, {"n_embd": HIDDEN, "n_layer": LAYERS, "n_head": 2, "n_inner": WIDTH, "n_positions": 128, "rotary_dim": 4},
+    ),
+    "bloom": (BloomConfig, {"hidden_size": HIDDEN, "n_layer": LAYERS, "n_head": 2}),
+    "falcon": (
+        FalconConfig, {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "ffn_hidden_size": WIDTH},
+    ),
+    "mistral": (MistralConfig, {**PLAIN, **ATTENTION}),
+    "qwen3": (Qwen3Config, {**PLAIN, **ATTENTION, "head_dim": 8}),
+    "gemma2": (Gemma2Config, {**PLAIN, **ATTENTION, "head_dim": 8}),
+    "gemma3": (Gemma3TextConfig, {**PLAIN, **ATTENTION, "head_dim": 8}),
+    "olmo2": (Olmo2Config, {**PLAIN, **ATTENTION}),
+    "starcoder2": (Starcoder2Config, {**PLAIN, **ATTENTION}),
+    "stablelm": (StableLmConfig, {**PLAIN, **ATTENTION}),
+    "mpt": (MptConfig, {"d_model": HIDDEN, "n_layers": LAYERS, "n_heads": 2, "expansion_ratio": 2, "max_seq_len": 128}),
 }  # fmt: skip
 """Every layout that the model door is tested with: a config and its sizes."""
 
 Maker = Callable[[str], LanguageModel]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is read from or written to the cache of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIVLENS_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

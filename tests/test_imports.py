@@ -25,7 +25,7 @@ ONLY_IN = {
     "faker": {"models/demo"},
     "captum": {"localization"},
     "knowledge_neurons": {"benchmarks/speed"},
-    "typer": {"cli", "models/demo", "app"},
+    "typer": {"cli", "models/demo", "benchmarks/planted", "app"},
 }
 NO_TORCH = {"figures", "ui", "records", "errors", "secrets", "cli"}
 FILES = sorted(ROOT.glob("privlens/**/*.py")) + sorted(ROOT.glob("app.py"))

@@ -171,7 +171,7 @@ def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:
     """A forward pass with gates of its own for every row against a plain one."""
     rows, n = 8, max(settings.prompts)
     generator = torch.Generator().manual_seed(settings.seed)
-    ids = torch.randint(lm.model.config.vocab_size, (rows, n), generator=generator)
+    ids = torch.randint(lm.n_vocabulary, (rows, n), generator=generator)
     attention, gates = torch.ones_like(ids), torch.rand(rows, *lm.shape(), generator=generator)
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ from privlens.cli import inputs, objects, tables
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
+from privlens.cli.models import models
 from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
@@ -40,6 +41,7 @@ app.add_typer(bench, name="bench")
 app.command()(erase)
 app.command()(apply)
 app.command(name="compare")(compare_command)
+app.add_typer(models, name="models")
 
 SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
@@ -94,9 +96,9 @@ def localize(
     if out:
         inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit)
-    n_layers, width = lm.shape(site)
-    if top is not None and top > n_layers * width:
-        raise BadInput(f"--top is {top}, but this model has {n_layers * width} neurons.")
+    n_neurons = sum(lm.widths(site))
+    if top is not None and top > n_neurons:
+        raise BadInput(f"--top is {top}, but this model has {n_neurons} neurons.")
     lm.encode(chosen.target)
     states = recalls(lm, chosen.others, (), Surroundings())
     known = tuple(other for other, state in zip(chosen.others, states, strict=True) if state.greedy_match)

@@ -72,8 +72,9 @@ def entropy(logits: Tensor) -> Tensor:
 def entropy_maximisation(predicted: Predicted) -> Tensor:
     """L_EM = -H, the mean over the value's positions and over several sharpnesses: H of softmax(s * logits).
 
-    Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A blunt
-    softmax (s < 1) has a gradient at the one end, a sharp one at the other; all are largest at the uniform distribution. Ours.
+    Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A
+    blunt softmax (s < 1) has a gradient at the one end, a sharp one at the other; all are largest at the uniform distribution.
+    The several sharpnesses are ours.
     """
     by_sharpness = [entropy(sharpness * predicted.logits) for sharpness in SHARPNESSES]
     return predicted.mean(-torch.stack(by_sharpness).mean(0))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
 from privlens.localization.task import Task
@@ -16,10 +17,16 @@ from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Site
 
 
+def output_norms(lm: LanguageModel, site: Site) -> Tensor:
+    """Norm of what every neuron writes, [n_layers, width]; 0 where a layer has no such neuron."""
+    with lm.held():
+        norms = [output_vectors(part).detach().float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)]
+    return pad_sequence(norms, batch_first=True)
+
+
 def written(lm: LanguageModel, site: Site) -> RowScores:
     """For rows: mean |activation| over the positions that predict the value, times the norm of the neuron's output vector."""
-    with lm.held():
-        norms = torch.stack([output_vectors(part).float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)])
+    norms = output_norms(lm, site)
 
     def scores(batch: Sequence[Encoded]) -> Tensor:
         weights = torch.zeros(len(batch), max(len(one.ids) for one in batch))

@@ -40,7 +40,7 @@ def vote(scores: Sequence[NeuronScores], settings: VoteSettings = VoteSettings()
     votes = ((stacked >= settings.of_maximum * highest) & (stacked > 0)).sum(0)
     stays = np.flatnonzero((votes > 0) & (votes / len(scores) >= settings.of_secrets))
     by_sum = stays[np.argsort(-stacked.sum(0).flat[stays], kind="stable")]
-    found = np.zeros(votes.shape, np.float32)
+    found = np.where(np.isnan(scores[0].scores), np.float32("nan"), np.float32(0))
     found.flat[by_sum] = votes.flat[by_sum] + 1 - np.arange(1, len(by_sum) + 1) / (len(by_sum) + 1)
     first = scores[0]
     how = {**first.provenance.settings, "secrets": len(scores), **asdict(settings)}
@@ -139,7 +139,7 @@ def share_by_site(scores: Mapping[Site, NeuronScores], k: int | None = None) -> 
     trained apart cannot be ranked together. All 0 where no score is positive; neurons without a positive score never count,
     and all that tie for the last place do.
     """
-    positive = {site: np.clip(one.scores, 0, None).ravel() for site, one in scores.items()}
+    positive = {site: np.nan_to_num(np.clip(one.scores, 0, None)).ravel() for site, one in scores.items()}
     if k is not None:
         together = np.sort(np.concatenate(list(positive.values())))[::-1]
         least = together[min(k, len(together)) - 1]
@@ -149,9 +149,9 @@ def share_by_site(scores: Mapping[Site, NeuronScores], k: int | None = None) -> 
 
 
 def _stacked(scores: Sequence[NeuronScores]) -> Array:
-    """[n, n_layers, width]."""
+    """[n, n_layers, width]; neurons that do not exist have 0, which is no vote."""
     if not scores:
         raise BadInput("There are no scores to look at together: localize at least one secret.")
     if len({(one.site, one.scores.shape) for one in scores}) > 1:
         raise BadInput("Scores of different sites or model sizes cannot be put together: localize all secrets alike.")
-    return np.stack([one.scores for one in scores])
+    return np.nan_to_num(np.stack([one.scores for one in scores]))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from privlens.localization.task import Task
+from privlens.models.memory import in_parts
 from privlens.models.text import Encoded
 
 SAMPLES, SAMPLE_TOKENS = 32, 24
@@ -24,5 +25,5 @@ def needed(task: Task, rows: Sequence[Sequence[int]], scores_of: RowScores, at_o
     for at in range(0, len(rows), at_once):
         task.go_on()
         batch = [Encoded(tuple(row), 1) for row in rows[at : at + at_once]]
-        total += scores_of(batch).clamp_min(0).sum(0)
+        total += torch.stack(in_parts(lambda part: list(scores_of(part).clamp_min(0)), batch)).sum(0)
     return total / max(1, len(rows))

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from privlens.localization.activations import output_norms
 from privlens.localization.task import Task
-from privlens.models.layout import output_vectors
 from privlens.records import LocalizationStep
 
 
@@ -21,6 +21,4 @@ def random_neurons(task: Task) -> Iterator[LocalizationStep]:
 
 def weight_norm(task: Task) -> Iterator[LocalizationStep]:
     """Norms of the neurons' output vectors; one step."""
-    with task.lm.held():
-        norms = [output_vectors(part).detach().float().norm(dim=1).cpu() for part in task.lm.layout.site(task.site)]
-    yield task.only_step("weight-norm", torch.stack(norms), "norms of the weights", {})
+    yield task.only_step("weight-norm", output_norms(task.lm, task.site), "norms of the weights", {})

@@ -8,7 +8,7 @@ alone, and Adam would amplify it.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from privlens.localization.gradients import MARGIN, TAU, contrastive
 from privlens.localization.push import Push, push
 from privlens.localization.task import Task
+from privlens.models.memory import smaller_step
 from privlens.records import LocalizationStep
 from privlens.retained import Kept, keep
 
@@ -93,7 +94,18 @@ class Mask:
         return ones.scatter(1, self.places.expand(gates.shape), gates).view(-1, n_layers, width)
 
     def step(self, penalty: float) -> tuple[float, dict[str, float]]:
-        """One step of Adam; the target's NLL under noise (nats/token) and the terms of the loss."""
+        """One step of Adam; the target's NLL under noise (nats/token) and the terms of the loss.
+
+        Where memory runs out, this step and those to come have half as many rows.
+        """
+        try:
+            return self._step(penalty)
+        except torch.OutOfMemoryError as full:
+            fewer = smaller_step(full, self.settings.rows)
+        self.settings = replace(self.settings, rows=fewer, target_rows=1)
+        return self.step(penalty)
+
+    def _step(self, penalty: float) -> tuple[float, dict[str, float]]:
         lm, n_target = self.task.lm, self.settings.target_rows
         picked = torch.randperm(len(self.kept.ids), generator=self.generator)[: self.settings.rows]
         batch = self.kept.batch(picked.to(lm.device))
@@ -121,7 +133,9 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     rows = task.retained_rows(settings.own_samples, settings.sample_tokens)
     aim = push(lm, lm.encode(task.target), settings.margin, settings.tau)
     warm = contrastive(task, aim, rows)
-    places = warm.flatten().topk(max(16, round(settings.candidates * warm.numel()))).indices
+    exists = lm.exists(task.site).to(warm.device)
+    most = max(16, round(settings.candidates * int(exists.sum())))
+    places = warm.masked_fill(~exists, float("-inf")).flatten().topk(most).indices
     log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True)
     optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(task.seed)
@@ -145,5 +159,5 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings()) -> Iterat
         result = None
         if step == settings.steps:
             tie = 1e-3 * (warm / warm.abs().max()).cpu().numpy()
-            result = task.scores("hard-concrete", 1 - gates + tie, n_closed, asdict(settings))
+            result = task.scores("hard-concrete", 1 - gates + tie, n_closed, asdict(mask.settings))
         yield LocalizationStep(step, settings.steps, "training the gates", gates, n_closed, nll, terms, result)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from privlens.localization.task import Task
 from privlens.models.language_model import LanguageModel
+from privlens.models.memory import in_parts
 from privlens.models.restart import Past, plain_pass, run_on
 from privlens.models.scoring import LOGITS_AT_ONCE
 from privlens.models.text import Encoded
@@ -58,20 +59,24 @@ def integral(
     alpha, tokens = torch.tensor(alphas, device=lm.device).repeat(len(values)), values.repeat_interleave(steps)
     at_once = max(1, min(COPIES_AT_ONCE, LOGITS_AT_ONCE // past.logits.shape[-1]))
     total, logprobs = torch.zeros(width, device=lm.device), []
-    for copies in torch.arange(len(at), device=lm.device).split(at_once):
+
+    def passed(copies: Sequence[int]) -> list[Tensor]:
         gates = alpha[copies, None].repeat(1, width).requires_grad_()
         with lm.held():
-            try:
-                with lm.gated(gates[None, None], site, layer):
-                    logits = run_on(lm, past, at[copies], layer)
-            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-                return None  # what an architecture says that takes no positions or no mask of this kind; captum needs neither
+            with lm.gated(gates[None, None], site, layer):
+                logits = run_on(lm, past, at[copies], layer)
             own = logits.log_softmax(-1).gather(1, tokens[copies, None])[:, 0]
-            total += torch.autograd.grad(own.exp().sum(), gates)[0].sum(0)
-        logprobs.append(own.detach())
+            total.add_(torch.autograd.grad(own.exp().sum(), gates)[0].sum(0))
+        return list(own.detach())
+
+    for start in range(0, len(at), at_once):
+        try:
+            logprobs += in_parts(passed, list(range(start, min(start + at_once, len(at)))))
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            return None  # what an architecture says that takes no positions or no mask of this kind; captum needs neither
     plain = past.logits[first:].log_softmax(-1).gather(1, values[:, None])[:, 0]
     near = torch.finfo(lm.dtype).eps ** 0.5
-    same = torch.allclose(torch.cat(logprobs)[steps - 1 :: steps], plain, rtol=near, atol=near)
+    same = torch.allclose(torch.stack(logprobs)[steps - 1 :: steps], plain, rtol=near, atol=near)
     return total / steps if same else None
 
 
@@ -91,7 +96,7 @@ def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int,
             logits = lm.logits(ids.expand(rows, -1), torch.ones_like(ids).expand(rows, -1))
         return logits[:, first:].softmax(-1).gather(2, values.expand(rows, -1)[..., None]).sum((1, 2))
 
-    at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.model.config.vocab_size))
+    at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.n_vocabulary))
     ones = torch.ones(1, lm.shape(site)[1], device=lm.device)
     integrated = IntegratedGradients(probability)
     with lm.held():

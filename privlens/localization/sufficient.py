@@ -17,6 +17,8 @@ from torch import Tensor
 from privlens.localization.gradients import value_under
 from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, open_probability, sampled, settled
 from privlens.localization.task import Task
+from privlens.models.memory import smaller_step
+from privlens.models.text import Encoded
 from privlens.records import LocalizationStep
 
 
@@ -48,9 +50,11 @@ class SlimmingSettings:
 
 
 class Gates(Protocol):
-    """What the loop needs of gates; `trained` [n_layers, width] is the only thing that learns."""
+    """What the loop needs of gates; `trained` [n_layers, width] is the only thing that learns, where `exists` says so."""
 
     trained: Tensor
+    exists: Tensor
+    rows: int
 
     def drawn(self) -> Tensor:
         """Gates for one step, [rows, n_layers, width], differentiable."""
@@ -73,6 +77,7 @@ class HardConcreteGates:
         shift = BETA * math.log(-GAMMA / ZETA)
         start = math.log(settings.keep / (1 - settings.keep)) + shift
         self.trained = torch.full(task.lm.shape(task.site), start, device=task.lm.device, requires_grad=True)
+        self.exists = task.lm.exists(task.site).to(task.lm.device)
         self.rows, self.generator = settings.rows, torch.Generator().manual_seed(task.seed)
 
     def drawn(self) -> Tensor:
@@ -80,7 +85,7 @@ class HardConcreteGates:
         return sampled(self.trained, noise.to(self.trained.device))
 
     def penalty(self) -> Tensor:
-        return open_probability(self.trained).mean()
+        return open_probability(self.trained)[self.exists].mean()
 
     def settle(self) -> Tensor:
         return settled(self.trained.detach())
@@ -93,13 +98,15 @@ class SlimmingGates:
     """Plain numbers held in 0..1; the score is the gate, and among equal ones what the NLL's last gradient asks for decides."""
 
     def __init__(self, task: Task) -> None:
+        self.rows = 1
         self.trained = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True)
+        self.exists = task.lm.exists(task.site).to(task.lm.device)
 
     def drawn(self) -> Tensor:
         return self.trained[None]
 
     def penalty(self) -> Tensor:
-        return self.trained.abs().mean()
+        return self.trained[self.exists].abs().mean()
 
     def settle(self) -> Tensor:
         return self.trained.detach().clamp_(0, 1)
@@ -122,11 +129,13 @@ def kept_open(
     optimizer = torch.optim.Adam([gates.trained], lr=settings.learning_rate)
     for step in range(1, settings.steps + 1):
         task.go_on()
-        penalty = gates.penalty()
         optimizer.zero_grad()
-        with task.lm.held():
-            nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
-            (nll + settings.price * gates.trained.numel() * penalty).backward()
+        try:
+            nll, penalty = _backward(task, encoded, gates, settings.price)
+        except torch.OutOfMemoryError as full:
+            gates.rows = smaller_step(full, gates.rows)
+            optimizer.zero_grad()
+            nll, penalty = _backward(task, encoded, gates, settings.price)
         optimizer.step()
         now = gates.settle().cpu().numpy().copy()
         result = None
@@ -138,6 +147,15 @@ def kept_open(
         )
         if result is not None:
             return
+
+
+def _backward(task: Task, encoded: Encoded, gates: Gates, price: float) -> tuple[Tensor, Tensor]:
+    """NLL in nats/token and penalty of one step, their gradients in place."""
+    penalty = gates.penalty()
+    with task.lm.held():
+        nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
+        (nll + price * int(gates.exists.sum()) * penalty).backward()
+    return nll, penalty
 
 
 def hard_concrete_sufficient(task: Task, settings: SufficientSettings = SufficientSettings()) -> Iterator[LocalizationStep]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.memory import check_row, row_bytes
 from privlens.provenance import provenance
 from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
 from privlens.retained import retained_rows
@@ -36,6 +37,13 @@ class Task:
     stop: Stop = never
     started: float = field(default_factory=time.perf_counter)
 
+    def __post_init__(self) -> None:
+        """Raises BadInput, with numbers, where not even the target alone can be run with gradients in the memory there is."""
+        lm, n_tokens = self.lm, len(self.lm.encode(self.target).ids)
+        hidden, (n_layers, width) = lm.model.config.get_text_config().hidden_size, lm.shape(self.site)
+        needed = row_bytes(n_tokens, n_layers, hidden, width, lm.n_vocabulary, lm.dtype.itemsize, gradients=True)
+        check_row(needed, n_tokens, lm.device)
+
     def go_on(self) -> None:
         """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""
         if self.stop():
@@ -46,8 +54,9 @@ class Task:
         return retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
 
     def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
-        """The result of a method with everything it depends on; scores [n_layers, width]."""
-        return NeuronScores(method, self.site, scores, natural_k, provenance(self.lm, self.seed, settings, self.started))
+        """The result of a method with everything it depends on; scores [n_layers, width], only of neurons that exist."""
+        real = np.where(self.lm.exists(self.site).numpy(), scores, np.float32("nan"))
+        return NeuronScores(method, self.site, real, natural_k, provenance(self.lm, self.seed, settings, self.started))
 
     def only_step(self, method: str, scores: Tensor, stage: str, settings: Mapping[str, Any]) -> LocalizationStep:
         """The step of a method that has only one and closes no gates; scores [n_layers, width]."""

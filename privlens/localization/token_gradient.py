@@ -6,22 +6,23 @@ Here every token has a gradient of its own, of its log-odds log p - log(1 - p), 
 the token counts, as a share of all support that this token has. A neuron's score is the sum of its shares. Ours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from privlens.localization.gradients import gate_gradient
 from privlens.localization.task import Task
+from privlens.models.memory import in_parts
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep
 
 
-def token_log_odds(encoded: Encoded, logits: Tensor) -> Tensor:
-    """Row t's log-odds of the value's token t, nats: [T] from logits [T, tokens, V] of T copies of the text."""
-    rows = torch.arange(len(encoded.value_ids), device=logits.device)
-    predicted = logits[rows, rows + encoded.n_prompt - 1]
-    own = torch.tensor(encoded.value_ids, device=logits.device)[:, None]
+def token_log_odds(encoded: Encoded, logits: Tensor, first: int = 0) -> Tensor:
+    """Row t's log-odds of the value's token first + t, nats: [T] from logits [T, tokens, V] of T copies of the text."""
+    rows = torch.arange(len(logits), device=logits.device)
+    predicted = logits[rows, rows + first + encoded.n_prompt - 1]
+    own = torch.tensor(encoded.value_ids[first : first + len(logits)], device=logits.device)[:, None]
     rest = predicted.scatter(1, own, float("-inf")).logsumexp(1)
     return predicted.gather(1, own)[:, 0] - rest
 
@@ -30,7 +31,11 @@ def token_gradient(task: Task) -> Iterator[LocalizationStep]:
     """One backward pass over as many copies of the text as the value has tokens. Scores are shares, at most T in all."""
     task.go_on()
     encoded = task.lm.encode(task.target)
-    copies = [encoded.ids] * len(encoded.value_ids)
-    support = gate_gradient(task.lm, copies, task.site, lambda logits: token_log_odds(encoded, logits)).clamp_min(0)
+
+    def of_tokens(tokens: Sequence[int]) -> list[Tensor]:
+        copies = [encoded.ids] * len(tokens)
+        return list(gate_gradient(task.lm, copies, task.site, lambda logits: token_log_odds(encoded, logits, tokens[0])))
+
+    support = torch.stack(in_parts(of_tokens, list(range(len(encoded.value_ids))))).clamp_min(0)
     shares = support / support.sum((1, 2), keepdim=True).clamp_min(torch.finfo(support.dtype).tiny)
     yield task.only_step("token-gradient", shares.sum(0), "gradient x gate, token by token", {})

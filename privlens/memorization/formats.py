@@ -10,7 +10,7 @@ from privlens.models.text import Encoded, token_texts
 
 def token_formats(lm: LanguageModel) -> Tensor:
     """[V] int64: the number of every token's format; two tokens are of one format exactly where their numbers are equal."""
-    shapes = [format_of(text) for text in token_texts(lm.tokenizer, range(lm.model.config.vocab_size))]
+    shapes = [format_of(text) for text in token_texts(lm.tokenizer, range(lm.n_vocabulary))]
     numbers = {shape: at for at, shape in enumerate(dict.fromkeys(shapes))}
     return torch.tensor([numbers[shape] for shape in shapes], device=lm.device)
 

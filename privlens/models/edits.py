@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from privlens.errors import BadInput
+from privlens.models.shards import Overlaid, hook_of, value_of
 from privlens.records import Change, Edit
 
 Places = tuple[Tensor, ...]
@@ -22,11 +24,15 @@ Places = tuple[Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Write:
-    """New values [n] at some places of one parameter, on its device and in its type."""
+    """New values [n] at some places of one parameter, on its device and in its type.
+
+    `away` is the hook that brings the parameter in, and its name there, where accelerate keeps it elsewhere.
+    """
 
     parameter: nn.Parameter
     places: Places
     values: Tensor
+    away: tuple[Any, str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +59,15 @@ def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
     """
     if parameter is None:
         raise BadInput(f"This edit changes {name}, which this model does not have: use it on the model it was made on.")
+    if not parameter.is_floating_point():
+        raise BadInput(f"{name} is quantized, and an edit would be rounded away: load the model as float32 or bfloat16.")
     flat, n = change.indices, len(change.indices)
     if flat.shape != (n,) or change.old.shape != (n,) or change.new.shape != (n,) or (np.diff(flat) <= 0).any():
         raise BadInput(f"This edit of {name} is broken: it needs ascending indices with old and new values. Make it again.")
     if n and (flat[0] < 0 or flat[-1] >= parameter.numel()):
         raise BadInput(f"This edit of {name} reaches past its {parameter.numel()} weights: use it on the model it was made on.")
-    return torch.unravel_index(torch.tensor(flat, device=parameter.device), parameter.shape)
+    device = "cpu" if parameter.device.type == "meta" else parameter.device  # what is kept elsewhere is edited there
+    return torch.unravel_index(torch.tensor(flat, device=device), parameter.shape)
 
 
 def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> Ready:
@@ -73,10 +82,11 @@ def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> Ready:
     parameters, writes, digest = dict(model.named_parameters()), [], hashlib.sha256()
     for name, change in sorted(edit.changes.items()):
         where = places(name, change, parameters.get(name))
-        weight = parameters[name]
-        if untouched and not torch.equal(weight.detach()[where], torch.tensor(change.old).to(weight)):
+        found = value_of(model, name, parameters[name])
+        if untouched and not torch.equal(found[where], torch.tensor(change.old).to(found)):
             raise BadInput(f"This edit was made on other weights of {name} than these: use it on the model it was made on.")
-        writes.append(Write(weight, where, torch.tensor(change.new).to(weight)))
+        away = hook_of(model, name) if parameters[name].device.type == "meta" else None
+        writes.append(Write(parameters[name], where, torch.tensor(change.new).to(found), away))
         digest.update(name.encode() + change.indices.tobytes() + change.new.tobytes())
     return Ready(edit, tuple(writes), digest.hexdigest())
 
@@ -84,19 +94,39 @@ def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> Ready:
 @contextmanager
 def in_place(ready: Ready) -> Iterator[None]:
     """Inside, the model has the new values. A graph that was built inside must be used inside: torch refuses it later."""
-    found = [write.parameter.detach()[write.places] for write in ready.writes]
+    found = [_found(write) for write in ready.writes]
     try:
-        for write in ready.writes:
-            _put(write, write.values)
+        put(ready)
         yield
     finally:
-        for write, values in zip(ready.writes, found, strict=True):
-            _put(write, values)
+        for write, before in zip(ready.writes, found, strict=True):
+            _put_back(write, before)
 
 
 @torch.no_grad()
-def _put(write: Write, values: Tensor) -> None:
-    write.parameter[write.places] = values
+def put(ready: Ready) -> None:
+    """Makes the new values the model's own, for good: for a model that nobody holds yet."""
+    for write in ready.writes:
+        if write.away is None:
+            write.parameter[write.places] = write.values
+        else:  # a changed copy is brought in instead
+            hook, name = write.away
+            changed = hook.weights_map[name].clone()
+            changed[write.places] = write.values.to(changed)
+            hook.weights_map = Overlaid(hook.weights_map, name, changed)
+
+
+def _found(write: Write) -> Any:
+    """What must be put back: values, or the map that stood for the parameter."""
+    return write.parameter.detach()[write.places] if write.away is None else write.away[0].weights_map
+
+
+@torch.no_grad()
+def _put_back(write: Write, before: Any) -> None:
+    if write.away is None:
+        write.parameter[write.places] = before
+    else:
+        write.away[0].weights_map = before
 
 
 def change_of(parameter: Tensor, new: Tensor) -> Change:

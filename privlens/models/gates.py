@@ -57,7 +57,8 @@ def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
     Args:
         projections: the output projections, one a layer.
         gates: [rows, n_layers, width], any float; 1 leaves a neuron as it is, 0 switches it off. With a third axis of
-            four, [rows, n_layers, tokens, width], every token has gates of its own: for what acts at single positions.
+            four, [rows, n_layers, tokens, width], every token has gates of its own: for what acts at single positions. A
+            layer takes as many gates as it has neurons, the first ones.
 
     Raises:
         BadInput: where the gates do not fit the projections or, inside, the batch.
@@ -67,7 +68,7 @@ def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
 
     def hook(layer: int) -> Any:
         def multiply(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (multiplied(inputs[0], gates[:, layer]), *inputs[1:])
+            return (multiplied(inputs[0], gates[:, layer, ..., : inputs[0].shape[-1]]), *inputs[1:])
 
         return multiply
 
@@ -75,15 +76,17 @@ def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
         yield
 
 
-def off(shape: tuple[int, int], neurons: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """Gates [1, n_layers, width] of ones, with zeros at the neurons (layer, index).
+def off(widths: Sequence[int], neurons: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """Gates [1, n_layers, widest] of ones, with zeros at the neurons (layer, index); `widths` are those of the layers.
 
     Raises:
         BadInput: naming the first neuron that the model does not have.
     """
-    gates = torch.ones(1, *shape, device=device)
+    gates = torch.ones(1, len(widths), max(widths), device=device)
     for layer, index in neurons:
-        if not (0 <= layer < shape[0] and 0 <= index < shape[1]):
-            raise BadInput(f"There is no neuron {index} in layer {layer}: this model has {shape[0]} layers of {shape[1]}.")
+        if not (0 <= layer < len(widths) and 0 <= index < widths[layer]):
+            alike = len(set(widths)) == 1
+            has = f"{len(widths)} layers of {widths[0]}" if alike else f"layers of {', '.join(map(str, widths))}"
+            raise BadInput(f"There is no neuron {index} in layer {layer}: this model has {has}.")
         gates[0, layer, index] = 0.0
     return gates

@@ -22,6 +22,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from privlens.errors import BadInput, Cancelled
 from privlens.models import gates as gate_hooks
+from privlens.models import shards
 from privlens.models.edits import Ready, in_place, ready
 from privlens.models.layout import find_layout, widths
 from privlens.models.text import Encoded, encode
@@ -84,7 +85,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the ids go."""
-        return self.model.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+        return shards.runs_on(self.model.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,7 +95,12 @@ class LanguageModel:
     @property
     def n_neurons(self) -> int:
         """All MLP neurons."""
-        return self.n_layers * self.d_mlp
+        return sum(self.widths())
+
+    @property
+    def n_vocabulary(self) -> int:
+        """How many tokens the model tells apart."""
+        return int(self.model.config.get_text_config().vocab_size)
 
     @property
     def filler(self) -> int:
@@ -116,9 +122,18 @@ class LanguageModel:
         return encoded
 
     def shape(self, site: Site = "mlp") -> tuple[int, int]:
-        """(layers, gates in each) of a site. Layers that differ in width count as the widest."""
-        projections = self.layout.site(site)
-        return len(projections), max(widths(projection)[0] for projection in projections)
+        """(layers, gates in each) of a site. Layers that differ in width count as the widest; `exists` says what is real."""
+        found = self.widths(site)
+        return len(found), max(found)
+
+    def widths(self, site: Site = "mlp") -> tuple[int, ...]:
+        """Gates of every layer of a site."""
+        return tuple(widths(projection)[0] for projection in self.layout.site(site))
+
+    def exists(self, site: Site = "mlp") -> Tensor:
+        """[n_layers, width] bool, on the CPU: False where a layer is narrower than the widest and has no such neuron."""
+        found = torch.tensor(self.widths(site))
+        return torch.arange(int(found.max())) < found[:, None]
 
     def under(self, *edits: Edit) -> "LanguageModel":
         """A view of the model in which these edits are in place, one after the other, the later with the last word.
@@ -181,11 +196,17 @@ class LanguageModel:
         Differentiable with respect to the gates. One row serves any batch; else one row per row of the batch. Holds the
         model's lock, and restores the model bit for bit on leaving, whatever was raised. [rows, n_layers, tokens, width]
         gates every token by itself. With `layer` the gates are of that layer alone, n_layers = 1, and all others are 1.
+        `width` is that of the widest layer; what a narrower one does not have is cut off.
+
+        Raises:
+            BadInput: where the gates do not fit the model or, inside, the batch.
         """
         with self.held():
             if gates is None:
                 yield
             else:
+                if gates.shape[-1] != self.shape(site)[1]:
+                    raise BadInput(f"Gates for {gates.shape[-1]} neurons were given for layers of {self.shape(site)[1]}.")
                 projections = self.layout.site(site)
                 with gate_hooks.gated(projections if layer is None else projections[layer : layer + 1], gates):
                     yield
@@ -205,7 +226,7 @@ class LanguageModel:
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:
         """Gates [1, n_layers, width] that switch these neurons off. Raises BadInput for a neuron that does not exist."""
-        return gate_hooks.off(self.shape(site), neurons, self.device)
+        return gate_hooks.off(self.widths(site), neurons, self.device)
 
     def padded(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
         """Ids and mask, both [rows, longest], padded on the right or the left."""
@@ -272,7 +293,7 @@ def _fingerprint(model: PreTrainedModel) -> str:
     """Hash of every parameter's name, shape and up to 4,096 evenly spaced values: cheap, and any training moves it."""
     digest = hashlib.sha256(type(model).__name__.encode())
     for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
+        flat = shards.value_of(model, name, parameter).flatten()
         sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
         digest.update(sample.tobytes())

@@ -7,11 +7,13 @@ torch.nn.Linear and transformers' Conv1D, plain and gated MLPs. Knows nothing of
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from privlens.errors import UnsupportedModel
+from privlens.models.shards import runs_on
 from privlens.records import Site
 
 
@@ -36,15 +38,32 @@ class Layout:
 
 
 def widths(projection: nn.Module) -> tuple[int, int]:
-    """(inputs, outputs) of a linear map, however it stores its weight."""
+    """(inputs, outputs) of a linear map, however it stores its weight: quantized maps pack theirs."""
+    if isinstance(projection, nn.Linear):
+        return projection.in_features, projection.out_features
     rows, columns = projection.weight.shape  # type: ignore[misc]
-    return (int(rows), int(columns)) if isinstance(projection, Conv1D) else (int(columns), int(rows))
+    return int(rows), int(columns)
 
 
 def output_vectors(projection: nn.Module) -> Tensor:
-    """What each neuron writes into the residual stream: the weight as [inputs, outputs], however it is stored; a view."""
+    """What each neuron writes into the residual stream, [inputs, outputs]: a view of the weight, however it is stored.
+
+    Where the weight is quantized or not in the model, the projection itself is asked, one neuron after the other on.
+    """
     weight: Tensor = projection.weight  # type: ignore[assignment]
-    return weight if isinstance(projection, Conv1D) else weight.T
+    if is_plain(weight):
+        return weight if isinstance(projection, Conv1D) else weight.T
+    bias = getattr(projection, "bias", None)
+    device, dtype = runs_on(projection), bias.dtype if bias is not None else torch.get_default_dtype()
+    with torch.no_grad():
+        ones = torch.eye(widths(projection)[0], device=device, dtype=dtype)
+        found: Tensor = projection(ones) - projection(torch.zeros_like(ones[:1]))
+    return found
+
+
+def is_plain(weight: Tensor) -> bool:
+    """Whether a weight is what it says: numbers, and here. Quantized ones are codes, offloaded ones are elsewhere."""
+    return weight.is_floating_point() and weight.device.type != "meta"
 
 
 def find_layout(model: PreTrainedModel) -> Layout:

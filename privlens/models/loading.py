@@ -1,42 +1,58 @@
-"""Finds and loads a causal LM: the bundled `demo`, a local folder, a .gguf file, or a hub id.
+"""Finds and loads a causal LM: `demo`, `smollm2`, a local folder, a .gguf file, or a hub id.
 
-Code that a hub repository brings is never run, and of weights only safetensors and GGUF are read.
+Code that a hub repository brings is never run, and of weights only safetensors and GGUF are read, unless the name begins with
+`pickle:`. Weights that a checkpoint lacks are never made up. A hub token is read from the environment by the hub's library and
+never shown.
 """
 
 import logging
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from huggingface_hub import model_info
+from huggingface_hub import ModelInfo, get_token, model_info
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from privlens.errors import BadInput, ModelNotFound
+from privlens.models import catalogue, memory, packaged, planted
+from privlens.models.edits import put, ready
 from privlens.models.language_model import LanguageModel
 
-BUNDLED = {"demo": Path(__file__).parents[2] / "assets" / "demo"}
-"""Models that come with PrivLens, by name."""
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+QUANTIZED = ("int8", "int4")
+SPREAD = "spread"
+"""The device of a model that is larger than one: all GPUs in turn, then the CPU, then the disk (accelerate)."""
+PICKLE = "pickle:"
 
 
 def pick_device(device: str = "auto") -> torch.device:
     """`auto` is cuda, else mps, else cpu. Raises BadInput for a device that torch does not know or this machine lacks."""
-    if device == "auto":
+    if device in ("auto", SPREAD):
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as cause:
-        raise BadInput(f"Device {device!r} is not to be had on this machine: use auto, cpu, cuda or mps.") from cause
+        raise BadInput(f"Device {device!r} is not to be had on this machine: use auto, cpu, cuda, mps or {SPREAD}.") from cause
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     """`auto` is the checkpoint's own type, but float32 on a CPU, where half precision is slow. Raises BadInput."""
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
+    if dtype in QUANTIZED:
+        if find_spec("bitsandbytes") is None:
+            raise BadInput(f"Type {dtype} needs bitsandbytes, which is not here: `pip install bitsandbytes`, or use bfloat16.")
+        return torch.float32 if device.type == "cpu" else torch.float16
     if dtype not in DTYPES:
-        raise BadInput(f"Type {dtype!r} is unknown: use auto, {', '.join(DTYPES)}.")
+        raise BadInput(f"Type {dtype!r} is unknown: use auto, {', '.join((*DTYPES, *QUANTIZED))}.")
     return DTYPES[dtype]
 
 
@@ -47,47 +63,105 @@ def quiet() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def _hub_answers(repository: str) -> bool:
-    """One short question, because downloads ask again for minutes; without an answer only what is cached can be read."""
+def hidden(text: str) -> str:
+    """The text without anything that is or looks like a hub token."""
+    known = [get_token(), os.environ.get("HF_TOKEN"), os.environ.get("HUGGING_FACE_HUB_TOKEN")]
+    for token in known:
+        text = text.replace(token, "***") if token else text
+    return re.sub(r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+", "***", text)
+
+
+def _hub_answers(repository: str) -> ModelInfo | bool | None:
+    """One short question, because downloads ask again for minutes; False without an answer: what is cached can be read."""
     try:
-        model_info(repository, timeout=5)
+        return model_info(repository, timeout=5)
     except (HfHubHTTPError, HFValidationError):  # an answer, if a refusal: the download will say it better
-        return True
+        return None
     except Exception:  # whatever the client of the day raises where there is no network, or where it is switched off
         return False
-    return True
 
 
-def load(name: str, device: str = "auto", dtype: str = "auto") -> LanguageModel:
+def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[str, Any] | None = None) -> LanguageModel:
     """Loads a causal LM with its tokenizer.
 
     Args:
-        name: `demo`, a folder, a .gguf file, or a hub id such as `EleutherAI/pythia-70m`.
-        device: auto, cpu, cuda, cuda:1, mps ...
-        dtype: auto, float32, bfloat16, float16.
+        name: `demo`, `smollm2`, `smollm2+planted`, a folder, a .gguf file, or a hub id such as `EleutherAI/pythia-70m`; with
+            `pickle:` before it a checkpoint may be a .bin file too, which can run code that it brings.
+        device: auto, cpu, cuda, cuda:1, mps ... or `spread`. dtype: auto, float32, bfloat16, float16, int8, int4.
+        device_map: accelerate's, where `spread` would place the parts of a model otherwise: names of modules -> devices.
 
     Raises:
-        ModelNotFound: nothing readable under that name. BadInput: device or type unknown.
+        ModelNotFound: nothing readable under that name. BadInput: device or type unknown, or not enough memory.
         UnsupportedModel: its parts are not laid out as a causal LM with MLPs.
     """
-    where = str(BUNDLED.get(name, name)).strip()
-    if not where:
-        raise BadInput("No model was named: use demo, a folder, a .gguf file or a hub id.")
+    if not name.strip():
+        raise BadInput("No model was named: use demo, smollm2, a folder, a .gguf file or a hub id.")
+    pickled, plain = name.strip().startswith(PICKLE), name.strip().removeprefix(PICKLE).strip()
     on = pick_device(device)
     weights = pick_dtype(dtype, on)
+    where = catalogue.source_of(plain)
     path = Path(where).expanduser()
     gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     source = str(path.parent if gguf else path if path.exists() else where)
-    here = path.exists() or bool(gguf) or not _hub_answers(where)
+    local = path.exists() or bool(gguf)
+    answer: ModelInfo | bool | None = False if local else _hub_answers(where)
+    placing = _placing(device, device_map, on, dtype)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=here, **gguf)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=weights, use_safetensors=None if gguf else True, trust_remote_code=False, local_files_only=here, **gguf
-        )
+        if device_map is None and device != SPREAD:
+            memory.check_weights(plain, _bytes_needed(path, answer, dtype, weights), on)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=answer is False, trust_remote_code=False, **gguf)
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=weights, use_safetensors=None if gguf or pickled else True, trust_remote_code=False,
+            local_files_only=answer is False, output_loading_info=True, **gguf, **placing,
+        )  # fmt: skip
+    except BadInput:
+        raise
     except Exception as cause:  # a broken file raises whatever its reader trips over, struct.error or a bare Exception too
-        reason = " ".join(str(cause).split())[:300]
+        raise _not_found(plain, path, pickled, hidden(" ".join(str(cause).split())[:300])) from cause
+    model, missing = found[0], sorted(found[1]["missing_keys"])
+    if missing:
         raise ModelNotFound(
-            f"No causal LM could be read from {name!r}. Use demo, a folder that transformers can load, a .gguf file, or a hub "
-            f"id while the hub can be reached. The reason given: {reason}"
-        ) from cause
-    return LanguageModel(name, model.to(on), tokenizer)  # type: ignore[arg-type]  # transformers hides the type of `to`
+            f"{plain} is not whole: {len(missing)} of its weights are missing, the first is {missing[0]}. Download it again, or "
+            "choose another checkpoint."
+        )
+    if "offload_folder" in placing:
+        weakref.finalize(model, shutil.rmtree, placing["offload_folder"], ignore_errors=True)
+    lm = LanguageModel(plain, model if placing else model.to(on), tokenizer)
+    if plain == catalogue.PLANTED:
+        put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
+        lm = LanguageModel(plain, lm.model, tokenizer)
+    catalogue.remember(plain if where != plain or not local else str(path.resolve()), device, dtype)
+    return lm
+
+
+def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, dtype: str) -> dict[str, Any]:
+    """Where from_pretrained puts the parts; empty for a plain model, which is moved as a whole."""
+    how: dict[str, Any] = {}
+    if dtype in QUANTIZED:
+        bits = BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")
+        how = {"quantization_config": bits, "device_map": {"": on}}
+    if device_map is not None or device == SPREAD:
+        folder = packaged.cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        how |= {"device_map": device_map or "auto", "offload_folder": tempfile.mkdtemp(prefix="offload-", dir=folder)}
+    return how
+
+
+def _bytes_needed(path: Path, answer: ModelInfo | bool | None, dtype: str, weights: torch.dtype | str) -> int:
+    """Of the weights as this type; 0 where nobody says."""
+    wanted = dtype if dtype in QUANTIZED else str(weights).removeprefix("torch.")
+    if path.exists():
+        return memory.weight_bytes(path, wanted)
+    known = answer.safetensors if isinstance(answer, ModelInfo) else None
+    return round(known.total * memory.BYTES.get(wanted, 2.0)) if known else 0
+
+
+def _not_found(name: str, path: Path, pickled: bool, reason: str) -> ModelNotFound:
+    only_pickled = not pickled and path.is_dir() and not list(path.glob("*.safetensors")) and bool(list(path.glob("*.bin")))
+    remedy = (
+        "Its weights are pickled (.bin), which can run code on this machine: convert them to safetensors, or, where you trust "
+        f"who made them, load {PICKLE}{name}."
+        if only_pickled
+        else "Use demo, smollm2, a folder that transformers can load, a .gguf file, or a hub id while the hub can be reached."
+    )
+    return ModelNotFound(f"No causal LM could be read from {name!r}. {remedy} The reason given: {reason}")

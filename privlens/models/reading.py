@@ -15,9 +15,11 @@ def read(lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[Tensor]
     """One forward pass; of(a layer's activations) for every layer, [rows, n_layers, ...], without gradients.
 
     Args:
-        rows: token ids, padded on the right. of: [rows, tokens, width] -> [rows, ...], so that only that is kept.
+        rows: token ids, padded on the right. of: [rows, tokens, width] -> [rows, ..., width], so that only that is kept; what a
+            layer narrower than the widest does not have is 0.
     """
     ids, mask = lm.padded(rows)
+    widest = lm.shape(site)[1]
     found: list[Tensor] = []
 
     def hook(_: int) -> Any:
@@ -28,4 +30,4 @@ def read(lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[Tensor]
 
     with lm.held(), torch.no_grad(), hooked(lm.layout.site(site), hook):
         lm.logits(ids, mask)
-    return torch.stack([one.to(lm.device) for one in found], dim=1)
+    return torch.stack([nn.functional.pad(one.to(lm.device), (0, widest - one.shape[-1])) for one in found], dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.memory import in_parts
 from privlens.models.text import Encoded
 from privlens.records import Site
 
@@ -47,20 +48,22 @@ def score(
     Raises:
         Cancelled: when `stop` said so, between two batches.
     """
-    found: list[ValueScore | None] = [None] * len(encoded)
+    found: dict[int, ValueScore] = {}
     own_gates = gates is not None and gates.shape[0] > 1
     shared = 0 if own_gates or len(encoded) < 2 else _shared_prefix(encoded)
+
+    def scored(batch: Sequence[int]) -> list[ValueScore]:
+        rows = [encoded[at] for at in batch]
+        with lm.gated(gates[batch] if own_gates and gates is not None else gates, site):
+            logits = _logits(lm, rows, shared)
+        return [_read(row_logits, row, shared) for row_logits, row in zip(logits, rows, strict=True)]
+
     with torch.no_grad():
-        for batch in _batches(encoded, shared, lm.model.config.vocab_size):
+        for batch in _batches(encoded, shared, lm.n_vocabulary):
             if stop():
                 raise Cancelled("Stopped while measuring; nothing was changed.")
-            rows = [encoded[at] for at in batch]
-            chosen = gates[batch] if own_gates and gates is not None else gates
-            with lm.gated(chosen, site):
-                logits = _logits(lm, rows, shared)
-            for at, row, row_logits in zip(batch, rows, logits, strict=True):
-                found[at] = _read(row_logits, row, shared)
-    return [value for value in found if value is not None]
+            found |= zip(batch, in_parts(scored, batch), strict=True)
+    return [found[at] for at in range(len(encoded))]
 
 
 def text_nll(

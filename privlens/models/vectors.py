@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
-from privlens.models.layout import widths
+from privlens.models.layout import is_plain, widths
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +38,21 @@ class Vectors:
 
 
 def neuron_vectors(lm: LanguageModel, layer: int) -> tuple[Vectors, ...]:
-    """What the neurons of a layer's MLP write, then what they read: two vectors each, or three in gated MLPs."""
+    """What the neurons of a layer's MLP write, then what they read: two vectors each, or three in gated MLPs.
+
+    Raises:
+        BadInput: for weights that are quantized, or offloaded by accelerate.
+    """
     names = {id(parameter): name for name, parameter in lm.model.named_parameters()}
     output, inputs = lm.layout.mlp[layer], lm.layout.mlp_inputs[layer]
 
     def vectors(part: nn.Module, axis: int, offset: int = 0) -> Vectors:
         weight: nn.Parameter = part.weight  # type: ignore[assignment]
+        if not is_plain(weight):
+            raise BadInput(
+                f"The weights of layer {layer} are quantized or not in memory, so they cannot be changed: load the model as "
+                "float32 or bfloat16, on one device that holds it."
+            )
         return Vectors(names[id(weight)], weight, 1 - axis if isinstance(part, Conv1D) else axis, offset)
 
     width = widths(output)[0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from gradio.components import Component
 
 from privlens import figures
@@ -124,7 +125,7 @@ def default_k(located: Located) -> int:
 def square_of(located: Located, layer: int) -> str:
     """One layer's scores as a square, on the colour scale of the whole model."""
     scores = located.scores.scores
-    largest = max(float(scores.max()), 1e-9)
+    largest = max(float(np.nanmax(scores)), 1e-9)
     label = f"score ({unit_of(located.scores.method)})"
     return str(figures.heatmap(scores, figures.fold_one(scores.shape, layer), label, largest=largest).to_json())
 

@@ -53,6 +53,10 @@ class Clock:
     def __init__(self) -> None:
         self.started = time.monotonic()
 
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
     def at(self, step: int, n_steps: int, stage: str) -> dict[str, Any]:
         """The value of a progress part."""
         share = step / max(1, n_steps)

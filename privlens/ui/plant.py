@@ -43,7 +43,7 @@ def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.Sta
         lm, number = shelf.get(rest), int(seed or 0)
         clock = Clock()
         yield (gr.update(value={"share": 0.0, "text": "choosing a secret that the model does not know"}), *nothing_new())
-        for step in planting(lm, new_secret(lm, 0, number), PlantSettings(ratio), number, stop.is_set):
+        for step in planting(lm, new_secret(lm, 0, number), PlantSettings(ratio), number, stop=stop.is_set):
             bar = gr.update(value=clock.at(step.step, step.n_steps, f"training, NLL {step.nll:.2f} nats/token; often done early"))
             if step.plant is None:
                 yield (bar, *nothing_new())

@@ -11,14 +11,16 @@ from typing import NamedTuple
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
+from privlens.models.memory import release
 from privlens.records import Edit, Neuron, NeuronScores, Secret, Site
 
 
 class ModelName(NamedTuple):
-    """What a visitor's model was loaded as, and where; and the edits under which this visitor, and no other, sees it."""
+    """What a visitor's model was loaded as, where, and in which type; and the edits under which this visitor alone sees it."""
 
     name: str
     device: str = "auto"
+    dtype: str = "auto"
     edits: tuple[Edit, ...] = ()
 
 
@@ -42,7 +44,15 @@ class Shelf:
 
     def _loaded(self, wanted: ModelName) -> LanguageModel:
         with self._loading:  # one at a time; visitors whose model is here need not wait for it
-            return self._held(wanted) or self._put(wanted, load(wanted.name, wanted.device))
+            return self._held(wanted) or self._put(wanted, load(wanted.name, wanted.device, wanted.dtype))
+
+    def unload(self, name: ModelName) -> None:
+        """Lets a model go and frees its memory; never the first. Who still has it chosen gets it loaded again."""
+        plain = name._replace(edits=())
+        with self._lock:
+            if plain != self.first:
+                self._models.pop(plain, None)
+        release()
 
     def _held(self, wanted: ModelName) -> LanguageModel | None:
         with self._lock:
@@ -55,6 +65,7 @@ class Shelf:
             self._models[wanted] = lm
             for name in [name for name in self._models if name != self.first][: max(0, len(self._models) - self.room)]:
                 del self._models[name]
+        release()
         return lm
 
 

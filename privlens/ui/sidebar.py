@@ -9,9 +9,8 @@ import gradio as gr
 from privlens.errors import BadInput
 from privlens.records import Secret
 from privlens.secrets import ListedSecret, read_reference, read_secrets
-from privlens.ui import wording
-from privlens.ui.parts import facts
-from privlens.ui.runs import QUICK, SLOW, in_words
+from privlens.ui.models import model_part, own_list
+from privlens.ui.runs import QUICK, in_words
 from privlens.ui.session import ModelName, Shelf
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -43,7 +42,7 @@ def sidebar(shelf: Shelf) -> Sidebar:
     listed = tuple(read_secrets(ASSETS / "secrets.csv"))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
         gr.Markdown("## PrivLens\nWhere does a language model keep a private string, and what if those neurons are off?")
-        model, loaded, about = _model_part(shelf)
+        model, loaded, about = model_part(shelf)
         gr.Markdown("### Secret")
         category = gr.Dropdown(
             [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
@@ -64,26 +63,24 @@ def sidebar(shelf: Shelf) -> Sidebar:
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
-    return Sidebar(model, own, reference, prompt, value, secret, loaded, about)
+    listing = loaded.success(in_words(_list_of_model), [model, own], [own, category, examples], **QUICK)
+    return Sidebar(model, own, reference, prompt, value, secret, listing, about)
 
 
-def _model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
-    """The model's name, the event after another one was loaded, and its facts."""
-    state = gr.State(shelf.first)
-    about = facts("model-facts")
-    with gr.Accordion("Another model", open=False):
-        name = gr.Textbox(shelf.first.name, label="Name, folder, .gguf file or hub id", elem_id="model-name")
-        device = gr.Dropdown(["auto", "cpu", "cuda", "mps"], value=shelf.first.device, allow_custom_value=True, label="Device")
-        button = gr.Button("Load", elem_id="load-model")
+def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
+    """The list that belongs to a model takes the place of another model's; a list of the visitor's own stays."""
+    theirs = [path for one in ("demo", "smollm2+planted") if (path := own_list(ModelName(one), ASSETS)) and path.exists()]
+    path = own_list(name, ASSETS)
+    if path is None or rows not in [tuple(read_secrets(one)) for one in theirs]:
+        return gr.skip(), gr.skip(), gr.skip()
+    return _shown(tuple(read_secrets(path)))
 
-    def load(name: str, device: str) -> tuple[Any, ...]:
-        wanted = ModelName(name.strip(), device or "auto")
-        lm = shelf.get(wanted)
-        return wanted, gr.update(value=wording.of_model(lm))
 
-    about.value = wording.of_model(shelf.get(shelf.first))
-    event = button.click(in_words(load), [name, device], [state, about], **SLOW)
-    return state, event, about
+def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
+    """A list, and the two choosers of its examples."""
+    names = [ALL, *categories_of(rows)]
+    first = names[1] if len(names) > 1 else ALL
+    return rows, gr.update(choices=names, value=first), gr.update(choices=_choices(rows, first), value=None)
 
 
 def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio) -> None:
@@ -94,20 +91,18 @@ def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, exam
             "", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference"
         )
 
-    def own_list(path: str | None) -> tuple[Any, ...]:
+    def read_list(path: str | None) -> tuple[Any, ...]:
         try:
             rows = tuple(read_secrets(path or ASSETS / "secrets.csv"))
         except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
             raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
-        names = [ALL, *categories_of(rows)]
-        first = names[1] if len(names) > 1 else ALL
-        return rows, gr.update(choices=names, value=first), gr.update(choices=_choices(rows, first), value=None)
+        return _shown(rows)
 
     def own_text(text: str) -> tuple[str, ...]:
         paragraphs = tuple(part.strip() for part in text.split("\n\n") if part.strip())
         return paragraphs or read_reference(ASSETS / "reference.txt")
 
-    file.change(in_words(own_list), file, [listed, category, examples], **QUICK)
+    file.change(in_words(read_list), file, [listed, category, examples], **QUICK)
     text.change(own_text, text, reference, **QUICK)
 
 

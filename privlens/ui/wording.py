@@ -31,10 +31,15 @@ def of_model(lm: LanguageModel) -> list[Fact]:
     """What a model is."""
     return [
         fact("model", lm.name, "", lm.architecture),
-        fact("neurons", f"{lm.n_layers} x {lm.d_mlp:,}", "", "layers x MLP neurons in each"),
+        fact("neurons", f"{lm.n_layers} x {lm.d_mlp:,}", "", "layers x MLP neurons in each" + of_widths(lm.widths())),
         fact("parameters", f"{lm.n_parameters / 1e6:,.1f}", "million", f"{str(lm.dtype).removeprefix('torch.')} on {lm.device}"),
         *[fact("changed weights", f"{edit.n_weights:,}", "", "seen by you alone, in all tabs") for edit in lm.edits],
     ]
+
+
+def of_widths(widths: tuple[int, ...]) -> str:
+    """A word on layers that differ in width; nothing where all are alike."""
+    return f"; the narrowest has {min(widths):,}" if len(set(widths)) > 1 else ""
 
 
 def of_check(own: Memorization, control: Memorization) -> list[Fact]:

@@ -125,7 +125,7 @@ def test_on_demo_the_mask_breaks_the_secret_and_random_neurons_do_not(demo: Lang
         scores = last(list(hard_concrete(Task(demo, target, tuple(seen)))))
         assert scores.natural_k
         assert scores.natural_k <= 0.03 * demo.n_neurons
-        for off, broken in ((scores.top(scores.natural_k), True), (random_like(demo.shape(), scores.natural_k, 0), False)):
+        for off, broken in ((scores.top(scores.natural_k), True), (random_like(demo.widths(), scores.natural_k, 0), False)):
             [state] = recalls(demo, [target], off, around)
             assert state.greedy_match is not broken
             kept = np.mean([one.greedy_match for one in recalls(demo, unseen, off, around)])

@@ -1,5 +1,7 @@
 """A visitor's values: choices and their undo, the shelf of models, which others judge."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -71,7 +73,7 @@ def test_half_of_the_others_are_kept_from_the_method_to_judge_it() -> None:
 def test_the_shelf_loads_once_keeps_the_first_and_forgets_the_unused(monkeypatch: pytest.MonkeyPatch, lm: LanguageModel) -> None:
     loaded: list[str] = []
 
-    def load(name: str, device: str) -> LanguageModel:
+    def load(name: str, device: str, dtype: str) -> LanguageModel:
         if name == "bad":
             raise ModelNotFound("no")
         loaded.append(name)
@@ -85,3 +87,32 @@ def test_the_shelf_loads_once_keeps_the_first_and_forgets_the_unused(monkeypatch
     with pytest.raises(ModelNotFound):
         shelf.get(ModelName("bad"))
     assert loaded == ["first", "second", "third", "second"]
+
+
+def gone(references: list[weakref.ref[object]]) -> bool:
+    return all(reference() is None for reference in references)
+
+
+def test_unloading_frees_every_weight_and_the_first_stays(folder: str, taught_folder: str) -> None:
+    first, second = ModelName(folder, "cpu"), ModelName(taught_folder, "cpu")
+    shelf = Shelf(first)
+    other = [weakref.ref(part) for part in shelf.get(second).model.parameters()]
+    own = [weakref.ref(part) for part in shelf.get(first).model.parameters()]
+    assert len(other) > 10
+    shelf.unload(first)
+    assert not gone(own) and not gone(other)
+    shelf.unload(second)
+    assert gone(other) and not gone(own)
+    assert shelf.get(second).name == taught_folder, "who asks gets it again"
+
+
+def test_what_is_pushed_off_the_shelf_is_freed_and_a_failed_load_changes_nothing(folder: str, taught_folder: str) -> None:
+    shelf = Shelf(ModelName(folder, "cpu"), room=2)
+    held = [weakref.ref(part) for part in shelf.get(ModelName(taught_folder, "cpu")).model.parameters()]
+    with pytest.raises(ModelNotFound):
+        shelf.get(ModelName("/nowhere", "cpu"))
+    with pytest.raises(BadInput):
+        shelf.get(ModelName(folder, "toaster"))
+    assert not gone(held)
+    shelf.get(ModelName(taught_folder, "cpu", "bfloat16"))
+    assert gone(held)

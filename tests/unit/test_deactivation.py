@@ -88,11 +88,11 @@ def test_the_ks_of_a_sweep_rise_to_a_share_of_the_model() -> None:
 
 
 def test_random_neurons_are_different_and_decided_by_the_seed() -> None:
-    drawn = random_like((2, 8), 16, 3)
+    drawn = random_like((8, 8), 16, 3)
     assert sorted(drawn) == [Neuron(layer, index) for layer in range(2) for index in range(8)]
-    assert random_like((2, 8), 5, 3) == random_like((2, 8), 5, 3) != random_like((2, 8), 5, 4)
+    assert random_like((8, 8), 5, 3) == random_like((8, 8), 5, 3) != random_like((8, 8), 5, 4)
     with pytest.raises(BadInput, match="17 neurons were asked for, but this model has 16"):
-        random_like((2, 8), 17, 0)
+        random_like((8, 8), 17, 0)
 
 
 def test_stop_and_neurons_that_do_not_exist(taught: LanguageModel) -> None:

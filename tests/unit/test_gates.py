@@ -62,17 +62,18 @@ def test_ones_change_nothing_and_the_model_comes_back(tiny: Maker, architecture:
     logits = lm.logits(IDS, MASK)
     with lm.gated(lm.off([])):
         assert torch.equal(lm.logits(IDS, MASK), logits)
-    with lm.gated(random_gates(1)):
+    with lm.gated(random_gates(1, width=lm.d_mlp)):
         assert not torch.equal(lm.logits(IDS, MASK), logits)
     assert_untouched(lm, weights, logits)
-    with pytest.raises(IndexError), lm.gated(random_gates(2)):
+    with pytest.raises(IndexError), lm.gated(random_gates(2, width=lm.d_mlp)):
         lm.logits(IDS + 10_000, MASK)
     assert_untouched(lm, weights, logits)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_row_has_its_own_gates(tiny: Maker, architecture: str) -> None:
-    lm, gates = tiny(architecture), random_gates(2)
+    lm = tiny(architecture)
+    gates = random_gates(2, width=lm.d_mlp)
     with lm.gated(gates):
         both = lm.logits(IDS, MASK)
     for row in range(2):
@@ -83,7 +84,8 @@ def test_every_row_has_its_own_gates(tiny: Maker, architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_token_may_have_its_own_gates(tiny: Maker, architecture: str) -> None:
-    lm, gates = tiny(architecture), random_gates(2)
+    lm = tiny(architecture)
+    gates = random_gates(2, width=lm.d_mlp)
     with lm.gated(gates):
         everywhere = lm.logits(IDS, MASK)
     by_token = gates[:, :, None].repeat(1, 1, IDS.shape[1], 1)
@@ -137,7 +139,7 @@ def test_gradient_equals_a_finite_difference(tiny: Maker, architecture: str, sit
     # Norms of some architectures compute in float32 whatever the model's type, hence the tolerance.
     own = torch.stack([gradient[0, layer, index] for layer, index in NEURONS])
     torch.testing.assert_close(own, slopes, rtol=5e-3, atol=1e-3)
-    assert slopes.abs().max() > 0.05
+    assert slopes.abs().max() > 0.02
 
 
 class Flattening(nn.Module):

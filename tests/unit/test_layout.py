@@ -17,6 +17,17 @@ PROJECTIONS = {
     "phi": ("mlp.fc2", "self_attn.dense"),
     "phi3": ("mlp.down_proj", "self_attn.o_proj"),
     "opt": ("fc2", "self_attn.out_proj"),
+    "gptj": ("mlp.fc_out", "attn.out_proj"),
+    "bloom": ("mlp.dense_4h_to_h", "self_attention.dense"),
+    "falcon": ("mlp.dense_4h_to_h", "self_attention.dense"),
+    "mistral": ("mlp.down_proj", "self_attn.o_proj"),
+    "qwen3": ("mlp.down_proj", "self_attn.o_proj"),
+    "gemma2": ("mlp.down_proj", "self_attn.o_proj"),
+    "gemma3": ("mlp.down_proj", "self_attn.o_proj"),
+    "olmo2": ("mlp.down_proj", "self_attn.o_proj"),
+    "starcoder2": ("mlp.c_proj", "self_attn.o_proj"),
+    "stablelm": ("mlp.down_proj", "self_attn.o_proj"),
+    "mpt": ("ffn.down_proj", "attn.out_proj"),
 }
 """By name, as the architectures call them; the finder goes by structure."""
 
@@ -32,8 +43,9 @@ def test_finds_the_output_projections(tiny: Maker, architecture: str) -> None:
     for projections, ending in zip((lm.layout.mlp, lm.layout.attention), PROJECTIONS[architecture], strict=True):
         found = names(lm.model, projections)
         assert [name.endswith(f".{layer}.{ending}") for layer, name in enumerate(found)] == [True] * LAYERS
-    assert [widths(part) for part in lm.layout.mlp] == [(WIDTH, HIDDEN)] * LAYERS
-    assert (lm.n_layers, lm.d_mlp, lm.n_neurons) == (LAYERS, WIDTH, LAYERS * WIDTH)
+    width = 4 * HIDDEN if architecture in ("bloom", "mpt") else WIDTH  # their configs name no width
+    assert [widths(part) for part in lm.layout.mlp] == [(width, HIDDEN)] * LAYERS
+    assert (lm.n_layers, lm.d_mlp, lm.n_neurons) == (LAYERS, width, LAYERS * width)
     assert lm.shape("attention") == (LAYERS, HIDDEN)
 
 

@@ -1,5 +1,6 @@
 """Loading: a folder on disk is read, and what cannot be loaded is said in words, without a network."""
 
+import json
 import shutil
 import socket
 import time
@@ -10,7 +11,7 @@ import torch
 
 from privlens.errors import BadInput, ModelNotFound
 from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load, pick_device, pick_dtype
+from privlens.models.loading import hidden, load, pick_device, pick_dtype
 
 IDS = torch.tensor([[5, 60, 17]])
 
@@ -76,7 +77,7 @@ def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(monkeypatch: 
 
 @pytest.mark.parametrize("name", ["no/such-model", "nothing-of-that-name", "/nowhere/at/all", "../nowhere", "has spaces?"])
 def test_a_name_that_leads_nowhere(name: str) -> None:
-    with pytest.raises(ModelNotFound, match=r"No causal LM could be read from .* Use demo, a folder"):
+    with pytest.raises(ModelNotFound, match=r"No causal LM could be read from .* Use demo, smollm2, a folder"):
         load(name, device="cpu")
 
 
@@ -98,5 +99,51 @@ def test_folders_and_files_that_hold_no_model(tmp_path: Path) -> None:
 def test_a_folder_with_a_broken_part(folder: str, tmp_path: Path, part: str) -> None:
     copied = shutil.copytree(folder, tmp_path / "model")
     (copied / part).write_bytes((copied / part).read_bytes()[:100])
+    with pytest.raises(ModelNotFound, match="No causal LM could be read"):
+        load(str(copied), device="cpu")
+
+
+def test_pickled_weights_are_read_only_when_asked_for(folder: str, lm: LanguageModel, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder, tmp_path / "model")
+    (copied / "model.safetensors").unlink()
+    torch.save(lm.model.state_dict(), copied / "pytorch_model.bin")
+    with pytest.raises(ModelNotFound, match=r"are pickled \(\.bin\), which can run code on this machine.* load pickle:/"):
+        load(str(copied), device="cpu")
+    assert load(f"pickle:{copied}", device="cpu").fingerprint == lm.fingerprint
+
+
+def test_code_that_a_folder_brings_is_never_run(folder: str, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder, tmp_path / "model")
+    ran = tmp_path / "ran"
+    (copied / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\nclass OwnConfig: pass\n")
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}}
+    (copied / "config.json").write_text(json.dumps(config))
+    for name in (str(copied), f"pickle:{copied}"):
+        with pytest.raises(ModelNotFound):
+            load(name, device="cpu")
+    assert not ran.exists()
+
+
+SECRET_TOKEN = "hf_" + "Qx7" * 12
+
+
+def test_a_hub_token_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "a token without the usual beginning")
+    said = f"403 for url: https://u:{SECRET_TOKEN}@hub (Bearer {SECRET_TOKEN}x); a token without the usual beginning"
+    assert hidden(said) == "403 for url: https://u:***@hub (Bearer ***); ***"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(f"Authorization: Bearer {SECRET_TOKEN}")
+
+    monkeypatch.setattr("privlens.models.loading.AutoTokenizer.from_pretrained", refuse)
+    with pytest.raises(ModelNotFound) as raised:
+        load("someone/private", device="cpu")
+    assert SECRET_TOKEN not in str(raised.value) and "***" in str(raised.value)
+
+
+def test_an_unfinished_download_is_never_taken_for_the_model(folder: str, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder, tmp_path / "model")
+    (copied / "model.safetensors").unlink()
     with pytest.raises(ModelNotFound, match="No causal LM could be read"):
         load(str(copied), device="cpu")

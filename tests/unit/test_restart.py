@@ -4,15 +4,18 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, LAYERS, Maker
 
+from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.restart import plain_pass, run_on
 
 TEXT = list(range(5, 29))
+ALIBI = ("bloom", "mpt")
+"""Their attention goes by the place of a key, so that copies in one row cannot be told apart."""
 AT = torch.tensor([7, 0, 23, 23, 11])
 """Out of order, the first token, and one token twice."""
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in ALIBI])
 def test_copies_of_tokens_predict_what_the_plain_pass_predicts(tiny: Maker, architecture: str) -> None:
     lm = tiny(architecture)
     past = plain_pass(lm, TEXT)
@@ -47,7 +50,7 @@ def test_whatever_is_raised_the_model_comes_back(lm: LanguageModel) -> None:
     past = plain_pass(lm, TEXT)
     with pytest.raises(IndexError):
         run_on(lm, past, torch.tensor([999]), 2)
-    with pytest.raises(RuntimeError), lm.gated(torch.ones(1, 1, 1, lm.d_mlp + 1), layer=2):
+    with pytest.raises(BadInput), lm.gated(torch.ones(1, 1, 2, lm.d_mlp), layer=2):
         run_on(lm, past, AT, 2)
     assert not any("forward" in part.__dict__ or part._forward_hooks or part._forward_pre_hooks for part in lm.model.modules())
     torch.testing.assert_close(run_on(lm, past, AT, 2), past.logits[AT], rtol=1e-4, atol=1e-5)

