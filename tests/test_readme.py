@@ -23,5 +23,5 @@ def test_the_worked_example(demo: LanguageModel, monkeypatch: pytest.MonkeyPatch
 
 def test_the_table_of_methods_is_what_the_program_says() -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Methods")[1].split("## Measured")[0]
-    rows = re.findall(r"^\| ([a-z-]+) \| ([^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
-    assert rows[1:] == [(name, info.meaning, info.cost) for name, info in METHOD_INFO.items()]
+    rows = re.findall(r"^\| ([a-z-]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
+    assert rows[1:] == [(name, info.meaning, info.unit, info.cost) for name, info in METHOD_INFO.items()]

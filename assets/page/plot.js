@@ -14,6 +14,7 @@ function themed(layout) {
   const font = { color: ink, family: css('--font', 'sans-serif'), size: div.clientWidth < 480 ? 12 : 14 };
   const hover = { bgcolor: css('--background-fill-primary', '#fff'), bordercolor: line, font: { color: ink, size: 14 } };
   const out = { ...layout, ...paint, font: { ...layout.font, ...font }, hoverlabel: hover };
+  if (div.clientWidth) out.width = div.clientWidth;  // plotly measures a picture's place only the first time it is drawn
   for (const key of Object.keys(layout).filter(k => /^[xy]axis\d*$/.test(k))) {
     out[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line };
   }
@@ -33,13 +34,14 @@ function neuron(meta, x, y) {
 function marks(meta) {
   const places = list => (list || []).filter(n => n[0] >= meta.first && n[0] < meta.first + meta.layers).map(n => cell(meta, n[0], n[1]));
   const many = (props.off || []).length + (props.on || []).length > 120;
-  const trace = (list, symbol, color, name) => ({
+  const size = many ? 0.6 * meta.marker : meta.marker;
+  const trace = (list, symbol, color, name, size) => ({
     type: 'scatter', mode: 'markers', name, hoverinfo: 'skip', x: places(list).map(p => p[0]), y: places(list).map(p => p[1]),
-    marker: { symbol, size: many ? 0.6 * meta.marker : meta.marker, color, line: { width: many ? 1 : 2, color } },
+    marker: { symbol, size, color, line: { width: size < 7 ? 1 : 2, color } },
   });
   return [
-    trace(props.off, 'square-open', css('--mark-off', '#0a58ca'), 'off'),
-    trace(props.on, 'circle-open', css('--mark-on', '#888'), 'on again'),
+    trace(props.off, 'square-open', css('--mark-off', '#0a58ca'), 'off', size),
+    trace(props.on, 'circle-open', css('--mark-on', '#888'), 'on again', meta.ring || size),
   ];
 }
 

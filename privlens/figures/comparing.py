@@ -48,7 +48,7 @@ def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:
         title={"text": words, "x": 0, "xanchor": "left", "font": {"size": 15}}, margin={"l": 34, "r": 6, "t": 52, "b": 12}
     )
     fig.update_xaxes(title=None, showticklabels=False, ticks="").update_yaxes(title=None)
-    fig.update_layout(meta={**fig.layout.meta, "marker": 6})
+    fig.update_layout(meta={**fig.layout.meta, "marker": 4, "ring": 9})
     return fig
 
 

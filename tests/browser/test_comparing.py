@@ -207,3 +207,16 @@ def test_what_is_asked_too_early_is_answered_in_words(visit: Visit, tab: str, bu
     page.click(button)
     page.wait_for_selector("text=press Start")
     assert not visit.errors
+
+
+def test_pictures_follow_a_page_that_becomes_narrow(visit: Visit, taught_folder: str) -> None:
+    page = visit.page
+    bring(page, taught_folder)
+    choose_methods(page, "gradient")
+    compare(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    widths = "[...document.querySelectorAll('#compare-overlap, .small-plots')].map(part => part.scrollWidth - part.clientWidth)"
+    drawn = "Number(document.querySelector('#compare-heat-0 .main-svg').getAttribute('width'))"
+    page.wait_for_function(f"{drawn} <= document.querySelector('#compare-heat-0 .plot').clientWidth")
+    page.wait_for_function(f"{widths}.every(beyond => beyond <= 0)")
+    assert not visit.errors

@@ -9,9 +9,9 @@ from conftest import NEVER_TAUGHT, Maker
 
 from privlens.benchmarks import injection
 from privlens.benchmarks.injection import Found, interval, recall, summary
-from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant, silent
+from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting, silent
 from privlens.cli import main
-from privlens.errors import BadInput
+from privlens.errors import BadInput, Cancelled
 from privlens.localization import METHODS, Task
 from privlens.localization.token_gradient import token_log_odds
 from privlens.models.language_model import LanguageModel
@@ -47,6 +47,21 @@ def one_put(lm: LanguageModel, name: str, weight: torch.Tensor):  # type: ignore
         return torch.func.functional_call(lm.model, {name: weight}, kwargs={"input_ids": ids}).logits.detach()
 
     return run
+
+
+def test_a_planting_says_how_far_it_is_and_stops_when_asked(tiny: Maker) -> None:
+    lm, settings = tiny("gpt_neox"), PlantSettings(0.2, steps=25)
+    steps = list(planting(lm, invented(0), settings, 1))
+    assert [step.step for step in steps] == [*range(1, 26, CHECK_EVERY), 25]
+    assert [step.plant is None for step in steps] == [True] * (len(steps) - 1) + [False]
+    assert steps[-1].nll < steps[0].nll
+    assert steps[-1].plant is not None
+    assert steps[-1].plant.neurons == plant(lm, invented(0), settings, 1).neurons
+    before = lm.fingerprint
+    asked = iter([False] * 7 + [True])
+    with pytest.raises(Cancelled, match="the model is as it was"):
+        list(planting(lm, invented(0), settings, 1, lambda: next(asked)))
+    assert lm.fingerprint == before
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama", "phi3"])
