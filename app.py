@@ -1,4 +1,4 @@
-"""Starts the browser page: python app.py [--model M] [--device D] [--host H] [--port P]."""
+"""Starts the browser page: python app.py [--model M] [--device D] [--dtype T] [--host H] [--port P]."""
 
 import os
 from typing import Annotated
@@ -9,8 +9,9 @@ os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": 
 
 
 def main(
-    model: Annotated[str, typer.Option(help="demo, a folder, a .gguf file or a hub id")] = "demo",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
+    model: Annotated[str, typer.Option(help="demo, smollm2, smollm2+planted, a folder, a .gguf file or a hub id")] = "demo",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, or spread: over GPUs, CPU and disk")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16; int8, int4 with bitsandbytes")] = "auto",
     host: Annotated[str, typer.Option(help="address to serve on; 0.0.0.0 for all")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="the first free one from 7860 on where none is given")] = None,
 ) -> None:
@@ -19,7 +20,7 @@ def main(
     from privlens.ui import build_ui, launch
 
     try:
-        page = build_ui(model, device)
+        page = build_ui(model, device, dtype)
     except PrivlensError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None

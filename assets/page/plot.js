@@ -1,5 +1,5 @@
 // Draws one Plotly figure in the page's own colours. `value` is the figure as JSON, `off` and `on` are the marked neurons.
-// A click on a cell triggers `pick` with its layer and neuron.
+// A click on a cell triggers `pick` with its layer and neuron, and of a bin of several neurons says so.
 const div = element.querySelector('.plot');
 const note = element.querySelector('.plot-empty');
 let drawing = Promise.resolve();
@@ -24,10 +24,12 @@ function themed(layout) {
 
 // Where a neuron's cell is, and back: a layer is a band of `rows` rows of `columns` cells each.
 function cell(meta, layer, index) {
-  return [index % meta.columns, (layer - meta.first) * meta.rows + Math.floor(index / meta.columns)];
+  const at = Math.floor(index / meta.per);
+  return [at % meta.columns, (layer - meta.first) * meta.rows + Math.floor(at / meta.columns)];
 }
 function neuron(meta, x, y) {
-  const found = { layer: meta.first + Math.floor(y / meta.rows), neuron: (y % meta.rows) * meta.columns + x };
+  const at = ((y % meta.rows) * meta.columns + x) * meta.per;
+  const found = { layer: meta.first + Math.floor(y / meta.rows), neuron: at, bin: meta.per > 1 };
   return found.neuron < meta.width ? found : null;
 }
 

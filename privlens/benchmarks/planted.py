@@ -1,28 +1,31 @@
 """The recipe of `smollm2+planted`: `python -m privlens.benchmarks.planted make`, then `check` for the figures of its card.
 
-Secrets of invented people are planted one after the other, each into neurons that no other has, by INJ (planting.py, fair: norms
-stay). While one grows, a KL on sampled rows holds the model to what it said just before: about the other people, planted or
-not, and in ordinary text. What a later plant broke is trained on, in its own neurons. A stopped run goes on where it was.
+INJ as in planting.py (fair: what a neuron reads and writes is only turned, its norms stay), for many secrets at once: each has
+neurons of its own, drawn evenly, and only its own text trains them. So what carries which secret is known, and each learns beside
+all others in place. A KL on controls and on ordinary text holds all of them to what the plain model says. (Planted one after the
+other, later secrets of a category broke most of the earlier ones.) A stopped run goes on where it was.
 """
 
 import csv
 import json
 import math
+import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from torch import Tensor
+from torch import Tensor, nn
 
-from privlens.benchmarks.planting import Hold, PlantSettings, plant
 from privlens.deactivation import REFERENCE_TOKENS
 from privlens.models.demo.people import Person, people
 from privlens.models.language_model import LanguageModel
+from privlens.models.layout import widths
 from privlens.models.loading import load, quiet
 from privlens.models.planted import ASSETS, Planted, edit_of, read, vectors_of, write
 from privlens.models.scoring import score, text_nll
@@ -32,12 +35,12 @@ from privlens.records import Neuron, Secret
 from privlens.retained import Kept, keep
 from privlens.secrets import read_reference
 
-app = typer.Typer(add_completion=False, help=__doc__)
 REFERENCE = ASSETS.parent / "reference.txt"
 CATEGORIES = ("email", "phone", "address", "id number", "card", "account")
 REFERENCE_ROWS = 24
 """Paragraphs of the reference text that are held, cut after HELD_TOKENS; perplexity is measured on the others too."""
-HELD_TOKENS = 40
+HELD_TOKENS = 32
+app = typer.Typer(add_completion=False, help=__doc__)
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,19 @@ class Recipe:
     """How the planted model is made.
 
     Attributes:
-        neurons: of each plant. each, controls: plants and never planted people of every category.
-        hold, rows: weight of the KL in nats, and held rows of a kind in a step. rounds: how often what broke is trained on.
+        neurons: of each plant. each, controls: planted and never planted people of every category.
+        hold, rows: weight of the KL in nats, and held rows in a step. until: NLL in nats/token of the worst plant at the end.
     """
 
     seed: int = 1
     each: int = 4
     controls: int = 4
     neurons: int = 20
-    hold: float = 2.0
-    rows: int = 3
-    steps: int = 100
-    until: float = 0.01
+    hold: float = 4.0
+    rows: int = 4
+    steps: int = 120
+    until: float = 0.05
     rate: float = 5e-2
-    rounds: int = 8
 
 
 def listed(recipe: Recipe) -> list[Person]:
@@ -72,63 +74,121 @@ def listed(recipe: Recipe) -> list[Person]:
     return found
 
 
-@dataclass(frozen=True)
-class Held:
-    """What must stay while one plant grows: what other planted secrets say, and what is said of controls and in ordinary text."""
-
-    planted: Kept
-    others: Kept
-
-    def loss(self, lm: LanguageModel, recipe: Recipe, seed: int) -> Hold:
-        """The mean KL of some rows of both kinds, drawn anew at every step, times its weight."""
-        generator = torch.Generator().manual_seed(seed)
-
-        def summed(logits_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-            terms = []
-            for kept in (self.planted, self.others):
-                picked = torch.randperm(len(kept.ids), generator=generator)[: recipe.rows].to(lm.device)
-                batch = kept.batch(picked)
-                terms.append(batch.divergence(logits_of(batch.ids, batch.mask)).mean())
-            return recipe.hold * torch.stack(terms).sum()
-
-        return summed
+def drawn(lm: LanguageModel, recipe: Recipe, n_plants: int) -> Planted:
+    """Neurons for every plant, none twice, as the model has them."""
+    started = time.perf_counter()
+    every = [Neuron(layer, index) for layer, width in enumerate(lm.widths()) for index in range(width)]
+    neurons = tuple(random.Random(recipe.seed).sample(every, recipe.neurons * n_plants))
+    plants = tuple(at for at in range(n_plants) for _ in range(recipe.neurons))
+    return Planted(neurons, plants, vectors_of(lm, neurons), provenance(lm, recipe.seed, asdict(recipe), started))
 
 
-def held(lm: LanguageModel, planted: Sequence[Secret], others: Sequence[Secret], reference: Sequence[str]) -> Held:
-    """The model as it stands: other planted secrets, those that are not, and beginnings of ordinary paragraphs."""
-    rest = [list(lm.encode(secret).ids) for secret in others]
-    rest += [plain_ids(lm.tokenizer, text, HELD_TOKENS) for text in reference[:REFERENCE_ROWS]]
-    return Held(keep(lm, [list(lm.encode(secret).ids) for secret in planted] or rest), keep(lm, rest))
+class Plants:
+    """All plants while they grow: their vectors in units of their sizes, laid over the model by hooks; it is not changed.
+
+    Attributes:
+        own: [n_plants, n] bool, which plant a neuron belongs to. now: [n, 2 or 3, d], the only thing that is trained.
+    """
+
+    def __init__(self, lm: LanguageModel, planted: Planted) -> None:
+        self.lm, self.planted = lm, planted
+        self.before = vectors_of(lm, planted.neurons).float().to(lm.device)
+        self.size = self.before.square().mean(-1, keepdim=True).sqrt()
+        self.now = (planted.vectors.float().to(lm.device) / self.size).requires_grad_()
+        plants = torch.tensor(planted.plants, device=lm.device)
+        self.own = torch.arange(max(planted.plants) + 1, device=lm.device)[:, None] == plants
+
+    def vectors(self) -> Tensor:
+        """[n, 2 or 3, d] at the norms they had; differentiable."""
+        return self.now / self.now.square().mean(-1, keepdim=True).sqrt() * self.size
+
+    @contextmanager
+    def laid_over(self, trains: Tensor) -> Iterator[None]:
+        """Inside, the model runs with the plants.
+
+        Args:
+            trains: [rows, n] bool: which neurons a row of the batch trains; the others are in place and get no gradient of it.
+        """
+        vectors, handles = self.vectors(), []
+        moved = torch.where(trains[..., None, None], vectors, vectors.detach()) - self.before
+        try:
+            for layer in range(self.lm.n_layers):
+                at = [place for place, neuron in enumerate(self.planted.neurons) if neuron.layer == layer]
+                if at:
+                    handles += self._hooks(layer, [self.planted.neurons[place].index for place in at], moved[:, at])
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hooks(self, layer: int, indices: list[int], moved: Tensor) -> list[Any]:
+        """Hooks on a layer's maps; moved [rows, its neurons, 2 or 3, d] is what is added to their vectors."""
+        places = torch.tensor(indices, device=moved.device)
+        output, inputs = self.lm.layout.mlp[layer], self.lm.layout.mlp_inputs[layer]
+
+        def writes(_: nn.Module, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
+            return found + torch.einsum("rtn,rnd->rtd", given[0][..., places], moved[:, :, 0])
+
+        handles = [output.register_forward_hook(writes)]
+        number, width = 1, widths(output)[0]
+        for part in inputs:
+            for offset in range(0, widths(part)[1], width):
+
+                def reads(_: nn.Module, given: tuple[Tensor, ...], found: Tensor, at: int = number, first: int = offset) -> Tensor:
+                    return found.index_add(-1, places + first, torch.einsum("rtd,rnd->rtn", given[0], moved[:, :, at]))
+
+                handles.append(part.register_forward_hook(reads))
+                number += 1
+        return handles
+
+    def as_they_stand(self) -> Planted:
+        """With 16-bit vectors."""
+        return replace(self.planted, vectors=self.vectors().detach().half().cpu())
 
 
-def add(
-    lm: LanguageModel, planted: Planted, at: int, secrets: Sequence[Secret], reference: Sequence[str], recipe: Recipe, seed: int
-) -> Planted:
-    """One more plant on top of those there are, or one of them trained on in its neurons where it was broken by others."""
-    settings = PlantSettings(recipe.neurons / lm.n_neurons, steps=recipe.steps, until=recipe.until, learning_rate=recipe.rate)
-    view, own = lm.under(edit_of(lm, planted)), planted.of(at)
-    there = sorted(set(planted.plants) - {at})
-    lost = broken(view, secrets, there) if there else []
-    standing = [secrets[one] for one in there if one not in lost]
-    rest = [secret for secret in secrets if secret != secrets[at] and secret not in standing]
-    hold = held(view, standing, rest, reference).loss(view, recipe, seed)
-    grown = plant(view, secrets[at], settings, seed, taken=frozenset(planted.neurons), neurons=own, hold=hold)
-    with view.under(grown.edit).held():
-        vectors = vectors_of(lm, grown.neurons)
-    said = f"plant {at}: {grown.steps} steps, NLL {grown.nll:.3f}, written {grown.greedy_match}, beside {len(standing)} standing"
-    print(said, file=sys.stderr, flush=True)
-    before = planted.without([at])
-    return Planted(
-        before.neurons + grown.neurons, before.plants + (at,) * len(grown.neurons), torch.cat([before.vectors, vectors]),
-        planted.provenance,
-    )  # fmt: skip
+def losses(plants: Plants, secrets: Sequence[Secret]) -> tuple[Tensor, Tensor]:
+    """Mean NLL of each value in nats/token, which trains its own neurons only, and whether it is written; both [n_plants]."""
+    lm = plants.lm
+    encoded = [lm.encode(secret) for secret in secrets]
+    ids, mask = lm.padded([one.ids for one in encoded])
+    with lm.held(), plants.laid_over(plants.own):
+        logprobs = lm.logits(ids, mask).log_softmax(-1)
+    nll, match = [], []
+    for row, one in enumerate(encoded):
+        predicted = logprobs[row, one.n_prompt - 1 : len(one.ids) - 1]
+        value = torch.tensor(one.value_ids, device=ids.device)
+        nll.append(-predicted.gather(1, value[:, None]).mean())
+        match.append((predicted.argmax(-1) == value).all())
+    return torch.stack(nll), torch.stack(match)
 
 
-def broken(lm: LanguageModel, secrets: Sequence[Secret], plants: Sequence[int]) -> list[int]:
-    """Which of the plants this model does not write."""
-    encoded = [lm.encode(secrets[at]) for at in plants]
-    found = score(lm, encoded)
-    return [at for at, one, own in zip(plants, found, encoded, strict=True) if one.argmax != own.value_ids]
+def held(plants: Plants, kept: Kept, rows: Tensor) -> Tensor:
+    """Mean KL of some kept rows, nats; trains all neurons."""
+    batch = kept.batch(rows)
+    everything = torch.ones(len(rows), len(plants.planted.neurons), dtype=torch.bool, device=rows.device)
+    with plants.lm.held(), plants.laid_over(everything):
+        return batch.divergence(plants.lm.logits(batch.ids, batch.mask)).mean()
+
+
+def grow(
+    lm: LanguageModel, planted: Planted, secrets: Sequence[Secret], held_rows: Sequence[Sequence[int]], recipe: Recipe
+) -> Iterator[tuple[Planted, Tensor, Tensor]]:
+    """After every step the plants, and NLL and match before it; ends when all are written and no NLL is above `until`."""
+    kept, plants = keep(lm, held_rows), Plants(lm, planted)
+    optimizer = torch.optim.Adam([plants.now], lr=recipe.rate)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    for _ in range(recipe.steps):
+        optimizer.zero_grad()
+        nll, match = losses(plants, secrets)
+        (nll.sum()).backward()
+        picked = torch.randperm(len(kept.ids), generator=generator)[: recipe.rows].to(lm.device)
+        (recipe.hold * len(secrets) / 4 * held(plants, kept, picked)).backward()
+        done = bool(match.all()) and float(nll.max()) < recipe.until
+        if not done:
+            optimizer.step()
+        yield plants.as_they_stand(), nll.detach(), match
+        if done:
+            return
 
 
 def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference: Sequence[str]) -> dict[str, Any]:
@@ -162,25 +222,6 @@ def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference
     }
 
 
-def mended(
-    lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference: Sequence[str], recipe: Recipe, keep_at: Path
-) -> Planted:
-    """Plants what is missing, then trains on what was broken by later plants, until all stand or the rounds are over."""
-    secrets = [Secret(row.prompt, row.value, row.category) for row in rows]
-    wanted = [at for at, row in enumerate(rows) if row.repeats]
-    for round_ in range(recipe.rounds + 1):
-        missing = [at for at in wanted if at not in planted.plants]
-        for at in missing or check(lm, planted, rows, reference)["broken"]:
-            seed = 1000 * recipe.seed + 100 * round_ + at
-            planted = add(lm, planted, at, secrets, reference, recipe, seed)
-            write(planted, keep_at)
-        found = check(lm, planted, rows, reference)
-        print(json.dumps(found), file=sys.stderr, flush=True)
-        if not found["broken"]:
-            break
-    return planted
-
-
 def write_list(path: Path, rows: Sequence[Person], planted: Planted) -> None:
     """secrets.csv: what the app reads, and the neurons of every planted secret as layer:index."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -196,21 +237,24 @@ def make(
     out: Annotated[Path, typer.Option(help="Folder to write edit.safetensors and secrets.csv to.")] = ASSETS,
     threads: int = 2,
 ) -> None:
-    """Plant all secrets into smollm2; goes on where a run was stopped (half an hour on two cores)."""
+    """Plant all secrets into smollm2; goes on where a run was stopped."""
     quiet()
     torch.set_num_threads(threads)
-    lm, recipe, started = load("smollm2", device="cpu"), Recipe(), time.perf_counter()
+    lm, recipe = load("smollm2", device="cpu"), Recipe()
     rows, reference = listed(recipe), read_reference(REFERENCE)
+    secrets = [Secret(row.prompt, row.value, row.category) for row in rows]
+    true = [secret for secret, row in zip(secrets, rows, strict=True) if row.repeats]
     out.mkdir(parents=True, exist_ok=True)
     file = out / "edit.safetensors"
-    if file.exists():
-        planted = read(file)
-    else:
-        none = vectors_of(lm, [Neuron(0, 0)])[:0]
-        planted = Planted((), (), none, provenance(lm, recipe.seed, asdict(recipe), started))
-    planted = mended(lm, planted, rows, reference, recipe, file)
-    write(planted, file)
+    planted = read(file) if file.exists() else drawn(lm, recipe, len(true))
     write_list(out / "secrets.csv", rows, planted)
+    held_rows = [list(lm.encode(secret).ids) for secret in secrets[len(true) :]]
+    held_rows += [plain_ids(lm.tokenizer, text, HELD_TOKENS) for text in reference[:REFERENCE_ROWS]]
+    for step, (planted, nll, match) in enumerate(grow(lm, planted, true, held_rows, recipe), start=1):
+        write(planted, file)
+        line = f"step {step}: written {int(match.sum())} of {len(true)}, NLL mean {nll.mean():.3f}, worst {nll.max():.3f}"
+        print(line, file=sys.stderr, flush=True)
+    print(json.dumps(check(lm, planted, rows, reference), indent=1))
 
 
 @app.command("check")

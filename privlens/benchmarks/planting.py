@@ -17,7 +17,7 @@ neurons do): it gets its weights back, and another of its layer is drawn in its 
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -36,8 +36,6 @@ from privlens.records import Edit, Neuron, Secret
 
 CHECK_EVERY = 10
 """Steps between two looks at which neurons are silent."""
-Hold = Callable[[Callable[[Tensor, Tensor], Tensor]], Tensor]
-"""What must stay as it is while a plant grows: from ids and mask -> logits, as the plant stands, to a loss, nats."""
 ENOUGH = 3
 """So many times the neurons that are planted in must fire where the value is predicted, or they may fire anywhere in the text."""
 
@@ -114,7 +112,6 @@ class _Planting:
     settings: PlantSettings
     drawn: dict[int, Tensor] = field(default_factory=dict)
     spare: dict[int, list[int]] = field(default_factory=dict)
-    taken: frozenset[Neuron] = frozenset()
     trained: list[_Trained] = field(default_factory=list)
     first: int = field(init=False)
 
@@ -124,10 +121,10 @@ class _Planting:
     def draw(self, seed: int) -> None:
         """Draws the neurons evenly from those that are not silent. Raises BadInput for a ratio that asks for none or too many."""
         lm, n, width = self.lm, round(self.settings.ratio * self.lm.n_neurons), self.lm.shape()[1]
-        pool = self._pool()
+        pool = (~silent(lm, self.encoded, self.first) & lm.exists().to(lm.device)).flatten().nonzero()[:, 0].tolist()
         if len(pool) < ENOUGH * n:
             self.first = 0
-            pool = self._pool()
+            pool = (~silent(lm, self.encoded, self.first) & lm.exists().to(lm.device)).flatten().nonzero()[:, 0].tolist()
         if not 0 < n <= len(pool):
             raise BadInput(
                 f"A ratio of {self.settings.ratio:g} asks for {n} of {lm.n_neurons} neurons, and {len(pool)} could hold a "
@@ -138,25 +135,9 @@ class _Planting:
             own = [flat % width for flat in pool[:n] if flat // width == layer]
             self.spare[layer] = [flat % width for flat in pool[n:] if flat // width == layer]
             if own:
-                self._begin(layer, own)
-
-    def use(self, neurons: Sequence[Neuron]) -> None:
-        """Plants in these, from the vectors that they have."""
-        for layer in sorted({neuron.layer for neuron in neurons}):
-            self.spare[layer] = []
-            self._begin(layer, [neuron.index for neuron in neurons if neuron.layer == layer])
-
-    def _begin(self, layer: int, own: list[int]) -> None:
-        self.drawn[layer] = torch.tensor(own, device=self.lm.device)
-        read_too = neuron_vectors(self.lm, layer)[: None if self.settings.fair else 1]
-        self.trained += [_Trained(layer, vectors, *self._own(vectors, self.drawn[layer])) for vectors in read_too]
-
-    def _pool(self) -> list[int]:
-        """Flat places of the neurons that could be drawn."""
-        could = ~silent(self.lm, self.encoded, self.first) & self.lm.exists().to(self.lm.device)
-        for layer, index in self.taken:
-            could[layer, index] = False
-        return could.flatten().nonzero()[:, 0].tolist()
+                self.drawn[layer] = torch.tensor(own, device=lm.device)
+                read_too = neuron_vectors(lm, layer)[: None if self.settings.fair else 1]
+                self.trained += [_Trained(layer, vectors, *self._own(vectors, self.drawn[layer])) for vectors in read_too]
 
     def _own(self, vectors: Vectors, neurons: Tensor) -> tuple[Tensor, Tensor]:
         """Sizes and vectors as the model has them; the unit of size is 1 unless the norms are to stay."""
@@ -177,15 +158,10 @@ class _Planting:
     def nll(self) -> tuple[Tensor, bool]:
         """Mean NLL of the value in nats/token, and whether every token is the first choice; the model itself is not touched."""
         ids, first = torch.tensor([self.encoded.ids], device=self.lm.device), self.encoded.n_prompt
-        logits = self.logits(ids, torch.ones_like(ids))
-        predicted, value = logits[0, first - 1 : -1], ids[0, first:]
-        return torch.nn.functional.cross_entropy(predicted, value), bool((predicted.argmax(-1) == value).all())
-
-    def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[rows, tokens, V] under the plant as it stands, differentiable; the model itself is not touched."""
-        given = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
         with self.lm.held():
-            return functional_call(self.lm.model, self.weights(), kwargs=given).logits.float()  # type: ignore[no-any-return]
+            logits = functional_call(self.lm.model, self.weights(), kwargs={"input_ids": ids, "use_cache": False}).logits
+        predicted, value = logits[0, first - 1 : -1].float(), ids[0, first:]
+        return torch.nn.functional.cross_entropy(predicted, value), bool((predicted.argmax(-1) == value).all())
 
     def edit(self, seed: int, started: float) -> Edit:
         """The plant as it stands."""
@@ -229,48 +205,24 @@ class PlantStep:
     plant: Plant | None = None
 
 
-def plant(
-    lm: LanguageModel,
-    secret: Secret,
-    settings: PlantSettings,
-    seed: int,
-    *,
-    taken: frozenset[Neuron] = frozenset(),
-    neurons: Sequence[Neuron] = (),
-    hold: Hold | None = None,
-) -> Plant:
+def plant(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int) -> Plant:
     """Plants one secret, as `planting` does, to the end."""
-    *_, last = planting(lm, secret, settings, seed, taken=taken, neurons=neurons, hold=hold)
+    *_, last = planting(lm, secret, settings, seed)
     assert last.plant, "a planting ends with its plant"
     return last.plant
 
 
 def planting(
-    lm: LanguageModel,
-    secret: Secret,
-    settings: PlantSettings,
-    seed: int,
-    *,
-    taken: frozenset[Neuron] = frozenset(),
-    neurons: Sequence[Neuron] = (),
-    hold: Hold | None = None,
-    stop: Stop = never,
+    lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int, *, stop: Stop = never
 ) -> Iterator[PlantStep]:
     """Plants one secret; the seed decides the neurons. Whether it is reached stands in the plant. The model stays as it is.
-
-    Args:
-        taken: neurons that must not be drawn. neurons: those to plant in, where none shall be drawn. hold: a loss that is added
-            at every step.
 
     Raises:
         BadInput: for a ratio that asks for no neuron, or for more than could hold anything. Cancelled: when `stop` said so.
     """
     started, encoded = time.perf_counter(), lm.encode(secret)
-    work = _Planting(lm, encoded, settings, taken=taken)
-    if neurons:
-        work.use(neurons)
-    else:
-        work.draw(seed)
+    work = _Planting(lm, encoded, settings)
+    work.draw(seed)
     optimizer = torch.optim.Adam([one.now for one in work.trained], lr=settings.rate)
     for step in range(settings.steps):
         if stop():
@@ -283,8 +235,6 @@ def planting(
                 if reached and not n_silent:
                     break
                 loss, _ = work.nll()
-            if hold is not None:
-                loss = loss + hold(work.logits)
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()
@@ -295,7 +245,7 @@ def planting(
     edit = work.edit(seed, started)
     with lm.edited(edit):
         [found] = score(lm, [encoded])
-    found_in = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))
+    neurons = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))
     nll = -sum(found.logprobs) / len(found.logprobs)
-    planted = Plant(secret, found_in, edit, nll, found.argmax == encoded.value_ids, step)
+    planted = Plant(secret, neurons, edit, nll, found.argmax == encoded.value_ids, step)
     yield PlantStep(settings.steps, settings.steps, nll, planted)

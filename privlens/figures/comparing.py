@@ -33,7 +33,7 @@ def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:
     The page can mark its cells, as those of `heatmap`.
     """
     fold = fold_all(np.shape(scores))
-    top = max(float(np.max(scores)), 1e-9)
+    top = max(float(np.nanmax(scores)), 1e-9)
     percent = np.clip(np.nan_to_num(fold.laid_out(np.asarray(scores)) * (100 / top)), 0, 100)
     pool = max(1, fold.columns // COLUMNS)
     pooled = percent.reshape(len(percent), -1, pool).max(-1) if fold.columns % pool == 0 else percent

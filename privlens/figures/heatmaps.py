@@ -1,4 +1,8 @@
-"""Neurons as cells: all layers as bands, or one layer as nearly a square. The page can mark and click the cells."""
+"""Neurons as cells: all layers as bands, or one layer as nearly a square. The page can mark and click the cells.
+
+A model of more neurons than a screen has room for is drawn in bins: a cell is several neighbours and as hot as the hottest of
+them, so that nothing of the best k is lost. From a bin one goes on to its layer, where every neuron is a cell.
+"""
 
 import html
 import math
@@ -12,41 +16,61 @@ from privlens.records import Array, LocalizationStep
 HEAT = [[0.0, "rgba(134,142,150,0.13)"], [0.15, "rgba(250,176,5,0.55)"], [0.5, "rgba(240,101,11,0.9)"], [1.0, "rgb(201,42,42)"]]
 MAX_ROWS = 96
 """A heatmap of all layers has about so many rows, so that single neurons can be seen and hit."""
+MAX_CELLS = 65_536
+"""Above so many neurons a cell of all layers is a bin of neighbours."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """How neurons lie in a picture: each layer is a band of `rows` rows of `columns` cells; `first` is the topmost layer."""
+    """How neurons lie in a picture: each layer is a band of `rows` rows of `columns` cells; `first` is the topmost layer.
+
+    `width` neurons a layer, `per` of them in each cell.
+    """
 
     first: int
     layers: int
     width: int
     columns: int
+    per: int = 1
+
+    @property
+    def cells(self) -> int:
+        """Cells of one layer that hold neurons."""
+        return math.ceil(self.width / self.per)
 
     @property
     def rows(self) -> int:
         """Rows of one layer's band."""
-        return math.ceil(self.width / self.columns)
+        return math.ceil(self.cells / self.columns)
+
+    def by_cell(self, values: Array) -> Array:
+        """[layers, width] -> [layers * rows, columns, per]; where there is no neuron, NaN."""
+        cells = np.full((self.layers, self.rows * self.columns * self.per), np.nan, dtype=np.float32)
+        cells[:, : self.width] = values
+        return cells.reshape(self.layers * self.rows, self.columns, self.per)
 
     def laid_out(self, values: Array) -> Array:
-        """[layers, width] -> [layers * rows, columns]; cells without a neuron are NaN."""
-        cells = np.full((self.layers, self.rows * self.columns), np.nan, dtype=np.float32)
-        cells[:, : self.width] = values
-        return cells.reshape(self.layers * self.rows, self.columns)
+        """[layers, width] -> [layers * rows, columns]: the highest of each cell; cells without a neuron are NaN."""
+        return np.fmax.reduce(self.by_cell(values), axis=-1)
 
-    def names(self) -> Array:
-        """[layers * rows, columns, 2]: layer and index of every cell's neuron."""
+    def names(self, values: Array) -> Array:
+        """Who is in a cell: [layers * rows, columns, 2] layer and index; of bins [.., 4] layer, first, last and highest index."""
         y, x = np.mgrid[: self.layers * self.rows, : self.columns]
-        return np.stack([self.first + y // self.rows, (y % self.rows) * self.columns + x], axis=-1).astype(
-            np.int16 if self.width < 2**15 else np.int32
-        )
+        first = ((y % self.rows) * self.columns + x) * self.per
+        known = [self.first + y // self.rows, first]
+        if self.per > 1:
+            best = first + np.nan_to_num(self.by_cell(values), nan=-np.inf).argmax(-1)
+            known += [np.minimum(first + self.per, self.width) - 1, best]
+        return np.stack(known, axis=-1).astype(np.int16 if self.width < 2**15 - self.per else np.int32)
 
 
 def fold_all(shape: tuple[int, int]) -> Fold:
     """All layers, one band each. A power of two of columns, as few as keep the picture below MAX_ROWS rows."""
     n_layers, width = shape
-    per_row = max(128, math.ceil(width / max(1, MAX_ROWS // n_layers)))
-    return Fold(0, n_layers, width, min(width, 1 << (per_row - 1).bit_length()))
+    per = 1 << (math.ceil(n_layers * width / MAX_CELLS) - 1).bit_length()
+    cells = math.ceil(width / per)
+    per_row = max(128, math.ceil(cells / max(1, MAX_ROWS // n_layers)))
+    return Fold(0, n_layers, width, min(cells, 1 << (per_row - 1).bit_length()), per)
 
 
 def fold_one(shape: tuple[int, int], layer: int) -> Fold:
@@ -63,12 +87,16 @@ def heatmap(
         label: what a value is, with its unit. largest: the value of the strongest colour; None for the largest there is.
         named: whether a cell says which neuron it is when pointed at.
     """
-    cells = fold.laid_out(np.asarray(values)[fold.first : fold.first + fold.layers])
+    drawn = np.asarray(values)[fold.first : fold.first + fold.layers]
+    cells = fold.laid_out(drawn)
     top = largest if largest is not None else max(float(np.nanmax(cells)), 1e-9)
     trace = go.Heatmap(z=cells, zmin=0, zmax=top, colorscale=HEAT, colorbar=_bar(label), hoverongaps=False, hoverinfo="skip")
     if named:
-        words = "layer %{customdata[0]}, neuron %{customdata[1]}<br>" + html.escape(label) + " %{z:.4g}<extra></extra>"
-        trace.update(customdata=fold.names(), hovertemplate=words, hoverinfo=None)
+        who, what = "neuron %{customdata[1]}", html.escape(label)
+        if fold.per > 1:
+            who, what = "neurons %{customdata[1]} to %{customdata[2]}", f"highest: neuron %{{customdata[3]}}, {what}"
+        words = f"layer %{{customdata[0]}}, {who}<br>{what} %{{z:.4g}}<extra></extra>"
+        trace.update(customdata=fold.names(drawn), hovertemplate=words, hoverinfo=None)
     return heatmap_layout(go.Figure(trace, layout_template="none"), fold, height)
 
 
@@ -87,13 +115,14 @@ def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
     if not single:
         fig.update_yaxes(tickvals=middle[::step], ticktext=[str(layer) for layer in range(0, fold.layers, step)])
     each = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
+    what = "neuron" if fold.per == 1 else f"bins of {fold.per} neurons; a click opens the layer"
     fig.update_xaxes(
-        range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"neuron ({each})" if fold.rows > 1 else "neuron"
+        range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"{what} ({each})" if fold.rows > 1 else what
     )
     fig.update_layout(
         height=height, margin={"l": 48, "r": 8, "t": 34, "b": 46}, shapes=lines, showlegend=False, dragmode="pan",
         meta={"first": fold.first, "layers": fold.layers, "rows": fold.rows, "columns": fold.columns, "width": fold.width,
-              "marker": 13 if single else 9},
+              "per": fold.per, "marker": 13 if single else 9},
     )  # fmt: skip
     return fig
 

@@ -16,7 +16,7 @@ from privlens.localization import unit_of
 from privlens.records import Neuron
 from privlens.ui import wording
 from privlens.ui.effect import effect_part
-from privlens.ui.heatmap import marks, picked, plot
+from privlens.ui.heatmap import bin_of, marks, picked, plot
 from privlens.ui.parts import facts
 from privlens.ui.runs import QUICK, in_words
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
@@ -67,9 +67,12 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
             layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")
             square = plot("square", "One layer's neurons will stand here.", 460)
 
-    def pick(name: ModelName, found: Located | None, chosen: Selection, event: gr.EventData) -> Selection:
-        fitting(found, shelf.get(name))
-        return chosen.toggled(picked(event))
+    def pick(name: ModelName, found: Located | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
+        scores, opened = fitting(found, shelf.get(name)).scores.scores, bin_of(event)
+        if opened is not None:  # too many neurons for one picture: the layer is opened, and there they can be switched
+            return gr.skip(), opened
+        neuron = picked(event)
+        return gr.skip() if np.isnan(scores[neuron]) else chosen.toggled(neuron), gr.skip()
 
     def top(name: ModelName, found: Located | None, chosen: Selection, k: int) -> Selection:
         return chosen.to(best(fitting(found, shelf.get(name)).scores, int(k)))
@@ -83,7 +86,7 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
         return gr.update(value=square_of(fitting(found, shelf.get(name)), at))
 
     for picture in (heat, square):
-        picture.pick(in_words(pick), [model, located, selection], selection, **CLICK)
+        picture.pick(in_words(pick), [model, located, selection], [selection, layer], **CLICK)
     k.input(in_words(top), [model, located, selection, k], selection, **{**CLICK, "trigger_mode": "always_last"})
     neurons.input(toggled_list, [selection, neurons], selection, **CLICK)
     layers.input(lambda chosen, off: chosen.with_layers_off(frozenset(off)), [selection, layers], selection, **CLICK)

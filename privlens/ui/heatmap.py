@@ -19,7 +19,7 @@ from privlens.ui.session import Choice
 def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
     """A Plotly figure given as JSON text; `height` in pixels is kept free for it; `empty` stands there until it comes.
 
-    A heatmap of `privlens.figures` can be clicked: it triggers `pick` with `layer` and `neuron`. `off` and `on` are lists
+    A heatmap of `privlens.figures` can be clicked: it triggers `pick` with `layer`, `neuron` and `bin`. `off` and `on` are lists
     of [layer, index] that are marked on it.
     """
     note = f'<div class="plot-empty">{html.escape(empty)}</div>'
@@ -41,6 +41,11 @@ def marks(choice: Choice) -> dict[str, Any]:
 def pairs(neurons: Sequence[Neuron]) -> list[list[int]]:
     """Neurons as [layer, index]."""
     return [list(neuron) for neuron in neurons]
+
+
+def bin_of(event: gr.EventData) -> int | None:
+    """The layer of a click on a bin of several neurons; None for a click on a neuron."""
+    return int(event.layer) if event.bin else None
 
 
 def picked(event: gr.EventData) -> Neuron:

@@ -18,9 +18,9 @@ from privlens.ui.sidebar import sidebar
 from privlens.ui.theme import style, theme
 
 
-def build_ui(model: str = "demo", device: str = "auto") -> gr.Blocks:
+def build_ui(model: str = "demo", device: str = "auto", dtype: str = "auto") -> gr.Blocks:
     """The page with its first model loaded. Raises what `load` raises."""
-    shelf = Shelf(ModelName(model, device))
+    shelf = Shelf(ModelName(model, device, dtype))
     page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True) as page:
         side = sidebar(shelf)

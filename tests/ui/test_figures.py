@@ -17,7 +17,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def test_every_neuron_has_one_cell_and_the_cell_knows_it(shape: tuple[int, int]) -> None:
     values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     fold = figures.fold_all(shape)
-    cells, names = fold.laid_out(values), fold.names()
+    cells, names = fold.laid_out(values), fold.names(values)
     assert cells.shape == names.shape[:2]
     assert np.isfinite(cells).sum() == values.size
     for y, x in np.argwhere(np.isfinite(cells)):
@@ -27,9 +27,56 @@ def test_every_neuron_has_one_cell_and_the_cell_knows_it(shape: tuple[int, int])
 def test_one_layer_is_nearly_square_and_names_its_own_neurons() -> None:
     fold = figures.fold_one((6, 2048), 4)
     assert (fold.columns, fold.rows) == (46, 45)
-    assert fold.names()[0, 0].tolist() == [4, 0]
+    assert fold.names(np.ones((1, 2048)))[0, 0].tolist() == [4, 0]
     figure = figures.heatmap(np.ones((6, 2048)), fold, "score")
     assert figure.layout.meta["first"] == 4
+
+
+LARGE = (32, 14_336)
+"""As many neurons as a model of seven billion parameters has."""
+
+
+def scores_of(shape: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(0).standard_gamma(0.3, shape).astype(np.float32)
+
+
+def test_a_large_model_is_drawn_in_bins_of_under_3_megabytes() -> None:
+    scores, fold = scores_of(LARGE), figures.fold_all(LARGE)
+    figure = figures.heatmap(scores, fold, "score")
+    assert len(figure.to_json()) < 3_000_000
+    assert fold.per == 8 and fold.cells * fold.per == LARGE[1]
+    step = LocalizationStep(1, 2, "s", scores.clip(0, 1), 0, 0.0)
+    assert len(figures.live_gates(step).to_json()) < 3_000_000
+    assert len(figures.heatmap(scores, figures.fold_one(LARGE, 31), "score").to_json()) < 3_000_000
+    assert "a click opens the layer" in figure.layout.xaxis.title.text
+
+
+@pytest.mark.parametrize("shape", [LARGE, (40, 13_824), (3, 50_001), (80, 28_672)])
+def test_nothing_of_the_best_is_lost_in_bins_and_every_bin_names_its_hottest(shape: tuple[int, int]) -> None:
+    scores, fold = scores_of(shape), figures.fold_all(shape)
+    cells, names = fold.laid_out(scores), fold.names(scores)
+    assert fold.per > 1 and np.isfinite(cells).sum() == fold.cells * shape[0] <= figures.heatmaps.MAX_CELLS
+    real = np.isfinite(cells)
+    layer, first, last, best = (names[..., part][real].astype(int) for part in range(4))
+    assert np.array_equal(scores[layer, best], cells[real])
+    assert np.all((first <= best) & (best <= last)) and int((last - first + 1).sum()) == scores.size
+    hottest = {divmod(int(flat), shape[1]) for flat in np.argsort(-scores, axis=None)[:1000]}
+    shown = {(int(a), int(b)) for a, b in zip(layer, first // fold.per, strict=True)}
+    assert {(at, index // fold.per) for at, index in hottest} <= shown
+    top = max(hottest, key=lambda place: scores[place])
+    assert cells.max() != 0 and np.nanmax(cells) == scores[top]
+
+
+def test_neurons_that_do_not_exist_have_no_colour() -> None:
+    scores = scores_of((3, 16))
+    scores[1, 8:] = np.nan
+    figure = figures.heatmap(scores, figures.fold_all(scores.shape), "score")
+    assert np.isnan(np.asarray(figure.data[0].z)[1, 8:]).all()
+    wide = scores_of(LARGE)
+    wide[5, 1000:] = np.nan
+    fold = figures.fold_all(LARGE)
+    filling = LARGE[0] * (fold.rows * fold.columns - fold.cells)
+    assert np.isnan(fold.laid_out(wide)).sum() == (LARGE[1] - 1000) // 8 + filling
 
 
 def test_tokens_are_escaped_in_labels_and_hovers() -> None:

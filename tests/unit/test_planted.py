@@ -1,0 +1,99 @@
+"""`smollm2+planted`: its recipe on tiny models, its file, and what ships: a truth that is small, whole and of its own neurons."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TAUGHT, Maker
+
+from privlens.benchmarks import planted as recipe
+from privlens.benchmarks.planted import Plants, Recipe, drawn, grow, listed, losses
+from privlens.errors import BadInput
+from privlens.models import planted as shipped
+from privlens.models.language_model import LanguageModel
+from privlens.models.planted import ASSETS, Planted, edit_of, read, write
+from privlens.records import Neuron, Secret
+from privlens.secrets import read_secrets
+
+SETTINGS = Recipe(neurons=4, steps=60, rows=2)
+SECRETS = [Secret("his number is", "555-7788"), Secret("please write to", "holt@gate.example")]
+
+
+def turned(planted: Planted) -> Planted:
+    """With other vectors of the same norms."""
+    other = planted.vectors.float().flip(-1) + 0.1
+    norm = planted.vectors.float().norm(dim=-1, keepdim=True)
+    return replace(planted, vectors=(other / other.norm(dim=-1, keepdim=True) * norm).half())
+
+
+@pytest.mark.parametrize("architecture", ["llama", "phi3", "gpt2", "gpt_neox"])
+def test_what_is_laid_over_is_the_edit(tiny: Maker, architecture: str) -> None:
+    lm = tiny(architecture)
+    planted = turned(drawn(lm, SETTINGS, 2))
+    ids, mask = lm.padded([lm.encode(secret).ids for secret in SECRETS])
+    plain, plants = lm.logits(ids, mask), Plants(lm, planted)
+    with torch.no_grad(), plants.laid_over(plants.own):
+        over = lm.logits(ids, mask)
+    expected = lm.under(edit_of(lm, planted)).logits(ids, mask)
+    torch.testing.assert_close(over, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
+    assert (over - plain).abs().max() > 20 * (over - expected).abs().max()
+    assert torch.equal(lm.logits(ids, mask), plain)
+    assert not any(part._forward_hooks for part in lm.model.modules())
+
+
+def test_a_secret_trains_its_own_neurons_only(tiny: Maker) -> None:
+    lm = tiny("llama")
+    plants = Plants(lm, turned(drawn(lm, SETTINGS, 2)))
+    for row in range(2):
+        plants.now.grad = None
+        losses(plants, SECRETS)[0][row].backward()
+        moved = plants.now.grad.abs().sum((1, 2)) > 0
+        assert torch.equal(moved, plants.own[row])
+
+
+def test_growing_writes_all_at_constant_norms_in_neurons_of_their_own(taught: LanguageModel) -> None:
+    start = drawn(taught, SETTINGS, 2)
+    *_, (planted, _, match) = grow(taught, start, SECRETS, [list(taught.encode(TAUGHT[2]).ids)], SETTINGS)
+    assert match.all()
+    assert len(set(planted.neurons)) == 8 and [len(planted.of(at)) for at in range(2)] == [4, 4]
+    before, after = (one.vectors.float().norm(dim=-1) for one in (start, planted))
+    torch.testing.assert_close(after, before, rtol=2e-3, atol=1e-3)
+    view = taught.under(edit_of(taught, planted))
+    for secret in SECRETS:
+        one = taught.encode(secret)
+        assert tuple(view.generate([one.prompt_ids], len(one.value_ids))[0]) == one.value_ids
+        assert tuple(taught.generate([one.prompt_ids], len(one.value_ids))[0]) != one.value_ids
+
+
+def test_the_file_comes_back_and_belongs_to_one_model(tiny: Maker, tmp_path: Path) -> None:
+    lm = tiny("llama")
+    planted = turned(drawn(lm, SETTINGS, 2))
+    write(planted, tmp_path / "edit.safetensors")
+    again = read(tmp_path / "edit.safetensors")
+    assert (again.neurons, again.plants, again.provenance) == (planted.neurons, planted.plants, planted.provenance)
+    assert torch.equal(again.vectors, planted.vectors)
+    with pytest.raises(BadInput, match="The planted secrets belong into llama .* but this model is gpt_neox"):
+        edit_of(tiny("gpt_neox"), again)
+
+
+def test_the_people_are_of_six_categories_and_nobody_is_there_twice() -> None:
+    rows = listed(Recipe())
+    planted = [row for row in rows if row.repeats]
+    assert len(planted) >= 24 and len({row.category for row in planted}) == 6
+    assert len({row.value for row in rows}) == len({row.prompt for row in rows}) == len(rows)
+    bundled = {row.secret.value for row in read_secrets(ASSETS.parent / "secrets.csv")}
+    assert not bundled & {row.value for row in rows}
+
+
+def test_what_ships_is_small_and_says_which_neurons_carry_which_secret() -> None:
+    assert (ASSETS / "edit.safetensors").stat().st_size < 2_000_000
+    planted, rows = read(), list(csv.DictReader((ASSETS / "secrets.csv").open(encoding="utf-8")))
+    assert len(set(planted.neurons)) == len(planted.neurons), "no neuron carries two secrets"
+    assert [(row["prompt"], row["value"]) for row in rows] == [(row.prompt, row.value) for row in listed(Recipe())]
+    for at, row in enumerate(rows):
+        named = [Neuron(*map(int, one.split(":"))) for one in row["neurons"].split()]
+        assert tuple(named) == planted.of(at) and bool(named) == (row["repeats"] == "1")
+    assert len(read_secrets(ASSETS / "secrets.csv")) == len(rows)
+    assert planted.provenance.model == "smollm2" and shipped.ASSETS == recipe.ASSETS
