@@ -23,7 +23,8 @@ class ErasureSettings:
         method: one of LOSSES. share: of all weights of the model, how many may change, above 0 and at most 1.
         scope: which tokens EMSO makes equally likely: those of the true token's format, or as in the paper all of the vocabulary.
         choice: the metric that chooses them. spread: over the whole model, or in every matrix alike.
-        keep: weight of the KL on retained text; 0 is forget-only, as in the EMSO paper.
+        keep: weight of the KL on retained text at the start; 0 is forget-only, as in the EMSO paper. loosen: it is multiplied by
+            this after every step in which something was still known.
         guard: the run ends at its last good state when the reference text's perplexity rises above this ratio.
     """
 
@@ -35,7 +36,8 @@ class ErasureSettings:
     steps: int = 60
     learning_rate: float = 0.04
     """In units of the root mean square of the chosen weights."""
-    keep: float = 100.0
+    keep: float = 60.0
+    loosen: float = 0.97
     own_samples: int = 128
     sample_tokens: int = 48
     neighbours: int = 256

@@ -36,6 +36,7 @@ class Erasure:
         self.formats = token_formats(self.lm)
         self.rows = self._rows() if self.settings.keep else []
         self.kept = keep(self.lm, self.rows) if self.rows else None
+        self.keep = self.settings.keep
         self.moved = torch.full((len(self.rows),), 0.05)
         self.weights = self._weights()
 
@@ -101,7 +102,9 @@ class Erasure:
             with self.weights.in_place(), self.weights.learning(pace):
                 found = predictions(lm, texts)
                 among = self.formats[found.values][:, None] == self.formats if settings.scope == "format" else None
-                aimed = replace(found, reference=reference, format=among, counted=self._known(found))
+                known = self._known(found)
+                aimed = replace(found, reference=reference, format=among, counted=known)
+                self.keep *= settings.loosen if bool(known.any()) else 1.0
                 loss = LOSSES[settings.method](aimed).mean()
                 loss.backward()
                 if self.kept is not None:
@@ -122,7 +125,7 @@ class Erasure:
         batch = self.kept.batch(picked.to(self.lm.device))
         divergence = batch.divergence(self.lm.logits(batch.ids, batch.mask.long()))
         self.moved[picked] = divergence.detach().cpu()
-        (self.settings.keep * divergence.mean()).backward()
+        (self.keep * divergence.mean()).backward()
         return divergence.mean().item()
 
     def edit(self, values: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Edit:
