@@ -36,8 +36,8 @@ class ErasureSettings:
     steps: int = 60
     learning_rate: float = 0.04
     """In units of the root mean square of the chosen weights."""
-    keep: float = 60.0
-    loosen: float = 0.97
+    keep: float = 20.0
+    loosen: float = 0.98
     own_samples: int = 128
     sample_tokens: int = 48
     neighbours: int = 256
