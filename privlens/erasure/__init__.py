@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from privlens.erasure.choice import Choice, Spread
 from privlens.erasure.forgetting import GUARDED, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
-from privlens.erasure.request import RATES, ErasureSettings, Request
+from privlens.erasure.request import RATES, ErasureSettings, Request, Scope
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class ErasureInfo:
 
 
 ERASURE_INFO: dict[str, ErasureInfo] = {
-    "emso": ErasureInfo("every next token becomes as likely as every other: entropy maximisation (EMSO)"),
+    "emso": ErasureInfo("all tokens of a format become equally likely: entropy maximisation (EMSO)"),
     "gradient-ascent": ErasureInfo("the value becomes unlikelier without end"),
     "unlikelihood": ErasureInfo("the value's tokens become unlikely, and no more once they are"),
     "npo": ErasureInfo("the value becomes unlikelier than it was, ever more slowly (negative preference optimisation)"),
@@ -27,5 +27,5 @@ ERASURE_INFO: dict[str, ErasureInfo] = {
 
 __all__ = [
     "ERASURE_INFO", "GUARDED", "LOSSES", "RATES", "REACHED", "USED_UP",
-    "Choice", "ErasureInfo", "ErasureSettings", "Request", "Spread", "erase",
+    "Choice", "ErasureInfo", "ErasureSettings", "Request", "Scope", "Spread", "erase",
 ]  # fmt: skip
