@@ -10,8 +10,11 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
-Site = Literal["mlp", "attention"]
-"""Where gates stand: on the inputs of the MLP's output projection, or of the attention's."""
+Site = Literal["mlp", "attention", "both"]
+"""Where gates stand: on the inputs of the MLP's output projection, or of the attention's, or on both.
+
+With `both` a layer's attention coordinates are numbered on from its last MLP neuron.
+"""
 
 Array = Annotated[
     Any,

@@ -14,7 +14,7 @@ from privlens.errors import BadInput
 from privlens.localization import Task, result_of
 from privlens.memorization.check import exposure_bits
 from privlens.models.language_model import LanguageModel
-from privlens.records import Neuron, NeuronScores, Recall, Secret
+from privlens.records import Neuron, NeuronScores, Recall, Secret, Site
 
 FORGOTTEN_BITS = 3.0
 """A secret is forgotten when its greedy match is gone and its exposure among 256 candidates is at most this."""
@@ -54,9 +54,12 @@ class Trial:
     perplexity: float | None
     reference: tuple[str, ...]
     seed: int
+    site: Site
 
 
-def trials(lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str], n: int, seed: int) -> list[Trial]:
+def trials(
+    lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str], n: int, seed: int, site: Site = "mlp"
+) -> list[Trial]:
     """n memorised targets drawn by the seed, each with the other memorised secrets split in two.
 
     Raises:
@@ -73,22 +76,22 @@ def trials(lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str
         others = [secret for secret, _ in memorised if secret != target]
         rng.shuffle(others)
         half = len(others) // 2
-        found.append(Trial(target, tuple(others[:half]), tuple(others[half:]), before, perplexity, tuple(reference), seed))
+        found.append(Trial(target, tuple(others[:half]), tuple(others[half:]), before, perplexity, tuple(reference), seed, site))
     return found
 
 
 def localized(lm: LanguageModel, trial: Trial, method: str) -> NeuronScores:
     """The method's scores for a trial's target, with the seen half as retained text."""
-    return result_of(method, Task(lm, trial.target, trial.seen, seed=trial.seed))
+    return result_of(method, Task(lm, trial.target, trial.seen, seed=trial.seed, site=trial.site))
 
 
 def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budget: str) -> Deletion:
     """Switches the best k neurons off and measures target, seen, unseen and reference."""
     off: list[Neuron] = scores.top(k)
-    around = Surroundings(reference=trial.reference, seed=trial.seed)
+    around = Surroundings(reference=trial.reference, site=trial.site, seed=trial.seed)
     [own] = recalls(lm, [trial.target], off, around)
-    gates = lm.off(off)
-    bits, _ = exposure_bits(lm, trial.target, gates=gates, seed=trial.seed)
+    gates = lm.off(off, trial.site)
+    bits, _ = exposure_bits(lm, trial.target, gates=gates, site=trial.site, seed=trial.seed)
     ratio = reference_perplexity(lm, off, around)
     kept = [
         statistics.mean([state.greedy_match for state in recalls(lm, part, off, replace(around, reference=()))])
@@ -103,10 +106,10 @@ def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budg
 
 def run(
     lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str], methods: Sequence[str], shares: Sequence[float],
-    n: int, seed: int,
+    n: int, seed: int, site: Site = "mlp",
 ) -> Iterator[Deletion]:  # fmt: skip
     """Every method on every target: at its natural k where it has one, and at every share of all neurons."""
-    for trial in trials(lm, secrets, reference, n, seed):
+    for trial in trials(lm, secrets, reference, n, seed, site):
         natural = None
         for method in methods:
             scores = localized(lm, trial, method)

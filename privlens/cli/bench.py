@@ -13,9 +13,10 @@ from privlens.cli import inputs, tables
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj
 from privlens.cli.bench_speed import growth, speed
-from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Methods, Model
+from privlens.cli.options import SITE, AnySeed, AsJson, Device, Dtype, Methods, Model
 from privlens.deactivation import Surroundings, reference_perplexity
 from privlens.models.loading import load
+from privlens.records import Site
 from privlens.secrets import read_reference, read_secrets
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -38,6 +39,7 @@ def delete(
     methods: Methods = "hard-concrete,contrastive-gradient,random",
     share: Annotated[str, typer.Option(help="Shares of all neurons beside what the mask itself closed: 0.005,0.01")] = "",
     n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorised secrets.")] = 20,
+    site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     model: Model = "demo",
     seed: AnySeed = 0,
     device: Device = "auto",
@@ -50,10 +52,10 @@ def delete(
     paragraphs = read_reference(reference)
     lm = load(model, device, dtype)
     rows = []
-    for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed):
+    for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed, site):
         rows.append(row)
         print(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}", file=sys.stderr, flush=True)
-    settings = {"model": lm.name, "fingerprint": lm.fingerprint, "n": n, "seed": seed, "device": str(lm.device)}
+    settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
     each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
 

@@ -16,7 +16,7 @@ from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
-from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Device, Dtype, Model, Seed
+from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task
@@ -43,7 +43,6 @@ app.command()(apply)
 app.command(name="compare")(compare_command)
 app.add_typer(models, name="models")
 
-SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
 ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The other memorised rows are to be kept."
 

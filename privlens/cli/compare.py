@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from privlens.cli import inputs, objects, tables
-from privlens.cli.options import REFERENCE, AsJson, Device, Dtype, Methods, Model, Seed
+from privlens.cli.options import REFERENCE, SITE, AsJson, Device, Dtype, Methods, Model, Seed
 from privlens.deactivation import Surroundings, all_on
 from privlens.errors import BadInput
 from privlens.localization import Task
@@ -21,7 +21,7 @@ def compare(
     secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
     row: Annotated[int, typer.Option(help="The target's row in it, from 0; every second memorised other is to be kept.")] = 0,
     methods: Methods = "contrastive-gradient,gradient,token-gradient,activations",
-    site: Annotated[Site, typer.Option(help="Neurons of the MLPs (mlp), or attention output coordinates (attention).")] = "mlp",
+    site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap; else what a method closed, or 1 in 100.")] = None,
     reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
     model: Model = "demo",

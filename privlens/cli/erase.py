@@ -35,7 +35,7 @@ KEEP_HELP = "Weight of retained text: the other memorised rows and the model's o
 ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square."
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
-SITE_HELP = "Where the neurons are: mlp or attention. If not given, as the file says."
+SITE_HELP = "Where the neurons are: mlp, attention or both. If not given, as the file says."
 
 
 def erase(

@@ -13,6 +13,10 @@ REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
 Model = Annotated[str, typer.Option(help="demo, smollm2, smollm2+planted, a folder, a .gguf file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), a device of torch, or spread: over GPUs, CPU, disk.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; int8 or int4 where bitsandbytes is installed.")]
+SITE = (
+    "Neurons are the inputs of the output projections of the MLPs (mlp), of the attention blocks (attention), or of both, where "
+    "a layer's attention coordinates are numbered on from its last MLP neuron."
+)
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything that is drawn at random.")]
 AnySeed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn at random.")]
 AnyEdits = Annotated[list[Path] | None, typer.Option("--edit", help="Under this edit, as erase --out wrote it; may be repeated.")]

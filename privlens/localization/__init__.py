@@ -7,7 +7,7 @@ from privlens.localization.ablation import zero_out
 from privlens.localization.activations import activations, contrastive_activations
 from privlens.localization.controls import random_neurons, weight_norm
 from privlens.localization.gradients import contrastive_gradient, gradient
-from privlens.localization.hard_concrete import hard_concrete
+from privlens.localization.hard_concrete import hard_concrete, hard_concrete_deep
 from privlens.localization.integrated import integrated_gradients
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
@@ -18,6 +18,7 @@ Method = Callable[[Task], Iterator[LocalizationStep]]
 
 METHODS: dict[str, Method] = {
     "hard-concrete": hard_concrete,
+    "hard-concrete-deep": hard_concrete_deep,
     "contrastive-gradient": contrastive_gradient,
     "gradient": gradient,
     "token-gradient": token_gradient,
@@ -70,6 +71,11 @@ METHOD_INFO: dict[str, MethodInfo] = {
     "hard-concrete": MethodInfo(
         "gates that learn to close: few neurons that the value needs and retained text does not (LPNL)",
         "52 training steps of 12 rows",
+        "how far closed: 0 open, 1 closed",
+    ),
+    "hard-concrete-deep": MethodInfo(
+        "the same with a weak hold on retained text: more of the value goes, and more of its neighbours with it",
+        "60 training steps of 12 rows",
         "how far closed: 0 open, 1 closed",
     ),
     "contrastive-gradient": MethodInfo(

@@ -20,8 +20,8 @@ from privlens.records import LocalizationStep, Site
 def output_norms(lm: LanguageModel, site: Site) -> Tensor:
     """Norm of what every neuron writes, [n_layers, width]; 0 where a layer has no such neuron."""
     with lm.held():
-        norms = [output_vectors(part).detach().float().norm(dim=1).to(lm.device) for part in lm.layout.site(site)]
-    return pad_sequence(norms, batch_first=True)
+        norms = [[output_vectors(one).detach().float().norm(dim=1).to(lm.device) for one in part] for part in lm.layout.site(site)]
+    return torch.cat([pad_sequence(own, batch_first=True) for own in norms], dim=1)
 
 
 def written(lm: LanguageModel, site: Site) -> RowScores:

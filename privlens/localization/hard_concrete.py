@@ -142,7 +142,18 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     return Mask(task, settings, aim, keep(lm, rows), places, log_alpha, optimizer, generator, settings.keep), warm
 
 
-def hard_concrete(task: Task, settings: MaskSettings = MaskSettings()) -> Iterator[LocalizationStep]:
+DEEP = MaskSettings(keep=10.0, steps=60)
+"""A weak hold on retained text: more of the value goes, and more of its neighbours with it."""
+
+
+def hard_concrete_deep(task: Task) -> Iterator[LocalizationStep]:
+    """The mask with a weak hold on retained text."""
+    return hard_concrete(task, DEEP, "hard-concrete-deep")
+
+
+def hard_concrete(
+    task: Task, settings: MaskSettings = MaskSettings(), name: str = "hard-concrete"
+) -> Iterator[LocalizationStep]:
     """Trains the mask, a record a step. Scores are 1 - gate, and among equal gates the warm start decides.
 
     Raises:
@@ -159,5 +170,5 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings()) -> Iterat
         result = None
         if step == settings.steps:
             tie = 1e-3 * (warm / warm.abs().max()).cpu().numpy()
-            result = task.scores("hard-concrete", 1 - gates + tie, n_closed, asdict(mask.settings))
+            result = task.scores(name, 1 - gates + tie, n_closed, asdict(mask.settings))
         yield LocalizationStep(step, settings.steps, "training the gates", gates, n_closed, nll, terms, result)

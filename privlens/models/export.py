@@ -22,14 +22,13 @@ def folded(lm: LanguageModel, gates: Tensor, site: Site = "mlp") -> dict[str, Ch
     Raises:
         BadInput: for gates that are not one row for all layers of the site.
     """
-    projections = lm.layout.site(site)
-    if gates.ndim != 3 or gates.shape[:2] != (1, len(projections)):
-        raise BadInput(f"Gates to fold must be [1, {len(projections)}, width], but are {list(gates.shape)}.")
+    if gates.ndim != 3 or gates.shape != (1, *lm.shape(site)):
+        raise BadInput(f"Gates to fold must be {[1, *lm.shape(site)]}, but are {list(gates.shape)}.")
     names = {id(parameter): name for name, parameter in lm.model.named_parameters()}
     found = {}
     with lm.held(), torch.no_grad():
-        for projection, gate in zip(projections, gates[0], strict=True):
-            weight: Tensor = projection.weight  # type: ignore[assignment]
+        for projection, gate in [pair for part, own in lm.parts(gates, site) for pair in zip(part, own[0], strict=True)]:
+            weight: Tensor = projection.weight
             axis = 0 if isinstance(projection, Conv1D) else 1
             own = gate[: weight.shape[axis]].to(weight)
             change = change_of(weight, weight * (own[:, None] if axis == 0 else own))

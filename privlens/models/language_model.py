@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from privlens.errors import BadInput, Cancelled
@@ -128,7 +128,13 @@ class LanguageModel:
 
     def widths(self, site: Site = "mlp") -> tuple[int, ...]:
         """Gates of every layer of a site."""
-        return tuple(widths(projection)[0] for projection in self.layout.site(site))
+        each = [[widths(projection)[0] for projection in part] for part in self.layout.site(site)]
+        return tuple(map(sum, zip(*each, strict=True)))
+
+    def parts(self, gates: Tensor, site: Site) -> Iterator[tuple[tuple[nn.Module, ...], Tensor]]:
+        """The projections of a site with their gates [..., width]: one pair, or for `both` those of the MLPs and of attention."""
+        parts = self.layout.site(site)
+        yield from zip(parts, gates.split([max(widths(one)[0] for one in part) for part in parts], dim=-1), strict=True)
 
     def exists(self, site: Site = "mlp") -> Tensor:
         """[n_layers, width] bool, on the CPU: False where a layer is narrower than the widest and has no such neuron."""
@@ -201,15 +207,14 @@ class LanguageModel:
         Raises:
             BadInput: where the gates do not fit the model or, inside, the batch.
         """
-        with self.held():
-            if gates is None:
-                yield
-            else:
+        with self.held(), ExitStack() as stack:
+            if gates is not None:
                 if gates.shape[-1] != self.shape(site)[1]:
                     raise BadInput(f"Gates for {gates.shape[-1]} neurons were given for layers of {self.shape(site)[1]}.")
-                projections = self.layout.site(site)
-                with gate_hooks.gated(projections if layer is None else projections[layer : layer + 1], gates):
-                    yield
+                for projections, own in self.parts(gates, site):
+                    chosen = projections if layer is None else projections[layer : layer + 1]
+                    stack.enter_context(gate_hooks.gated(chosen, own))
+            yield
 
     @contextmanager
     def edited(self, edit: Edit) -> Iterator[None]:

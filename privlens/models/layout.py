@@ -29,11 +29,18 @@ class Layout:
     attention: tuple[nn.Module, ...]
     mlp_inputs: tuple[tuple[nn.Module, ...], ...] = ()
 
-    def site(self, site: Site) -> tuple[nn.Module, ...]:
-        """The projections of one site. Raises UnsupportedModel where the model has none of that kind."""
-        found = self.mlp if site == "mlp" else self.attention
-        if not found:
-            raise UnsupportedModel(f"No {site} output projections were found in this model; choose the other site.")
+    def site(self, site: Site) -> tuple[tuple[nn.Module, ...], ...]:
+        """The projections of a site, one a layer; of `both` those of the MLPs and then those of the attention blocks.
+
+        Raises:
+            UnsupportedModel: where the model has none of that kind; for `both` where MLPs differ in width, since a layer's
+                attention coordinates are counted on from its last neuron.
+        """
+        found = {"mlp": (self.mlp,), "attention": (self.attention,), "both": (self.mlp, self.attention)}[site]
+        if not all(found):
+            raise UnsupportedModel("No attention output projections were found in this model; choose the site mlp.")
+        if site == "both" and len({widths(projection)[0] for projection in self.mlp}) > 1:
+            raise UnsupportedModel("The MLPs of this model differ in width; choose one site, mlp or attention.")
         return found
 
 

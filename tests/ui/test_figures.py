@@ -119,8 +119,9 @@ def test_a_small_heatmap_shows_the_highest_score_where_its_neuron_is(shape: tupl
     figure = figures.small_heatmap(values, "gradient", "nats")
     drawn, meta = figure.data[0], figure.layout.meta
     [(y, x)] = np.argwhere(np.asarray(drawn.z) == 100)
-    # The page marks a neuron at the column and row that `meta` gives it.
-    column, row = best[1] % meta["columns"], best[0] * meta["rows"] + best[1] // meta["columns"]
+    # The page marks a neuron at the column and row that `meta` gives its cell.
+    cell = best[1] // meta["per"]
+    column, row = cell % meta["columns"], best[0] * meta["rows"] + cell // meta["columns"]
     assert y == row
     assert abs(drawn.x0 + drawn.dx * x - column) <= drawn.dx / 2
     assert np.asarray(drawn.z).shape[1] <= 701
