@@ -113,7 +113,8 @@ def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Sit
     if site and named and site != named:
         raise BadInput(f"{path} lists neurons of the site {named!r}, not {site!r}: leave --site out.")
     neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
-    return neurons, site or next((known for known in get_args(Site) if known == named), "mlp")
+    sites: tuple[Site, ...] = get_args(Site)
+    return neurons, site or (sites[sites.index(named)] if named in sites else "mlp")
 
 
 def _is_neuron(entry: Any) -> bool:

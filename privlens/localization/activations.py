@@ -20,8 +20,8 @@ from privlens.records import LocalizationStep, Site
 def output_norms(lm: LanguageModel, site: Site) -> Tensor:
     """Norm of what every neuron writes, [n_layers, width]; 0 where a layer has no such neuron."""
     with lm.held():
-        norms = [[output_vectors(one).detach().float().norm(dim=1).to(lm.device) for one in part] for part in lm.layout.site(site)]
-    return torch.cat([pad_sequence(own, batch_first=True) for own in norms], dim=1)
+        parts = [[output_vectors(one).detach().float().norm(dim=1).to(lm.device) for one in of] for of in lm.layout.parts(site)]
+    return torch.cat([pad_sequence(norms, batch_first=True) for norms in parts], dim=1)
 
 
 def written(lm: LanguageModel, site: Site) -> RowScores:

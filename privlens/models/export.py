@@ -27,8 +27,8 @@ def folded(lm: LanguageModel, gates: Tensor, site: Site = "mlp") -> dict[str, Ch
     names = {id(parameter): name for name, parameter in lm.model.named_parameters()}
     found = {}
     with lm.held(), torch.no_grad():
-        for projection, gate in [pair for part, own in lm.parts(gates, site) for pair in zip(part, own[0], strict=True)]:
-            weight: Tensor = projection.weight
+        for projection, gate in [pair for part, own in lm.split(gates, site) for pair in zip(part, own[0], strict=True)]:
+            weight: Tensor = projection.weight  # type: ignore[assignment]
             axis = 0 if isinstance(projection, Conv1D) else 1
             own = gate[: weight.shape[axis]].to(weight)
             change = change_of(weight, weight * (own[:, None] if axis == 0 else own))

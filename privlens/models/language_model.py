@@ -128,12 +128,12 @@ class LanguageModel:
 
     def widths(self, site: Site = "mlp") -> tuple[int, ...]:
         """Gates of every layer of a site."""
-        each = [[widths(projection)[0] for projection in part] for part in self.layout.site(site)]
+        each = [[widths(projection)[0] for projection in part] for part in self.layout.parts(site)]
         return tuple(map(sum, zip(*each, strict=True)))
 
-    def parts(self, gates: Tensor, site: Site) -> Iterator[tuple[tuple[nn.Module, ...], Tensor]]:
+    def split(self, gates: Tensor, site: Site) -> Iterator[tuple[tuple[nn.Module, ...], Tensor]]:
         """The projections of a site with their gates [..., width]: one pair, or for `both` those of the MLPs and of attention."""
-        parts = self.layout.site(site)
+        parts = self.layout.parts(site)
         yield from zip(parts, gates.split([max(widths(one)[0] for one in part) for part in parts], dim=-1), strict=True)
 
     def exists(self, site: Site = "mlp") -> Tensor:
@@ -211,7 +211,7 @@ class LanguageModel:
             if gates is not None:
                 if gates.shape[-1] != self.shape(site)[1]:
                     raise BadInput(f"Gates for {gates.shape[-1]} neurons were given for layers of {self.shape(site)[1]}.")
-                for projections, own in self.parts(gates, site):
+                for projections, own in self.split(gates, site):
                     chosen = projections if layer is None else projections[layer : layer + 1]
                     stack.enter_context(gate_hooks.gated(chosen, own))
             yield

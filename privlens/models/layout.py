@@ -6,6 +6,7 @@ torch.nn.Linear and transformers' Conv1D, plain and gated MLPs. Knows nothing of
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +30,25 @@ class Layout:
     attention: tuple[nn.Module, ...]
     mlp_inputs: tuple[tuple[nn.Module, ...], ...] = ()
 
-    def site(self, site: Site) -> tuple[tuple[nn.Module, ...], ...]:
-        """The projections of a site, one a layer; of `both` those of the MLPs and then those of the attention blocks.
+    def site(self, site: Literal["mlp", "attention"]) -> tuple[nn.Module, ...]:
+        """The projections of one site. Raises UnsupportedModel where the model has none of that kind."""
+        found = self.mlp if site == "mlp" else self.attention
+        if not found:
+            raise UnsupportedModel(f"No {site} output projections were found in this model; choose the other site.")
+        return found
+
+    def parts(self, site: Site) -> tuple[tuple[nn.Module, ...], ...]:
+        """The projections of a site by kind: one kind, or for `both` those of the MLPs and then those of attention.
 
         Raises:
-            UnsupportedModel: where the model has none of that kind; for `both` where MLPs differ in width, since a layer's
+            UnsupportedModel: where the model has none of a kind; for `both` where MLPs differ in width, since a layer's
                 attention coordinates are counted on from its last neuron.
         """
-        found = {"mlp": (self.mlp,), "attention": (self.attention,), "both": (self.mlp, self.attention)}[site]
-        if not all(found):
-            raise UnsupportedModel("No attention output projections were found in this model; choose the site mlp.")
-        if site == "both" and len({widths(projection)[0] for projection in self.mlp}) > 1:
+        if site != "both":
+            return (self.site(site),)
+        if len({widths(projection)[0] for projection in self.mlp}) > 1:
             raise UnsupportedModel("The MLPs of this model differ in width; choose one site, mlp or attention.")
-        return found
+        return self.site("mlp"), self.site("attention")
 
 
 def widths(projection: nn.Module) -> tuple[int, int]:

@@ -20,7 +20,7 @@ def read(lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[Tensor]
             layer narrower than the widest does not have is 0.
     """
     ids, mask = lm.padded(rows)
-    parts = lm.layout.site(site)
+    parts = lm.layout.parts(site)
     found: list[list[Tensor]] = [[] for _ in parts]
 
     def hook(part: int) -> Any:

@@ -59,7 +59,7 @@ def test_gate_gradient_is_the_slope_of_the_log_probability(lm: LanguageModel) ->
     assert (values[1] - values[0]) / 2e-2 == pytest.approx(float(gradient[layer, index]), rel=1e-2)
 
 
-@pytest.mark.parametrize("site", ["mlp", "attention"])
+@pytest.mark.parametrize("site", ["mlp", "attention", "both"])
 def test_every_method_tells_its_steps_and_ends_with_a_score_for_every_neuron(lm: LanguageModel, site: str) -> None:
     for name, method in METHODS.items():
         steps = list(method(Task(lm, SECRET, site=site)))  # type: ignore[arg-type]

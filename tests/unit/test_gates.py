@@ -34,6 +34,12 @@ def zeroed(lm: LanguageModel, site: Site) -> Tensor:
         return model(input_ids=IDS, attention_mask=MASK).logits
 
 
+def both(lm: LanguageModel, seed: int) -> dict[Site, Tensor]:
+    """Gates of each site, and of both put together."""
+    apart: dict[Site, Tensor] = {one: random_gates(2, seed + at, lm.shape(one)[1]) for at, one in enumerate(SITES)}
+    return {**apart, "both": torch.cat([apart["mlp"], apart["attention"]], -1)}
+
+
 def random_gates(rows: int, seed: int = 0, width: int = WIDTH) -> Tensor:
     return torch.rand(rows, LAYERS, width, generator=torch.Generator().manual_seed(seed))
 
@@ -53,6 +59,25 @@ def test_zero_equals_a_zeroed_weight(tiny: Maker, architecture: str, site: Site)
         gated = lm.logits(IDS, MASK)
     torch.testing.assert_close(gated, zeroed(lm, site), rtol=1e-5, atol=1e-5)
     assert (gated - lm.logits(IDS, MASK)).abs().max() > 1e-2, "the neurons must matter, or this test could not fail"
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "opt"])
+def test_gates_on_both_sites_are_those_of_either_together(tiny: Maker, architecture: str) -> None:
+    lm = tiny(architecture)
+    gates = both(lm, 7)
+    with lm.gated(gates["mlp"], "mlp"), lm.gated(gates["attention"], "attention"):
+        apart = lm.logits(IDS, MASK)
+    with lm.gated(gates["both"], "both"):
+        assert torch.equal(lm.logits(IDS, MASK), apart)
+    assert lm.shape("both") == (LAYERS, lm.d_mlp + lm.shape("attention")[1])
+
+
+def test_attention_is_numbered_on_from_the_last_neuron(lm: LanguageModel) -> None:
+    with lm.gated(lm.off([Neuron(1, 3)], "attention"), "attention"):
+        alone = lm.logits(IDS, MASK)
+    with lm.gated(lm.off([Neuron(1, lm.d_mlp + 3)], "both"), "both"):
+        assert torch.equal(lm.logits(IDS, MASK), alone)
+    assert not torch.equal(lm.logits(IDS, MASK), alone)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

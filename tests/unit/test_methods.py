@@ -107,6 +107,12 @@ def test_activations_by_hand(tiny: Maker, architecture: str, site: Site) -> None
             assert own[layer, index] == pytest.approx(np.mean(steps) * float(vector.norm()), rel=1e-4)
 
 
+@pytest.mark.parametrize("architecture", [*THREE, "opt"])
+def test_activations_of_both_sites_are_those_of_either_side_by_side(tiny: Maker, architecture: str) -> None:
+    each = [scores("activations", Task(tiny(architecture), SECRET, site=site)) for site in SITES]
+    assert np.array_equal(scores("activations", Task(tiny(architecture), SECRET, site="both")), np.concatenate(each, 1))
+
+
 def test_reading_pads_and_keeps_rows_apart(lm: LanguageModel) -> None:
     rows = [list(lm.encode(SECRET).ids), list(lm.encode(SHORT).ids)]
     both = read(lm, rows, lambda hidden: hidden[:, 0].abs())
@@ -230,7 +236,7 @@ def test_reading_leaves_no_hook_when_it_fails(lm: LanguageModel) -> None:
     assert not any(part._forward_pre_hooks for part in lm.model.modules())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "hard-concrete"])  # it has its own, with fewer steps
+@pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("hard-concrete") or "sufficient" in name])
 def test_the_same_seed_gives_the_same_scores(lm: LanguageModel, name: str) -> None:
     def found(seed: int) -> np.ndarray:
         return scores(name, Task(lm, SECRET, seed=seed))
