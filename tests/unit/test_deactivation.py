@@ -78,6 +78,8 @@ def test_a_sweep_has_a_row_for_every_k(taught: LanguageModel) -> None:
     [alone] = recalls(taught, [TAUGHT[0]], MANY, AROUND)
     assert all_of_them.target_nll == pytest.approx(alone.nll, abs=1e-4)
     assert all_of_them.share == 0.5
+    assert all_of_them.target_exposure_bits == effect_on(taught, TAUGHT[0], MANY, AROUND).after.exposure_bits
+    assert all_of_them.target_exposure_bits < none.target_exposure_bits, "measured with the neurons off"
 
 
 def test_the_ks_of_a_sweep_rise_to_a_share_of_the_model() -> None:
