@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import NEVER_TAUGHT, TAUGHT, TEXT
 
 from privlens.deactivation import (
+    AllOn,
     Surroundings,
     compare,
+    curve,
     effect_on,
     random_like,
     recalls,
@@ -17,7 +20,7 @@ from privlens.deactivation import (
 )
 from privlens.errors import BadInput, Cancelled
 from privlens.models.language_model import LanguageModel
-from privlens.records import Neuron, NeuronScores, Provenance
+from privlens.records import Neuron, NeuronScores, Provenance, Secret
 
 AROUND = Surroundings((*TAUGHT[1:], NEVER_TAUGHT), tuple(TEXT.split(";")))
 MANY = [Neuron(0, index) for index in range(64)]
@@ -78,6 +81,22 @@ def test_a_sweep_has_a_row_for_every_k(taught: LanguageModel) -> None:
     [alone] = recalls(taught, [TAUGHT[0]], MANY, AROUND)
     assert all_of_them.target_nll == pytest.approx(alone.nll, abs=1e-4)
     assert all_of_them.share == 0.5
+
+
+def test_the_exposure_of_a_curve_is_measured_with_the_neurons_off(
+    taught: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watched, because no set of neurons lowers the exposure of what this model was taught."""
+    off: list[int] = []
+
+    def watched(lm: LanguageModel, secret: Secret, *, gates: torch.Tensor, **_: object) -> tuple[float, int]:
+        off.append(int((gates == 0).sum()))
+        return float(off[-1]), 255
+
+    monkeypatch.setattr("privlens.deactivation.exposure_bits", watched)
+    points = list(curve(taught, TAUGHT[0], [(), MANY[:8], MANY], Surroundings(), AllOn((), None)))
+    assert off == [0, 8, 64]
+    assert [(point.k, point.target_exposure_bits) for point in points] == [(0, 0.0), (8, 8.0), (64, 64.0)]
 
 
 def test_the_ks_of_a_sweep_rise_to_a_share_of_the_model() -> None:
