@@ -21,7 +21,7 @@ class ErasureSettings:
 
     Attributes:
         method: one of LOSSES. share: of all weights of the model, how many may change, above 0 and at most 1.
-        scope: which tokens EMSO makes equally likely: those of the true token's format, or as in the paper all of the vocabulary.
+        scope: which tokens EMSO makes equally likely: all of the vocabulary as in the paper, or those of the true token's format.
         choice: the metric that chooses them. spread: over the whole model, or in every matrix alike.
         keep: weight of the KL on retained text at the start; 0 is forget-only, as in the EMSO paper. loosen: it is multiplied by
             this after every step in which something was still known.
@@ -30,13 +30,13 @@ class ErasureSettings:
 
     method: str = "emso"
     share: float = 0.01
-    scope: Scope = "format"
+    scope: Scope = "vocabulary"
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
     steps: int = 60
     learning_rate: float = 0.04
     """In units of the root mean square of the chosen weights."""
-    keep: float = 20.0
+    keep: float = 30.0
     loosen: float = 0.98
     own_samples: int = 128
     sample_tokens: int = 48
