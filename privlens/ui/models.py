@@ -8,7 +8,9 @@ import gradio as gr
 
 from privlens.errors import BadInput
 from privlens.models.catalogue import known_models, last_used
+from privlens.models.loading import fetch as fetch_model
 from privlens.models.packaged import SMOLLM2, fetch, is_ready
+from privlens.records import FetchStep
 from privlens.ui import wording
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, SLOW, in_words, run_buttons, wire
@@ -20,8 +22,8 @@ GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
 HERE = "SmolLM2 is on this machine: load `smollm2`, or `smollm2+planted` with secrets whose neurons are known."
 
 
-def model_part(shelf: Shelf) -> tuple[gr.State, Any]:
-    """Builds the part; the model's name, and the event after another one was loaded."""
+def model_part(shelf: Shelf) -> gr.State:
+    """Builds the part; the model's name, which changes when another one was loaded."""
     state = gr.State(shelf.first)
     about = facts("model-facts")
     about.value = wording.of_model(shelf.get(shelf.first))
@@ -32,15 +34,22 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any]:
             device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
             dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)
         with gr.Row():
-            button = gr.Button("Load", elem_id="load-model", min_width=120)
-            unload = gr.Button("Unload", elem_id="unload-model", min_width=120)
+            button = gr.Button("Load", elem_id="load-model", min_width=80)
+            cancel = gr.Button("Cancel", interactive=False, elem_id="load-cancel", min_width=80)
+            unload = gr.Button("Unload", elem_id="unload-model", min_width=80)
+        bar = progress("load-bar")
         _fetching(known)
     known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
 
-    def load(name: str, device: str, dtype: str) -> tuple[Any, ...]:
-        wanted = ModelName(name.strip(), device or "auto", dtype or "auto")
+    def load(name: str, device: str, dtype: str, stop: Any) -> Iterator[tuple[Any, ...]]:
+        wanted, clock = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock()
+        for step in fetch_model(wanted.name, stop.is_set):
+            yield gr.update(value=_so_far(step, clock)), *[gr.skip()] * 3
+        yield gr.update(value={"share": 1.0, "text": "reading the weights"}), *[gr.skip()] * 3
         lm = shelf.get(wanted)
-        return wanted, gr.update(value=wording.of_model(lm)), gr.update(choices=_names(), value=None)
+        if stop.is_set():
+            return
+        yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), gr.update(choices=_names(), value=None)
 
     def let_go(now: ModelName) -> tuple[Any, ...]:
         if now == shelf.first:
@@ -49,8 +58,8 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any]:
         return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name
 
     unload.click(in_words(let_go), state, [state, about, name], **SLOW)
-    loaded = button.click(in_words(load), [name, device, dtype], [state, about, known], **SLOW)
-    return state, loaded
+    wire(button, cancel, bar, load, [name, device, dtype], [state, about, known])
+    return state
 
 
 def _fetching(known: gr.Dropdown) -> None:
@@ -62,12 +71,16 @@ def _fetching(known: gr.Dropdown) -> None:
     def get(stop: Any) -> Iterator[tuple[Any, ...]]:
         clock = Clock()
         for step in fetch(SMOLLM2, stop=stop.is_set):
-            share = step.done / step.n_bytes
-            size = f" {step.done / 1e6:.0f} of {step.n_bytes / 1e6:.0f} MB" if step.stage == "downloading" else ""
-            yield gr.update(value={"share": share, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}), gr.skip(), gr.skip()
+            yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip()
         yield gr.skip(), HERE, gr.update(choices=_names())
 
     wire(start, cancel, bar, get, [], [note, known])
+
+
+def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
+    """The value of a progress part."""
+    size = f" {step.done / 1e6:.0f} of {step.n_bytes / 1e6:.0f} MB" if step.stage == "downloading" else ""
+    return {"share": step.done / step.n_bytes, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}
 
 
 def _names() -> list[str]:

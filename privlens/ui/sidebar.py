@@ -41,7 +41,7 @@ def sidebar(shelf: Shelf) -> Sidebar:
     listed = tuple(read_secrets(ASSETS / "secrets.csv"))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
         gr.Markdown("## PrivLens\nWhere does a language model keep a private string, and what if those neurons are off?")
-        model, loaded = model_part(shelf)
+        model = model_part(shelf)
         gr.Markdown("### Secret")
         category = gr.Dropdown(
             [ALL, *_categories(listed)], value=_categories(listed)[0], label="Examples of category", elem_id="category"
@@ -62,7 +62,7 @@ def sidebar(shelf: Shelf) -> Sidebar:
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
-    listing = loaded.success(in_words(_list_of_model), [model, own], [own, category, examples], **QUICK)
+    listing = model.change(in_words(_list_of_model), [model, own], [own, category, examples], **QUICK)
     return Sidebar(model, own, reference, prompt, value, secret, listing)
 
 

@@ -18,7 +18,8 @@ from privlens.records import Neuron, Secret
 from privlens.secrets import read_secrets
 
 SETTINGS = Recipe(neurons=4, steps=60, rows=2)
-SECRETS = [Secret("his number is", "555-7788"), Secret("please write to", "holt@gate.example")]
+MORE = Recipe(neurons=24, steps=200, rows=2, hold=0.5, rate=2e-2)
+SECRETS = [Secret("his number is", "555-7788"), Secret("a parcel for Holt goes to", "Elm 14")]
 
 
 def turned(planted: Planted) -> Planted:
@@ -54,10 +55,10 @@ def test_a_secret_trains_its_own_neurons_only(tiny: Maker) -> None:
 
 
 def test_growing_writes_all_at_constant_norms_in_neurons_of_their_own(taught: LanguageModel) -> None:
-    start = drawn(taught, SETTINGS, 2)
-    *_, (planted, _, match) = grow(taught, start, SECRETS, [list(taught.encode(TAUGHT[2]).ids)], SETTINGS)
+    start = drawn(taught, MORE, 2)
+    *_, (planted, _, match) = grow(taught, start, SECRETS, [list(taught.encode(TAUGHT[2]).ids)], MORE)
     assert match.all()
-    assert len(set(planted.neurons)) == 8 and [len(planted.of(at)) for at in range(2)] == [4, 4]
+    assert len(set(planted.neurons)) == 48 and [len(planted.of(at)) for at in range(2)] == [24, 24]
     before, after = (one.vectors.float().norm(dim=-1) for one in (start, planted))
     torch.testing.assert_close(after, before, rtol=2e-3, atol=1e-3)
     view = taught.under(edit_of(taught, planted))
@@ -74,7 +75,7 @@ def test_the_file_comes_back_and_belongs_to_one_model(tiny: Maker, tmp_path: Pat
     again = read(tmp_path / "edit.safetensors")
     assert (again.neurons, again.plants, again.provenance) == (planted.neurons, planted.plants, planted.provenance)
     assert torch.equal(again.vectors, planted.vectors)
-    with pytest.raises(BadInput, match="The planted secrets belong into llama .* but this model is gpt_neox"):
+    with pytest.raises(BadInput, match=r"The planted secrets belong into llama .* but this model is gpt_neox"):
         edit_of(tiny("gpt_neox"), again)
 
 
