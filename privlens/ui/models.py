@@ -19,7 +19,7 @@ from privlens.ui.session import ModelName, Shelf
 DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
 DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
-HERE = "SmolLM2 is on this machine: load `smollm2`, or `smollm2+planted` with secrets whose neurons are known."
+HERE = "SmolLM2 is on this machine: choose `smollm2` above and press Load."
 
 
 def model_part(shelf: Shelf) -> gr.State:

@@ -10,9 +10,11 @@ from conftest import TAUGHT, Maker
 
 from privlens.benchmarks import planted as recipe
 from privlens.benchmarks.planted import Plants, Recipe, drawn, grow, listed, losses
-from privlens.errors import BadInput
+from privlens.errors import BadInput, ModelNotFound
+from privlens.models import catalogue
 from privlens.models import planted as shipped
 from privlens.models.language_model import LanguageModel
+from privlens.models.loading import load
 from privlens.models.planted import ASSETS, Planted, edit_of, read, write
 from privlens.records import Neuron, Secret
 from privlens.secrets import read_secrets
@@ -88,6 +90,14 @@ def test_the_people_are_of_six_categories_and_nobody_is_there_twice() -> None:
     assert not bundled & {row.value for row in rows}
 
 
+def test_where_nobody_made_it_there_is_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "EDIT", tmp_path / "edit.safetensors")
+    assert "smollm2+planted" not in [one.name for one in catalogue.known_models()]
+    with pytest.raises(ModelNotFound, match=r"make it with `python -m privlens\.benchmarks\.planted make`"):
+        load("smollm2+planted", device="cpu")
+
+
+@pytest.mark.skipif(not catalogue.EDIT.exists(), reason="assets/planted was not made yet: python -m privlens.benchmarks.planted make")
 def test_what_ships_is_small_and_says_which_neurons_carry_which_secret() -> None:
     assert (ASSETS / "edit.safetensors").stat().st_size < 2_000_000
     planted, rows = read(), list(csv.DictReader((ASSETS / "secrets.csv").open(encoding="utf-8")))
