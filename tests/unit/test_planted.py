@@ -97,7 +97,7 @@ def test_where_nobody_made_it_there_is_no_such_model(tmp_path: Path, monkeypatch
         load("smollm2+planted", device="cpu")
 
 
-@pytest.mark.skipif(not catalogue.EDIT.exists(), reason="assets/planted was not made yet: python -m privlens.benchmarks.planted make")
+@pytest.mark.skipif(not catalogue.EDIT.exists(), reason="not made yet: python -m privlens.benchmarks.planted make")
 def test_what_ships_is_small_and_says_which_neurons_carry_which_secret() -> None:
     assert (ASSETS / "edit.safetensors").stat().st_size < 2_000_000
     planted, rows = read(), list(csv.DictReader((ASSETS / "secrets.csv").open(encoding="utf-8")))
