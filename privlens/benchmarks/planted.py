@@ -50,17 +50,19 @@ class Recipe:
     Attributes:
         neurons: of each plant. each, controls: planted and never planted people of every category.
         hold, rows: weight of the KL in nats, and held rows in a step. until: NLL in nats/token of the worst plant at the end.
+        rate, fast: of Adam, for so many steps; a fifth of it afterwards, without which the NLL stops falling at 1.8.
     """
 
     seed: int = 1
     each: int = 4
     controls: int = 4
     neurons: int = 20
-    hold: float = 4.0
+    hold: float = 1.0
     rows: int = 4
     steps: int = 120
     until: float = 0.05
     rate: float = 5e-2
+    fast: int = 16
 
 
 def listed(recipe: Recipe) -> list[Person]:
@@ -134,8 +136,8 @@ class Plants:
         for part in inputs:
             for offset in range(0, widths(part)[1], width):
 
-                def reads(_: nn.Module, given: tuple[Tensor, ...], found: Tensor, at: int = number, first: int = offset) -> Tensor:
-                    return found.index_add(-1, places + first, torch.einsum("rtd,rnd->rtn", given[0], moved[:, :, at]))
+                def reads(_: nn.Module, given: tuple[Tensor, ...], found: Tensor, at: int = number, to: int = offset) -> Tensor:
+                    return found.index_add(-1, places + to, torch.einsum("rtd,rnd->rtn", given[0], moved[:, :, at]))
 
                 handles.append(part.register_forward_hook(reads))
                 number += 1
@@ -177,13 +179,15 @@ def grow(
     kept, plants = keep(lm, held_rows), Plants(lm, planted)
     optimizer = torch.optim.Adam([plants.now], lr=recipe.rate)
     generator = torch.Generator().manual_seed(recipe.seed)
-    for _ in range(recipe.steps):
+    begun = not torch.equal(planted.vectors.to(lm.device), plants.before.half())
+    for step in range(recipe.steps):
+        optimizer.param_groups[0]["lr"] = recipe.rate / (5 if begun or step >= recipe.fast else 1)
         optimizer.zero_grad()
         nll, match = losses(plants, secrets)
         (nll.sum()).backward()
         picked = torch.randperm(len(kept.ids), generator=generator)[: recipe.rows].to(lm.device)
         (recipe.hold * len(secrets) / 4 * held(plants, kept, picked)).backward()
-        done = bool(match.all()) and float(nll.max()) < recipe.until
+        done = bool(match.all()) and float(nll.detach().max()) < recipe.until
         if not done:
             optimizer.step()
         yield plants.as_they_stand(), nll.detach(), match
@@ -250,11 +254,11 @@ def make(
     write_list(out / "secrets.csv", rows, planted)
     held_rows = [list(lm.encode(secret).ids) for secret in secrets[len(true) :]]
     held_rows += [plain_ids(lm.tokenizer, text, HELD_TOKENS) for text in reference[:REFERENCE_ROWS]]
-    for step, (planted, nll, match) in enumerate(grow(lm, planted, true, held_rows, recipe), start=1):
-        write(planted, file)
+    for step, (now, nll, match) in enumerate(grow(lm, planted, true, held_rows, recipe), start=1):
+        write(now, file)
         line = f"step {step}: written {int(match.sum())} of {len(true)}, NLL mean {nll.mean():.3f}, worst {nll.max():.3f}"
         print(line, file=sys.stderr, flush=True)
-    print(json.dumps(check(lm, planted, rows, reference), indent=1))
+    print(json.dumps(check(lm, read(file), rows, reference), indent=1))
 
 
 @app.command("check")

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from privlens.errors import ModelNotFound
 from privlens.models.packaged import PACKAGED, SMOLLM2, cache_folder, folder_of, how_to_get, is_ready
+from privlens.models.planted import ASSETS
 
 BUNDLED = {"demo": Path(__file__).parents[2] / "assets" / "demo"}
 """Models that come with PrivLens, by name."""
 PLANTED = "smollm2+planted"
 """SMOLLM2 with planted secrets, whose neurons are known."""
+EDIT = ASSETS / "edit.safetensors"
+"""The planted secrets; a checkout in which nobody made them has no such model."""
 REMEMBERED = 5
 
 
@@ -42,6 +45,8 @@ def source_of(name: str) -> str:
     packaged = SMOLLM2 if name == PLANTED else PACKAGED.get(name)
     if packaged is None:
         return str(BUNDLED.get(name, name))
+    if name == PLANTED and not EDIT.exists():
+        raise ModelNotFound(f"{EDIT} is not there: make it with `python -m privlens.benchmarks.planted make`.")
     if not is_ready(packaged):
         raise ModelNotFound(f"{name} is not on this machine yet: {how_to_get(packaged)}.")
     return str(folder_of(packaged))
@@ -54,6 +59,8 @@ def known_models() -> list[KnownModel]:
     for one in PACKAGED.values():
         state, n_bytes = ("ready", _size(folder_of(one))) if is_ready(one) else ("to fetch", one.n_bytes)
         found.append(KnownModel(one.name, state, n_bytes, one.about))
+    if not EDIT.exists():
+        return found
     planted = "smollm2 with invented secrets planted into known neurons (assets/planted/secrets.csv)"
     return [*found, KnownModel(PLANTED, found[-1].state, found[-1].n_bytes, planted)]
 

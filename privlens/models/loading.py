@@ -6,25 +6,26 @@ never shown.
 """
 
 import logging
-import os
-import re
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelInfo, get_token, model_info
+from huggingface_hub import ModelInfo, model_info
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from privlens.errors import BadInput, ModelNotFound
 from privlens.models import catalogue, memory, packaged, planted
+from privlens.models.downloads import fetch_from_hub, hidden
 from privlens.models.edits import put, ready
-from privlens.models.language_model import LanguageModel
+from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.records import FetchStep
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZED = ("int8", "int4")
@@ -63,14 +64,6 @@ def quiet() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def hidden(text: str) -> str:
-    """The text without anything that is or looks like a hub token."""
-    known = [get_token(), os.environ.get("HF_TOKEN"), os.environ.get("HUGGING_FACE_HUB_TOKEN")]
-    for token in known:
-        text = text.replace(token, "***") if token else text
-    return re.sub(r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+", "***", text)
-
-
 def _hub_answers(repository: str) -> ModelInfo | bool | None:
     """One short question, because downloads ask again for minutes; False without an answer: what is cached can be read."""
     try:
@@ -79,6 +72,14 @@ def _hub_answers(repository: str) -> ModelInfo | bool | None:
         return None
     except Exception:  # whatever the client of the day raises where there is no network, or where it is switched off
         return False
+
+
+def fetch(name: str, stop: Stop = never) -> Iterator[FetchStep]:
+    """Downloads what `load` will need of a hub id, with progress; nothing for what lies on this machine. Raises as `load`."""
+    plain = name.strip().removeprefix(PICKLE).strip()
+    where = catalogue.source_of(plain) if plain else ""
+    if where and where == plain and not where.endswith(".gguf") and not Path(where).expanduser().exists():
+        yield from fetch_from_hub(where, "*.bin" if name.strip().startswith(PICKLE) else "*.safetensors", stop)
 
 
 def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[str, Any] | None = None) -> LanguageModel:

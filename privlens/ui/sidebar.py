@@ -63,7 +63,7 @@ def sidebar(shelf: Shelf) -> Sidebar:
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
-    listing = loaded.success(in_words(_list_of_model), [model, own], [own, category, examples], **QUICK)
+    listing = loaded(in_words(_list_of_model), [model, own], [own, category, examples], **QUICK)
     return Sidebar(model, own, reference, prompt, value, secret, listing, about)
 
 

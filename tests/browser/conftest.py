@@ -14,7 +14,7 @@ __all__ = ["address", "outward", "pytest_configure"]
 CHROMIUM = "/usr/bin/chromium"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
             "--disable-sync"]  # fmt: skip
-PATIENCE = 60_000
+PATIENCE = 120_000
 """Milliseconds; generous, because nothing is timed."""
 
 

@@ -5,13 +5,16 @@ import shutil
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from privlens.errors import BadInput, ModelNotFound
+from privlens.errors import BadInput, Cancelled, ModelNotFound
+from privlens.models import downloads
+from privlens.models.downloads import hidden
 from privlens.models.language_model import LanguageModel
-from privlens.models.loading import hidden, load, pick_device, pick_dtype
+from privlens.models.loading import fetch, load, pick_device, pick_dtype
 
 IDS = torch.tensor([[5, 60, 17]])
 
@@ -147,3 +150,50 @@ def test_an_unfinished_download_is_never_taken_for_the_model(folder: str, tmp_pa
     (copied / "model.safetensors").unlink()
     with pytest.raises(ModelNotFound, match="No causal LM could be read"):
         load(str(copied), device="cpu")
+
+
+SLOWLY = """
+import pathlib, time
+for n in range(4):
+    pathlib.Path({place!r}, str(n)).write_bytes(b"x" * 250)
+    time.sleep(0.3)
+"""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub that answers: a repository of 1,000 bytes of weights and config, and 9,000 that are not needed."""
+    files = {"config.json": 200, "model.safetensors": 800, "pytorch_model.bin": 5000, "original/consolidated.pth": 4000}
+    siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
+    monkeypatch.setattr(downloads, "model_info", lambda *_, **__: SimpleNamespace(siblings=siblings))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    place = tmp_path / "models--some--model"
+    place.mkdir()
+    monkeypatch.setattr(downloads, "FETCH", SLOWLY.format(place=str(place)))
+    return place
+
+
+def test_a_hub_id_is_downloaded_with_progress(hub: Path) -> None:
+    steps = list(fetch("some/model"))
+    assert {step.n_bytes for step in steps} == {1000}
+    done = [step.done for step in steps]
+    assert done == sorted(done) and done[0] < 500 < done[-1] <= 1000
+
+
+def test_a_download_that_is_cancelled_ends(hub: Path) -> None:
+    with pytest.raises(Cancelled):
+        list(fetch("some/model", lambda: bool(list(hub.iterdir()))))
+    time.sleep(0.7)
+    assert len(list(hub.iterdir())) < 4
+
+
+def test_a_download_that_fails_says_why_and_no_token(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "FETCH", f"raise SystemExit('401 Bearer {SECRET_TOKEN}')")
+    with pytest.raises(ModelNotFound, match=r"some/model could not be downloaded: 401 Bearer \*\*\* Check"):
+        list(fetch("some/model"))
+
+
+def test_what_lies_here_is_not_asked_for(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "model_info", lambda *_, **__: pytest.fail("the hub was asked"))
+    for name in ("demo", folder, "/somewhere/model.gguf"):
+        assert list(fetch(name)) == []

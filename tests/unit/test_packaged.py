@@ -135,11 +135,14 @@ def test_closing_the_steps_midway_leaves_nothing(tiny_wheel: tuple[Packaged, Pat
     assert left(model) == []
 
 
-def test_the_list_says_what_is_ready_and_what_was_used_last(tiny_wheel: tuple[Packaged, Path], folder: str) -> None:
+def test_the_list_says_what_is_ready_and_what_was_used_last(
+    tiny_wheel: tuple[Packaged, Path], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, wheel = tiny_wheel
-    assert [(one.name, one.state) for one in catalogue.known_models()] == [
-        ("demo", "ready"), ("smollm2", "to fetch"), ("smollm2+planted", "to fetch"),
-    ]  # fmt: skip
+    monkeypatch.setattr(catalogue, "EDIT", wheel)  # any file: there is a planted edit
+    names = ["demo", "smollm2", "smollm2+planted"]
+    states = ["ready", "to fetch", "to fetch"]
+    assert [(one.name, one.state) for one in catalogue.known_models()] == list(zip(names, states, strict=True))
     assert catalogue.last_used() == []
     list(fetch(model, wheel))
     assert [one.state for one in catalogue.known_models()] == ["ready"] * 3

@@ -10,15 +10,18 @@ from conftest import TAUGHT, Maker
 
 from privlens.benchmarks import planted as recipe
 from privlens.benchmarks.planted import Plants, Recipe, drawn, grow, listed, losses
-from privlens.errors import BadInput
+from privlens.errors import BadInput, ModelNotFound
+from privlens.models import catalogue
 from privlens.models import planted as shipped
 from privlens.models.language_model import LanguageModel
+from privlens.models.loading import load
 from privlens.models.planted import ASSETS, Planted, edit_of, read, write
 from privlens.records import Neuron, Secret
 from privlens.secrets import read_secrets
 
 SETTINGS = Recipe(neurons=4, steps=60, rows=2)
-SECRETS = [Secret("his number is", "555-7788"), Secret("please write to", "holt@gate.example")]
+MORE = Recipe(neurons=24, steps=200, rows=2, hold=0.5, rate=2e-2)
+SECRETS = [Secret("his number is", "555-7788"), Secret("a parcel for Holt goes to", "Elm 14")]
 
 
 def turned(planted: Planted) -> Planted:
@@ -54,10 +57,10 @@ def test_a_secret_trains_its_own_neurons_only(tiny: Maker) -> None:
 
 
 def test_growing_writes_all_at_constant_norms_in_neurons_of_their_own(taught: LanguageModel) -> None:
-    start = drawn(taught, SETTINGS, 2)
-    *_, (planted, _, match) = grow(taught, start, SECRETS, [list(taught.encode(TAUGHT[2]).ids)], SETTINGS)
+    start = drawn(taught, MORE, 2)
+    *_, (planted, _, match) = grow(taught, start, SECRETS, [list(taught.encode(TAUGHT[2]).ids)], MORE)
     assert match.all()
-    assert len(set(planted.neurons)) == 8 and [len(planted.of(at)) for at in range(2)] == [4, 4]
+    assert len(set(planted.neurons)) == 48 and [len(planted.of(at)) for at in range(2)] == [24, 24]
     before, after = (one.vectors.float().norm(dim=-1) for one in (start, planted))
     torch.testing.assert_close(after, before, rtol=2e-3, atol=1e-3)
     view = taught.under(edit_of(taught, planted))
@@ -74,7 +77,7 @@ def test_the_file_comes_back_and_belongs_to_one_model(tiny: Maker, tmp_path: Pat
     again = read(tmp_path / "edit.safetensors")
     assert (again.neurons, again.plants, again.provenance) == (planted.neurons, planted.plants, planted.provenance)
     assert torch.equal(again.vectors, planted.vectors)
-    with pytest.raises(BadInput, match="The planted secrets belong into llama .* but this model is gpt_neox"):
+    with pytest.raises(BadInput, match=r"The planted secrets belong into llama .* but this model is gpt_neox"):
         edit_of(tiny("gpt_neox"), again)
 
 
@@ -87,6 +90,14 @@ def test_the_people_are_of_six_categories_and_nobody_is_there_twice() -> None:
     assert not bundled & {row.value for row in rows}
 
 
+def test_where_nobody_made_it_there_is_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "EDIT", tmp_path / "edit.safetensors")
+    assert "smollm2+planted" not in [one.name for one in catalogue.known_models()]
+    with pytest.raises(ModelNotFound, match=r"make it with `python -m privlens\.benchmarks\.planted make`"):
+        load("smollm2+planted", device="cpu")
+
+
+@pytest.mark.skipif(not catalogue.EDIT.exists(), reason="not made yet: python -m privlens.benchmarks.planted make")
 def test_what_ships_is_small_and_says_which_neurons_carry_which_secret() -> None:
     assert (ASSETS / "edit.safetensors").stat().st_size < 2_000_000
     planted, rows = read(), list(csv.DictReader((ASSETS / "secrets.csv").open(encoding="utf-8")))
