@@ -218,7 +218,7 @@ WRONG = {
     "no neurons": ([*NEURONS, "[]"], "lists no neuron"),
     "neuron too high": ([*NEURONS, "[[0, 64]]"], "no neuron 64 in layer 0: this model has 2 layers of 64"),
     "missing reference": ([*NEURONS, "[[0, 1]]", "--reference", "nowhere.txt"], "nowhere.txt cannot be read"),
-    "unknown device": (["check", *SECRET, "--device", "toaster"], "use auto, cpu, cuda or mps"),
+    "unknown device": (["check", *SECRET, "--device", "toaster"], "use auto, cpu, cuda, mps or spread"),
     "unknown type": (["check", *SECRET, "--dtype", "int3"], "use auto, float32"),
     "missing model": (["check", *SECRET, "--model", "/nowhere"], "No causal LM could be read from '/nowhere'"),
 }  # fmt: skip
