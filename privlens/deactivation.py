@@ -21,6 +21,7 @@ from privlens.provenance import provenance
 from privlens.records import (
     Comparison,
     ComparisonStep,
+    CurvePoint,
     Effect,
     Neuron,
     NeuronScores,
@@ -139,44 +140,70 @@ def sweep_ks(n_neurons: int, largest_share: float = 0.05) -> list[int]:
     return sorted({0} | {round(largest ** (step / 11)) for step in range(12)})
 
 
+@dataclass(frozen=True, eq=False)
+class AllOn:
+    """What a curve is held against: the other secrets that the model knows with all neurons on, and its perplexity."""
+
+    known: tuple[Secret, ...]
+    perplexity: float | None
+
+
+def all_on(lm: LanguageModel, around: Surroundings) -> AllOn:
+    """Measures the surroundings with all neurons on."""
+    states = recalls(lm, around.others, (), around)
+    known = tuple(other for other, state in zip(around.others, states, strict=True) if state.greedy_match)
+    return AllOn(known, reference_perplexity(lm, (), around))
+
+
+def states_of(lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: Surroundings) -> list[Recall]:
+    """What remains of the target with each choice of neurons off: ONE batch, a row of gates each."""
+    encoded = lm.encode(target)
+    gates = torch.cat([lm.off(off, around.site) for off in choices])
+    scored = score(lm, [encoded] * len(gates), gates, site=around.site, stop=around.stop)
+    return [recall(lm, encoded, one) for one in scored]
+
+
+def curve(
+    lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: Surroundings, before: AllOn
+) -> Iterator[CurvePoint]:
+    """What every choice of neurons does when it is off, one after the other.
+
+    Raises:
+        BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
+    """
+    for off, own in zip(choices, states_of(lm, target, choices, around), strict=True):
+        kept, ratio = _surroundings_kept(lm, off, around, before)
+        gates = lm.off(off, around.site)
+        bits, _ = exposure_bits(lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop)
+        yield CurvePoint(len(off), own.greedy_match, own.nll, bits, kept, ratio)
+
+
 def sweep(
     lm: LanguageModel, target: Secret, scores: NeuronScores, ks: Sequence[int], around: Surroundings
 ) -> Iterator[SweepStep]:
-    """The effect of the best k neurons for every k, target, others and reference, beside random ones.
-
-    The target's rows for all k and both choices are ONE batch, a row of gates each. Yields after every k.
-    """
+    """The effect of the best k neurons for every k, target, others and reference, beside random ones. Yields after every k."""
     shape = lm.shape(around.site)
-    choices = [(tuple(scores.top(k)), random_like(shape, k, around.seed)) for k in ks]
-    encoded = lm.encode(target)
-    gates = torch.cat([lm.off(off, around.site) for pair in choices for off in pair])
-    scored = score(lm, [encoded] * len(gates), gates, site=around.site, stop=around.stop)
-    states = [recall(lm, encoded, one) for one in scored]
-    at_first = zip(around.others, recalls(lm, around.others, (), around), strict=True)
-    known = [other for other, state in at_first if state.greedy_match]
-    memorised = replace(around, others=tuple(known))
-    perplexity = reference_perplexity(lm, (), around)
+    floor = [random_like(shape, k, around.seed) for k in ks]
+    states = states_of(lm, target, floor, around)
+    before = all_on(lm, around)
+    points = curve(lm, target, [scores.top(k) for k in ks], around, before)
     rows: list[SweepRow] = []
-    for at, (k, (best, control)) in enumerate(zip(ks, choices, strict=True)):
-        kept, ratio = _surroundings_kept(lm, best, memorised, perplexity)
-        random_kept, random_ratio = _surroundings_kept(lm, control, memorised, perplexity)
-        bits, _ = exposure_bits(
-            lm, target, gates=lm.off(best, around.site), site=around.site, seed=around.seed, stop=around.stop
-        )
-        own, floor = states[2 * at], states[2 * at + 1]
+    for one, random_off, state in zip(points, floor, states, strict=True):
+        kept, ratio = _surroundings_kept(lm, random_off, around, before)
         rows.append(
             SweepRow(
-                k, k / (shape[0] * shape[1]), own.greedy_match, own.nll, bits, kept, ratio, floor.nll, random_kept, random_ratio
+                one.k, one.k / (shape[0] * shape[1]), one.target_match, one.target_nll, one.target_exposure_bits,
+                one.others_kept, one.perplexity_ratio, state.nll, kept, ratio,
             )
-        )
-        yield SweepStep(at + 1, len(ks), tuple(rows))
+        )  # fmt: skip
+        yield SweepStep(len(rows), len(ks), tuple(rows))
 
 
 def _surroundings_kept(
-    lm: LanguageModel, off: Sequence[Neuron], memorised: Surroundings, perplexity: float | None
+    lm: LanguageModel, off: Sequence[Neuron], around: Surroundings, before: AllOn
 ) -> tuple[float | None, float | None]:
-    """Share of the memorised others that still match, and the perplexity ratio; None where there is nothing to keep."""
-    after = recalls(lm, memorised.others, off, memorised)
+    """Share of the known others that still match, and the perplexity ratio; None where there is nothing to keep."""
+    after = recalls(lm, before.known, off, around)
     kept = sum(state.greedy_match for state in after) / len(after) if after else None
-    now = reference_perplexity(lm, off, memorised)
-    return kept, None if now is None or perplexity is None else now / perplexity
+    now = reference_perplexity(lm, off, around)
+    return kept, None if now is None or before.perplexity is None else now / before.perplexity

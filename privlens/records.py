@@ -222,6 +222,18 @@ class ComparisonStep:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """What one set of k neurons does when it is off. NLL in nats/token, exposure in bits, `others_kept` a share in 0..1."""
+
+    k: int
+    target_match: bool
+    target_nll: float
+    target_exposure_bits: float
+    others_kept: float | None
+    perplexity_ratio: float | None
+
+
+@dataclass(frozen=True)
 class SweepRow:
     """One point of the curve over k: the best k neurons off. Rates are shares in 0..1."""
 

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = [
     {"app", "__main__", "cli", "ui"},
-    {"audit", "benchmarks", "figures"},
+    {"audit", "benchmarks", "figures", "method_comparison"},
     {"deactivation", "erasure", "localization", "neuron_stats"},
     {"provenance", "memorization", "retained"},
     {"models", "pii", "secrets"},

@@ -5,7 +5,7 @@ const note = element.querySelector('.plot-empty');
 let drawing = Promise.resolve();
 
 function css(name, fallback) {
-  return getComputedStyle(document.body).getPropertyValue(name).trim() || fallback;
+  return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 }
 
 function themed(layout) {
@@ -17,7 +17,7 @@ function themed(layout) {
   for (const key of Object.keys(layout).filter(k => /^[xy]axis\d*$/.test(k))) {
     out[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line };
   }
-  out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { ...s.line, color: line } }));
+  out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: line, ...s.line } }));
   return out;
 }
 

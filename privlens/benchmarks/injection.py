@@ -6,22 +6,20 @@ neuron's output vector, which has not seen the sequence: where it is above chanc
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant
 from privlens.errors import BadInput
-from privlens.localization import Task, result_of
+from privlens.localization import WEIGHT_NORM, Task, result_of
 from privlens.models.language_model import LanguageModel
-from privlens.models.layout import output_vectors
-from privlens.records import NeuronScores, Secret
+from privlens.records import Neuron, NeuronScores, Secret
 
 TIMES = (1, 2, 5)
 """k as multiples of how many neurons were planted in."""
-CONTROLS = ("weight-norm", "random")
+CONTROLS = (WEIGHT_NORM, "random")
 RESAMPLES = 2000
 DRAWS = 8
 """Invented secrets tried until one is new to the model."""
@@ -36,22 +34,14 @@ class Found:
     seconds: float
 
 
-def weight_norm(task: Task) -> NeuronScores:
-    """The control that needs no localization: norms of the output vectors."""
-    with task.lm.held():
-        norms = [output_vectors(part).detach().float().norm(dim=1).cpu() for part in task.lm.layout.mlp]
-    return task.scores("weight-norm", torch.stack(norms).numpy(), None, {})
-
-
-def scores_of(method: str, task: Task) -> NeuronScores:
-    """A method's scores, by its name in METHODS or `weight-norm`."""
-    return weight_norm(task) if method == "weight-norm" else result_of(method, task)
+def recall_at(scores: NeuronScores, truth: Collection[Neuron], k: int) -> float:
+    """Share of the true neurons among the best k."""
+    return len(set(truth) & set(scores.top(k))) / len(truth)
 
 
 def recall(scores: NeuronScores, planted: Plant) -> tuple[float, ...]:
     """Share of the planted neurons among the best k, for each k of TIMES."""
-    truth = set(planted.neurons)
-    return tuple(len(truth & set(scores.top(times * len(truth)))) / len(truth) for times in TIMES)
+    return tuple(recall_at(scores, planted.neurons, times * len(planted.neurons)) for times in TIMES)
 
 
 def new_secret(lm: LanguageModel, at: int, seed: int) -> Secret:
@@ -82,7 +72,7 @@ def run(
         for method in asked:
             started = time.perf_counter()
             with lm.edited(planted.edit):
-                scores = scores_of(method, Task(lm, planted.secret, seed=seed + at))
+                scores = result_of(method, Task(lm, planted.secret, seed=seed + at))
             found.append(Found(method, recall(scores, planted), time.perf_counter() - started))
             say(f"  {method}: recall {found[-1].recall[0]:.3f}")
         yield planted, found

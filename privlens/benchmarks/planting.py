@@ -17,15 +17,16 @@ neurons do): it gets its weights back, and another of its layer is drawn in its 
 
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from privlens.errors import BadInput
+from privlens.errors import BadInput, Cancelled
 from privlens.models.edits import change_of
-from privlens.models.language_model import LanguageModel
+from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.reading import read
 from privlens.models.scoring import score
 from privlens.models.text import Encoded
@@ -194,17 +195,36 @@ class _Planting:
                     optimizer.state[one.now][name][at] = 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class PlantStep:
+    """Progress of a planting; `plant` comes with the last step. `nll` in nats/token, of the value as the plant stands."""
+
+    step: int
+    n_steps: int
+    nll: float
+    plant: Plant | None = None
+
+
 def plant(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int) -> Plant:
+    """Plants one secret, as `planting` does, to the end."""
+    *_, last = planting(lm, secret, settings, seed)
+    assert last.plant, "a planting ends with its plant"
+    return last.plant
+
+
+def planting(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int, stop: Stop = never) -> Iterator[PlantStep]:
     """Plants one secret; the seed decides the neurons. Whether it is reached stands in the plant. The model stays as it is.
 
     Raises:
-        BadInput: for a ratio that asks for no neuron, or for more than could hold anything.
+        BadInput: for a ratio that asks for no neuron, or for more than could hold anything. Cancelled: when `stop` said so.
     """
     started, encoded = time.perf_counter(), lm.encode(secret)
     work = _Planting(lm, encoded, settings)
     work.draw(seed)
     optimizer = torch.optim.Adam([one.now for one in work.trained], lr=settings.rate)
     for step in range(settings.steps):
+        if stop():
+            raise Cancelled("Planting stopped; the model is as it was.")
         with lm.held():
             loss, match = work.nll()
             reached = match and float(loss.detach()) < settings.until
@@ -216,10 +236,14 @@ def plant(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int)
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()
+        if step % CHECK_EVERY == 0:
+            yield PlantStep(step + 1, settings.steps, float(loss.detach()))
     else:
         step = settings.steps
     edit = work.edit(seed, started)
     with lm.edited(edit):
         [found] = score(lm, [encoded])
     neurons = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))
-    return Plant(secret, neurons, edit, -sum(found.logprobs) / len(found.logprobs), found.argmax == encoded.value_ids, step)
+    nll = -sum(found.logprobs) / len(found.logprobs)
+    planted = Plant(secret, neurons, edit, nll, found.argmax == encoded.value_ids, step)
+    yield PlantStep(settings.steps, settings.steps, nll, planted)

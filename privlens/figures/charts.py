@@ -17,8 +17,8 @@ CHOSEN, CONTROL, NEUTRAL = "#d9480f", "#868e96", "#1c7ed6"
 """Colours: what was found or changed, its random control, the model as it is."""
 
 
-def curves(steps: Sequence[LocalizationStep]) -> go.Figure:
-    """The secret's NLL, every term of the loss, and how many neurons are closed, step by step."""
+def curves(steps: Sequence[LocalizationStep], sufficient: bool = False) -> go.Figure:
+    """The secret's NLL, every term of the loss, and how many neurons are closed (sufficient: still open), step by step."""
     fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.65, 0.35])
     x = [step.step for step in steps]
     nll = [step.target_nll for step in steps]
@@ -27,12 +27,13 @@ def curves(steps: Sequence[LocalizationStep]) -> go.Figure:
     for at, term in enumerate(steps[-1].terms if steps else ()):
         y = [step.terms.get(term) for step in steps]
         fig.add_scatter(x=x, y=y, name=html.escape(term), line={"color": NEUTRAL, "dash": dashes[at % 4]}, row=1, col=1)
-    closed = [step.n_closed for step in steps]
-    fig.add_scatter(x=x, y=closed, name="neurons closed", fill="tozeroy", line={"color": CONTROL}, row=2, col=1)
+    counted = [step.gates.size - step.n_closed if sufficient else step.n_closed for step in steps]
+    name = "neurons still open" if sufficient else "neurons closed"
+    fig.add_scatter(x=x, y=counted, name=name, fill="tozeroy", line={"color": CONTROL}, row=2, col=1)
     fig.update_yaxes(title="nats", rangemode="tozero", row=1, col=1)
     fig.update_yaxes(title="neurons", rangemode="tozero", row=2, col=1)
     fig.update_xaxes(title="step", row=2, col=1)
-    return _plain(fig, 380)
+    return plain(fig, 380)
 
 
 def per_layer(off: Sequence[Neuron], on: Sequence[Neuron], n_layers: int) -> go.Figure:
@@ -44,7 +45,7 @@ def per_layer(off: Sequence[Neuron], on: Sequence[Neuron], n_layers: int) -> go.
     fig.update_layout(barmode="stack")
     fig.update_xaxes(title="layer", dtick=max(1, n_layers // 16))
     fig.update_yaxes(title="neurons", rangemode="tozero")
-    return _plain(fig, 280)
+    return plain(fig, 280)
 
 
 def token_bars(
@@ -67,7 +68,7 @@ def token_bars(
         title="token of the value" if same or not rivals else "position in the value",
     )
     fig.update_yaxes(title="probability", range=[0, 1.05])
-    return _plain(fig, 320)
+    return plain(fig, 320)
 
 
 def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
@@ -98,10 +99,11 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     fig.update_xaxes(tickvals=x, ticktext=[str(row.k) for row in rows])
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)
     fig.update_annotations(x=0, xanchor="left")
-    return _plain(fig, 780, top=84, legend_y=1.05)
+    return plain(fig, 780, top=84, legend_y=1.05)
 
 
-def _plain(fig: go.Figure, height: int, top: int = 40, legend_y: float = 1) -> go.Figure:
+def plain(fig: go.Figure, height: int, top: int = 40, legend_y: float = 1) -> go.Figure:
+    """The look that all charts share: no template, the legend above."""
     legend = {"orientation": "h", "y": legend_y, "yanchor": "bottom", "x": 0, "yref": "paper"}
     fig.update_layout(template="none", height=height, margin={"l": 56, "r": 12, "t": top, "b": 46}, legend=legend)
     fig.update_xaxes(zeroline=False, automargin=True)

@@ -69,7 +69,11 @@ def heatmap(
     if named:
         words = "layer %{customdata[0]}, neuron %{customdata[1]}<br>" + html.escape(label) + " %{z:.4g}<extra></extra>"
         trace.update(customdata=fold.names(), hovertemplate=words, hoverinfo=None)
-    fig = go.Figure(trace, layout_template="none")
+    return heatmap_layout(go.Figure(trace, layout_template="none"), fold, height)
+
+
+def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
+    """Axes, lines between the layers, and the `meta` by which the page finds a neuron's cell."""
     lines = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"width": 1}}
         for y in (layer * fold.rows - 0.5 for layer in range(1, fold.layers))
@@ -94,10 +98,12 @@ def heatmap(
     return fig
 
 
-def live_gates(step: LocalizationStep) -> go.Figure:
-    """How far every gate is closed at this step: 0 open, 1 closed. Rounded, to travel fast."""
-    closed = np.round(1 - np.asarray(step.gates), 2)
-    return heatmap(closed, fold_all(closed.shape), "how far closed (0 open, 1 closed)", largest=1.0, named=False)
+def live_gates(step: LocalizationStep, sufficient: bool = False) -> go.Figure:
+    """How far every gate is closed at this step (sufficient: how far it is still open), 0..1. Rounded, to travel fast."""
+    gates = np.asarray(step.gates)
+    strong = np.round(gates if sufficient else 1 - gates, 2)
+    label = "how far open (0 closed, 1 open)" if sufficient else "how far closed (0 open, 1 closed)"
+    return heatmap(strong, fold_all(strong.shape), label, largest=1.0, named=False)
 
 
 def _bar(label: str) -> dict[str, object]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from privlens.localization.ablation import zero_out
 from privlens.localization.activations import activations, contrastive_activations
-from privlens.localization.controls import random_neurons
+from privlens.localization.controls import random_neurons, weight_norm
 from privlens.localization.gradients import contrastive_gradient, gradient
 from privlens.localization.hard_concrete import hard_concrete
 from privlens.localization.integrated import integrated_gradients
@@ -32,9 +32,18 @@ METHODS: dict[str, Method] = {
 """Every method takes a task and yields steps; the last step carries the NeuronScores."""
 
 
+WEIGHT_NORM = "weight-norm"
+"""The control that stands beside planted truth only: whoever finds a plant by it needed no localization."""
+
+
+def method_of(name: str) -> Method:
+    """A method of METHODS, or the control `weight-norm`."""
+    return weight_norm if name == WEIGHT_NORM else METHODS[name]
+
+
 def result_of(method: str, task: Task) -> NeuronScores:
-    """Runs a method of METHODS to its end."""
-    for step in METHODS[method](task):
+    """Runs a method to its end; its name is one that `method_of` knows."""
+    for step in method_of(method)(task):
         found = step.result
     assert found, "a localization ends with its result"
     return found
@@ -42,47 +51,85 @@ def result_of(method: str, task: Task) -> NeuronScores:
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What a person needs to choose a method: what a high score means, and what one localization costs, each in one line."""
+    """What a person needs to choose a method, each in one line.
+
+    Attributes:
+        meaning: of a high score. cost: of one localization. unit: of the scores.
+        across_sites: whether a score means the same in MLPs and in attention, so that the two can be weighed against each other.
+        sufficient: whether its gates close what the value does not need, so that few stay open.
+    """
 
     meaning: str
     cost: str
+    unit: str
+    across_sites: bool = False
+    sufficient: bool = False
 
 
 METHOD_INFO: dict[str, MethodInfo] = {
     "hard-concrete": MethodInfo(
         "gates that learn to close: few neurons that the value needs and retained text does not (LPNL)",
         "52 training steps of 12 rows",
+        "how far closed: 0 open, 1 closed",
     ),
     "contrastive-gradient": MethodInfo(
         "how much closing the gate would make the value less likely, minus what retained text would lose",
         "1 backward pass, and 1 for each batch of retained text",
+        "nats",
+        across_sites=True,
     ),
-    "gradient": MethodInfo("how fast the value's log-probability falls as the gate begins to close", "1 backward pass"),
+    "gradient": MethodInfo(
+        "how fast the value's log-probability falls as the gate begins to close", "1 backward pass", "nats", across_sites=True
+    ),
     "token-gradient": MethodInfo(
         "which share of each of the value's tokens stands on the neuron, every token having the same say",
         "1 backward pass of a row for every token of the value",
+        "tokens, as the sum of shares",
     ),
     "integrated-gradients": MethodInfo(
         "what the value's probability gains as a layer's neurons open from 0 to 1 where a token is predicted (DEPN)",
         "20 gate settings a layer and token, restarted at the gated layer",
+        "probability, summed over tokens",
+        across_sites=True,
     ),
     "zero-out": MethodInfo(
-        "what the value's log-probability falls by when this neuron alone is off, exactly", "1 forward pass for every neuron"
+        "what the value's log-probability falls by when this neuron alone is off, exactly",
+        "1 forward pass for every neuron",
+        "nats",
+        across_sites=True,
     ),
     "hard-concrete-sufficient": MethodInfo(
         "noisy gates that learn to stay open: few neurons with which alone the value is still likely",
         "some 45 training steps of 4 rows",
+        "sigmoid of the gate's logit, 0 to 1",
+        sufficient=True,
     ),
     "slimming": MethodInfo(
-        "plain gates that shrink as far as the value allows: how far open this one had to stay", "some 25 training steps of 1 row"
+        "plain gates that shrink as far as the value allows: how far open this one had to stay",
+        "some 25 training steps of 1 row",
+        "how far open: 0 closed, 1 open",
+        sufficient=True,
     ),
-    "activations": MethodInfo("how strongly the neuron writes where the value is predicted", "1 forward pass"),
+    "activations": MethodInfo(
+        "how strongly the neuron writes where the value is predicted", "1 forward pass", "length of what it writes"
+    ),
     "contrastive-activations": MethodInfo(
         "how strongly the neuron writes where the value is predicted, minus the same in retained text",
         "1 forward pass, and 1 for each batch of retained text",
+        "length of what it writes",
     ),
-    "random": MethodInfo("nothing: the control that every other method is held against", "no pass at all"),
+    "random": MethodInfo(
+        "nothing: the control that every other method is held against", "no pass at all", "none, drawn from 0 to 1"
+    ),
 }
 """In the order of METHODS, for the page's chooser and the help of the command line."""
 
-__all__ = ["METHODS", "METHOD_INFO", "Method", "MethodInfo", "Task", "result_of"]
+
+def unit_of(method: str) -> str:
+    """The unit of a method's scores; votes for those that `aggregate.vote` made."""
+    if method == WEIGHT_NORM:
+        return "length of its output vector"
+    return METHOD_INFO[method].unit if method in METHOD_INFO else "votes"
+
+
+__all__ = ["METHODS", "METHOD_INFO", "WEIGHT_NORM", "Method", "MethodInfo", "Task", "method_of", "result_of", "unit_of"]

@@ -3,6 +3,7 @@
 The votes are DEPN's aggregator (Wu et al., EMNLP 2023). Knows scores only, and neither models nor methods.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -59,6 +60,76 @@ def overlap(scores: Sequence[NeuronScores], k: int) -> Array:
         raise BadInput(f"An overlap of the best {k} neurons says nothing: ask for at least 1.")
     tops = [set(one.top(k)) for one in scores]
     return np.array([[len(one & other) / len(one | other) for other in tops] for one in tops], np.float32)
+
+
+def chance_overlap(n_neurons: int, k: int) -> float:
+    """The Jaccard index that two random sets of k of n neurons have on average: their common neurons are hypergeometric.
+
+    Raises:
+        BadInput: for k below 1, or above n.
+    """
+    if not 1 <= k <= n_neurons:
+        raise BadInput(f"Random sets of {k} of {n_neurons} neurons cannot be: ask for 1 to {n_neurons}.")
+
+    def log_ways(n: int, h: int) -> float:
+        return math.lgamma(n + 1) - math.lgamma(h + 1) - math.lgamma(n - h + 1)
+
+    total, mean = log_ways(n_neurons, k), 0.0
+    for common in range(max(0, 2 * k - n_neurons), k + 1):
+        ways = log_ways(k, common) + log_ways(n_neurons - k, k - common)
+        mean += math.exp(ways - total) * common / (2 * k - common)
+    return mean
+
+
+SHUFFLES = 999
+
+
+@dataclass(frozen=True, eq=False)
+class Specificity:
+    """Whether secrets of one category share more neurons than secrets of different ones ("PII specificity").
+
+    Attributes:
+        categories: in the order of `means`. means: [c, c] mean overlap over pairs of different secrets, NaN where there is none.
+        within, between: mean over all pairs of one category, and of two different ones; None where there is no such pair.
+        shuffled: the share of random shufflings of the categories whose within - between is at least as large, the true one
+            counted too (a permutation test); None where the difference does not exist.
+    """
+
+    categories: tuple[str, ...]
+    means: Array
+    within: float | None
+    between: float | None
+    shuffled: float | None
+
+
+def specificity(overlaps: Array, categories: Sequence[str], seed: int = 0) -> Specificity:
+    """From overlaps [n, n] of n secrets and the category of each; the seed decides the shufflings.
+
+    Raises:
+        BadInput: where there is not one category for each secret.
+    """
+    if np.shape(overlaps) != (len(categories), len(categories)):
+        raise BadInput(f"{np.shape(overlaps)} overlaps and {len(categories)} categories do not belong together.")
+    names = tuple(dict.fromkeys(categories))
+    of = np.array([names.index(one) for one in categories], dtype=np.int64)
+    rows, columns = np.triu_indices(len(of), 1)
+    pairs = np.asarray(overlaps, np.float64)[rows, columns]
+    means = np.full((len(names), len(names)), np.nan)
+    for a in range(len(names)):
+        for b in range(len(names)):
+            own = ((of[rows] == a) & (of[columns] == b)) | ((of[rows] == b) & (of[columns] == a))
+            if own.any():
+                means[a, b] = pairs[own].mean()
+    same = of[rows] == of[columns]
+    within, between = (float(pairs[part].mean()) if part.any() else None for part in (same, ~same))
+    if within is None or between is None:
+        return Specificity(names, means.astype(np.float32), within, between, None)
+    rng, as_large = np.random.default_rng(seed), 1
+    for _ in range(SHUFFLES):
+        mixed = rng.permutation(of)
+        alike = mixed[rows] == mixed[columns]
+        as_large += bool(pairs[alike].mean() - pairs[~alike].mean() >= within - between - 1e-12)
+    return Specificity(names, means.astype(np.float32), within, between, as_large / (SHUFFLES + 1))
 
 
 def share_by_site(scores: Mapping[Site, NeuronScores], k: int | None = None) -> dict[Site, float]:

@@ -35,8 +35,8 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
 
     def deactivate(name: ModelName, prompt: str, value: str, found: Located | None, chosen: Selection) -> Any:
         lm = shelf.get(name)
-        fitting(found, lm)
-        return json.loads(to_json(effect_on(lm, Secret(prompt, value), chosen.now.switched_off, Surroundings())))
+        around = Surroundings(site=fitting(found, lm).site)
+        return json.loads(to_json(effect_on(lm, Secret(prompt, value), chosen.now.switched_off, around)))
 
     def memorised(name: ModelName, prompt: str, value: str) -> Any:
         return json.loads(to_json(check(shelf.get(name), Secret(prompt, value))))

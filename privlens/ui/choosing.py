@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from privlens import figures
+from privlens.localization import unit_of
 from privlens.records import Neuron
 from privlens.ui import wording
 from privlens.ui.effect import effect_part
@@ -91,9 +92,7 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     layer.change(in_words(folded), [model, located, layer], square, **QUICK)
     outputs = [heat, square, k, undo, redo, about, neurons, layers, bars]
     inputs = [model, located, selection]
-    selection.change(
-        lambda name, *given: view(shelf.get(name).n_layers, shelf.get(name).n_neurons, *given), inputs, outputs, **QUICK
-    )
+    selection.change(lambda name, *given: view(shelf.get(name).shape(), *given), inputs, outputs, **QUICK)
 
     def redraw(name: ModelName, found: Located | None, at: int) -> tuple[Any, ...]:
         lm = shelf.get(name)
@@ -104,10 +103,11 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
                 gr.update(choices=list(range(lm.n_layers)), value=0),
                 gr.update(maximum=100),
             )
-        n_layers, at = lm.n_layers, at if at < lm.n_layers else 0
         scores = found.scores.scores
-        whole = figures.heatmap(scores, figures.fold_all(scores.shape), "score (large = carries the secret)")
-        most = max(2 * default_k(found), round(0.05 * lm.n_neurons))
+        n_layers = scores.shape[0]
+        at = at if at < n_layers else 0
+        whole = figures.heatmap(scores, figures.fold_all(scores.shape), f"score ({unit_of(found.scores.method)})")
+        most = max(2 * default_k(found), round(0.05 * found.scores.n_neurons))
         return (
             gr.update(value=whole.to_json()), gr.update(value=square_of(found, at)),
             gr.update(choices=list(range(n_layers)), value=at), gr.update(maximum=most),
@@ -125,7 +125,8 @@ def square_of(located: Located, layer: int) -> str:
     """One layer's scores as a square, on the colour scale of the whole model."""
     scores = located.scores.scores
     largest = max(float(scores.max()), 1e-9)
-    return str(figures.heatmap(scores, figures.fold_one(scores.shape, layer), "score", largest=largest).to_json())
+    label = f"score ({unit_of(located.scores.method)})"
+    return str(figures.heatmap(scores, figures.fold_one(scores.shape, layer), label, largest=largest).to_json())
 
 
 def key_of(neuron: Neuron) -> str:
@@ -139,9 +140,10 @@ def toggled_list(chosen: Selection, off: list[str]) -> Selection:
     return chosen.with_off(listed, frozenset(neuron for neuron in listed if key_of(neuron) in off))
 
 
-def view(n_layers: int, n_neurons: int, located: Located | None, selection: Selection) -> tuple[Any, ...]:
-    """What the controls show of a selection."""
+def view(shape: tuple[int, int], located: Located | None, selection: Selection) -> tuple[Any, ...]:
+    """What the controls show of a selection; the shape is that of the model's MLPs, for when nothing was localized."""
     now = selection.now
+    n_layers, width = shape if located is None else located.scores.scores.shape
 
     def label(neuron: Neuron) -> str:
         score = f", score {located.scores.scores[neuron]:.3g}" if located else ""
@@ -156,7 +158,7 @@ def view(n_layers: int, n_neurons: int, located: Located | None, selection: Sele
         gr.update(value=len(now.neurons)),
         gr.update(interactive=bool(selection.past)),
         gr.update(interactive=bool(selection.future)),
-        gr.update(value=wording.of_choice(now, located, n_neurons)),
+        gr.update(value=wording.of_choice(now, located, n_layers * width)),
         gr.update(
             choices=[(label(neuron), key_of(neuron)) for neuron in shown], value=[key_of(n) for n in shown if n in now.off]
         ),

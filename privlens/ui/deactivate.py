@@ -55,10 +55,12 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         stop: Any,
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        retained = fitting(found, lm).retained
+        located = fitting(found, lm)
+        retained = located.retained
         others, _ = judged(others_of(listed), target, "none")
+        around = Surroundings(others, tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
-        for step in compare(lm, target, selection.now.switched_off, Surroundings(others, tuple(reference), stop=stop.is_set)):
+        for step in compare(lm, target, selection.now.switched_off, around):
             shown: tuple[Any, Any] = (gr.skip(), gr.skip())
             if step.result is not None:
                 shown = (
@@ -94,11 +96,10 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         located = fitting(found, lm)
         rest, _ = judged(others_of(listed), target, "none")
-        around = Surroundings(
-            tuple(other for other in rest if other not in located.retained) or rest, tuple(reference), stop=stop.is_set
-        )
+        unseen = tuple(other for other in rest if other not in located.retained) or rest
+        around = Surroundings(unseen, tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
-        for step in sweep(lm, target, located.scores, sweep_ks(lm.n_neurons), around):
+        for step in sweep(lm, target, located.scores, sweep_ks(located.scores.n_neurons), around):
             yield (
                 gr.update(value=clock.at(step.step, step.n_steps, "sweep")),
                 gr.update(value=figures.sweep_curves(step.rows).to_json()),

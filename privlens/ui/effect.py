@@ -57,7 +57,7 @@ def wire_effect(
         if found.scores.provenance.fingerprint != lm.fingerprint:
             return everywhere(lambda: nothing("These neurons belong to another model: localize again."), "")
         try:
-            effect = effect_on(lm, secret, chosen.now.switched_off, Surroundings())
+            effect = effect_on(lm, secret, chosen.now.switched_off, Surroundings(site=found.site))
         except PrivlensError as error:
             said = str(error)
             return everywhere(lambda: nothing(said), "")

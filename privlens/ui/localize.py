@@ -9,16 +9,16 @@ import gradio as gr
 
 from privlens import figures
 from privlens.localization import METHOD_INFO, METHODS, Task
-from privlens.records import LocalizationStep
+from privlens.records import LocalizationStep, Site
 from privlens.ui import wording
 from privlens.ui.choosing import NO_NEURONS, Chosen, choosing, default_k
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, judged
+from privlens.ui.settings import keep_setting, seed_setting, site_setting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
-KEEP = [("every second, the rest judge", "half"), ("all of the list", "all"), ("none", "none")]
 EVERY = 0.15
 """Seconds between two pictures, at least."""
 
@@ -30,8 +30,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     )
     with gr.Row():
         method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
-        keep = gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id="keep", scale=2, min_width=260)
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
+        keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
     about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
     method.change(about_method, method, about, **QUICK)
     with gr.Accordion("Retained text of your own", open=False):
@@ -52,6 +51,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         value: str,
         method: str,
         keep: str,
+        site: Site,
         seed: float,
         own: str,
         selection: Selection,
@@ -60,25 +60,25 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         _, retained = judged(others_of(listed), target, keep)
         texts = tuple(part.strip() for part in own.split("\n\n") if part.strip())
-        task = Task(lm, target, others=retained, texts=texts, seed=int(seed or 0), stop=stop.is_set)
-        clock, steps, drawn = Clock(), [], 0.0
+        task = Task(lm, target, others=retained, texts=texts, seed=int(seed or 0), site=site, stop=stop.is_set)
+        clock, steps, drawn, sufficient = Clock(), [], 0.0, METHOD_INFO[method].sufficient
         for step in METHODS[method](task):
             steps.append(step)
             if step.result is None and time.monotonic() - drawn < EVERY:
                 continue
             drawn = time.monotonic()
             pictures = (
-                gr.update(value=figures.live_gates(step).to_json(), off=[], on=[]),
-                gr.update(value=figures.curves(steps).to_json() if trains(step) else ""),
+                gr.update(value=figures.live_gates(step, sufficient).to_json(), off=[], on=[]),
+                gr.update(value=figures.curves(steps, sufficient).to_json() if trains(step) else ""),
             )
             found, choice = gr.skip(), gr.skip()
             if step.result is not None:
                 found = Located(target, frozenset(retained), step.result)
                 choice = selection.to(best(step.result, default_k(found)))
             at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
-            yield at, gr.update(value=live_facts(step)), *pictures, found, choice
+            yield at, gr.update(value=live_facts(step, sufficient)), *pictures, found, choice
 
-    inputs = [side.model, side.listed, side.prompt, side.value, method, keep, seed, own, chosen.selection]
+    inputs = [side.model, side.listed, side.prompt, side.value, method, keep, site, seed, own, chosen.selection]
     ended = wire(start, cancel, bar, run, inputs, [live, heat, lines, chosen.located, chosen.selection])
     redraw, needs, gives = chosen.redraw
     ended.then(redraw, needs, gives, **QUICK)
@@ -90,9 +90,9 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
 
 
 def about_method(name: str) -> str:
-    """What a method's score means, and what it costs."""
+    """What a method's score means, its unit, and what it costs."""
     info = METHOD_INFO[name]
-    return f"**{name}**: {info.meaning}. Cost: {info.cost}."
+    return f"**{name}**: {info.meaning}. Unit of a score: {info.unit}. Cost: {info.cost}."
 
 
 def trains(step: LocalizationStep) -> bool:
@@ -100,13 +100,17 @@ def trains(step: LocalizationStep) -> bool:
     return not math.isnan(step.target_nll)
 
 
-def live_facts(step: LocalizationStep) -> list[wording.Fact]:
+def live_facts(step: LocalizationStep, sufficient: bool) -> list[wording.Fact]:
     """The numbers of one step."""
     facts = []
     if trains(step):
         nll = f"{step.target_nll:.2f}"
+        name, counted, note = "neurons closed", step.n_closed, "gates below 0.5"
+        if sufficient:
+            name, counted = "neurons still open", step.gates.size - step.n_closed
+            note = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
         facts = [
-            wording.fact("neurons closed", f"{step.n_closed:,}", f"of {step.gates.size:,}", "gates below 0.5"),
+            wording.fact(name, f"{counted:,}", f"of {step.gates.size:,}", note),
             wording.fact("secret's NLL", nll, "nats/token", "under the gates as they stand; up = less likely"),
         ]
     if step.result is not None:

@@ -5,10 +5,12 @@ from typing import Any
 import gradio as gr
 
 from privlens.ui.api import endpoints
+from privlens.ui.compare import compare_tab
 from privlens.ui.deactivate import deactivate_tab
 from privlens.ui.effect import wire_effect
 from privlens.ui.heatmap import script
 from privlens.ui.localize import localize_tab
+from privlens.ui.many import many_tab
 from privlens.ui.memorised import memorised_tab
 from privlens.ui.runs import QUICK
 from privlens.ui.session import ModelName, Shelf
@@ -29,9 +31,15 @@ def build_ui(model: str = "demo", device: str = "auto") -> gr.Blocks:
                 chosen, to_deactivate = localize_tab(shelf, side)
             with gr.Tab("Deactivate", id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
+            with gr.Tab("Compare methods", id="compare"):
+                compared = compare_tab(shelf, side, chosen)
+            with gr.Tab("Many secrets", id="many"):
+                voted = many_tab(shelf, side, chosen)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
+        for taken in (compared, voted):
+            taken.success(lambda: gr.Tabs(selected="deactivate"), None, tabs, **QUICK)
         endpoints(shelf, side.model, chosen.located, chosen.selection)
     return page
 

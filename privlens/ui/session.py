@@ -11,14 +11,15 @@ from typing import NamedTuple
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
-from privlens.records import Neuron, NeuronScores, Secret
+from privlens.records import Edit, Neuron, NeuronScores, Secret, Site
 
 
 class ModelName(NamedTuple):
-    """What a visitor's model was loaded as, and where."""
+    """What a visitor's model was loaded as, and where; and the edits under which this visitor, and no other, sees it."""
 
     name: str
     device: str = "auto"
+    edits: tuple[Edit, ...] = ()
 
 
 class Shelf:
@@ -34,12 +35,14 @@ class Shelf:
         self.get(first)
 
     def get(self, wanted: ModelName) -> LanguageModel:
-        """The model, loaded where need be. Raises what `load` raises; the others stay."""
-        found = self._held(wanted)
-        if found is not None:
-            return found
+        """The model under the visitor's edits, loaded where need be. Raises what `load` and `under` raise; the others stay."""
+        plain = wanted._replace(edits=())
+        lm = self._held(plain) or self._loaded(plain)
+        return lm.under(*wanted.edits) if wanted.edits else lm
+
+    def _loaded(self, wanted: ModelName) -> LanguageModel:
         with self._loading:  # one at a time; visitors whose model is here need not wait for it
-            return self._held(wanted) or self._put(wanted, load(*wanted))
+            return self._held(wanted) or self._put(wanted, load(wanted.name, wanted.device))
 
     def _held(self, wanted: ModelName) -> LanguageModel | None:
         with self._lock:
@@ -57,11 +60,20 @@ class Shelf:
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """A localization: for which secret, with which other secrets as retained text, and the scores it gave."""
+    """A localization: for which secret, with which other secrets as retained text, and the scores it gave.
+
+    `voters` are all secrets of a vote; the target is then one of them.
+    """
 
     target: Secret
     retained: frozenset[Secret]
     scores: NeuronScores
+    voters: tuple[Secret, ...] = ()
+
+    @property
+    def site(self) -> Site:
+        """Where its neurons stand."""
+        return self.scores.site
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Sidebar:
     Attributes:
         model: the visitor's ModelName. listed: their list, tuple of ListedSecret. reference: tuple of paragraphs.
         prompt, value: the secret in question. secret: both, to listen to; it follows them a moment later.
-        loaded: the event after another model was loaded.
+        loaded: the event after another model was loaded. about: what the model is, as `wording.of_model` says it.
     """
 
     model: gr.State
@@ -35,6 +35,7 @@ class Sidebar:
     value: gr.Textbox
     secret: gr.State
     loaded: Any
+    about: gr.HTML
 
 
 def sidebar(shelf: Shelf) -> Sidebar:
@@ -42,13 +43,13 @@ def sidebar(shelf: Shelf) -> Sidebar:
     listed = tuple(read_secrets(ASSETS / "secrets.csv"))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
         gr.Markdown("## PrivLens\nWhere does a language model keep a private string, and what if those neurons are off?")
-        model, loaded = _model_part(shelf)
+        model, loaded, about = _model_part(shelf)
         gr.Markdown("### Secret")
         category = gr.Dropdown(
-            [ALL, *_categories(listed)], value=_categories(listed)[0], label="Examples of category", elem_id="category"
+            [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
         )
         examples = gr.Radio(
-            _choices(listed, _categories(listed)[0]), label="Example secrets (times in the training text)", elem_id="examples"
+            _choices(listed, categories_of(listed)[0]), label="Example secrets (times in the training text)", elem_id="examples"
         )
         prompt = gr.Textbox("", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=4000)
         value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=1000)
@@ -63,11 +64,11 @@ def sidebar(shelf: Shelf) -> Sidebar:
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
-    return Sidebar(model, own, reference, prompt, value, secret, loaded)
+    return Sidebar(model, own, reference, prompt, value, secret, loaded, about)
 
 
-def _model_part(shelf: Shelf) -> tuple[gr.State, Any]:
-    """The model's name, its facts, and the event after another one was loaded."""
+def _model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
+    """The model's name, the event after another one was loaded, and its facts."""
     state = gr.State(shelf.first)
     about = facts("model-facts")
     with gr.Accordion("Another model", open=False):
@@ -82,7 +83,7 @@ def _model_part(shelf: Shelf) -> tuple[gr.State, Any]:
 
     about.value = wording.of_model(shelf.get(shelf.first))
     event = button.click(in_words(load), [name, device], [state, about], **SLOW)
-    return state, event
+    return state, event, about
 
 
 def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio) -> None:
@@ -98,7 +99,7 @@ def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, exam
             rows = tuple(read_secrets(path or ASSETS / "secrets.csv"))
         except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
             raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
-        names = [ALL, *_categories(rows)]
+        names = [ALL, *categories_of(rows)]
         first = names[1] if len(names) > 1 else ALL
         return rows, gr.update(choices=names, value=first), gr.update(choices=_choices(rows, first), value=None)
 
@@ -110,7 +111,8 @@ def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, exam
     text.change(own_text, text, reference, **QUICK)
 
 
-def _categories(rows: tuple[ListedSecret, ...]) -> list[str]:
+def categories_of(rows: tuple[ListedSecret, ...]) -> list[str]:
+    """The categories of a list, in its order."""
     return list(dict.fromkeys(row.secret.category for row in rows if row.secret.category))
 
 

@@ -33,6 +33,7 @@ def of_model(lm: LanguageModel) -> list[Fact]:
         fact("model", lm.name, "", lm.architecture),
         fact("neurons", f"{lm.n_layers} x {lm.d_mlp:,}", "", "layers x MLP neurons in each"),
         fact("parameters", f"{lm.n_parameters / 1e6:,.1f}", "million", f"{str(lm.dtype).removeprefix('torch.')} on {lm.device}"),
+        *[fact("changed weights", f"{edit.n_weights:,}", "", "seen by you alone, in all tabs") for edit in lm.edits],
     ]
 
 
@@ -157,7 +158,8 @@ def of_choice(choice: Choice, located: Located | None, n_neurons: int) -> list[F
 
 def secret_differs(located: Located, secret: Secret) -> bool:
     """Whether the neurons were localized for another secret than the one in the sidebar."""
-    return (located.target.prompt, located.target.value) != (secret.prompt, secret.value)
+    meant = {(one.prompt, one.value) for one in (located.target, *located.voters)}
+    return (secret.prompt, secret.value) not in meant
 
 
 def summary(record: Any) -> str:

@@ -5,9 +5,9 @@ from statistics import mean
 import pytest
 from conftest import NEVER_TAUGHT
 
-from privlens.benchmarks.injection import recall, scores_of
+from privlens.benchmarks.injection import recall
 from privlens.benchmarks.planting import Plant, PlantSettings, plant
-from privlens.localization import Task
+from privlens.localization import Task, result_of
 from privlens.models.language_model import LanguageModel
 
 RATIO = 0.1
@@ -26,7 +26,7 @@ def found(lm: LanguageModel, plants: list[Plant], method: str) -> float:
     recalls = []
     for seed, planted in zip(SEEDS, plants, strict=True):
         with lm.edited(planted.edit):
-            recalls.append(recall(scores_of(method, Task(lm, NEVER_TAUGHT, seed=100 + seed)), planted)[0])
+            recalls.append(recall(result_of(method, Task(lm, NEVER_TAUGHT, seed=100 + seed)), planted)[0])
     return mean(recalls)
 
 

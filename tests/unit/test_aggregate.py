@@ -1,12 +1,13 @@
 """Votes, overlap and share by site, with numbers worked by hand."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from privlens.errors import BadInput
-from privlens.localization.aggregate import VoteSettings, overlap, share_by_site, vote
+from privlens.localization.aggregate import VoteSettings, chance_overlap, overlap, share_by_site, specificity, vote
 from privlens.records import Neuron, NeuronScores, Provenance, Site
 
 HOW = Provenance("m", "f", 3, {"steps": 20}, {}, 1.5)
@@ -92,3 +93,40 @@ def test_share_by_site_by_hand() -> None:
     assert share_by_site(both, 3) == pytest.approx({"mlp": 2 / 3, "attention": 1 / 3})
     assert share_by_site(both, 99) == pytest.approx({"mlp": 2 / 5, "attention": 3 / 5}), "positive ones only"
     assert share_by_site({"mlp": scored([-1.0, 0.0])}) == {"mlp": 0.0}
+
+
+def test_what_random_sets_have_in_common_by_hand() -> None:
+    # Two of four: of 6 second pairs 1 is the same (1), 4 share one neuron (1/3), 1 shares none (0).
+    assert chance_overlap(4, 2) == pytest.approx((1 + 4 / 3 + 0) / 6)
+    assert chance_overlap(5, 1) == pytest.approx(1 / 5)
+    assert chance_overlap(7, 7) == pytest.approx(1)
+    drawn = np.random.default_rng(0)
+    sets = [set(drawn.choice(300, 40, replace=False).tolist()) for _ in range(400)]
+    mean = np.mean([len(a & b) / len(a | b) for a, b in pairwise(sets)])
+    assert chance_overlap(300, 40) == pytest.approx(float(mean), rel=0.05)
+    for wrong in (0, 5):
+        with pytest.raises(BadInput, match="ask for 1 to 4"):
+            chance_overlap(4, wrong)
+
+
+def test_specificity_by_hand() -> None:
+    overlaps = np.eye(4)
+    for (a, b), value in {(0, 1): 0.5, (0, 2): 0.1, (0, 3): 0.2, (1, 2): 0.3, (1, 3): 0.0, (2, 3): 0.9}.items():
+        overlaps[a, b] = overlaps[b, a] = value
+    found = specificity(overlaps, ["phone", "phone", "mail", "mail"])
+    assert found.categories == ("phone", "mail")
+    assert found.within == pytest.approx((0.5 + 0.9) / 2)
+    assert found.between == pytest.approx((0.1 + 0.2 + 0.3 + 0.0) / 4)
+    np.testing.assert_allclose(found.means, [[0.5, 0.15], [0.15, 0.9]], rtol=1e-6)
+    # Of the three ways to pair four secrets this one differs most, so a third of all shufflings is as large.
+    assert found.shuffled == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_specificity_of_one_category_or_of_single_secrets() -> None:
+    alone = specificity(np.ones((3, 3)), ["a", "b", "c"])
+    assert (alone.within, alone.between, alone.shuffled) == (None, 1.0, None)
+    assert np.isnan(np.diag(alone.means)).all(), "a secret's overlap with itself is no pair"
+    alike = specificity(np.ones((2, 2)), ["a", "a"])
+    assert (alike.within, alike.between, alike.shuffled) == (1.0, None, None)
+    with pytest.raises(BadInput, match="do not belong together"):
+        specificity(np.ones((2, 2)), ["a"])

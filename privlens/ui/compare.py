@@ -1,0 +1,118 @@
+"""The tab Compare methods: the same picture for every method, their overlap, and what switching off the best k of each does."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens.benchmarks.planting import Plant
+from privlens.deactivation import Surroundings
+from privlens.localization import METHOD_INFO, METHODS, WEIGHT_NORM, Task
+from privlens.method_comparison import FLOOR, compare_methods
+from privlens.records import Site
+from privlens.ui import compare_view as show
+from privlens.ui.choosing import Chosen
+from privlens.ui.heatmap import plot
+from privlens.ui.parts import Clock, facts, progress
+from privlens.ui.plant import plant_part, truth_for
+from privlens.ui.runs import QUICK, in_words, run_buttons, wire
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
+from privlens.ui.settings import keep_setting, seed_setting, site_setting
+from privlens.ui.sidebar import Sidebar, others_of, secret_of
+
+FIRST = ["hard-concrete", "contrastive-gradient", "gradient", "token-gradient", "activations"]
+"""Chosen at first: the cheap ones, and the mask."""
+EMPTY = "Choose a secret in the sidebar, tick methods and press Start."
+
+
+def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
+    """Builds the tab; returns the event after a method's neurons were taken over."""
+    gr.Markdown(
+        "Methods answer differently, so hold them against each other, against random neurons, and against a secret "
+        "whose place is known. Pictures and overlap come first, then the curves; Cancel stops those and leaves what is there."
+    )
+    with gr.Accordion("Planted truth: a secret whose place is known", open=False, elem_id="plant"):
+        planted, events = plant_part(shelf, side, chosen.located, chosen.selection)
+    methods = gr.CheckboxGroup(
+        [(f"{name}: {METHOD_INFO[name].meaning}. Cost: {METHOD_INFO[name].cost}.", name) for name in METHODS if name != FLOOR],
+        value=FIRST, label="Methods (random neurons are always beside them)", elem_id="compare-methods",
+    )  # fmt: skip
+    with gr.Row():
+        keep, site, seed = keep_setting("compare-keep"), site_setting("compare-site"), seed_setting("compare-seed")
+    start, cancel = run_buttons("Start", "compare")
+    bar = progress("compare-progress")
+    compared = gr.State(None)
+    numbers = facts("compare-facts", EMPTY)
+    k = gr.Slider(1, 100, value=10, step=1, label="k: the best k neurons of each method", elem_id="compare-k")
+    table = gr.Dataframe(label=show.TABLE, interactive=False, visible=False, elem_id="compare-table")
+    with gr.Row():
+        names: list[str] = []
+        which = gr.Dropdown(names, label="Take over the k best neurons of", elem_id="compare-which", min_width=220)
+        use = gr.Button("Use these neurons: see what switching them off does", elem_id="compare-use", min_width=260)
+    gr.Markdown(show.LEGEND, elem_classes="small")
+    with gr.Row(elem_classes="small-plots"):
+        heats = [plot(f"compare-heat-{at}", "", 250) for at in range(len(METHODS) + 1)]
+    with gr.Row():
+        with gr.Column(min_width=320):
+            overlaps = plot("compare-overlap", "Which methods name the same neurons will stand here.", 420)
+        with gr.Column(min_width=320):
+            curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 820)
+
+    def run(
+        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, methods: list[str], keep: str, site: Site,
+        seed: float, plant: Plant | None, stop: Any,
+    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        lm, target = shelf.get(model), secret_of(listed, prompt, value)
+        others, retained = judged(others_of(listed), target, keep)
+        truth = truth_for(plant, model, target) if site == "mlp" else ()
+        asked = [*methods, WEIGHT_NORM] if truth else methods
+        task = Task(lm, target, others=retained, seed=int(seed or 0), site=site, stop=stop.is_set)
+        clock, n_drawn, found = Clock(), -1, None
+        for step in compare_methods(asked, task, Surroundings(others, tuple(reference))):
+            at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
+            pictures: tuple[Any, ...] = tuple(gr.skip() for _ in heats)
+            if len(step.scores) != n_drawn:
+                n_drawn = len(step.scores)
+                pictures = show.heatmaps(step.scores, truth, 0, len(heats))
+            rest: tuple[Any, ...] = tuple(gr.skip() for _ in range(6))
+            if step.result is not None:
+                first, found = found is None, show.Compared(step.result, truth)
+                at_k = show.default_k(found)
+                controls = (gr.skip(), gr.skip())
+                if first:
+                    pictures = show.marks_only(found.scores, truth, at_k, len(heats))
+                    controls = (gr.update(maximum=show.largest_k(found), value=at_k), show.chooser(found))
+                rest = (*show.numbers(found, at_k), *controls)
+            yield at, found or gr.skip(), *pictures, *rest
+
+    def redraw(found: show.Compared | None, k: int) -> tuple[Any, ...]:
+        if found is None:
+            return (*(gr.update(value="", off=[], on=[]) for _ in heats), *show.no_numbers())
+        return (*show.heatmaps(found.scores, found.truth, int(k), len(heats)), *show.numbers(found, int(k)))
+
+    def slide(found: show.Compared | None, k: int) -> tuple[Any, ...]:
+        if found is None:
+            return tuple(gr.skip() for _ in range(len(heats) + 4))
+        return (*show.marks_only(found.scores, found.truth, int(k), len(heats)), *show.numbers(found, int(k)))
+
+    def take(model: ModelName, found: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
+        scores = show.scores_of(found, method)
+        assert found is not None, "scores_of refuses what was not compared"
+        located = Located(found.result.target, found.result.retained, scores)
+        fitting(located, shelf.get(model))
+        return located, chosen.to(best(scores, int(k)))
+
+    drawn = [*heats, numbers, overlaps, curves, table]
+    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, methods, keep, site, seed, planted]
+    ended = wire(start, cancel, bar, run, inputs, [compared, *drawn, k, which])
+    ended.then(redraw, [compared, k], drawn, **QUICK)
+    cancel.click(redraw, [compared, k], drawn, **QUICK)
+    k.input(slide, [compared, k], drawn, trigger_mode="always_last", concurrency_limit=1, **QUICK)
+    taken = use.click(in_words(take), [side.model, compared, which, k, chosen.selection],
+                      [chosen.located, chosen.selection], **QUICK)  # fmt: skip
+    localized, needs, gives = chosen.redraw
+    taken.success(localized, needs, gives, **QUICK)
+    for event in events:
+        event.then(localized, needs, gives, **QUICK)
+    side.loaded.success(lambda: None, None, compared, **QUICK).then(redraw, [compared, k], drawn, **QUICK)
+    return taken

@@ -1,0 +1,150 @@
+"""The tab Many secrets: one method on a selection of secrets, the neurons they vote for, and what categories share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens.errors import BadInput
+from privlens.localization import METHOD_INFO, METHODS, Task
+from privlens.localization.aggregate import VoteSettings
+from privlens.localization.several import localize_each
+from privlens.records import Secret, Site
+from privlens.ui import many_view as show
+from privlens.ui.choosing import Chosen
+from privlens.ui.heatmap import plot
+from privlens.ui.localize import about_method
+from privlens.ui.parts import Clock, facts, progress
+from privlens.ui.runs import QUICK, in_words, run_buttons, wire
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
+from privlens.ui.settings import keep_setting, seed_setting
+from privlens.ui.sidebar import Sidebar, categories_of, others_of, secret_of
+
+FIRST = "integrated-gradients"
+"""The method whose scores the votes were made for."""
+EMPTY = "Tick secrets and press Start; what they share will stand here."
+ACROSS = [name for name, info in METHOD_INFO.items() if info.across_sites]
+
+
+def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
+    """Builds the tab; returns the event after the voted neurons were taken over."""
+    gr.Markdown(
+        "Do secrets of a kind share neurons? Every ticked secret is localized by itself; then they vote (the aggregator of "
+        "DEPN), and their best neurons are compared. Ticked secrets are never given to the method as text to hold on to."
+    )
+    listed = side.listed.value
+    names = categories_of(listed)
+    whole = gr.Dropdown(names, value=[], multiselect=True, label="Tick all of these categories", elem_id="many-categories")
+    ticked = gr.CheckboxGroup(show.choices(listed), value=show.first_ticked(listed), label="Secrets", elem_id="many-secrets")
+    with gr.Row():
+        method = gr.Dropdown(list(METHODS), value=FIRST, label="Method", elem_id="many-method", scale=2, min_width=260)
+        keep, seed = keep_setting("many-keep"), seed_setting("many-seed")
+    about = gr.Markdown(about_method(FIRST), elem_id="many-about")
+    sites = gr.Checkbox(
+        False, label="Localize in attention too, to weigh MLPs against attention (twice the time)", elem_id="many-sites",
+        info=f"Honest only for scores that mean the same at both: {', '.join(ACROSS)}.",
+    )  # fmt: skip
+    start, cancel = run_buttons("Start", "many")
+    bar = progress("many-progress")
+    many = gr.State(None)
+    numbers = facts("many-facts", EMPTY)
+    gr.Markdown("### Votes")
+    with gr.Row():
+        of_maximum = gr.Slider(
+            0.01, 1, value=VoteSettings.of_maximum, step=0.01, elem_id="vote-maximum",
+            label="vote from",
+            info="a secret votes for neurons of at least this share of its highest score",
+        )  # fmt: skip
+        of_secrets = gr.Slider(
+            0.01, 1, value=VoteSettings.of_secrets, step=0.01, elem_id="vote-secrets",
+            label="stay with", info="a neuron stays if at least this share of the secrets vote for it",
+        )  # fmt: skip
+        most = gr.Slider(
+            1, 1000, value=VoteSettings.most, step=1, elem_id="vote-most",
+            label="at most", info="so many stay, those with most votes first",
+        )  # fmt: skip
+    heat = plot("many-heatmap", "How many secrets vote for each neuron will stand here.", 460)
+    use = gr.Button("Use the voted neurons: see what switching them off does", elem_id="many-use")
+    layers = plot("many-layers", "The voted neurons per layer will stand here.", 280)
+    gr.Markdown(
+        "### Overlap\nThe Jaccard index of the best k neurons of every two secrets, ordered by category. Specific to categories "
+        "is where it is higher within them than between them, and both above chance."
+    )
+    k = gr.Slider(1, 1000, value=100, step=1, label="k: the best k neurons of each secret", elem_id="many-k")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            matrix = plot("many-overlap", "Secrets against secrets will stand here.", 560)
+        with gr.Column(min_width=320):
+            means = plot("many-means", "Categories against categories will stand here.", 420)
+    shares = plot("many-shares", "The share of MLPs against attention will stand here, where both were localized.", 300)
+
+    def run(
+        model: ModelName, listed: Any, rows: list[int], method: str, keep: str, seed: float, both: bool, stop: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        lm, targets = shelf.get(model), show.by_category([listed[at].secret for at in rows])
+        if not targets:
+            raise BadInput("No secret is ticked: tick at least one; two or more can be compared.")
+        wanted: list[Site] = ["mlp", "attention"] if both and method in ACROSS else ["mlp"]
+        free = tuple(other for other in others_of(listed) if other not in targets)
+        _, retained = judged(free, Secret("", ""), keep)
+        tasks = [
+            Task(lm, target, others=retained, seed=int(seed or 0), site=where, stop=stop.is_set)
+            for where in wanted for target in targets
+        ]  # fmt: skip
+        clock = Clock()
+        for step in localize_each([(method, task) for task in tasks]):
+            found: tuple[Any, ...] = (gr.skip(), gr.skip())
+            if len(step.scores) == len(tasks):
+                n = len(targets)
+                done = show.Many(tuple(targets), frozenset(retained), step.scores[:n], step.scores[n:])
+                found = (done, gr.update(maximum=show.largest_k(done), value=show.default_k(done)))
+            yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *found
+
+    def draw(found: show.Many | None, *given: float) -> tuple[Any, ...]:
+        *voting, at_k = given
+        return show.nothing() if found is None else show.view(found, settings(*voting), int(at_k))
+
+    def take(
+        model: ModelName, rows: Any, prompt: str, value: str, found: show.Many | None, maximum: float, share: float, n: float,
+        selection: Selection,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        scores = show.voted(found, settings(maximum, share, n))
+        assert found is not None, "voted refuses what was not localized"
+        own = secret_of(rows, prompt, value)
+        target = own if own in found.targets or prompt.strip() else found.targets[0]
+        mean = target if target in found.targets else found.targets[0]
+        located = Located(mean, found.retained, scores, found.targets)
+        fitting(located, shelf.get(model))
+        return located, selection.to(best(scores, scores.natural_k or 0)), target.prompt, target.value
+
+    sliders = [of_maximum, of_secrets, most, k]
+    drawn = [numbers, heat, layers, matrix, means, shares]
+    whole.input(lambda rows, chosen: show.rows_of(rows, chosen), [side.listed, whole], ticked, **QUICK)
+    method.change(lambda name: (about_method(name), gr.update(interactive=name in ACROSS)), method, [about, sites], **QUICK)
+    side.listed.change(_relisted, side.listed, [whole, ticked], **QUICK)
+    inputs = [side.model, side.listed, ticked, method, keep, seed, sites]
+    ended = wire(start, cancel, bar, run, inputs, [many, k])
+    ended.then(in_words(draw), [many, *sliders], drawn, **QUICK)
+    gr.on(
+        [slider.input for slider in sliders], in_words(draw), [many, *sliders], drawn, trigger_mode="always_last",
+        concurrency_limit=1, **QUICK,
+    )  # fmt: skip
+    taken = use.click(
+        in_words(take), [side.model, side.listed, side.prompt, side.value, many, *sliders[:3], chosen.selection],
+        [chosen.located, chosen.selection, side.prompt, side.value], **QUICK,
+    )  # fmt: skip
+    redraw, needs, gives = chosen.redraw
+    taken.success(redraw, needs, gives, **QUICK)
+    side.loaded.success(lambda: (None, *show.nothing()), None, [many, *drawn], **QUICK)
+    return taken
+
+
+def settings(of_maximum: float, of_secrets: float, most: float) -> VoteSettings:
+    """The three sliders as the aggregator's settings."""
+    return VoteSettings(of_maximum, of_secrets, int(most))
+
+
+def _relisted(listed: Any) -> tuple[Any, ...]:
+    """Another list of secrets: other categories, other boxes."""
+    ticked = gr.update(choices=show.choices(listed), value=show.first_ticked(listed))
+    return gr.update(choices=categories_of(listed), value=[]), ticked

@@ -1,0 +1,21 @@
+"""What every localization on the page is asked with: other secrets to hold on to, where the neurons stand, the seed."""
+
+import gradio as gr
+
+KEEP = [("every second, the rest judge", "half"), ("all of the list", "all"), ("none", "none")]
+SITES = [("the MLPs", "mlp"), ("attention (output coordinates)", "attention")]
+
+
+def keep_setting(elem_id: str) -> gr.Dropdown:
+    """Which of the other listed secrets a method is given as retained text."""
+    return gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id=elem_id, scale=2, min_width=260)
+
+
+def site_setting(elem_id: str) -> gr.Dropdown:
+    """Whose neurons."""
+    return gr.Dropdown(SITES, value="mlp", label="Neurons of", elem_id=elem_id, scale=2, min_width=200)
+
+
+def seed_setting(elem_id: str) -> gr.Number:
+    """What decides everything that is drawn."""
+    return gr.Number(0, label="Seed", precision=0, minimum=0, elem_id=elem_id, min_width=90)
