@@ -43,7 +43,7 @@ def own_samples(
 
 
 def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed: int, stop: Stop = never) -> list[list[int]]:
-    """Texts of the targets' own kind: their prompts, cut where the model is least sure how they go on, and its own way from there.
+    """Texts of the targets' own kind: their prompts, cut where the model is least sure how they go on, and its own way on.
 
     A prompt's most uncertain place is where its name or number begins, so the model goes on with others of that place, those it
     has memorised among them, and writes their values. Half of the samples are drawn at temperature 1, half nearer to what the

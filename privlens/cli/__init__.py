@@ -1,4 +1,4 @@
-"""The command line: `python -m privlens check | localize | deactivate`, the same functions that the page calls."""
+"""The command line: `python -m privlens check | localize | deactivate | erase | apply`, as the page does."""
 
 from privlens.cli.commands import main
 

@@ -10,6 +10,7 @@ import typer
 from privlens.benchmarks import deletion
 from privlens.benchmarks.repeats import by_repeats
 from privlens.cli import inputs, tables
+from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj
 from privlens.cli.bench_speed import growth, speed
 from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Methods, Model
@@ -20,6 +21,7 @@ from privlens.secrets import read_reference, read_secrets
 ASSETS = Path(__file__).parents[2] / "assets"
 bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
 bench.command()(inj)
+bench.command()(erase)
 bench.command()(speed)
 bench.command()(growth)
 

@@ -1,4 +1,4 @@
-"""The three commands. They read, call the rooms below and print; whatever a person got wrong ends in one line and exit code 2."""
+"""The commands. They read, call the rooms below and print; whatever a person got wrong ends in one line and exit code 2."""
 
 import io
 import json
@@ -13,7 +13,8 @@ import typer
 
 from privlens.cli import inputs, objects, tables
 from privlens.cli.bench import bench
-from privlens.cli.options import AsJson, Device, Dtype, Model, Seed
+from privlens.cli.erase import apply, erase
+from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task
@@ -33,9 +34,11 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="See where a language model keeps a private string, and what happens when those neurons are off.",
+    help="See where a language model keeps a private string, switch those neurons off, or erase it from the weights.",
 )
 app.add_typer(bench, name="bench")
+app.command()(erase)
+app.command()(apply)
 
 SITE = "Neurons are the inputs of the output projections of the MLPs (mlp) or of the attention blocks (attention)."
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
@@ -46,6 +49,7 @@ ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not g
 def check(
     prompt: Annotated[str, typer.Option(help="The text that stands before the private value.")],
     value: Annotated[str, typer.Option(help="The private value.")],
+    edit: AnyEdits = None,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -54,7 +58,7 @@ def check(
 ) -> None:
     """Has the model memorised this value? Beside it the same for a value of its format that nobody trained on."""
     target = Secret(prompt, value)
-    lm = load(model, device, dtype)
+    lm = inputs.under(load(model, device, dtype), edit)
     started = time.perf_counter()
     found = check_memorization(lm, target, seed=seed)
     beside = check_memorization(lm, control(target, seed), seed=seed) if candidates(value, seed, 2) else None
@@ -73,6 +77,7 @@ def localize(
     top: Annotated[int | None, typer.Option(help="Name so many; else as many as the method closed, or one in 100.")] = None,
     retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the JSON object to this file too, for deactivate.")] = None,
+    edit: AnyEdits = None,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -87,7 +92,7 @@ def localize(
     texts = read_reference(retain) if retain else ()
     if out:
         inputs.check_writable(out)
-    lm = load(model, device, dtype)
+    lm = inputs.under(load(model, device, dtype), edit)
     n_layers, width = lm.shape(site)
     if top is not None and top > n_layers * width:
         raise BadInput(f"--top is {top}, but this model has {n_layers * width} neurons.")
@@ -108,6 +113,7 @@ def deactivate(
     row: Annotated[int, typer.Option(help=ROW)] = 0,
     site: Annotated[Site | None, typer.Option(help=SITE + " If not given, what the file says, else mlp.")] = None,
     reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
+    edit: AnyEdits = None,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -118,7 +124,7 @@ def deactivate(
     chosen = inputs.row_of(secrets, row)
     off, where = inputs.read_neurons(neurons, site)
     around = Surroundings(chosen.others, read_reference(reference), where, seed)
-    lm = load(model, device, dtype)
+    lm = inputs.under(load(model, device, dtype), edit)
     for step in compare(lm, chosen.target, off, around):
         _progress(step.step, step.n_steps, step.stage)
     assert step.result, "a comparison ends with its result"

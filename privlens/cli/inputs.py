@@ -1,14 +1,18 @@
 """What a person gives on the command line, read and checked before any long work. Every error says what to do next."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from privlens.erasure import LOSSES
 from privlens.errors import BadInput
 from privlens.localization import METHODS
+from privlens.models.edit_files import load_edit
+from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, Secret, Site
-from privlens.secrets import read_secrets
+from privlens.secrets import ListedSecret, read_secrets
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,51 @@ def row_of(path: Path, row: int) -> Chosen:
     if not 0 <= row < len(rows):
         raise BadInput(f"There is no row {row} in {path}: its rows count from 0 to {len(rows) - 1}.")
     return Chosen(rows[row], tuple(rows[:row] + rows[row + 1 :]))
+
+
+def rows_of(path: Path, rows: str) -> tuple[list[ListedSecret], list[ListedSecret]]:
+    """Some rows of a list of secrets, given as `3,5,9` and counted from 0, and all others.
+
+    Raises:
+        BadInput: for a row that is not there or named twice, or anything but whole numbers.
+    """
+    listed, asked = read_secrets(path), numbers(rows, "--rows")
+    for row in asked:
+        if not 0 <= row < len(listed):
+            raise BadInput(f"There is no row {row} in {path}: its rows count from 0 to {len(listed) - 1}.")
+    return [listed[row] for row in asked], [one for row, one in enumerate(listed) if row not in asked]
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Different whole numbers from a list such as `1,8,32`. Raises BadInput for anything else, or none."""
+    try:
+        found = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as cause:
+        raise BadInput(f"{option} {text!r} is not a list of whole numbers: write for example 1,8,32.") from cause
+    if not found or len(set(found)) < len(found):
+        raise BadInput(f"{option} {text!r} must name at least one number, and none twice.")
+    return found
+
+
+def one_of(text: str, kind: Any, option: str) -> Any:
+    """One of the words of a Literal type. Raises BadInput for another."""
+    if text not in get_args(kind):
+        raise BadInput(f"{option} is {text!r}, but must be one of {', '.join(get_args(kind))}.")
+    return text
+
+
+def under(lm: LanguageModel, edits: Sequence[Path] | None) -> LanguageModel:
+    """The model under edits from files, in their order. Raises BadInput for a broken file, or an edit of another model."""
+    return lm.under(*map(load_edit, edits)) if edits else lm
+
+
+def erasers(text: str) -> list[str]:
+    """A list of erasure methods such as `emso,npo:all`, or `all`. Raises BadInput for one that does not exist."""
+    found = list(LOSSES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    for name in found:
+        if name.removesuffix(":all") not in LOSSES:
+            raise BadInput(f"There is no erasure method {name!r}: use all, or {', '.join(LOSSES)}, each maybe with :all.")
+    return found
 
 
 def choose(prompt: str | None, value: str | None, secrets: Path | None, row: int | None) -> Chosen:

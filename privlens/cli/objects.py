@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from privlens.records import Comparison, Effect, Memorization, NeuronScores, Outcome, Provenance, Recall, Secret
+from privlens.models.language_model import LanguageModel
+from privlens.records import (
+    Attack,
+    Comparison,
+    Effect,
+    ErasureStep,
+    Memorization,
+    NeuronScores,
+    Outcome,
+    Provenance,
+    Recall,
+    Secret,
+)
 
 Json = dict[str, Any]
 
@@ -37,6 +49,31 @@ def comparison(result: Comparison, texts: Sequence[tuple[str, str]]) -> Json:
     for other, (before, after) in zip(chosen["others"], texts, strict=True):
         other["before"]["text"], other["after"]["text"] = before, after
     return {**asdict(result.provenance), **chosen, "random": _outcome(result.random)}
+
+
+def erasure(last: ErasureStep, effects: Sequence[Effect], memorised: int, attacks: Sequence[Attack], out: str) -> Json:
+    """The object that `erase` prints; `kept` and `memorised` count the other secrets that matched before."""
+    assert last.result
+    edit = last.result
+    return {
+        **asdict(edit.provenance),
+        "ended": last.ended,
+        "steps": edit.provenance.settings["steps_taken"],
+        "n_weights": edit.n_weights,
+        "changed": {name: len(change.indices) for name, change in edit.changes.items()},
+        "entropy": last.entropy,
+        "targets": [_effect(effect) for effect in effects],
+        "memorised": memorised,
+        "kept": None if last.kept is None else round(last.kept * memorised),
+        "perplexity_ratio": last.perplexity_ratio,
+        "attacks": [asdict(attack) for attack in attacks],
+        "edit": out,
+    }
+
+
+def applied(lm: LanguageModel, provenance: Provenance, folder: str) -> Json:
+    """The object that `apply` prints: what went into which folder, and the fingerprint under which it was measured here."""
+    return {**asdict(provenance), "fingerprint_applied": lm.fingerprint, "folder": folder}
 
 
 def _outcome(outcome: Outcome) -> Json:

@@ -81,6 +81,34 @@ def comparison(found: Json) -> str:
     return _pairs(facts) + "\n\n" + _columns(header, rows) + damage
 
 
+def erasure(found: Json, at_most: int = 20) -> str:
+    """What `erase` prints without --json: the targets before and after, what is left of the rest, and the attacks."""
+    settings, ratio = found["settings"], found["perplexity_ratio"]
+    facts = [
+        ("model", f"{found['model']} ({found['fingerprint']})"),
+        ("method", f"{settings['method']}, seed {found['seed']}, {found['steps']} steps, {found['seconds']:.1f} s"),
+        ("ended", found["ended"]),
+        ("weights changed", str(found["n_weights"])),
+        ("others kept", "-" if found["kept"] is None else f"{found['kept']} of {found['memorised']}"),
+        ("perplexity", "-" if ratio is None else f"x{ratio:.4f}"),
+        ("edit", found["edit"]),
+    ]
+    states = [
+        (_quoted(one["value"]), name, *_numbers(one[name]), _quoted(one[name]["text"]))
+        for one in found["targets"][:at_most]
+        for name in ("before", "after")
+    ]
+    header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", "text")
+    tried = [(one["name"], f"{one['before']:.1%}", f"{one['after']:.1%}", one["detail"]) for one in found["attacks"]]
+    attacks = "\n\n" + _columns(("attack", "before", "after", "what is counted"), tried) if tried else ""
+    return _pairs(facts) + "\n\n" + _columns(header, states) + attacks
+
+
+def applied(found: Json) -> str:
+    """What `apply` prints without --json."""
+    return _pairs([("model", f"{found['model']} ({found['fingerprint']})"), ("written to", found["folder"])])
+
+
 def _numbers(state: Json) -> tuple[str, ...]:
     accuracy, bits = state["memorization_accuracy"], state["exposure_bits"]
     return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{accuracy:.1%}", f"{bits:.2f}"

@@ -9,6 +9,9 @@ from privlens.errors import BadInput, Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Secret
 
+RATES: dict[str, float] = {}
+"""Learning rates of methods that do better with another than the default; `:all` stands for all weights by Adam."""
+
 
 @dataclass(frozen=True)
 class ErasureSettings:

@@ -1,9 +1,9 @@
 """Steps that are turned away from what retained text uses.
 
 The gradient of an output projection is a sum of products: what should be written, times which neurons fire. A neuron that fires
-on the forget texts and seldom elsewhere can be changed at no cost, one that fires everywhere cannot. So the gradient is multiplied
-by the inverse of the neurons' second moments E[a a^T] over retained text, with a damping: the activation side of the K-FAC
-preconditioner (Martens & Grosse, ICML 2015), taken here from the text that is to stay. Knows nothing of losses.
+on the forget texts and seldom elsewhere can be changed at no cost, one that fires everywhere cannot. So the gradient is
+multiplied by the inverse of the neurons' second moments E[a a^T] over retained text, with a damping: the activation side of the
+K-FAC preconditioner (Martens & Grosse, ICML 2015), taken here from the text that is to stay. Knows nothing of losses.
 """
 
 from collections.abc import Mapping, Sequence

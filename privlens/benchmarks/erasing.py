@@ -1,0 +1,161 @@
+"""Erasing from the weights: is the target gone, what else went, at equal forgetting for all methods?
+
+Forget texts are drawn by the seed from the memorised secrets; the other memorised ones are split in two: the half that is `seen`
+may be retained text, `unseen` never is, and specificity is judged on it. Every method has the same steps, retained text and stop
+rule. A method's name with `:all` behind it runs on all weights by Adam, without turned steps.
+"""
+
+import random
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from privlens.benchmarks.deletion import FORGOTTEN_BITS
+from privlens.benchmarks.measuring import peak_mb
+from privlens.deactivation import Surroundings, recalls, reference_perplexity
+from privlens.erasure import Choice, ErasureSettings, Request, Spread, erase
+from privlens.erasure.measuring import EL_N
+from privlens.errors import BadInput
+from privlens.memorization.check import exposure_bits, extraction_likelihoods
+from privlens.models.language_model import LanguageModel
+from privlens.models.scoring import score
+from privlens.records import Edit, ErasureStep, Secret
+
+__all__ = ["Choice", "ErasureRow", "ErasureTrial", "Spread", "run", "settings_of", "summary", "trials"]
+ALL = ":all"
+Reworded = Mapping[Secret, Sequence[str]]
+"""Other prompts for a secret's value."""
+
+
+@dataclass(frozen=True)
+class ErasureRow:
+    """One method on some forget texts. Rates and MA are shares in 0..1, `entropy` in nats, `perplexity_ratio` after / before.
+
+    `reworded_match` counts all reworded prompts of the targets, None without any; `peak_memory_ratio` is the most memory that the
+    run took beside the model, measurements and all, as a multiple of the model's weights, None where the system does not tell.
+    """
+
+    method: str
+    n_forget: int
+    steps: int
+    seconds: float
+    target_match: float
+    target_ma: float
+    target_el: float
+    target_exposure_bits: float
+    forgotten: float
+    entropy: float
+    seen_kept: float
+    unseen_kept: float
+    perplexity_ratio: float | None
+    reworded_match: float | None
+    peak_memory_ratio: float | None
+
+
+@dataclass(frozen=True)
+class ErasureTrial:
+    """What is to be forgotten, and the memorised rest in two halves."""
+
+    forget: tuple[Secret, ...]
+    seen: tuple[Secret, ...]
+    unseen: tuple[Secret, ...]
+
+
+def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: int, seed: int) -> list[ErasureTrial]:
+    """Draws of n_forget memorised secrets. Raises BadInput where fewer than two would be left to judge by."""
+    states = recalls(lm, secrets, (), Surroundings(seed=seed))
+    memorised = [secret for secret, state in zip(secrets, states, strict=True) if state.greedy_match]
+    if len(memorised) < n_forget + 2:
+        most = len(memorised) - 2
+        raise BadInput(f"The model repeats {len(memorised)} of {len(secrets)} secrets: --forget can be at most {most}.")
+    rng, found = random.Random(f"{seed} {n_forget}"), []
+    for _ in range(draws):
+        order = rng.sample(memorised, len(memorised))
+        forget, rest = order[:n_forget], order[n_forget:]
+        found.append(ErasureTrial(tuple(forget), tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :])))
+    return found
+
+
+def settings_of(name: str, settings: ErasureSettings, rates: Mapping[str, float]) -> ErasureSettings:
+    """What a method's name stands for: its loss, its learning rate where it has one of its own, and `:all` for all weights."""
+    rate = rates.get(name, settings.learning_rate)
+    found = replace(settings, method=name.removesuffix(ALL), learning_rate=rate)
+    return replace(found, share=1.0) if name.endswith(ALL) else found
+
+
+def erased(lm: LanguageModel, trial: ErasureTrial, reference: Sequence[str], settings: ErasureSettings, seed: int) -> ErasureStep:
+    """Runs an erasure to its end; the unseen half takes no part."""
+    for step in erase(Request(lm, trial.forget, trial.seen, reference=tuple(reference), settings=settings, seed=seed)):
+        last = step
+    return last
+
+
+def measured(
+    lm: LanguageModel, trial: ErasureTrial, edit: Edit, reworded: Reworded, reference: Sequence[str], seed: int
+) -> dict[str, float | None]:
+    """All but method, steps, seconds and memory of a row: the state of the model under the edit."""
+    view, around = lm.under(edit), Surroundings(reference=tuple(reference), seed=seed)
+    states = recalls(view, trial.forget, (), around)
+    encoded = [view.encode(secret) for secret in trial.forget]
+    bits = [exposure_bits(view, secret, seed=seed)[0] for secret in trial.forget]
+    gone = [not state.greedy_match and own <= FORGOTTEN_BITS for state, own in zip(states, bits, strict=True)]
+    asked = [replace(secret, prompt=prompt) for secret in trial.forget for prompt in reworded.get(secret, ())]
+    before, after = (reference_perplexity(model, (), around) for model in (lm, view))
+
+    def kept(secrets: Sequence[Secret]) -> float:
+        return statistics.mean(state.greedy_match for state in recalls(view, secrets, (), around))
+
+    return {
+        "target_match": statistics.mean(state.greedy_match for state in states),
+        "target_ma": statistics.mean(state.memorization_accuracy for state in states),
+        "target_el": statistics.mean(extraction_likelihoods(view, encoded, EL_N)),
+        "target_exposure_bits": statistics.mean(bits),
+        "forgotten": statistics.mean(gone),
+        "entropy": statistics.mean(entropy for one in score(view, encoded) for entropy in one.entropies),
+        "seen_kept": kept(trial.seen),
+        "unseen_kept": kept(trial.unseen),
+        "perplexity_ratio": after / before if after is not None and before is not None else None,
+        "reworded_match": kept(asked) if asked else None,
+    }
+
+
+def run(
+    lm: LanguageModel, secrets: Sequence[Secret], reworded: Reworded, reference: Sequence[str], methods: Sequence[str],
+    n_forgets: Sequence[int], draws: int, settings: ErasureSettings, rates: Mapping[str, float], seed: int,
+    say: Callable[[str], None],
+) -> Iterator[tuple[ErasureRow, str]]:  # fmt: skip
+    """A row for every method, number of forget texts and draw, with what ended the run."""
+    model_mb = sum(weight.numel() * weight.element_size() for weight in lm.model.parameters()) / 2**20
+    for n_forget in n_forgets:
+        for trial in trials(lm, secrets, n_forget, draws, seed):
+            for method in methods:
+                last: list[ErasureStep] = []
+                how = settings_of(method, settings, rates)
+                peak = peak_mb(lambda how=how, last=last, trial=trial: last.append(erased(lm, trial, reference, how, seed)))  # type: ignore[misc]
+                if not last:  # the system does not tell peaks, and nothing ran
+                    last.append(erased(lm, trial, reference, how, seed))
+                edit = last[0].result
+                assert edit, "an erasure ends with its edit"
+                row = ErasureRow(
+                    method, n_forget, int(edit.provenance.settings["steps_taken"]), edit.provenance.seconds,
+                    **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
+                    peak_memory_ratio=None if peak is None else peak / model_mb,
+                )  # fmt: skip
+                numbers = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}, unseen kept {row.unseen_kept:.2f}"
+                say(f"{method} {n_forget}: {last[0].ended}; {numbers}")
+                yield row, last[0].ended
+
+
+def summary(rows: Sequence[ErasureRow]) -> list[dict[str, float | str | None]]:
+    """Means over the draws, a row for each method and number of forget texts."""
+    found: list[dict[str, float | str | None]] = []
+    for key in dict.fromkeys((row.method, row.n_forget) for row in rows):
+        own = [asdict(row) for row in rows if (row.method, row.n_forget) == key]
+        means = {name: _mean([row[name] for row in own]) for name in own[0] if name not in ("method", "n_forget")}
+        found.append({"method": key[0], "n_forget": key[1], **means})
+    return found
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return statistics.mean(known) if known else None

@@ -1,0 +1,57 @@
+"""`python -m privlens bench erase`: what erasing from the weights costs everything else, at equal forgetting."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privlens.benchmarks import erasing
+from privlens.cli import inputs, tables
+from privlens.cli.erase import DEFAULTS, REFERENCE
+from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Model
+from privlens.erasure import RATES, ErasureSettings
+from privlens.models.loading import load
+from privlens.secrets import read_reference, read_secrets
+
+LIST = Path(__file__).parents[2] / "assets" / "secrets.csv"
+METHODS_HELP = "all, or methods such as emso,npo; with :all behind a name it trains all weights by Adam."
+
+
+def erase(
+    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")] = LIST,
+    reference: Annotated[Path, typer.Option(help="Ordinary text; paragraphs parted by empty lines.")] = REFERENCE,
+    methods: Annotated[str, typer.Option(help=METHODS_HELP)] = "emso,gradient-ascent,npo",
+    forget: Annotated[str, typer.Option(help="How many secrets to erase at once: 1,8,32.")] = "1,8,32",
+    draws: Annotated[int, typer.Option(min=1, help="Draws of forget texts for each number; the rows are means over them.")] = 1,
+    share: Annotated[float, typer.Option(help="Share of all weights that may change.")] = DEFAULTS.share,
+    keep: Annotated[float, typer.Option(min=0, help="Weight of retained text; 0 retains nothing.")] = DEFAULTS.keep,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
+    choice: Annotated[str, typer.Option(help="The metric that chooses weights.")] = DEFAULTS.choice,
+    spread: Annotated[str, typer.Option(help="neuron, global or matrix.")] = DEFAULTS.spread,
+    rate: Annotated[float | None, typer.Option(help="One learning rate for all methods; if not given, each has its own.")] = None,
+    model: Model = "demo",
+    seed: AnySeed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Erase memorised secrets by every method until they are known no better than unseen text; what is left of the rest?"""
+    asked, counts = inputs.erasers(methods), inputs.numbers(forget, "--forget")
+    settings = ErasureSettings(
+        share=share, keep=keep, steps=steps, learning_rate=rate or DEFAULTS.learning_rate,
+        choice=inputs.one_of(choice, erasing.Choice, "--choice"), spread=inputs.one_of(spread, erasing.Spread, "--spread"),
+    ).checked()  # fmt: skip
+    listed, paragraphs = read_secrets(secrets), read_reference(reference)
+    lm = load(model, device, dtype)
+    rates = {} if rate else RATES
+    reworded = {row.secret: row.reworded for row in listed}
+    found = list(erasing.run(
+        lm, [row.secret for row in listed], reworded, paragraphs, asked, counts, draws, settings, rates, seed,
+        lambda line: print(line, file=sys.stderr, flush=True),
+    ))  # fmt: skip
+    about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
+    about |= {**asdict(settings), "rates": {name: erasing.settings_of(name, settings, rates).learning_rate for name in asked}}
+    each = [{**asdict(row), "ended": ended} for row, ended in found]
+    tables.show({"rows": erasing.summary([row for row, _ in found]), "settings": about, "each": each}, as_json, tables.measured)

@@ -1,0 +1,116 @@
+"""`python -m privlens erase` and `apply`: erase secrets from the weights, and write the model that comes of it."""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from privlens.cli import inputs, objects, tables
+from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Seed
+from privlens.deactivation import Surroundings, recalls
+from privlens.erasure import ERASURE_INFO, Choice, ErasureSettings, Request, Spread
+from privlens.erasure import erase as erase_steps
+from privlens.erasure.attacks import Siege
+from privlens.erasure.attacks import attacks as attack_steps
+from privlens.erasure.states import effects
+from privlens.errors import BadInput
+from privlens.models.edit_files import save_edit
+from privlens.models.export import check_folder, folded, write_model
+from privlens.models.loading import load
+from privlens.provenance import provenance
+from privlens.records import Edit, ErasureStep, Site
+from privlens.secrets import read_reference
+
+REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
+DEFAULTS = ErasureSettings()
+METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
+CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(Choice))}."
+SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
+KEEP_HELP = "Weight of retained text: the other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
+ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
+RATE_HELP = "Learning rate, in units of the chosen weights' root mean square."
+GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
+SITE_HELP = "Where the neurons are: mlp or attention. If not given, as the file says."
+
+
+def erase(
+    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
+    rows: Annotated[str, typer.Option(help=ROWS_HELP)],
+    out: Annotated[Path, typer.Option(help="Write the edit to this file, a .safetensors.")],
+    method: Annotated[str, typer.Option(help=METHOD_HELP)] = DEFAULTS.method,
+    share: Annotated[float, typer.Option(help="Share of all weights that may change, above 0 and at most 1.")] = DEFAULTS.share,
+    choice: Annotated[str, typer.Option(help=CHOICE_HELP)] = DEFAULTS.choice,
+    spread: Annotated[str, typer.Option(help=SPREAD_HELP)] = DEFAULTS.spread,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
+    rate: Annotated[float, typer.Option(help=RATE_HELP)] = DEFAULTS.learning_rate,
+    keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
+    guard: Annotated[float, typer.Option(help=GUARD_HELP)] = DEFAULTS.guard,
+    retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
+    reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
+    attacks: Annotated[bool, typer.Option(help="Try to get the values back afterwards.")] = True,
+    edit: AnyEdits = None,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Erase secrets from the weights: a sparse edit, written to a file; and what it did to them and to everything else."""
+    chosen, rest = inputs.rows_of(secrets, rows)
+    settings = ErasureSettings(
+        method=method, share=share, choice=inputs.one_of(choice, Choice, "--choice"),
+        spread=inputs.one_of(spread, Spread, "--spread"), steps=steps, learning_rate=rate, keep=keep, guard=guard,
+    ).checked()  # fmt: skip
+    paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
+    inputs.check_writable(out)
+    lm = inputs.under(load(model, device, dtype), edit)
+    targets, others = tuple(row.secret for row in chosen), tuple(row.secret for row in rest)
+    states = recalls(lm, others, (), Surroundings())
+    known = tuple(other for other, state in zip(others, states, strict=True) if state.greedy_match)
+    last = _last(erase_steps(Request(lm, targets, known, texts, known, paragraphs, settings, seed)))
+    assert last.result, "an erasure ends with its edit"
+    save_edit(last.result, out)
+    after = lm.under(last.result)
+    tried = []
+    if attacks:
+        for found in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, seed=seed)):
+            print(f"attack: {found.name}", file=sys.stderr, flush=True)
+            tried.append(found)
+    tables.show(objects.erasure(last, effects(lm, after, targets, seed), len(known), tried, str(out)), as_json, tables.erasure)
+
+
+def _last(steps: Iterator[ErasureStep]) -> ErasureStep:
+    """Runs an erasure to its end, telling stderr how it goes."""
+    for step in steps:
+        ratio = "" if step.perplexity_ratio is None else f", perplexity x{step.perplexity_ratio:.3f}"
+        kept = "" if step.kept is None or math.isnan(step.kept) else f", others kept {step.kept:.0%}"
+        numbers = f"entropy {step.entropy:.2f}, NLL {step.nll:.2f}, MA {step.memorization_accuracy:.2f}{ratio}{kept}"
+        print(f"{step.step}/{step.n_steps} {step.stage}: {numbers}", file=sys.stderr, flush=True)
+    return step
+
+
+def apply(
+    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+    edit: AnyEdits = None,
+    neurons: Annotated[Path | None, typer.Option(help="What localize --out wrote: neurons to switch off for good.")] = None,
+    site: Annotated[Site | None, typer.Option(help=SITE_HELP)] = None,
+    model: Model = "demo",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Write the whole model with edits in its weights, or with neurons switched off in them, as a folder for transformers."""
+    if not edit and neurons is None:
+        raise BadInput("Nothing is to be applied: give --edit FILE (from erase --out) or --neurons FILE (from localize --out).")
+    off, where = inputs.read_neurons(neurons, site) if neurons else ((), site or "mlp")
+    folder, started = check_folder(out), time.perf_counter()
+    lm = inputs.under(load(model, device, dtype), edit)
+    settings = {"edits": [str(path) for path in edit or ()], "neurons": len(off), "site": where}
+    about = provenance(lm, 0, settings, started)
+    done = lm.under(Edit(folded(lm, lm.off(off, where), where), about)) if off else lm
+    write_model(done, folder)
+    tables.show(objects.applied(done, about, str(folder)), as_json, tables.applied)
