@@ -28,13 +28,12 @@ def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.075, subplot_titles=titles)
     measured = [step for step in steps if step.measured]
     train = [step for step in steps if not step.measured]
-    numbers = (lambda step: step.entropy, lambda step: step.nll, lambda step: 100 * step.memorization_accuracy)
-    for row, number in enumerate(numbers, start=1):
+    for row in (1, 2, 3):
         for name, some, mode, color in (
             ("texts of the step", train, "lines", NEUTRAL), ("all secrets, measured", measured, "markers", CHOSEN),
         ):  # fmt: skip
             fig.add_scatter(
-                x=[step.step for step in some], y=[number(step) for step in some], name=name, legendgroup=name, mode=mode,
+                x=[step.step for step in some], y=[_numbers(step)[row - 1] for step in some], name=name, legendgroup=name, mode=mode,
                 showlegend=row == 1, line={"color": color}, marker={"color": color, "size": 9}, row=row, col=1,
             )  # fmt: skip
     known = [step for step in measured if step.perplexity_ratio is not None]
@@ -54,6 +53,11 @@ def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     fig.update_xaxes(title="step", row=4, col=1)
     fig.update_annotations(x=0, xanchor="left", font={"size": 13})
     return plain(fig, 700, top=84, legend_y=1.05)
+
+
+def _numbers(step: ErasureStep) -> tuple[float, float, float]:
+    """Entropy in nats, NLL in nats/token, MA in percent."""
+    return step.entropy, step.nll, 100 * step.memorization_accuracy
 
 
 def place_of(name: str) -> tuple[int | None, str]:

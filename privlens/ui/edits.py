@@ -40,6 +40,10 @@ class Edits:
         """Places in the list of those in place."""
         return [at for at, one in enumerate(self.kept) if one.edit in self.on]
 
+    def targets_of(self, edits: tuple[Edit, ...]) -> tuple[Secret, ...]:
+        """What these edits erased, as far as the list knows."""
+        return tuple(target for one in self.kept if one.edit in edits for target in one.targets)
+
     def names(self, edits: tuple[Edit, ...]) -> str:
         """How the list calls these edits, by their numbers."""
         return " and ".join(str(at + 1) for at, one in enumerate(self.kept) if one.edit in edits)
@@ -107,7 +111,7 @@ def named(edit: Edit) -> str:
 
 
 def below(shelf: Shelf, model: ModelName, edit: Edit) -> tuple[Edit, ...]:
-    """Which of the edits in place, the first so many, this one was made on. Raises BadInput where it is on none of these states."""
+    """Which of the edits in place, the first so many, this one was made on. Raises BadInput where it was on no such state."""
     for n in range(len(model.edits) + 1):
         part = model.edits[:n]
         if shelf.get(model._replace(edits=part)).fingerprint == edit.provenance.fingerprint:
