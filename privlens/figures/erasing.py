@@ -28,13 +28,13 @@ def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.075, subplot_titles=titles)
     measured = [step for step in steps if step.measured]
     train = [step for step in steps if not step.measured]
-    for row in (1, 2, 3):
+    for at in range(3):
         for name, some, mode, color in (
             ("texts of the step", train, "lines", NEUTRAL), ("all secrets, measured", measured, "markers", CHOSEN),
         ):  # fmt: skip
             fig.add_scatter(
-                x=[step.step for step in some], y=[_numbers(step)[row - 1] for step in some], name=name, legendgroup=name, mode=mode,
-                showlegend=row == 1, line={"color": color}, marker={"color": color, "size": 9}, row=row, col=1,
+                x=[step.step for step in some], y=[_numbers(step)[at] for step in some], name=name, legendgroup=name, mode=mode,
+                showlegend=not at, line={"color": color}, marker={"color": color, "size": 9}, row=at + 1, col=1,
             )  # fmt: skip
     known = [step for step in measured if step.perplexity_ratio is not None]
     fig.add_scatter(
@@ -103,10 +103,10 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
     fig.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows)))[::every], ticktext=names[::every],
                      title="layer", showgrid=False)  # fmt: skip
     fig.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), tickangle=-30, showgrid=False,
-                     ticktext=[html.escape(_short(column)) for column in columns])  # fmt: skip
+                     tickfont={"size": 11}, ticktext=[_short(column) for column in columns])  # fmt: skip
     return plain(fig, min(700, 170 + 30 * len(rows)), top=16)
 
 
 def _short(matrix: str) -> str:
-    """The end of a long name, which tells matrices apart."""
-    return matrix if len(matrix) <= 24 else "\u2026" + matrix[-23:]
+    """The last two parts of a name, on two lines."""
+    return "<br>".join(html.escape(one) for one in matrix.split(".")[-2:])

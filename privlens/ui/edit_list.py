@@ -39,7 +39,7 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
     with gr.Row():
         undo = gr.Button("Undo", interactive=False, elem_id="edits-undo", min_width=80)
         redo = gr.Button("Redo", interactive=False, elem_id="edits-redo", min_width=80)
-        open_file = gr.UploadButton("Open an edit from a file", file_types=[".safetensors"], elem_id="edit-open", min_width=200)
+        open_file = gr.UploadButton("Open a file", file_types=[".safetensors"], elem_id="edit-open", min_width=140)
     with gr.Row(visible=False) as one:
         which = gr.Dropdown(none, label="One edit", elem_id="edit-which", scale=2, min_width=220)
         save = gr.Button("Save it as a file", elem_id="edit-save", min_width=140)

@@ -36,16 +36,17 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     bar = progress("erase-progress")
     said = verdict("erase-verdict", show.EMPTY)
     live = facts("erase-live")
+    gr.Markdown("What the model writes behind the prompt in the sidebar, marked where it differs:", elem_classes="small")
     with gr.Row():
-        before = marked_text("erase-before", "Before: what the model writes")
-        deactivated = marked_text("erase-deactivated", "Deactivated: with the chosen neurons off")
-        after = marked_text("erase-after", "Erased: what the model writes (marked where it differs)")
+        before = marked_text("erase-before", "Before")
+        deactivated = marked_text("erase-deactivated", "Deactivated (chosen neurons off)")
+        after = marked_text("erase-after", "Erased")
     with gr.Row():
         with gr.Column(min_width=320):
             curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 700)
         with gr.Column(min_width=320):
             places = plot("erase-places", "Where the changed weights lie, layer by matrix, will stand here.", 380)
-            numbers = facts("erase-facts")
+    numbers = facts("erase-facts")
     table = gr.Dataframe(label=show.TARGETS, interactive=False, visible=False, elem_id="erase-targets")
     edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
     adopt, which = edits_part(shelf, side, chosen, edits)

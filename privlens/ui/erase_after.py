@@ -26,7 +26,7 @@ from privlens.ui.sidebar import Sidebar
 CONTROL = "emso on random weights"
 FIRST = ["emso", "gradient-ascent", CONTROL]
 """Ticked at first: the method, the plainest rival and the control."""
-NO_ATTACKS = "Erase something first; then attacks tell whether it can be had back."
+NO_ATTACKS = "Not attacked yet. Choose an edit above, then see whether what it erased can be had back."
 
 
 def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdown, inputs: Sequence[Component]) -> None:

@@ -14,7 +14,7 @@ from privlens.ui.sidebar import Sidebar, categories_of
 
 FIRST = ErasureSettings()
 WHICH = [("the secret in the sidebar", "sidebar"), ("secrets of the list, ticked below", "ticked")]
-HOLD = [("yes: other secrets, the model's own samples", "retained"), ("no: forget only, as in the EMSO paper", "forget-only")]
+HOLD = [("yes: others and samples", "retained"), ("no: forget only (EMSO paper)", "forget-only")]
 SPREADS: dict[Spread, str] = {
     "neuron": "output vectors of MLP neurons", "global": "single weights of the whole model",
     "matrix": "single weights, the same share of every matrix",
@@ -40,10 +40,10 @@ def controls(side: Sidebar) -> list[Component]:
     with gr.Row():
         share = gr.Number(100 * FIRST.share, label="Weights that may change (%)", minimum=0.001, maximum=100, min_width=200,
                           info="of all weights of the model", elem_id="erase-share")  # fmt: skip
-        guard = gr.Number(round(100 * (FIRST.guard - 1), 3), label="Guard: perplexity may rise by (%)", minimum=0, min_width=200,
-                          info="beyond it the run ends at its last good state", elem_id="erase-guard")  # fmt: skip
+        guard = gr.Number(round(100 * (FIRST.guard - 1), 3), label="Perplexity may rise (%)", minimum=0, min_width=200,
+                          info="guard: beyond, the last good state", elem_id="erase-guard")  # fmt: skip
         steps = gr.Number(FIRST.steps, label="Steps at most", precision=0, minimum=1, maximum=2000, elem_id="erase-steps",
-                          info="it ends by itself at the level of unseen text", min_width=200)  # fmt: skip
+                          info="ends at the level of unseen text", min_width=200)  # fmt: skip
     with gr.Accordion("More settings", open=False, elem_id="erase-more"):
         with gr.Row():
             choice = gr.Dropdown([(CHOICES[one], one) for one in get_args(Choice)], value=FIRST.choice, elem_id="erase-choice",
