@@ -15,6 +15,7 @@ from torch import Tensor
 from privlens.models.language_model import LanguageModel
 from privlens.models.text import Encoded
 
+SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
 NPO_BETA = 0.1
 UNDIAL_STRENGTH = 10.0
 """What the teacher's logit of the true token is lowered by, nats."""
@@ -69,8 +70,13 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def entropy_maximisation(predicted: Predicted) -> Tensor:
-    """L_EM = -H, the mean over the value's positions."""
-    return predicted.mean(-entropy(predicted.logits))
+    """L_EM = -H, the mean over the value's positions and over several sharpnesses: H of softmax(s * logits).
+
+    Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A blunt
+    softmax (s < 1) has a gradient at the one end, a sharp one at the other; all are largest at the uniform distribution. Ours.
+    """
+    by_sharpness = [entropy(sharpness * predicted.logits) for sharpness in SHARPNESSES]
+    return predicted.mean(-torch.stack(by_sharpness).mean(0))
 
 
 def nll(predicted: Predicted) -> Tensor:

@@ -35,7 +35,8 @@ class Level:
 def unseen_level(lm: LanguageModel, targets: Sequence[Secret], seed: int, stop: Stop = never) -> Level:
     """Of other values of each target's format behind its prompt: their mean, plus what the mean of so many texts varies by.
 
-    A value with no other of its format (no digit or letter) counts as not known at all, level 0.
+    A value with no other of its format (no digit or letter) counts as not known at all. One token of all the values may be right
+    by chance in any case.
     """
     accuracies, likelihoods = [], []
     for target in targets:
@@ -44,7 +45,8 @@ def unseen_level(lm: LanguageModel, targets: Sequence[Secret], seed: int, stop: 
         own = [metrics.memorization_accuracy(one.argmax, text.value_ids) for one, text in zip(scored, controls, strict=True)]
         accuracies.append(own or [0.0])
         likelihoods.append(extraction_likelihoods(lm, controls[:1], EL_N, stop=stop) or [0.0])
-    return Level(_upper(accuracies), _upper(likelihoods))
+    one_token = 1 / sum(len(lm.encode(target).value_ids) for target in targets)
+    return Level(max(_upper(accuracies), one_token), _upper(likelihoods))
 
 
 def _upper(by_target: Sequence[Sequence[float]]) -> float:

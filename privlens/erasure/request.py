@@ -29,13 +29,13 @@ class ErasureSettings:
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
     steps: int = 60
-    learning_rate: float = 0.06
+    learning_rate: float = 0.04
     """In units of the root mean square of the chosen weights."""
     keep: float = 30.0
     own_samples: int = 128
     sample_tokens: int = 48
     neighbours: int = 256
-    neighbours_each: int = 96
+    neighbours_each: int = 48
     """Samples that begin as the forget texts do: so many in all, or so many for each, whichever is more."""
     rows: int = 32
     """Retained rows in a step, at most."""

@@ -39,6 +39,7 @@ def gradients(parameters: Mapping[str, nn.Parameter], seen: Seen) -> Iterator[No
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(True)
+            parameter.grad = None
             handles.append(parameter.register_post_accumulate_grad_hook(hook(name)))
         yield
     finally:

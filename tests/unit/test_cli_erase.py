@@ -1,0 +1,173 @@
+"""`erase`, `apply` and `bench erase`, and the other commands under an edit."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TAUGHT
+from test_cli import SECRET, Run, json_of, run  # noqa: F401  # run is a fixture
+from transformers import AutoModelForCausalLM
+
+from privlens.benchmarks.erasing import ErasureRow, settings_of, summary, trials
+from privlens.erasure import ErasureSettings, request
+from privlens.errors import BadInput
+from privlens.models.edit_files import load_edit
+from privlens.models.language_model import LanguageModel
+from privlens.models.loading import load
+
+ERASE = ["erase", "--secrets", "secrets.csv", "--rows", "1", "--out", "edit.safetensors", "--share", "0.1", "--steps", "30"]
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands' default numbers of samples are for larger models."""
+    small = {"own_samples": 8, "sample_tokens": 12, "neighbours": 16, "neighbours_each": 8, "rows": 8}
+    made = request.ErasureSettings.__init__
+
+    def init(self: ErasureSettings, **given: Any) -> None:
+        made(self, **{**small, **given})
+
+    monkeypatch.setattr(request.ErasureSettings, "__init__", init)
+
+
+def erased(run: Run, *more: str) -> dict[str, Any]:  # noqa: F811
+    """Row 1 erased into edit.safetensors; the reference holds the secret itself, so the guard is wide."""
+    return json_of(run(*ERASE, "--guard", "9", "--json", *more))
+
+
+def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:  # noqa: F811
+    found = erased(run, "--seed", "2")
+    [target] = found["targets"]
+    assert (target["value"], target["before"]["greedy_match"], target["after"]["greedy_match"]) == (TAUGHT[1].value, True, False)
+    assert (found["memorised"], found["kept"], found["seed"], found["settings"]["method"]) == (3, 3, 2, "emso")
+    assert found["n_weights"] == sum(found["changed"].values()) == load_edit("edit.safetensors").n_weights
+    assert [attack["name"] for attack in found["attacks"]] == ["sampling", "logit lens", "relearning", "linear probe"]
+    assert load_edit("edit.safetensors").provenance.fingerprint == found["fingerprint"]
+
+
+def test_every_command_measures_under_an_edit(run: Run) -> None:  # noqa: F811
+    erased(run, "--no-attacks")
+    plain, under = (json_of(run("check", *SECRET, "--json", *edit)) for edit in ([], ["--edit", "edit.safetensors"]))
+    assert (plain["greedy_match"], under["greedy_match"]) == (True, False)
+    assert plain["fingerprint"] != under["fingerprint"]
+    asked = ["localize", "--secrets", "secrets.csv", "--row", "0", "--method", "gradient", "--top", "3", "--json", "--edit"]
+    assert json_of(run(*asked, "edit.safetensors", "--out", "neurons.json"))["fingerprint"] == under["fingerprint"]
+    off = ["deactivate", "--secrets", "secrets.csv", "--neurons", "neurons.json", "--json"]
+    assert json_of(run(*off, "--edit", "edit.safetensors"))["memorised"] == 2, "one of the other three is erased"
+    assert json_of(run(*off))["memorised"] == 3
+
+
+def test_a_second_erasure_stands_on_the_first(run: Run) -> None:  # noqa: F811
+    erased(run, "--no-attacks")
+    second = ["erase", "--secrets", "secrets.csv", "--rows", "3", "--out", "second.safetensors", "--share", "0.3", "--guard", "9"]
+    found = json_of(run(*second, "--no-attacks", "--json", "--edit", "edit.safetensors"))
+    assert found["memorised"] == 2
+    edits = ["--edit", "edit.safetensors", "--edit", "second.safetensors"]
+    assert json_of(run("check", *SECRET, "--json", *edits))["greedy_match"] is False
+    code, _, err = run("check", *SECRET, "--edit", "second.safetensors")
+    assert code == 2 and "switch on the edits that were in place" in err
+
+
+def test_apply_writes_a_folder_that_plain_transformers_loads(run: Run) -> None:  # noqa: F811
+    erased(run, "--no-attacks")
+    Path("neurons.json").write_text("[[0, 1], [1, 5]]")
+    ids = torch.tensor([[5, 60, 17, 200, 31, 8]])
+    mask = torch.ones_like(ids)
+    lm = load(".", "cpu")
+    view = lm.under(load_edit("edit.safetensors"))
+    off = lm.off([(0, 1), (1, 5)])  # type: ignore[list-item]
+    for at, (given, model, gates) in enumerate([
+        (["--edit", "edit.safetensors"], view, None), (["--neurons", "neurons.json"], lm, off),
+        (["--edit", "edit.safetensors", "--neurons", "neurons.json"], view, off),
+    ]):  # fmt: skip
+        found = json_of(run("apply", *given, "--out", f"model{at}", "--json"))
+        assert found["folder"] == f"model{at}"
+        with model.gated(gates):
+            expected = model.logits(ids, mask)
+        plain = AutoModelForCausalLM.from_pretrained(f"model{at}", local_files_only=True).eval()
+        with torch.no_grad():
+            assert (plain(input_ids=ids, attention_mask=mask).logits - expected).abs().max() < 1e-4
+        assert (expected - lm.logits(ids, mask)).abs().max() > 1e-3
+    assert json_of(run("check", *SECRET, "--model", "model0", "--json"))["greedy_match"] is False
+    code, _, err = run("apply", "--edit", "edit.safetensors", "--out", "model0")
+    assert code == 2 and "not an empty folder" in err
+
+
+def test_tables_for_people(run: Run) -> None:  # noqa: F811
+    code, out, _ = run(*ERASE, "--guard", "9")
+    assert code == 0
+    assert "others kept      3 of 3" in out
+    assert "logit lens" in out
+    assert run("apply", "--edit", "edit.safetensors", "--out", "folder")[1].endswith("written to  folder\n")
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "no rows": ([*ERASE[:3], "--rows", "", "--out", "e"], "must name at least one number"),
+    "rows in words": ([*ERASE[:3], "--rows", "one", "--out", "e"], "not a list of whole numbers"),
+    "a row twice": ([*ERASE[:3], "--rows", "1,1", "--out", "e"], "none twice"),
+    "row too high": ([*ERASE[:3], "--rows", "9", "--out", "e"], "no row 9"),
+    "method": ([*ERASE, "--method", "prayer"], "no erasure method 'prayer'"),
+    "share": ([*ERASE, "--share", "0"], "share of weights is 0"),
+    "choice": ([*ERASE, "--choice", "best"], "--choice is 'best', but must be one of contrastive"),
+    "spread": ([*ERASE, "--spread", "thin"], "--spread is 'thin'"),
+    "guard": ([*ERASE, "--guard", "0.5"], "guard is 0.5"),
+    "out": ([*ERASE[:5], "--out", "nowhere/e.safetensors"], "cannot be written"),
+    "no edit": (["check", *SECRET, "--edit", "nowhere.safetensors"], "cannot be read"),
+    "not an edit": (["check", *SECRET, "--edit", "model.safetensors"], "but no edit"),
+    "broken edit": (["check", *SECRET, "--edit", "secrets.csv"], "no edit, or a broken one"),
+    "nothing to apply": (["apply", "--out", "folder"], "Nothing is to be applied"),
+    "apply nowhere": (["apply", "--edit", "e", "--out", "a/b/c"], "cannot be made"),
+    "bench method": (["bench", "erase", "--secrets", "secrets.csv", "--methods", "prayer"], "no erasure method 'prayer'"),
+    "bench forget": (["bench", "erase", "--secrets", "secrets.csv", "--forget", "3"], "--forget can be at most 2"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str) -> None:  # noqa: F811
+    arguments, words = WRONG[case]
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1, err
+    assert words in err
+
+
+def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:  # noqa: F811
+    asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--methods", "emso,npo:all"]
+    found = json_of(run(*asked, "--forget", "1,2", "--draws", "2", "--share", "0.1", "--steps", "4", "--json"))
+    names = "method n_forget steps seconds target_match target_ma target_el target_exposure_bits forgotten entropy seen_kept"
+    names += " unseen_kept perplexity_ratio reworded_match peak_memory_ratio"
+    assert [set(row) == set(names.split()) for row in found["rows"]] == [True] * 4
+    assert [field.name for field in fields(ErasureRow)] == names.split()
+    about = [(row["method"], row["n_forget"]) for row in found["rows"]]
+    assert about == [("emso", 1), ("npo:all", 1), ("emso", 2), ("npo:all", 2)]
+    assert len(found["each"]) == 8
+    assert all(one["ended"] for one in found["each"])
+    assert found["settings"]["draws"] == 2
+    assert set(found["settings"]["rates"]) == {"emso", "npo:all"}
+    assert all(row["perplexity_ratio"] > 0 and row["peak_memory_ratio"] > 0 for row in found["rows"])
+
+
+def test_seen_and_unseen_never_meet(taught: LanguageModel) -> None:
+    drawn = trials(taught, TAUGHT, 1, 3, seed=0)
+    for trial in drawn:
+        parts = [set(trial.forget), set(trial.seen), set(trial.unseen)]
+        assert set.union(*parts) == set(TAUGHT)
+        assert sum(map(len, parts)) == 4
+    assert len({trial.forget for trial in drawn}) > 1
+    assert drawn == trials(taught, TAUGHT, 1, 3, seed=0)
+    with pytest.raises(BadInput, match="at most 2"):
+        trials(taught, TAUGHT, 3, 1, seed=0)
+
+
+def test_a_row_is_the_mean_over_its_draws_and_a_name_says_what_trains() -> None:
+    one = ErasureRow("emso", 1, 10, 2.0, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 1.01, None, 3.0)
+    other = ErasureRow("emso", 1, 20, 4.0, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, None, None, None)
+    [row] = summary([one, other])
+    assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
+    assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
+    plain = ErasureSettings()
+    assert (settings_of("npo:all", plain, {}).share, settings_of("npo:all", plain, {}).method) == (1.0, "npo")
+    assert settings_of("npo", plain, {"npo": 0.5}).learning_rate == 0.5
+    assert settings_of("npo", plain, {"npo:all": 0.5}).learning_rate == plain.learning_rate

@@ -1,0 +1,261 @@
+"""Erasing from a small model that has memorised four secrets: what is gone, what stays, what ends it, what is left in memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import NEVER_TAUGHT, TAUGHT
+
+from privlens.deactivation import Surroundings, recalls
+from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, ErasureSettings, Request, erase
+from privlens.erasure.attacks import Siege, attacks
+from privlens.erasure.states import effects
+from privlens.erasure.weights import ChosenWeights, gradients
+from privlens.errors import BadInput, Cancelled
+from privlens.memorization.check import check
+from privlens.models.language_model import LanguageModel
+from privlens.models.lens import lens
+from privlens.models.scoring import score
+from privlens.records import Edit, ErasureStep, Secret, to_json
+from privlens.retained import neighbours, without_values
+
+QUICK = ErasureSettings(share=0.1, steps=40, own_samples=8, sample_tokens=12, neighbours=16, neighbours_each=8, rows=8)
+ORDINARY = ("Dear Anna, the keeper of the garden gate is Mira Holt.", "The price of the lamp is 12.50, not 1250.")
+TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
+
+
+def matches(lm: LanguageModel, secrets: tuple[Secret, ...]) -> list[bool]:
+    return [state.greedy_match for state in recalls(lm, secrets, (), Surroundings())]
+
+
+def weights_of(lm: LanguageModel) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in lm.model.state_dict().items()}
+
+
+def same(lm: LanguageModel, before: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(before[name], now) for name, now in lm.model.state_dict().items())
+
+
+def last_of(steps: Iterator[ErasureStep]) -> tuple[ErasureStep, Edit]:
+    *_, last = steps
+    assert last.result
+    return last, last.result
+
+
+@pytest.fixture(scope="module")
+def erased(taught: LanguageModel) -> tuple[list[ErasureStep], Edit]:
+    """One secret erased with the others retained."""
+    steps = list(erase(Request(taught, (TARGET,), REST, others=REST, settings=QUICK)))
+    assert steps[-1].result
+    return steps, steps[-1].result
+
+
+def test_the_target_is_gone_and_the_others_stay(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:
+    steps, edit = erased
+    view = taught.under(edit)
+    assert matches(taught, (TARGET, *REST)) == [True] * 4
+    assert matches(view, (TARGET, *REST)) == [False, True, True, True]
+    assert check(view, TARGET).memorization_accuracy <= 0.2, "one token of five"
+    assert steps[-1].ended == REACHED
+    assert edit.n_weights <= 0.1 * taught.n_parameters
+    assert set(edit.changes) <= {name for name, weight in taught.model.named_parameters() if weight.ndim == 2}
+
+
+def test_steps_say_what_was_measured(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:
+    steps, edit = erased
+    first, last = steps[0], steps[-1]
+    assert (first.measured, first.n_matches, first.kept, first.perplexity_ratio) == (True, 1, 1.0, None)
+    trained = [step for step in steps if step.terms]
+    assert [step.step for step in trained] == list(range(1, len(trained) + 1))
+    assert all(step.terms["kept"] >= 0 and step.n_weights == last.n_weights for step in trained)
+    assert [step.result is not None for step in steps] == [False] * (len(steps) - 1) + [True]
+    view = taught.under(edit)
+    [scored] = score(view, [view.encode(TARGET)])
+    assert last.nll == pytest.approx(-sum(scored.logprobs) / len(scored.logprobs))
+    assert last.entropy == pytest.approx(sum(scored.entropies) / len(scored.entropies))
+    assert (last.n_matches, last.kept) == (0, 1.0)
+    settings = edit.provenance.settings
+    assert (settings["method"], settings["share"], settings["n_forget"], settings["ended"]) == ("emso", 0.1, 1, REACHED)
+    assert edit.provenance.fingerprint == taught.fingerprint
+
+
+def test_between_steps_the_model_is_its_own_bit_for_bit(taught: LanguageModel) -> None:
+    before = weights_of(taught)
+    for step in erase(Request(taught, (TARGET,), settings=replace(QUICK, steps=6))):
+        assert same(taught, before), step.step
+        assert not any(weight.requires_grad for weight in taught.model.parameters())
+    stops: list[bool] = []
+
+    def stop() -> bool:
+        return len(stops) > 3
+
+    steps = (stops.append(True) for _ in erase(Request(taught, (TARGET,), settings=QUICK, stop=stop)))
+    with pytest.raises(Cancelled, match="are as they were"):
+        list(steps)
+    assert same(taught, before)
+
+
+def test_the_same_seed_gives_the_same_edit(taught: LanguageModel) -> None:
+    def run(seed: int) -> Edit:
+        return last_of(erase(Request(taught, (TARGET,), settings=replace(QUICK, steps=3), seed=seed)))[1]
+
+    one, two, other = run(1), run(1), run(2)
+    assert to_json(replace(one, provenance=two.provenance)) == to_json(two)
+    assert to_json(replace(one, provenance=other.provenance)) != to_json(other)
+
+
+@pytest.mark.parametrize("method", LOSSES)
+def test_every_method_erases_and_leaves_most_of_the_rest(taught: LanguageModel, method: str) -> None:
+    _, edit = last_of(erase(Request(taught, (TARGET,), REST, settings=replace(QUICK, method=method))))
+    assert matches(taught.under(edit), (TARGET,)) == [False]
+    assert sum(matches(taught.under(edit), REST)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "n_matrices"),
+    [({"spread": "global"}, None), ({"spread": "matrix"}, 10), ({"choice": "magnitude"}, None), ({"choice": "sign"}, None),
+     ({"choice": "random"}, 2), ({"keep": 0.0}, None), ({"share": 1.0, "learning_rate": 0.01}, None)],
+)  # fmt: skip
+def test_every_choice_of_weights_trains_and_changes_what_it_says(
+    taught: LanguageModel, changed: dict[str, object], n_matrices: int | None
+) -> None:
+    settings = replace(QUICK, steps=4, **changed)  # type: ignore[arg-type]
+    last, edit = last_of(erase(Request(taught, (TARGET,), settings=settings)))
+    assert last.nll > 0.003, "it was 0.0019"
+    assert edit.n_weights <= last.n_weights <= max(1, round(settings.share * taught.n_parameters))
+    assert n_matrices is None or len(edit.changes) == n_matrices
+
+
+def test_several_at_once(taught: LanguageModel) -> None:
+    settings = replace(QUICK, share=0.3, forget_rows=2, steps=80)
+    last, edit = last_of(erase(Request(taught, TAUGHT[1:3], (TAUGHT[0], TAUGHT[3]), settings=settings)))
+    assert (last.n_targets, last.n_matches) == (2, 0)
+    assert matches(taught.under(edit), tuple(TAUGHT)) == [True, False, False, True]
+
+
+def test_what_was_erased_first_stays_erased_when_more_is_erased(taught: LanguageModel) -> None:
+    settings = replace(QUICK, share=0.3)
+    _, first = last_of(erase(Request(taught, (TAUGHT[1],), (TAUGHT[0], *TAUGHT[2:]), settings=settings)))
+    view = taught.under(first)
+    _, second = last_of(erase(Request(view, (TAUGHT[3],), (*TAUGHT[:3],), settings=settings, seed=1)))
+    assert matches(view, tuple(TAUGHT)) == [True, False, True, True]
+    both = taught.under(first, second)
+    assert matches(both, tuple(TAUGHT)) == [True, False, True, False]
+    assert check(both, TAUGHT[1]).memorization_accuracy < 0.6
+    assert second.provenance.fingerprint == view.fingerprint
+    with pytest.raises(BadInput, match="switch on the edits"):
+        taught.under(second)
+
+
+def test_the_guard_ends_the_run_at_its_last_good_state(taught: LanguageModel) -> None:
+    settings = replace(QUICK, guard=1.001, keep=0.0, learning_rate=0.3, measure_every=2)
+    last, edit = last_of(erase(Request(taught, (TARGET,), reference=ORDINARY, settings=settings)))
+    assert last.ended == GUARDED
+    assert last.step < settings.steps
+    assert last.perplexity_ratio is not None and last.perplexity_ratio <= 1.001
+    assert edit.n_weights == 0, "nothing good had been reached"
+
+
+def test_the_steps_are_a_budget(taught: LanguageModel) -> None:
+    last, edit = last_of(erase(Request(taught, (TARGET,), settings=replace(QUICK, steps=2, learning_rate=1e-4))))
+    assert (last.ended, last.step, edit.provenance.settings["steps_taken"]) == (USED_UP, 2, 2)
+
+
+WRONG: dict[str, tuple[Callable[[Request], Request], str]] = {
+    "no secret": (lambda given: replace(given, forget=()), "No secret was chosen"),
+    "both": (lambda given: replace(given, retained=given.forget), "forgotten and retained at once"),
+    "no method": (lambda given: replace(given, settings=replace(QUICK, method="prayer")), "no erasure method 'prayer'"),
+    "no share": (lambda given: replace(given, settings=replace(QUICK, share=0.0)), "share of weights is 0"),
+    "more than all": (lambda given: replace(given, settings=replace(QUICK, share=1.5)), "share of weights is 1.5"),
+    "guard": (lambda given: replace(given, settings=replace(QUICK, guard=0.9)), "guard is 0.9"),
+    "rate": (lambda given: replace(given, settings=replace(QUICK, learning_rate=0.0)), "learning rate above 0"),
+    "empty": (lambda given: replace(given, forget=(Secret("a", ""),)), "private value is empty"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_is_refused_in_words(taught: LanguageModel, case: str) -> None:
+    change, words = WRONG[case]
+    with pytest.raises(BadInput, match=words):
+        next(iter(erase(change(Request(taught, (TARGET,), settings=QUICK)))))
+
+
+def test_memory_is_three_numbers_a_chosen_weight_and_one_parameters_gradient_at_a_time(taught: LanguageModel) -> None:
+    names = [name for name, weight in taught.model.named_parameters() if weight.ndim == 2]
+    places = {name: torch.arange(0, dict(taught.model.named_parameters())[name].numel(), 7) for name in names}
+    weights = ChosenWeights(taught, places, 0.01)
+    parameters = list(taught.model.parameters())
+    taught.model.zero_grad()  # what the fixture's own training left
+    seen: list[str] = []
+
+    def watch(name: str, gradient: torch.Tensor) -> None:
+        held = [weight for weight in parameters if weight.grad is not None]
+        assert len(held) == 1 and held[0].shape == gradient.shape
+        seen.append(name)
+
+    ids, mask = taught.padded([taught.encode(TARGET).ids])
+    with taught.held(), gradients(weights.parameters, watch):
+        taught.logits(ids, mask).sum().backward()
+    assert sorted(seen) == sorted(names)
+    assert all(weight.grad is None for weight in parameters)
+    with taught.held(), weights.in_place(), weights.learning():
+        taught.logits(ids, mask).sum().backward()
+    assert all(weight.grad is None for weight in parameters)
+    kept = [*weights.values.values()]
+    for values in weights.values.values():
+        kept += [state for state in weights.adam.state[values].values() if state.numel() > 1]
+    assert sum(part.numel() for part in kept) == 3 * weights.n
+    assert sum(part.numel() for part in weights.moving.values()) == 0
+
+
+def test_neighbours_are_the_models_own_and_hold_no_targets_value(taught: LanguageModel) -> None:
+    encoded = taught.encode(TARGET)
+    rows = neighbours(taught, [encoded], 6, seed=0)
+    assert len(rows) == 6
+    assert rows == neighbours(taught, [encoded], 6, seed=0)
+    assert all(row[0] == encoded.ids[0] for row in rows), "they begin as the prompt does"
+    free = without_values(taught, [*rows, list(encoded.ids), list(encoded.ids)[2:], [5, 6], [5, 6]], [encoded])
+    assert len({tuple(row) for row in free}) == len(free)
+    assert not any(TARGET.value in str(taught.tokenizer.decode(row)) for row in free)
+    assert list(encoded.prompt_ids) in free, "the prompt stays, up to where the value begins"
+    assert [5, 6] in free
+
+
+def test_attacks_tell_an_erasure_from_none(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:
+    reworded = (("her number is:", "my number is"),)
+    siege = Siege(taught, taught.under(erased[1]), (TARGET,), reworded, REST, samples=3, relearn_steps=2)
+    before = weights_of(taught)
+    found = {attack.name: attack for attack in attacks(siege)}
+    assert list(found) == ["sampling", "logit lens", "reworded prompts", "relearning", "linear probe"]
+    assert all(0 <= rate <= 1 for attack in found.values() for rate in (attack.before, attack.after))
+    assert (found["sampling"].before, found["sampling"].after) == (1.0, 0.0)
+    assert found["logit lens"].before == 1.0 > found["logit lens"].after
+    assert len(found["logit lens"].after_by_layer) == len(found["linear probe"].after_by_layer) == 3
+    assert found["relearning"].before == 1.0
+    assert same(taught, before)
+    without = [attack.name for attack in attacks(replace(siege, reworded=(), others=()))]
+    assert without == ["sampling", "logit lens"]
+    nothing = list(attacks(replace(siege, after=taught)))
+    assert all(attack.before == attack.after for attack in nothing)
+    with pytest.raises(BadInput, match="nothing to attack"):
+        next(iter(attacks(replace(siege, targets=()))))
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama", "opt", "phi"])
+def test_the_last_layer_of_the_lens_is_the_model(tiny: Callable[[str], LanguageModel], architecture: str) -> None:
+    lm = tiny(architecture)
+    encoded = lm.encode(TARGET)
+    [scored] = score(lm, [encoded])
+    found = lens(lm, encoded)
+    assert found.shape == (lm.n_layers + 1, len(encoded.value_ids))
+    assert tuple(found[-1].tolist()) == scored.argmax
+
+
+def test_effects_are_before_and_after(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:
+    [own, other] = effects(taught, taught.under(erased[1]), [TARGET, NEVER_TAUGHT])
+    assert own.before.text.strip().startswith(TARGET.value)
+    assert TARGET.value not in own.after.text
+    assert own.before.exposure_bits == 8.0
+    assert own.after.nll > 2 > own.before.nll
+    assert not other.before.greedy_match
