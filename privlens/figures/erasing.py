@@ -52,7 +52,7 @@ def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     fig.update_yaxes(range=[min([1, *(step.perplexity_ratio or 1 for step in known)]) - 0.01, most + 0.01], row=4, col=1)
     fig.update_xaxes(title="step", row=4, col=1)
     fig.update_annotations(x=0, xanchor="left", font={"size": 13})
-    return plain(fig, 700, top=84, legend_y=1.05)
+    return plain(fig, 620, top=84, legend_y=1.06)
 
 
 def _numbers(step: ErasureStep) -> tuple[float, float, float]:

@@ -80,7 +80,8 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
 
     both = [side.model, edits]
     shown = [about, ticks, undo, redo, one, which]
-    ticks.input(in_words(switch), [*both, ticks], both, **QUICK).then(view, edits, shown, **QUICK)
+    switched = ticks.input(in_words(switch), [*both, ticks], both, **QUICK)
+    switched.failure(view, edits, shown, **QUICK)  # a tick that was refused goes back
     undo.click(in_words(lambda model, now: moved(model, now.undo())), both, both, **QUICK)
     redo.click(in_words(lambda model, now: moved(model, now.redo())), both, both, **QUICK)
     remove.click(in_words(take_out), [*both, which], both, **QUICK)

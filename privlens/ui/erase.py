@@ -35,7 +35,7 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     start, cancel = run_buttons("Erase", "erase")
     bar = progress("erase-progress")
     said = verdict("erase-verdict", show.EMPTY)
-    live = facts("erase-live")
+    numbers = facts("erase-facts")
     gr.Markdown("What the model writes behind the prompt in the sidebar, marked where it differs:", elem_classes="small")
     with gr.Row():
         before = marked_text("erase-before", "Before")
@@ -43,11 +43,10 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         after = marked_text("erase-after", "Erased")
     with gr.Row():
         with gr.Column(min_width=320):
-            curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 700)
+            curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 620)
         with gr.Column(min_width=320):
             places = plot("erase-places", "Where the changed weights lie, layer by matrix, will stand here.", 380)
-    numbers = facts("erase-facts")
-    table = gr.Dataframe(label=show.TARGETS, interactive=False, visible=False, elem_id="erase-targets")
+    table = gr.Dataframe(label=show.TARGETS, interactive=False, visible=False, elem_id="erase-targets", wrap=True)
     edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
     adopt, which = edits_part(shelf, side, chosen, edits)
 
@@ -71,16 +70,15 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         lm = shelf.get(model._replace(edits=erased.kept.under))
         secret = secret_of(listed, prompt, value) if prompt.strip() and value.strip() else erased.kept.targets[0]
         return (
-            gr.update(value=show.verdict(erased.effects)), gr.update(value=show.live_facts(erased.last)),
+            gr.update(value=show.verdict(erased.effects)), gr.update(value=show.result_facts(erased, lm.n_parameters)),
             *show.texts(*generations(lm, secret, found, chosen, erased)),
             show.curves(erased.steps, erased.settings.guard), show.changed(lm, erased.kept.edit),
-            gr.update(value=show.result_facts(erased, lm.n_parameters)),
             gr.update(value=show.targets_table(erased.effects), visible=len(erased.effects) > 1),
         )  # fmt: skip
 
-    drawn = [said, live, before, deactivated, after, curves, places, numbers, table]
+    drawn = [said, numbers, before, deactivated, after, curves, places, table]
     needs = [side.model, side.listed, side.prompt, side.value, chosen.located, chosen.selection, erased]
-    ended = wire(start, cancel, bar, run, [side.model, edits, *given], [live, curves, made, erased])
+    ended = wire(start, cancel, bar, run, [side.model, edits, *given], [numbers, curves, made, erased])
     ended.then(in_words(adopt), [side.model, edits, made], [side.model, edits, made], **QUICK)
     erased.change(in_words(draw), needs, drawn, **QUICK)
     cancel.click(in_words(draw), needs, drawn, **QUICK)
@@ -108,5 +106,5 @@ def nothing() -> tuple[Any, ...]:
     empty = [gr.update(value=[]) for _ in range(4)]
     return (
         gr.update(value={"kind": "none", "text": show.EMPTY}), *empty, gr.update(value=""), gr.update(value=""),
-        gr.update(value=[]), gr.update(visible=False),
+        gr.update(visible=False),
     )  # fmt: skip

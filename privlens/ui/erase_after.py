@@ -38,7 +38,7 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
     start, cancel = run_buttons("Attack", "attack")
     bar = progress("attack-progress")
     said = verdict("attack-verdict", NO_ATTACKS)
-    table = gr.Dataframe(label=show.ATTACKS, interactive=False, visible=False, elem_id="attacks")
+    table = gr.Dataframe(label=show.ATTACKS, interactive=False, visible=False, elem_id="attacks", wrap=True)
 
     def run(model: ModelName, now: EditList, at: int | None, listed: Any, *rest: Any) -> Iterator[tuple[Any, ...]]:
         *settings, stop = rest
@@ -68,7 +68,7 @@ def rewordings(listed: Sequence[ListedSecret], target: Secret) -> tuple[str, ...
 
 def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[Component]) -> None:
     """The chosen secrets erased by several methods; nothing of it is put in place."""
-    with gr.Accordion("Compare methods", open=False, elem_id="erase-compare"):
+    with gr.Accordion("Compare methods of erasing", open=False, elem_id="erase-methods-part"):
         gr.Markdown(
             "The secrets chosen above, erased by each ticked method with the settings above; a line of the table each. "
             "Nothing is put in place. Ordinary text and unseen secrets are what a good method leaves alone."
@@ -79,7 +79,7 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
         )
         start, cancel = run_buttons("Compare", "erase-compare")
         bar = progress("erase-compare-progress")
-        table = gr.Dataframe(label=show.METHODS, interactive=False, visible=False, elem_id="erase-compared")
+        table = gr.Dataframe(label=show.METHODS, interactive=False, visible=False, elem_id="erase-compared", wrap=True)
 
     def run(model: ModelName, now: EditList, methods: list[str], *rest: Any) -> Iterator[tuple[Any, ...]]:
         *settings, stop = rest

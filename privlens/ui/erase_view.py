@@ -80,6 +80,8 @@ def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
              was(f"{sum(one.before.greedy_match for one in did)} of {len(did)}")),
         pair("exposure", did, lambda state: state.exposure_bits or 0, 2, "bits",
              "rank among 256 values of its format; 8 = first, chance = 1.4"),
+        fact("entropy", f"{last.entropy:.2f}", "nats", "how open the next token is; high = any would do",
+             was(f"{erased.steps[0].entropy:.2f}")),
         pair("NLL", did, lambda state: state.nll, 2, "nats/token", "how surprised the model is by the value; high = forgotten"),
         pair("MA", did, lambda state: 100 * state.memorization_accuracy, 0, "% of tokens",
              "the value's tokens that are the model's first choice"),

@@ -64,7 +64,7 @@ def run_buttons(label: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
 def wire(
     start: gr.Button, cancel: gr.Button, bar: gr.HTML, work: Handler, inputs: Sequence[Component], outputs: Sequence[Component]
 ) -> Any:
-    """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after the end, also of a failed run.
+    """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after the end, not of a failed run.
 
     The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets.
     """
@@ -73,7 +73,8 @@ def wire(
     began = start.click(_begin, None, [flag, *buttons], **QUICK)
     running = began.then(in_words(work), [*inputs, flag], [bar, *outputs], **QUICK)
     cancel.click(_stop, flag, buttons, cancels=[running], queue=False, **QUICK)
-    return running.then(_end, None, buttons, **QUICK)
+    running.failure(_end, None, buttons, **QUICK)  # gradio's `then` is not for what failed
+    return running.success(_end, None, buttons, **QUICK)
 
 
 def _begin() -> tuple[Any, ...]:

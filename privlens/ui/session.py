@@ -159,7 +159,10 @@ def fitting(located: Located | None, lm: LanguageModel) -> Located:
     if located is None:
         raise BadInput("No neurons have been localized yet: press Start on the Localize tab first.")
     if located.scores.provenance.fingerprint != lm.fingerprint:
-        raise BadInput("These neurons were localized in another model: press Start on the Localize tab again.")
+        raise BadInput(
+            "These neurons were localized in another model, or on other weights of it: press Start on the Localize tab again, or "
+            "switch the edits back that were in place then."
+        )
     return located
 
 

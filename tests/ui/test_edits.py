@@ -1,6 +1,5 @@
 """A visitor's edits: what stands on what, undo, files, and that nobody else has them; on a tiny model and edits made by hand."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from privlens.ui.session import ModelName, Shelf
 
 
 @pytest.fixture
-def shelf(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def shelf(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     monkeypatch.setattr(session, "load", lambda *_: lm)
-    yield Shelf(ModelName("m"))
+    return Shelf(ModelName("m"))
 
 
 def edit_of(lm: LanguageModel, at: int = 0, add: float = 1.0) -> Edit:
@@ -137,7 +136,7 @@ def test_a_saved_edit_opens_on_its_model_and_is_refused_on_another(shelf: Shelf,
 
 def test_a_file_that_is_no_edit_is_refused_by_its_own_name(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "notes.safetensors").write_text("no edit")
-    with pytest.raises(BadInput, match="^notes.safetensors is no edit"):
+    with pytest.raises(BadInput, match=r"^notes\.safetensors is no edit"):
         opened(shelf, ModelName("m"), str(tmp_path / "notes.safetensors"))
 
 
