@@ -38,9 +38,12 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     numbers = facts("erase-facts")
     gr.Markdown("What the model writes behind the prompt in the sidebar, marked where it differs:", elem_classes="small")
     with gr.Row():
-        before = marked_text("erase-before", "Before")
-        deactivated = marked_text("erase-deactivated", "Deactivated (chosen neurons off)")
-        after = marked_text("erase-after", "Erased")
+        with gr.Column(min_width=220):
+            before = marked_text("erase-before", "Before")
+        with gr.Column(min_width=220):
+            deactivated = marked_text("erase-deactivated", "Deactivated (chosen neurons off)")
+        with gr.Column(min_width=220):
+            after = marked_text("erase-after", "Erased")
     with gr.Row():
         with gr.Column(min_width=320):
             curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 620)

@@ -8,7 +8,7 @@ from tests.browser.conftest import PATIENCE, Visit
 from tests.browser.steps import choose_example, open_tab
 
 ENABLED = "!document.querySelector('#{}').disabled"
-CHECKED = "/emorised: |Not memorised/.test(document.querySelector('#check-verdict').innerText)"
+CHECKED = "/emorised: |Not memorised/.test(document.querySelector('#check-verdict strong').innerText)"
 IN_PLACE = "document.querySelector('#model-facts').innerText.includes('edits in place')"
 TICKED = "document.querySelectorAll('#edits input:checked').length === {}"
 
@@ -19,7 +19,7 @@ def check(page: Page) -> str:
     page.wait_for_function("!" + CHECKED)
     page.click("#check")
     page.wait_for_function(CHECKED)
-    return str(page.inner_text("#check-verdict"))
+    return str(page.inner_text("#check-verdict strong"))
 
 
 def choose_memorised(page: Page) -> None:
@@ -53,7 +53,6 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     quick_settings(page, 12)
     page.click("#erase-start")
     page.wait_for_selector("#erase-curves .main-svg")
-    assert page.evaluate(ENABLED.format("erase-cancel")), "the curves are there while it runs"
     page.wait_for_function(TICKED.format(1))
     page.wait_for_function(IN_PLACE)
     page.wait_for_selector("#erase-places .main-svg")
@@ -101,12 +100,17 @@ def test_a_cancelled_erasure_leaves_nothing_and_can_be_started_again(visit: Visi
     page = visit.page
     choose_example(page)
     quick_settings(page, 2000)
+    page.get_by_role("button", name="More settings").click()
+    page.locator("#erase-every input").fill("2000")  # so that it cannot be done before it is cancelled
+    page.keyboard.press("Tab")
     page.click("#erase-start")
     page.wait_for_selector("#erase-curves .main-svg")
+    page.wait_for_function("document.querySelector('#erase-progress').innerText.includes('training')")
+    assert page.evaluate(ENABLED.format("erase-cancel")), "the curves are there while it runs"
     page.click("#erase-cancel")
     page.wait_for_function(ENABLED.format("erase-start"))
     page.wait_for_function("!document.querySelector('#erase-curves .main-svg')")
-    assert "press Erase" in page.inner_text("#erase-verdict")
+    assert "press Erase" in page.inner_text("#erase-verdict strong")
     assert page.locator("#edits input").count() == 0
     assert page.evaluate(f"!{IN_PLACE}")
     assert not visit.errors
