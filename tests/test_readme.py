@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from privlens.erasure import ERASURE_INFO, LOSSES
 from privlens.localization import METHOD_INFO
 from privlens.models.language_model import LanguageModel
 
@@ -25,3 +26,10 @@ def test_the_table_of_methods_is_what_the_program_says() -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Methods")[1].split("## Measured")[0]
     rows = re.findall(r"^\| ([a-z-]+) \| ([^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
     assert rows[1:] == [(name, info.meaning, info.cost) for name, info in METHOD_INFO.items()]
+
+
+def test_the_table_of_erasers_is_what_the_program_says() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Erasing")[1].split("## Measured")[0]
+    rows = re.findall(r"^\| ([a-z-]+) \| ([^|]+) \|$", section, re.MULTILINE)
+    assert rows[1:] == [(name, info.meaning) for name, info in ERASURE_INFO.items()]
+    assert list(ERASURE_INFO) == list(LOSSES)

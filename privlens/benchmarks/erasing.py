@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from privlens.benchmarks.deletion import FORGOTTEN_BITS
 from privlens.benchmarks.measuring import peak_mb
 from privlens.deactivation import Surroundings, recalls, reference_perplexity
-from privlens.erasure import Choice, ErasureSettings, Request, Spread, erase
+from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.measuring import EL_N
 from privlens.errors import BadInput
 from privlens.memorization.check import exposure_bits, extraction_likelihoods
@@ -21,7 +21,6 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import score
 from privlens.records import Edit, ErasureStep, Secret
 
-__all__ = ["Choice", "ErasureRow", "ErasureTrial", "Spread", "run", "settings_of", "summary", "trials"]
 ALL = ":all"
 Reworded = Mapping[Secret, Sequence[str]]
 """Other prompts for a secret's value."""

@@ -11,7 +11,7 @@ from privlens.benchmarks import erasing
 from privlens.cli import inputs, tables
 from privlens.cli.erase import DEFAULTS, REFERENCE
 from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Model
-from privlens.erasure import RATES, ErasureSettings
+from privlens.erasure import RATES, Choice, ErasureSettings, Spread
 from privlens.models.loading import load
 from privlens.secrets import read_reference, read_secrets
 
@@ -41,7 +41,7 @@ def erase(
     asked, counts = inputs.erasers(methods), inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
         share=share, keep=keep, steps=steps, learning_rate=rate or DEFAULTS.learning_rate,
-        choice=inputs.one_of(choice, erasing.Choice, "--choice"), spread=inputs.one_of(spread, erasing.Spread, "--spread"),
+        choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"),
     ).checked()  # fmt: skip
     listed, paragraphs = read_secrets(secrets), read_reference(reference)
     lm = load(model, device, dtype)

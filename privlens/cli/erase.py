@@ -12,7 +12,7 @@ import typer
 from privlens.cli import inputs, objects, tables
 from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Seed
 from privlens.deactivation import Surroundings, recalls
-from privlens.erasure import ERASURE_INFO, Choice, ErasureSettings, Request, Spread
+from privlens.erasure import ERASURE_INFO, Choice, ErasureSettings, Request, Scope, Spread
 from privlens.erasure import erase as erase_steps
 from privlens.erasure.attacks import Siege
 from privlens.erasure.attacks import attacks as attack_steps
@@ -29,6 +29,7 @@ REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
 DEFAULTS = ErasureSettings()
 METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
 CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(Choice))}."
+SCOPE_HELP = "What emso makes equally likely: the whole vocabulary, as in the paper, or the tokens of the true token's format."
 SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
 KEEP_HELP = "Weight of retained text: the other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
 ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
@@ -43,6 +44,7 @@ def erase(
     out: Annotated[Path, typer.Option(help="Write the edit to this file, a .safetensors.")],
     method: Annotated[str, typer.Option(help=METHOD_HELP)] = DEFAULTS.method,
     share: Annotated[float, typer.Option(help="Share of all weights that may change, above 0 and at most 1.")] = DEFAULTS.share,
+    scope: Annotated[str, typer.Option(help=SCOPE_HELP)] = DEFAULTS.scope,
     choice: Annotated[str, typer.Option(help=CHOICE_HELP)] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help=SPREAD_HELP)] = DEFAULTS.spread,
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
@@ -62,8 +64,9 @@ def erase(
     """Erase secrets from the weights: a sparse edit, written to a file; and what it did to them and to everything else."""
     chosen, rest = inputs.rows_of(secrets, rows)
     settings = ErasureSettings(
-        method=method, share=share, choice=inputs.one_of(choice, Choice, "--choice"),
-        spread=inputs.one_of(spread, Spread, "--spread"), steps=steps, learning_rate=rate, keep=keep, guard=guard,
+        method=method, share=share, scope=inputs.one_of(scope, Scope, "--scope"), steps=steps, learning_rate=rate,
+        choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"), keep=keep,
+        guard=guard,
     ).checked()  # fmt: skip
     paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
     inputs.check_writable(out)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from privlens.erasure.choice import Choice, Spread
 from privlens.erasure.forgetting import GUARDED, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
-from privlens.erasure.request import RATES, ErasureSettings, Request
+from privlens.erasure.request import RATES, ErasureSettings, Request, Scope
 
 
 @dataclass(frozen=True)
@@ -27,5 +27,5 @@ ERASURE_INFO: dict[str, ErasureInfo] = {
 
 __all__ = [
     "ERASURE_INFO", "GUARDED", "LOSSES", "RATES", "REACHED", "USED_UP",
-    "Choice", "ErasureInfo", "ErasureSettings", "Request", "Spread", "erase",
+    "Choice", "ErasureInfo", "ErasureSettings", "Request", "Scope", "Spread", "erase",
 ]  # fmt: skip

@@ -15,6 +15,10 @@ from torch import Tensor
 from privlens.models.language_model import LanguageModel
 from privlens.models.text import Encoded
 
+OUTSIDE = -1e4
+"""A logit that takes no part, finite for the sake of gradients."""
+LEAD = 0.5
+"""Nats behind the first choice within which a true token is still worked on."""
 SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
 NPO_BETA = 0.1
 UNDIAL_STRENGTH = 10.0
@@ -28,6 +32,8 @@ class Predicted:
     Attributes:
         logits: [P, V]. values: [P] true tokens. texts: [P] which text each belongs to, 0 .. n_texts - 1.
         reference: [P, V] logits of the model before the erasure, for the losses in NEEDS_REFERENCE; else None.
+        format: [P, V] bool, tokens of the true token's format, for losses that stay within it; None for the whole vocabulary.
+        counted: [P] 0..1, what each position counts in its text's loss; None for all alike.
     """
 
     logits: Tensor
@@ -35,6 +41,15 @@ class Predicted:
     texts: Tensor
     n_texts: int
     reference: Tensor | None = None
+    format: Tensor | None = None
+    counted: Tensor | None = None
+
+    @property
+    def leads(self) -> Tensor:
+        """[P] 1 where the true token is the first choice or at most LEAD nats behind it: what is still known."""
+        rest = self.logits.detach().scatter(-1, self.values[:, None], -torch.inf).amax(-1)
+        own = self.logits.detach().gather(-1, self.values[:, None])[:, 0]
+        return (own > rest - LEAD).float()
 
     @property
     def own(self) -> Tensor:
@@ -42,12 +57,13 @@ class Predicted:
         return self.logits.log_softmax(-1).gather(-1, self.values[:, None])[:, 0]
 
     def summed(self, numbers: Tensor) -> Tensor:
-        """[P] -> [n_texts]."""
-        return numbers.new_zeros(self.n_texts).index_add(0, self.texts, numbers)
+        """[P] -> [n_texts]: what is counted of each text's positions."""
+        counted = numbers if self.counted is None else numbers * self.counted
+        return numbers.new_zeros(self.n_texts).index_add(0, self.texts, counted)
 
     def mean(self, numbers: Tensor) -> Tensor:
-        """[P] -> [n_texts], each the mean over its text's positions."""
-        return self.summed(numbers) / self.summed(torch.ones_like(numbers))
+        """[P] -> [n_texts]: the same by the number of all its positions."""
+        return self.summed(numbers) / torch.bincount(self.texts, minlength=self.n_texts)
 
 
 def predictions(lm: LanguageModel, texts: Sequence[Encoded]) -> Predicted:
@@ -72,10 +88,11 @@ def entropy(logits: Tensor) -> Tensor:
 def entropy_maximisation(predicted: Predicted) -> Tensor:
     """L_EM = -H, the mean over the value's positions and over several sharpnesses: H of softmax(s * logits).
 
-    Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A blunt
-    softmax (s < 1) has a gradient at the one end, a sharp one at the other; all are largest at the uniform distribution. Ours.
+    Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A
+    blunt softmax (s < 1) has a gradient at the one end, a sharp one at the other; all are largest at uniform. Ours.
     """
-    by_sharpness = [entropy(sharpness * predicted.logits) for sharpness in SHARPNESSES]
+    logits = predicted.logits if predicted.format is None else predicted.logits.masked_fill(~predicted.format, OUTSIDE)
+    by_sharpness = [entropy(sharpness * logits) for sharpness in SHARPNESSES]
     return predicted.mean(-torch.stack(by_sharpness).mean(0))
 
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 
 from privlens.erasure.choice import Choice, Spread
 from privlens.erasure.losses import LOSSES
@@ -9,6 +10,7 @@ from privlens.errors import BadInput, Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Secret
 
+Scope = Literal["format", "vocabulary"]
 RATES: dict[str, float] = {}
 """Learning rates of methods that do better with another than the default; `:all` stands for all weights by Adam."""
 
@@ -19,19 +21,23 @@ class ErasureSettings:
 
     Attributes:
         method: one of LOSSES. share: of all weights of the model, how many may change, above 0 and at most 1.
+        scope: which tokens EMSO makes equally likely: all of the vocabulary as in the paper, or those of the true token's format.
         choice: the metric that chooses them. spread: over the whole model, or in every matrix alike.
-        keep: weight of the KL on retained text; 0 is forget-only, as in the EMSO paper.
+        keep: weight of the KL on retained text at the start; 0 is forget-only, as in the EMSO paper. loosen: it is multiplied by
+            this after every step in which something was still known.
         guard: the run ends at its last good state when the reference text's perplexity rises above this ratio.
     """
 
     method: str = "emso"
     share: float = 0.01
+    scope: Scope = "vocabulary"
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
     steps: int = 60
     learning_rate: float = 0.04
     """In units of the root mean square of the chosen weights."""
     keep: float = 30.0
+    loosen: float = 0.98
     own_samples: int = 128
     sample_tokens: int = 48
     neighbours: int = 256

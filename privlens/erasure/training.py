@@ -15,6 +15,7 @@ from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, nl
 from privlens.erasure.request import Request
 from privlens.erasure.turning import Turn, output_vectors_of
 from privlens.erasure.weights import ChosenWeights
+from privlens.memorization.formats import token_formats
 from privlens.models.moments import powers
 from privlens.provenance import provenance
 from privlens.records import Edit
@@ -28,12 +29,14 @@ class Erasure:
     """What trains, and on what. Between two steps the model is its own."""
 
     def __init__(self, request: Request, level: float) -> None:
-        """`level`: a text takes no part in a step in which its MA is no higher than this, 0..1."""
+        """`level`: a text takes no part in a step in which its MA is no higher, 0..1; nor does a token that no longer leads."""
         self.request, self.lm, self.settings, self.level = request, request.lm, request.settings, level
         self.texts = [self.lm.encode(secret) for secret in request.forget]
         self.generator = torch.Generator().manual_seed(request.seed)
+        self.formats = token_formats(self.lm)
         self.rows = self._rows() if self.settings.keep else []
         self.kept = keep(self.lm, self.rows) if self.rows else None
+        self.keep = self.settings.keep
         self.moved = torch.full((len(self.rows),), 0.05)
         self.weights = self._weights()
 
@@ -75,7 +78,8 @@ class Erasure:
         def backward(loss: Loss) -> None:
             for at in range(0, len(self.texts), settings.forget_rows):
                 found = predictions(self.lm, self.texts[at : at + settings.forget_rows])
-                before = replace(found, reference=found.logits.detach())
+                among = self.formats[found.values][:, None] == self.formats if settings.scope == "format" else None
+                before = replace(found, reference=found.logits.detach(), format=among)
                 (loss(before).sum() / len(self.texts)).backward()
 
         with self.lm.held():
@@ -96,17 +100,21 @@ class Erasure:
                 with torch.no_grad():
                     reference = predictions(lm, texts).logits
             with self.weights.in_place(), self.weights.learning(pace):
-                found = replace(predictions(lm, texts), reference=reference)
-                loss = (LOSSES[settings.method](found) * self._known(found)).mean()
+                found = predictions(lm, texts)
+                among = self.formats[found.values][:, None] == self.formats if settings.scope == "format" else None
+                known = self._known(found)
+                aimed = replace(found, reference=reference, format=among, counted=known)
+                self.keep *= settings.loosen if bool(known.any()) else 1.0
+                loss = LOSSES[settings.method](aimed).mean()
                 loss.backward()
                 if self.kept is not None:
                     terms["kept"] = self._hold()
         return replace(found, logits=found.logits.detach()), {"forget": loss.item(), **terms}
 
     def _known(self, found: Predicted) -> Tensor:
-        """[n_texts] 1 for the texts that are still better known than unseen text."""
+        """[P] 1 where a token leads in a text that is still better known than unseen text: all else is left alone."""
         right = (found.logits.detach().argmax(-1) == found.values).float()
-        return (found.mean(right) > self.level).float()
+        return found.leads * (found.mean(right) > self.level).float()[found.texts]
 
     def _hold(self) -> float:
         """The backward pass of the KL on some retained rows; nats/token."""
@@ -117,7 +125,7 @@ class Erasure:
         batch = self.kept.batch(picked.to(self.lm.device))
         divergence = batch.divergence(self.lm.logits(batch.ids, batch.mask.long()))
         self.moved[picked] = divergence.detach().cpu()
-        (self.settings.keep * divergence.mean()).backward()
+        (self.keep * divergence.mean()).backward()
         return divergence.mean().item()
 
     def edit(self, values: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Edit:

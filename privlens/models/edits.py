@@ -104,3 +104,14 @@ def change_of(parameter: Tensor, new: Tensor) -> Change:
     old, wanted = parameter.detach().flatten(), new.detach().to(parameter).flatten()
     at = (old != wanted).nonzero()[:, 0]
     return Change(at.cpu().numpy(), old[at].float().cpu().numpy(), wanted[at].float().cpu().numpy())
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """Hash of every parameter's name, shape and up to 4,096 evenly spaced values: cheap, and any training moves it."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(sample.tobytes())
+    return digest.hexdigest()[:16]

@@ -9,7 +9,6 @@ Everything that takes a LanguageModel takes a view.
 """
 
 import copy
-import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from privlens.errors import BadInput, Cancelled
 from privlens.models import gates as gate_hooks
-from privlens.models.edits import Ready, in_place, ready
+from privlens.models.edits import Ready, in_place, model_fingerprint, ready
 from privlens.models.layout import find_layout, widths
 from privlens.models.text import Encoded, encode
 from privlens.records import Edit, Neuron, Secret, Site
@@ -65,7 +64,7 @@ class LanguageModel:
         self.architecture = type(model).__name__
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         self.n_layers, self.d_mlp = self.shape()
-        self._fingerprints = [_fingerprint(model)]  # shared by all views: the plain model's, then one for each edit in place
+        self._fingerprints = [model_fingerprint(model)]  # shared by all views: the plain model's, then one for each edit in place
         self._ready: tuple[Ready, ...] = ()
         self._depth = 0
         self.lock = threading.RLock()
@@ -266,14 +265,3 @@ class LanguageModel:
 def _until(ids: list[int], ends: set[int | None]) -> list[int]:
     stops = [at for at, token in enumerate(ids) if token in ends]
     return ids[: stops[0]] if stops else ids
-
-
-def _fingerprint(model: PreTrainedModel) -> str:
-    """Hash of every parameter's name, shape and up to 4,096 evenly spaced values: cheap, and any training moves it."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
-        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(sample.tobytes())
-    return digest.hexdigest()[:16]

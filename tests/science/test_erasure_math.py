@@ -1,6 +1,7 @@
 """The mathematics of erasing: losses, the metric, turned steps and levels, against numbers worked by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,6 +91,29 @@ def test_losses_are_means_over_each_texts_own_positions() -> None:
     with_reference = Predicted(logits, found.values, found.texts, 2, logits)
     unmoved = 2 / NPO_BETA * math.log(2)
     assert LOSSES["npo"](with_reference).tolist() == pytest.approx([unmoved] * 2), "whatever the length"
+
+
+def test_only_what_is_counted_is_worked_on() -> None:
+    logits = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]).log().requires_grad_()
+    given = Predicted(logits, torch.tensor([0, 0]), torch.tensor([0, 0]), 1)
+    assert given.leads.tolist() == [1.0, 0.0], "the second is 0.69 nats behind"
+    loss = LOSSES["unlikelihood"](replace(given, counted=given.leads))
+    assert loss.item() == pytest.approx(-math.log(0.5) / 2)
+    loss.sum().backward()
+    assert logits.grad is not None and logits.grad[0].any() and not logits.grad[1].any()
+
+
+def test_entropy_within_a_format_leaves_other_tokens_their_share() -> None:
+    logits = torch.tensor([[3.0, 1.0, 1.0, 2.0]], requires_grad=True)
+    among = torch.tensor([[True, True, True, False]])
+    given = Predicted(logits, torch.tensor([0]), torch.tensor([0]), 1, format=among)
+    LOSSES["emso"](given).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0] > 0 > logits.grad[0, 1]
+    assert logits.grad[0, 3] == 0
+    assert float(logits.grad.sum()) == pytest.approx(0.0, abs=1e-6)
+    flat = replace(given, logits=torch.tensor([[1.0, 1.0, 1.0, 9.0]]))
+    assert LOSSES["emso"](flat).item() == pytest.approx(-math.log(3)), "the most there is"
 
 
 @pytest.mark.parametrize("name", LOSSES)

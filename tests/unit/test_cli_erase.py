@@ -17,7 +17,8 @@ from privlens.models.edit_files import load_edit
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
 
-ERASE = ["erase", "--secrets", "secrets.csv", "--rows", "1", "--out", "edit.safetensors", "--share", "0.1", "--steps", "30"]
+HOW = ["--steps", "40", "--scope", "vocabulary", "--keep", "30", "--rate", "0.06"]
+ERASE = ["erase", "--secrets", "secrets.csv", "--rows", "1", "--out", "edit.safetensors", "--share", "0.1", *HOW]
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +62,8 @@ def test_every_command_measures_under_an_edit(run: Run) -> None:  # noqa: F811
 
 def test_a_second_erasure_stands_on_the_first(run: Run) -> None:  # noqa: F811
     erased(run, "--no-attacks")
-    second = ["erase", "--secrets", "secrets.csv", "--rows", "3", "--out", "second.safetensors", "--share", "0.3", "--guard", "9"]
-    found = json_of(run(*second, "--no-attacks", "--json", "--edit", "edit.safetensors"))
+    second = ["erase", "--secrets", "secrets.csv", "--rows", "3", "--out", "second.safetensors", "--share", "0.3", *HOW]
+    found = json_of(run(*second, "--guard", "9", "--no-attacks", "--json", "--edit", "edit.safetensors"))
     assert found["memorised"] == 2
     edits = ["--edit", "edit.safetensors", "--edit", "second.safetensors"]
     assert json_of(run("check", *SECRET, "--json", *edits))["greedy_match"] is False
@@ -112,6 +113,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "share": ([*ERASE, "--share", "0"], "share of weights is 0"),
     "choice": ([*ERASE, "--choice", "best"], "--choice is 'best', but must be one of contrastive"),
     "spread": ([*ERASE, "--spread", "thin"], "--spread is 'thin'"),
+    "scope": ([*ERASE, "--scope", "all"], "--scope is 'all'"),
     "guard": ([*ERASE, "--guard", "0.5"], "guard is 0.5"),
     "out": ([*ERASE[:5], "--out", "nowhere/e.safetensors"], "cannot be written"),
     "no edit": (["check", *SECRET, "--edit", "nowhere.safetensors"], "cannot be read"),

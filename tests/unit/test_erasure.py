@@ -1,5 +1,6 @@
 """Erasing from a small model that has memorised four secrets: what is gone, what stays, what ends it, what is left in memory."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -16,17 +17,25 @@ from privlens.errors import BadInput, Cancelled
 from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
 from privlens.models.lens import lens
-from privlens.models.scoring import score
+from privlens.models.scoring import score, text_nll
+from privlens.models.text import plain_ids
 from privlens.records import Edit, ErasureStep, Secret, to_json
 from privlens.retained import neighbours, without_values
 
-QUICK = ErasureSettings(share=0.1, steps=40, own_samples=8, sample_tokens=12, neighbours=16, neighbours_each=8, rows=8)
+QUICK = ErasureSettings(
+    share=0.1, steps=40, own_samples=8, sample_tokens=12, neighbours=16, neighbours_each=8, rows=8, keep=30.0, learning_rate=0.06,
+    scope="vocabulary",  # its tokens have hardly any other of their format
+)
 ORDINARY = ("Dear Anna, the keeper of the garden gate is Mira Holt.", "The price of the lamp is 12.50, not 1250.")
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
 
 
 def matches(lm: LanguageModel, secrets: tuple[Secret, ...]) -> list[bool]:
     return [state.greedy_match for state in recalls(lm, secrets, (), Surroundings())]
+
+
+def plain(lm: LanguageModel) -> list[list[int]]:
+    return [plain_ids(lm.tokenizer, text, 256) for text in ORDINARY]
 
 
 def weights_of(lm: LanguageModel) -> dict[str, torch.Tensor]:
@@ -154,7 +163,8 @@ def test_the_guard_ends_the_run_at_its_last_good_state(taught: LanguageModel) ->
     assert last.ended == GUARDED
     assert last.step < settings.steps
     assert last.perplexity_ratio is not None and last.perplexity_ratio <= 1.001
-    assert edit.n_weights == 0, "nothing good had been reached"
+    before, after = (math.exp(text_nll(lm, plain(lm))) for lm in (taught, taught.under(edit)))
+    assert after / before == pytest.approx(last.perplexity_ratio)
 
 
 def test_the_steps_are_a_budget(taught: LanguageModel) -> None:
