@@ -5,7 +5,7 @@ from typing import Any, get_args
 import gradio as gr
 from gradio.components import Component
 
-from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Spread
+from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Scope, Spread
 from privlens.ui.erase_run import Asked, chosen_targets, others_than, settings_for
 from privlens.ui.many_view import choices, rows_of
 from privlens.ui.runs import QUICK
@@ -19,6 +19,7 @@ SPREADS: dict[Spread, str] = {
     "neuron": "output vectors of MLP neurons", "global": "single weights of the whole model",
     "matrix": "single weights, the same share of every matrix",
 }  # fmt: skip
+SCOPES: dict[Scope, str] = {"vocabulary": "all tokens, as in the paper", "format": "those of the true token's format"}
 CHOICES: dict[Choice, str] = {
     "contrastive": "contrastive: raises what is to rise and makes the value less likely",
     "magnitude": "magnitude of the gradient alone", "sign": "agreement of signs alone", "random": "random weights: the control",
@@ -50,6 +51,8 @@ def controls(side: Sidebar) -> list[Component]:
                                  label="Weights are chosen by", min_width=260)  # fmt: skip
             spread = gr.Dropdown([(SPREADS[one], one) for one in get_args(Spread)], value=FIRST.spread, elem_id="erase-spread",
                                  label="Chosen are", min_width=260)  # fmt: skip
+            scope = gr.Dropdown([(SCOPES[one], one) for one in get_args(Scope)], value=FIRST.scope, elem_id="erase-scope",
+                                label="emso makes equally likely", min_width=260)  # fmt: skip
             keep = keep_setting("erase-keep")
         with gr.Row():
             rate = gr.Number(0, label="Learning rate (0: the method's own)", minimum=0, elem_id="erase-rate", min_width=180,
@@ -67,19 +70,19 @@ def controls(side: Sidebar) -> list[Component]:
     side.listed.change(_relisted, side.listed, [whole, ticked], **QUICK)
     return [
         side.listed, side.reference, side.prompt, side.value, which, ticked, method, hold, share, guard, steps, choice, spread,
-        keep, rate, weight, every, seed, own,
+        scope, keep, rate, weight, every, seed, own,
     ]  # fmt: skip
 
 
 def asked(
     listed: Any, reference: Any, prompt: str, value: str, which: str, rows: list[int], method: str, hold: str,
-    share: float | None, guard: float | None, steps: float | None, choice: Choice, spread: Spread, keep: str, rate: float | None,
-    weight: float | None, every: float | None, seed: float | None, own: str,
+    share: float | None, guard: float | None, steps: float | None, choice: Choice, spread: Spread, scope: Scope, keep: str,
+    rate: float | None, weight: float | None, every: float | None, seed: float | None, own: str,
 ) -> Asked:  # fmt: skip
     """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
     targets = chosen_targets(listed, prompt, value, which, rows)
     settings = ErasureSettings(
-        share=FIRST.share if share is None else share / 100, choice=choice, spread=spread,
+        share=FIRST.share if share is None else share / 100, choice=choice, spread=spread, scope=scope,
         steps=FIRST.steps if steps is None else int(steps), guard=FIRST.guard if guard is None else 1 + guard / 100,
         keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
         measure_every=max(1, int(every or FIRST.measure_every)),

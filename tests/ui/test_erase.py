@@ -1,10 +1,13 @@
 """The tab Erase behind its controls: what is asked, what is said of a result, and whole runs on a tiny model."""
 
+import functools
+import inspect
 import json
 import threading
 from dataclasses import replace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -20,22 +23,32 @@ from privlens.ui.edits import Kept
 from privlens.ui.erase import generations
 from privlens.ui.erase_after import CONTROL, by_method, rewordings
 from privlens.ui.erase_run import Asked, Erased, erasing
-from privlens.ui.erase_settings import asked
+from privlens.ui.erase_settings import asked, controls
 from privlens.ui.session import Located, Selection, best
+from privlens.ui.sidebar import Sidebar
 from tests.conftest import NEVER_TAUGHT, TAUGHT
 
 LISTED = (*map(ListedSecret, TAUGHT), ListedSecret(NEVER_TAUGHT, repeats=0, reworded=("call", "ring")))
 REFERENCE = ("the lamp stands in the garden by the gate",)
 
 
+@functools.cache
+def as_it_stands() -> dict[str, Any]:
+    """The values of the page's controls before anybody touched them, by the names of what they are asked as."""
+    with gr.Blocks():
+        side = Sidebar(
+            gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
+            gr.State(None), None, gr.HTML(),
+        )  # fmt: skip
+        given = controls(side)
+    return {name: one.value for name, one in zip(inspect.signature(asked).parameters, given, strict=True)}
+
+
 def question(**changed: Any) -> Asked:
     """The controls as they stand on the page, some of them changed."""
-    values: dict[str, Any] = {
-        "listed": LISTED, "reference": REFERENCE, "prompt": TAUGHT[0].prompt, "value": TAUGHT[0].value, "which": "sidebar",
-        "rows": [], "method": "emso", "hold": "retained", "share": 1.0, "guard": 3.0, "steps": 60, "choice": "contrastive",
-        "spread": "neuron", "keep": "half", "rate": 0.0, "weight": 30.0, "every": 5, "seed": 0, "own": "",
-    }  # fmt: skip
-    return asked(*{**values, **changed}.values())
+    values = as_it_stands()
+    assert changed.keys() <= values.keys()
+    return asked(**{**values, **changed})
 
 
 def test_the_controls_as_they_stand_ask_for_the_defaults() -> None:
