@@ -23,8 +23,7 @@ LABELLED = 16
 
 def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     """Entropy, NLL and MA of what is erased, and perplexity, step by step; the guard is a line that perplexity may not pass."""
-    titles = ("entropy of the next token (nats): up", "NLL of the values (nats/token): up",
-              "MA, tokens that are the first choice (%): down", "perplexity of ordinary text, after / before: level")  # fmt: skip
+    titles = ("entropy (nats): up", "NLL (nats/token): up", "MA (% of tokens): down", "perplexity, after / before: level")
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.075, subplot_titles=titles)
     measured = [step for step in steps if step.measured]
     train = [step for step in steps if not step.measured]

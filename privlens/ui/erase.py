@@ -49,7 +49,8 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
             curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 620)
         with gr.Column(min_width=320):
             places = plot("erase-places", "Where the changed weights lie, layer by matrix, will stand here.", 380)
-    table = gr.Dataframe(label=show.TARGETS, interactive=False, visible=False, elem_id="erase-targets", wrap=True)
+    table = gr.Dataframe(label=show.TARGETS, interactive=False, visible=False, elem_id="erase-targets",
+                         wrap=True, column_widths=show.TARGET_WIDTHS)  # fmt: skip
     edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
     adopt, which = edits_part(shelf, side, chosen, edits)
 

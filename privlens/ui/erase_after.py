@@ -38,7 +38,8 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
     start, cancel = run_buttons("Attack", "attack")
     bar = progress("attack-progress")
     said = verdict("attack-verdict", NO_ATTACKS)
-    table = gr.Dataframe(label=show.ATTACKS, interactive=False, visible=False, elem_id="attacks", wrap=True)
+    table = gr.Dataframe(label=show.ATTACKS, interactive=False, visible=False, elem_id="attacks", wrap=True,
+                         column_widths=show.ATTACK_WIDTHS)  # fmt: skip
 
     def run(model: ModelName, now: EditList, at: int | None, listed: Any, *rest: Any) -> Iterator[tuple[Any, ...]]:
         *settings, stop = rest
@@ -70,8 +71,8 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
     """The chosen secrets erased by several methods; nothing of it is put in place."""
     with gr.Accordion("Compare methods of erasing", open=False, elem_id="erase-methods-part"):
         gr.Markdown(
-            "The secrets chosen above, erased by each ticked method with the settings above; a line of the table each. "
-            "Nothing is put in place. Ordinary text and unseen secrets are what a good method leaves alone."
+            "The secrets chosen above, erased by each ticked method with the settings above, from the model as it stands: untick "
+            "an edit that erased them already. Nothing is put in place. Unseen secrets are what a good method leaves alone."
         )
         named = [(f"{name}: {ERASURE_INFO[name].meaning}", name) for name in LOSSES]
         methods = gr.CheckboxGroup(
@@ -79,7 +80,8 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
         )
         start, cancel = run_buttons("Compare", "erase-compare")
         bar = progress("erase-compare-progress")
-        table = gr.Dataframe(label=show.METHODS, interactive=False, visible=False, elem_id="erase-compared", wrap=True)
+        table = gr.Dataframe(label=show.METHODS, interactive=False, visible=False, elem_id="erase-compared", wrap=True,
+                             column_widths=show.METHOD_WIDTHS)  # fmt: skip
 
     def run(model: ModelName, now: EditList, methods: list[str], *rest: Any) -> Iterator[tuple[Any, ...]]:
         *settings, stop = rest
@@ -91,6 +93,7 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
             for step in erasing(lm, by_method(question, name), earlier, stop.is_set):
                 shown = gr.skip()
                 if step.erased is not None:
+                    rows += [show.before_row(step.erased)] if not rows else []
                     rows.append(show.methods_row(name, step.erased))
                     shown = gr.update(value=pd.DataFrame(rows), visible=True)
                 share = (at + step.bar["share"]) / len(methods)

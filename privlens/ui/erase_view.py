@@ -20,9 +20,15 @@ EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten 
 TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of 8 (chance 1.4); before and after"
 ATTACKS = "Attacks: how often the value, or its tokens, came back; chance = the same for values that nobody trained on"
 METHODS = (
-    "Methods on the same secrets, with the same text to hold on to and the same rule when to stop: the first rows of numbers "
-    "are means over the erased secrets"
+    "Methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
+    "(nats/token) are means over the secrets; weights = those that differ afterwards"
 )
+TARGET_WIDTHS: list[str | int] = ["200px", "90px", "90px", "100px", "100px", "80px", "80px", "280px", "320px"]
+ATTACK_WIDTHS: list[str | int] = ["160px", "90px", "90px", "90px", "420px"]
+METHOD_WIDTHS: list[str | int] = [
+    "200px", "90px", "110px", "80px", "80px", "110px", "110px", "120px", "80px", "100px", "100px", "240px",
+]  # fmt: skip
+"""Of the tables' columns, so that no heading is broken on a narrow page."""
 
 
 def mean(numbers: Sequence[float]) -> float:
@@ -163,16 +169,28 @@ def verdict_of_attacks(found: Sequence[Attack]) -> dict[str, str]:
             "detail": "That is no proof: it shows that these failed."}  # fmt: skip
 
 
+def before_row(erased: Erased) -> dict[str, str]:
+    """The model as it stands, which every method begins with."""
+    row = dict.fromkeys(methods_row("before", erased), "-")
+    states = [one.before for one in erased.effects]
+    return {**row, "method": "before", **_states_row(states)}
+
+
+def _states_row(states: Sequence[Recall]) -> dict[str, str]:
+    """What is left of the secrets."""
+    return {
+        "still written": f"{100 * mean([one.greedy_match for one in states]):.0f} %",
+        "exposure (bits)": f"{mean([one.exposure_bits or 0 for one in states]):.2f}",
+        "MA": f"{100 * mean([one.memorization_accuracy for one in states]):.0f} %",
+        "NLL": f"{mean([one.nll for one in states]):.2f}",
+    }
+
+
 def methods_row(name: str, erased: Erased) -> dict[str, str]:
     """A row of the comparison."""
-    did, last = erased.effects, erased.last
-    how = erased.kept.edit.provenance
+    last, how = erased.last, erased.kept.edit.provenance
     return {
-        "method": name,
-        "still written": f"{100 * mean([one.after.greedy_match for one in did]):.0f} %",
-        "exposure (bits)": f"{mean([one.after.exposure_bits or 0 for one in did]):.2f}",
-        "MA": f"{100 * mean([one.after.memorization_accuracy for one in did]):.0f} %",
-        "NLL": f"{mean([one.after.nll for one in did]):.2f}",
+        "method": name, **_states_row([one.after for one in erased.effects]),
         "kept, unseen": counted(erased.unseen), "kept, seen": counted(erased.seen),
         "perplexity": "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}",
         "steps": str(how.settings.get("steps_taken", last.step)), "weights": f"{erased.kept.edit.n_weights:,}",

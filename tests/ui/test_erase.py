@@ -35,12 +35,14 @@ REFERENCE = ("the lamp stands in the garden by the gate",)
 @functools.cache
 def as_it_stands() -> dict[str, Any]:
     """The values of the page's controls before anybody touched them, by the names of what they are asked as."""
-    with gr.Blocks():
-        side = Sidebar(
-            gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
-            gr.State(None), None, gr.HTML(),
-        )  # fmt: skip
-        given = controls(side)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
+        with gr.Blocks():
+            side = Sidebar(
+                gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
+                gr.State(None), None, gr.HTML(),
+            )  # fmt: skip
+            given = controls(side)
     return {name: one.value for name, one in zip(inspect.signature(asked).parameters, given, strict=True)}
 
 
@@ -118,7 +120,14 @@ def test_the_result_by_hand() -> None:
     assert said["weights changed"][0] == "4"
     row = show.methods_row("emso", erased())
     assert (row["still written"], row["kept, unseen"], row["steps"], row["perplexity"]) == ("50 %", "1 of 2", "7", "x1.010")
+    start = show.before_row(erased())
+    assert start.keys() == row.keys()
+    assert (start["still written"], start["exposure (bits)"], start["MA"], start["seconds"]) == ("100 %", "8.00", "100 %", "-")
+    assert (len(start), len(show.attacks_table([Attack("a", 0, 0, None, "x")]).columns)) == (
+        len(show.METHOD_WIDTHS), len(show.ATTACK_WIDTHS)
+    )  # fmt: skip
     table = show.targets_table(erased().effects)
+    assert len(table.columns) == len(show.TARGET_WIDTHS)
     assert list(table["after"]) == ["no", "yes"]
     assert list(table["the model writes now"]) == ["Olga", "Olga"]
 
