@@ -6,6 +6,7 @@ import plotly
 
 from privlens.figures.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curves, token_bars
 from privlens.figures.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
+from privlens.figures.erasing import changed_weights, erasure_curves, place_of
 from privlens.figures.heatmaps import fold_all, fold_one, heatmap, live_gates
 from privlens.figures.tables import marked, others_table, token_table
 
@@ -13,6 +14,7 @@ SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 """The browser's half of plotly, as its package brings it."""
 
 __all__ = [
-    "CHOSEN", "NEUTRAL", "SCRIPT", "curves", "fold_all", "fold_one", "heatmap", "live_gates", "marked", "method_curves",
-    "others_table", "overlap_matrix", "per_layer", "site_bars", "small_heatmap", "sweep_curves", "token_bars", "token_table",
+    "CHOSEN", "NEUTRAL", "SCRIPT", "changed_weights", "curves", "erasure_curves", "fold_all", "fold_one", "heatmap",
+    "live_gates", "marked", "method_curves", "others_table", "overlap_matrix", "per_layer", "place_of", "site_bars",
+    "small_heatmap", "sweep_curves", "token_bars", "token_table",
 ]  # fmt: skip

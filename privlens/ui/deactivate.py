@@ -72,7 +72,7 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located, chosen.selection]
     wire(start, cancel, bar, run, inputs, [numbers, table])
     gr.on(
-        [chosen.selection.change, side.secret.change],
+        [chosen.selection.change, side.secret.change, side.model.change],
         lambda: (gr.update(value=[]), gr.update(visible=False)),
         None,
         [numbers, table],

@@ -55,7 +55,7 @@ def wire_effect(
             return everywhere(lambda: nothing(EMPTY), "")
         lm, secret = shelf.get(model), secret_of(listed, prompt, value)
         if found.scores.provenance.fingerprint != lm.fingerprint:
-            return everywhere(lambda: nothing("These neurons belong to another model: localize again."), "")
+            return everywhere(lambda: nothing("These neurons belong to another model, or to other weights: localize again."), "")
         try:
             effect = effect_on(lm, secret, chosen.now.switched_off, Surroundings(site=found.site))
         except PrivlensError as error:
@@ -67,7 +67,7 @@ def wire_effect(
 
     outputs = [*(component for part in parts for component in part), bars]
     inputs = [side.model, side.listed, side.prompt, side.value, located, selection]
-    triggers = [selection.change, side.secret.change]
+    triggers = [selection.change, side.secret.change, side.model.change]
     gr.on(triggers, answer, inputs, outputs, trigger_mode="always_last", show_progress_on=[part[0] for part in parts], **SLOW)
 
 

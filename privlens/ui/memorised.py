@@ -48,7 +48,7 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
 
     button.click(in_words(run), [side.model, side.listed, side.prompt, side.value], outputs, show_progress_on=said, **SLOW)
     side.secret.change(cleared, None, outputs, **QUICK)
-    side.loaded.then(cleared, None, outputs, **QUICK)
+    side.model.change(cleared, None, outputs, **QUICK)
     return onward
 
 

@@ -8,6 +8,7 @@ from privlens.ui.api import endpoints
 from privlens.ui.compare import compare_tab
 from privlens.ui.deactivate import deactivate_tab
 from privlens.ui.effect import wire_effect
+from privlens.ui.erase import erase_tab
 from privlens.ui.heatmap import script
 from privlens.ui.localize import localize_tab
 from privlens.ui.many import many_tab
@@ -17,12 +18,15 @@ from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import sidebar
 from privlens.ui.theme import style, theme
 
+HOURS = (3600, 6 * 3600)
+"""Seconds: files that visitors opened or saved are looked at every hour, and deleted when six hours old or the server ends."""
+
 
 def build_ui(model: str = "demo", device: str = "auto", dtype: str = "auto") -> gr.Blocks:
     """The page with its first model loaded. Raises what `load` raises."""
     shelf = Shelf(ModelName(model, device, dtype))
     page: gr.Blocks
-    with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True) as page:
+    with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=HOURS) as page:
         side = sidebar(shelf)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Memorised?", id="memorised"):
@@ -31,6 +35,8 @@ def build_ui(model: str = "demo", device: str = "auto", dtype: str = "auto") -> 
                 chosen, to_deactivate = localize_tab(shelf, side)
             with gr.Tab("Deactivate", id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
+            with gr.Tab("Erase", id="erase"):
+                erase_tab(shelf, side, chosen)
             with gr.Tab("Compare methods", id="compare"):
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab("Many secrets", id="many"):

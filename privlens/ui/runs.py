@@ -74,7 +74,7 @@ def wire(
     running = began.then(in_words(work), [*inputs, flag], [bar, *outputs], **QUICK)
     cancel.click(_stop, flag, buttons, cancels=[running], queue=False, **QUICK)
     running.failure(_end, None, buttons, **QUICK)  # gradio 6 calls what stands in `then` only where a run went well
-    return running.then(_end, None, buttons, **QUICK)
+    return running.success(_end, None, buttons, **QUICK)
 
 
 def _begin() -> tuple[Any, ...]:

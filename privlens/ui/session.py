@@ -6,7 +6,7 @@ A handler takes these values and returns new ones, so a click can be undone and 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
@@ -111,25 +111,36 @@ def best(scores: NeuronScores, k: int) -> Choice:
     return Choice(neurons, frozenset(neurons))
 
 
+Value = TypeVar("Value")
+Own = TypeVar("Own", bound="History")  # type: ignore[type-arg]  # of whatever it holds
+
+
 @dataclass(frozen=True)
-class Selection:
+class History(Generic[Value]):
+    """What stands, what stood before it and what was taken back."""
+
+    now: Value
+    past: tuple[Value, ...] = ()
+    future: tuple[Value, ...] = ()
+
+    def to(self: Own, value: Value) -> Own:
+        """Something else stands; what stood can be had back."""
+        return self if value == self.now else replace(self, now=value, past=(*self.past[-99:], self.now), future=())
+
+    def undo(self: Own) -> Own:
+        """What stood before this, where there is any."""
+        return replace(self, now=self.past[-1], past=self.past[:-1], future=(self.now, *self.future)) if self.past else self
+
+    def redo(self: Own) -> Own:
+        """What was taken back, where there is any."""
+        return replace(self, now=self.future[0], past=(*self.past, self.now), future=self.future[1:]) if self.future else self
+
+
+@dataclass(frozen=True)
+class Selection(History[Choice]):
     """The choice that stands, those before it and those taken back."""
 
     now: Choice = Choice()
-    past: tuple[Choice, ...] = ()
-    future: tuple[Choice, ...] = ()
-
-    def to(self, choice: Choice) -> "Selection":
-        """Another choice; the one that stood can be had back."""
-        return self if choice == self.now else Selection(choice, (*self.past[-99:], self.now), ())
-
-    def undo(self) -> "Selection":
-        """The choice before this one, where there is one."""
-        return Selection(self.past[-1], self.past[:-1], (self.now, *self.future)) if self.past else self
-
-    def redo(self) -> "Selection":
-        """The choice that was taken back, where there is one."""
-        return Selection(self.future[0], (*self.past, self.now), self.future[1:]) if self.future else self
 
     def toggled(self, neuron: Neuron) -> "Selection":
         """Off becomes on, on becomes off; a neuron that was not picked out yet is picked out and off."""
@@ -159,7 +170,10 @@ def fitting(located: Located | None, lm: LanguageModel) -> Located:
     if located is None:
         raise BadInput("No neurons have been localized yet: press Start on the Localize tab first.")
     if located.scores.provenance.fingerprint != lm.fingerprint:
-        raise BadInput("These neurons were localized in another model: press Start on the Localize tab again.")
+        raise BadInput(
+            "These neurons were localized in another model, or on other weights of it: press Start on the Localize tab again, or "
+            "switch the edits back that were in place then."
+        )
     return located
 
 

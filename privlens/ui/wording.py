@@ -33,7 +33,8 @@ def of_model(lm: LanguageModel) -> list[Fact]:
         fact("model", lm.name, "", lm.architecture),
         fact("neurons", f"{lm.n_layers} x {lm.d_mlp:,}", "", "layers x MLP neurons in each" + of_widths(lm.widths())),
         fact("parameters", f"{lm.n_parameters / 1e6:,.1f}", "million", f"{str(lm.dtype).removeprefix('torch.')} on {lm.device}"),
-        *[fact("changed weights", f"{edit.n_weights:,}", "", "seen by you alone, in all tabs") for edit in lm.edits],
+        *([fact("edits in place", str(len(lm.edits)), "", f"{sum(edit.n_weights for edit in lm.edits):,} weights changed, in all "
+                "tabs, for you alone")] if lm.edits else []),
     ]
 
 

@@ -1,0 +1,114 @@
+"""The tab Erase: a secret, or many, taken out of the weights while one watches; then one's edits, and what may be left of it."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens.deactivation import Surroundings, texts_before_and_after
+from privlens.erasure.states import effects
+from privlens.models.language_model import LanguageModel
+from privlens.records import Secret
+from privlens.ui import erase_view as show
+from privlens.ui.choosing import Chosen
+from privlens.ui.edit_list import edits_part
+from privlens.ui.edits import EditList
+from privlens.ui.erase_after import attacks_part, compare_part
+from privlens.ui.erase_run import Erased, erasing
+from privlens.ui.erase_settings import asked, controls
+from privlens.ui.heatmap import plot
+from privlens.ui.localize import EVERY
+from privlens.ui.parts import facts, marked_text, progress, verdict
+from privlens.ui.runs import QUICK, in_words, run_buttons, wire
+from privlens.ui.session import Located, ModelName, Selection, Shelf
+from privlens.ui.sidebar import Sidebar, secret_of
+
+
+def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
+    """Builds the tab."""
+    gr.Markdown(
+        "Deactivating hides a secret as long as the gates stand. Erasing changes weights, a few of them, until the value is one "
+        "among many to the model. The change is an edit: only you see it, it can be switched off, undone and saved."
+    )
+    given = controls(side)
+    start, cancel = run_buttons("Erase", "erase")
+    bar = progress("erase-progress")
+    said = verdict("erase-verdict", show.EMPTY)
+    numbers = facts("erase-facts")
+    gr.Markdown("What the model writes behind the prompt in the sidebar, marked where it differs:", elem_classes="small")
+    with gr.Row():
+        with gr.Column(min_width=220):
+            before = marked_text("erase-before", "Before")
+        with gr.Column(min_width=220):
+            deactivated = marked_text("erase-deactivated", "Deactivated (chosen neurons off)")
+        with gr.Column(min_width=220):
+            after = marked_text("erase-after", "Erased")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 620)
+        with gr.Column(min_width=320):
+            places = plot("erase-places", "Where the changed weights lie, layer by matrix, will stand here.", 380)
+    table = gr.Dataframe(label=show.TARGETS, interactive=False, visible=False, elem_id="erase-targets",
+                         wrap=True, column_widths=show.TARGET_WIDTHS)  # fmt: skip
+    edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
+    adopt, which = edits_part(shelf, side, chosen, edits)
+
+    def run(model: ModelName, edits: EditList, *rest: Any) -> Iterator[tuple[Any, ...]]:
+        *settings, stop = rest
+        lm, question = shelf.get(model), asked(*settings)
+        at_last = 0.0
+        for at in erasing(lm, question, edits.now.targets_of(model.edits), stop.is_set):
+            shown: tuple[Any, Any] = (gr.skip(), gr.skip())
+            if at.steps and (at.erased or time.monotonic() - at_last > EVERY):
+                at_last = time.monotonic()
+                shown = gr.update(value=show.live_facts(at.steps[-1])), show.curves(at.steps, question.settings.guard)
+            done = (None, gr.skip()) if at.erased is None else (at.erased.kept, at.erased)
+            yield gr.update(value=at.bar), *shown, *done
+
+    def draw(
+        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection, erased: Erased | None
+    ) -> tuple[Any, ...]:
+        if erased is None:
+            return nothing()
+        lm = shelf.get(model._replace(edits=erased.kept.under))
+        secret = secret_of(listed, prompt, value) if prompt.strip() and value.strip() else erased.kept.targets[0]
+        return (
+            gr.update(value=show.verdict(erased.effects)), gr.update(value=show.result_facts(erased, lm.n_parameters)),
+            *show.texts(*generations(lm, secret, found, chosen, erased)),
+            show.curves(erased.steps, erased.settings.guard), show.changed(lm, erased.kept.edit),
+            gr.update(value=show.targets_table(erased.effects), visible=len(erased.effects) > 1),
+        )  # fmt: skip
+
+    drawn = [said, numbers, before, deactivated, after, curves, places, table]
+    needs = [side.model, side.listed, side.prompt, side.value, chosen.located, chosen.selection, erased]
+    ended = wire(start, cancel, bar, run, [side.model, edits, *given], [numbers, curves, made, erased])
+    ended.then(in_words(adopt), [side.model, edits, made], [side.model, edits, made], **QUICK)
+    erased.change(in_words(draw), needs, drawn, **QUICK)
+    cancel.click(in_words(draw), needs, drawn, **QUICK)
+    side.loaded.success(lambda: None, None, erased, **QUICK)
+    attacks_part(shelf, side, edits, which, given)
+    compare_part(shelf, side, edits, given)
+
+
+def generations(
+    lm: LanguageModel, secret: Secret, found: Located | None, chosen: Selection, erased: Erased
+) -> tuple[str, str | None, str]:
+    """What is written of a secret before, with the chosen neurons off where they were localized in this model, and after."""
+    did = next((one for one in erased.effects if (one.secret.prompt, one.secret.value) == (secret.prompt, secret.value)), None)
+    if did is None:
+        [did] = effects(lm, lm.under(erased.kept.edit), [secret])
+    off = chosen.now.switched_off
+    if found is None or not off or found.scores.provenance.fingerprint != lm.fingerprint:
+        return did.before.text, None, did.after.text
+    [(_, deactivated)] = texts_before_and_after(lm, [secret], off, Surroundings(site=found.site))
+    return did.before.text, deactivated, did.after.text
+
+
+def nothing() -> tuple[Any, ...]:
+    """Before anything was erased."""
+    empty = [gr.update(value=[]) for _ in range(4)]
+    return (
+        gr.update(value={"kind": "none", "text": show.EMPTY}), *empty, gr.update(value=""), gr.update(value=""),
+        gr.update(visible=False),
+    )  # fmt: skip

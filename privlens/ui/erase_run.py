@@ -1,0 +1,129 @@
+"""One erasure from the question to the judged answer, for the tab's Start and for comparing methods alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from privlens.benchmarks.erasing import ALL, settings_of
+from privlens.deactivation import Surroundings, recalls
+from privlens.erasure import RATES, ErasureSettings, Request, erase
+from privlens.erasure.states import effects
+from privlens.errors import BadInput
+from privlens.models.language_model import LanguageModel, Stop
+from privlens.records import Effect, ErasureStep, Secret
+from privlens.secrets import ListedSecret
+from privlens.ui.edits import Kept
+from privlens.ui.parts import Clock
+from privlens.ui.session import judged
+from privlens.ui.sidebar import others_of, secret_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method may hold on to."""
+
+    targets: tuple[Secret, ...]
+    others: tuple[Secret, ...]
+    texts: tuple[str, ...]
+    reference: tuple[str, ...]
+    settings: ErasureSettings
+    keep: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Erased:
+    """An erasure and what it did: which of the known others were kept, of those it held on to and of those it never saw."""
+
+    kept: Kept
+    settings: ErasureSettings
+    steps: tuple[ErasureStep, ...]
+    effects: tuple[Effect, ...]
+    seen: tuple[bool, ...] = ()
+    unseen: tuple[bool, ...] = ()
+
+    @property
+    def last(self) -> ErasureStep:
+        """The step that says why it was the last."""
+        return self.steps[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a run is: a value of the bar, the steps so far, and the whole at the end."""
+
+    bar: dict[str, Any]
+    steps: tuple[ErasureStep, ...] = ()
+    erased: Erased | None = field(default=None)
+
+
+def chosen_targets(
+    listed: tuple[ListedSecret, ...], prompt: str, value: str, which: str, rows: Sequence[int]
+) -> tuple[Secret, ...]:
+    """The secret of the sidebar, or the ticked ones. Raises BadInput where there is none."""
+    if which == "sidebar":
+        if not (prompt.strip() and value.strip()):
+            raise BadInput("No secret stands in the sidebar: choose an example there, or type a prompt and a private value.")
+        return (secret_of(listed, prompt, value),)
+    if not rows:
+        raise BadInput("No secret is ticked: tick at least one, or erase the one in the sidebar.")
+    return tuple(listed[at].secret for at in sorted(rows))
+
+
+def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> tuple[Secret, ...]:
+    """The listed secrets that may be known, without the targets."""
+    gone = {(one.prompt, one.value) for one in targets}
+    return tuple(one for one in others_of(listed) if (one.prompt, one.value) not in gone)
+
+
+def settings_for(method: str, settings: ErasureSettings, rate: float) -> ErasureSettings:
+    """The settings with a method; a rate of 0 stands for the method's own."""
+    if rate:
+        return replace(settings, method=method, learning_rate=rate)
+    return settings_of(method + ALL if settings.share == 1 else method, settings, RATES)
+
+
+def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[Secret, ...]:
+    """Those of the secrets that the model writes word for word."""
+    states = recalls(lm, secrets, (), Surroundings(stop=stop))
+    return tuple(secret for secret, state in zip(secrets, states, strict=True) if state.greedy_match)
+
+
+def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:
+    """Erases, then judges it on the targets and on the others, which the method either held on to or never saw.
+
+    Args:
+        lm: the visitor's view of the model. earlier: what was erased from it before, and is to stay erased.
+    """
+    clock, steps = Clock(), list[ErasureStep]()
+    yield Progress({"share": 0.0, "text": "which other secrets does the model know?"})
+    known = known_of(lm, asked.others, stop)
+    _, seen = judged(known, Secret("", ""), asked.keep)
+    unseen = tuple(one for one in known if one not in seen)
+    stay = (*seen, *(one for one in earlier if one not in asked.targets and one not in seen))
+    request = Request(lm, asked.targets, stay, asked.texts, unseen, asked.reference, asked.settings, asked.seed, stop)
+    for step in erase(request):
+        steps.append(step)
+        stage = step.stage if step.step else "the model writes texts to hold on to; then the first"
+        yield Progress(clock.at(step.step, step.n_steps, f"{stage}, often done early"), tuple(steps))
+    edit = steps[-1].result
+    assert edit, "an erasure ends with its edit"
+    after, did = lm.under(edit), list[Effect]()
+    for at, target in enumerate(asked.targets):
+        text = f"what it did: secret {at + 1} of {len(asked.targets)}"
+        yield Progress({"share": at / len(asked.targets), "text": text}, tuple(steps))
+        did += effects(lm, after, [target], asked.seed, stop)
+    left = set(known_of(after, known, stop))
+    kept = Kept(name_of(asked), edit, lm.edits, asked.targets)
+    yield Progress(
+        {"share": 1.0, "text": "done"}, tuple(steps),
+        Erased(kept, asked.settings, tuple(steps), tuple(did), tuple(one in left for one in seen),
+               tuple(one in left for one in unseen)),
+    )  # fmt: skip
+
+
+def name_of(asked: Asked) -> str:
+    """What was erased, how and when."""
+    what = asked.targets[0].value if len(asked.targets) == 1 else f"{len(asked.targets)} secrets"
+    return f"{what}, by {asked.settings.method}, {datetime.now():%H:%M}"

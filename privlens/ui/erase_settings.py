@@ -1,0 +1,103 @@
+"""What an erasure is asked with on the page: which secrets, which method, how far it may go, what must stay."""
+
+from typing import Any, get_args
+
+import gradio as gr
+from gradio.components import Component
+
+from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Scope, Spread
+from privlens.ui.erase_run import Asked, chosen_targets, others_than, settings_for
+from privlens.ui.many_view import choices, rows_of
+from privlens.ui.runs import QUICK
+from privlens.ui.settings import keep_setting, seed_setting
+from privlens.ui.sidebar import Sidebar, categories_of
+
+FIRST = ErasureSettings()
+WHICH = [("the secret in the sidebar", "sidebar"), ("secrets of the list, ticked below", "ticked")]
+HOLD = [("yes: others and samples", "retained"), ("no: forget only (EMSO paper)", "forget-only")]
+SPREADS: dict[Spread, str] = {
+    "neuron": "output vectors of MLP neurons", "global": "single weights of the whole model",
+    "matrix": "single weights, the same share of every matrix",
+}  # fmt: skip
+SCOPES: dict[Scope, str] = {"vocabulary": "all tokens, as in the paper", "format": "those of the true token's format"}
+CHOICES: dict[Choice, str] = {
+    "contrastive": "contrastive: raises what is to rise and makes the value less likely",
+    "magnitude": "magnitude of the gradient alone", "sign": "agreement of signs alone", "random": "random weights: the control",
+}  # fmt: skip
+
+
+def controls(side: Sidebar) -> list[Component]:
+    """Builds the controls; returns what `asked` takes, in its order, the sidebar's first."""
+    listed = side.listed.value
+    which = gr.Radio(WHICH, value="sidebar", label="Erase", elem_id="erase-which")
+    with gr.Column(visible=False, elem_id="erase-list") as several:
+        whole = gr.Dropdown(categories_of(listed), value=[], multiselect=True, label="Tick all of these categories",
+                            elem_id="erase-categories")  # fmt: skip
+        ticked = gr.CheckboxGroup(choices(listed), value=[], label="Secrets to erase together", elem_id="erase-secrets")
+    with gr.Row():
+        method = gr.Dropdown(list(LOSSES), value=FIRST.method, label="Method", elem_id="erase-method", min_width=220)
+        hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
+    about = gr.Markdown(about_method(FIRST.method), elem_id="erase-about")
+    with gr.Row():
+        share = gr.Number(100 * FIRST.share, label="Weights that may change (%)", minimum=0.001, maximum=100, min_width=200,
+                          info="of all weights of the model", elem_id="erase-share")  # fmt: skip
+        guard = gr.Number(round(100 * (FIRST.guard - 1), 3), label="Perplexity may rise (%)", minimum=0, min_width=200,
+                          info="guard: beyond, the last good state", elem_id="erase-guard")  # fmt: skip
+        steps = gr.Number(FIRST.steps, label="Steps at most", precision=0, minimum=1, maximum=2000, elem_id="erase-steps",
+                          info="ends at the level of unseen text", min_width=200)  # fmt: skip
+    with gr.Accordion("More settings", open=False, elem_id="erase-more"):
+        with gr.Row():
+            choice = gr.Dropdown([(CHOICES[one], one) for one in get_args(Choice)], value=FIRST.choice, elem_id="erase-choice",
+                                 label="Weights are chosen by", min_width=260)  # fmt: skip
+            spread = gr.Dropdown([(SPREADS[one], one) for one in get_args(Spread)], value=FIRST.spread, elem_id="erase-spread",
+                                 label="Chosen are", min_width=260)  # fmt: skip
+            scope = gr.Dropdown([(SCOPES[one], one) for one in get_args(Scope)], value=FIRST.scope, elem_id="erase-scope",
+                                label="emso makes equally likely", min_width=260)  # fmt: skip
+            keep = keep_setting("erase-keep")
+        with gr.Row():
+            rate = gr.Number(0, label="Learning rate (0: the method's own)", minimum=0, elem_id="erase-rate", min_width=180,
+                             info="in units of the chosen weights' root mean square")  # fmt: skip
+            weight = gr.Number(FIRST.keep, label="Weight of text to hold on to", minimum=0, elem_id="erase-weight", min_width=180,
+                               info="of its KL divergence, beside the loss of the method")  # fmt: skip
+            every = gr.Number(FIRST.measure_every, label="Measure every so many steps", precision=0, minimum=1, min_width=180,
+                              info="the run can end at these", elem_id="erase-every")  # fmt: skip
+            seed = seed_setting("erase-seed")
+        own = gr.Textbox("", label="Ordinary text of your own to hold on to (paragraphs parted by an empty line)", lines=2,
+                         elem_id="erase-own")  # fmt: skip
+    which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
+    whole.input(lambda rows, names: rows_of(rows, names), [side.listed, whole], ticked, **QUICK)
+    method.change(about_method, method, about, **QUICK)
+    side.listed.change(_relisted, side.listed, [whole, ticked], **QUICK)
+    return [
+        side.listed, side.reference, side.prompt, side.value, which, ticked, method, hold, share, guard, steps, choice, spread,
+        scope, keep, rate, weight, every, seed, own,
+    ]  # fmt: skip
+
+
+def asked(
+    listed: Any, reference: Any, prompt: str, value: str, which: str, rows: list[int], method: str, hold: str,
+    share: float | None, guard: float | None, steps: float | None, choice: Choice, spread: Spread, scope: Scope, keep: str,
+    rate: float | None, weight: float | None, every: float | None, seed: float | None, own: str,
+) -> Asked:  # fmt: skip
+    """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
+    targets = chosen_targets(listed, prompt, value, which, rows)
+    settings = ErasureSettings(
+        share=FIRST.share if share is None else share / 100, choice=choice, spread=spread, scope=scope,
+        steps=FIRST.steps if steps is None else int(steps), guard=FIRST.guard if guard is None else 1 + guard / 100,
+        keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
+        measure_every=max(1, int(every or FIRST.measure_every)),
+    )  # fmt: skip
+    texts = tuple(part.strip() for part in own.split("\n\n") if part.strip())
+    held = "none" if hold == "forget-only" else keep
+    settings = settings_for(method, settings, rate or 0.0).checked()
+    return Asked(targets, others_than(listed, targets), texts, tuple(reference), settings, held, int(seed or 0))
+
+
+def about_method(name: str) -> str:
+    """What a method makes of the value's tokens."""
+    return f"**{name}**: {ERASURE_INFO[name].meaning}."
+
+
+def _relisted(listed: Any) -> tuple[Any, ...]:
+    """Another list of secrets: other categories, other boxes, none ticked."""
+    return gr.update(choices=categories_of(listed), value=[]), gr.update(choices=choices(listed), value=[])

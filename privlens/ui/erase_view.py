@@ -1,0 +1,198 @@
+"""What the tab Erase shows of an erasure, of attacks on it and of several methods: pure functions of what was measured."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pandas as pd
+
+from privlens import figures
+from privlens.benchmarks.deletion import FORGOTTEN_BITS
+from privlens.models.language_model import LanguageModel
+from privlens.records import Attack, Edit, Effect, ErasureStep, Recall
+from privlens.ui import wording
+from privlens.ui.erase_run import Erased
+from privlens.ui.wording import Fact, fact, was
+
+EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten here."
+TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of 8 (chance 1.4); before and after"
+ATTACKS = "Attacks: how often the value, or its tokens, came back; chance = the same for values that nobody trained on"
+METHODS = (
+    "Methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
+    "(nats/token) are means over the secrets; weights = those that differ afterwards"
+)
+TARGET_WIDTHS: list[str | int] = ["200px", "90px", "90px", "100px", "100px", "80px", "80px", "280px", "320px"]
+ATTACK_WIDTHS: list[str | int] = ["160px", "90px", "90px", "90px", "420px"]
+METHOD_WIDTHS: list[str | int] = [
+    "200px", "90px", "110px", "80px", "80px", "110px", "110px", "120px", "80px", "100px", "100px", "240px",
+]  # fmt: skip
+"""Of the tables' columns, so that no heading is broken on a narrow page."""
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """Of some numbers; not a number where there are none."""
+    return float(np.mean(numbers)) if numbers else math.nan
+
+
+def live_facts(step: ErasureStep) -> list[Fact]:
+    """The numbers of one step."""
+    facts = [
+        fact("entropy", f"{step.entropy:.2f}", "nats", "how open the next token is; high = any token would do"),
+        fact("NLL", f"{step.nll:.2f}", "nats/token", "how surprised the model is by the private values; high = forgotten"),
+        fact("MA", f"{100 * step.memorization_accuracy:.0f}", "% of tokens", "the values' tokens that are the first choice"),
+    ]
+    if step.perplexity_ratio is not None:
+        facts.append(fact("perplexity", f"x{step.perplexity_ratio:.3f}", "", "ordinary text, after / before, as last measured"))
+    if step.kept is not None and not math.isnan(step.kept):
+        facts.append(fact("others kept", f"{100 * step.kept:.0f}", "%", "known secrets that no method saw, as last measured"))
+    return facts
+
+
+def curves(erased_steps: Sequence[ErasureStep], guard: float) -> Any:
+    """The figure's update."""
+    return gr.update(value=figures.erasure_curves(erased_steps, guard).to_json() if erased_steps else "")
+
+
+def verdict(effects: Sequence[Effect]) -> dict[str, str]:
+    """What became of the secrets, in one sentence."""
+    knew = [one for one in effects if one.before.greedy_match]
+    still = [one for one in effects if one.after.greedy_match]
+    near = [one for one in effects if not one.after.greedy_match and (one.after.exposure_bits or 0) > FORGOTTEN_BITS]
+    one = len(effects) == 1
+    if still:
+        what = "the value" if one else f"{len(still)} of {len(effects)} values"
+        return {"kind": "known", "text": f"Still known: the model writes {what} word for word.",
+                "detail": "Allow more steps or a larger share of weights."}  # fmt: skip
+    if not knew:
+        return {"kind": "note", "text": "The model did not write this to begin with, so nothing shows that it was erased."}
+    if near:
+        what = "it" if one else f"{len(near)} of {len(effects)}"
+        detail = f"Exposure above {FORGOTTEN_BITS} bits. Try the attacks below: what ranks high can often be had back."
+        text = f"Not written any more, but not forgotten: the model still ranks {what} high among its like."
+        return {"kind": "note", "text": text, "detail": detail}
+    what = "the value is one among many" if one else "all values are some among many"
+    return {"kind": "unknown", "text": f"Erased: the model writes something else, and {what} to it.",
+            "detail": "The edit is in place in all tabs; the attacks below ask whether something is left."}  # fmt: skip
+
+
+def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
+    """Everything that should have changed or stayed. `lm_size`: weights of the model."""
+    did, last, how = erased.effects, erased.last, erased.kept.edit.provenance
+    n = erased.kept.edit.n_weights
+    return [
+        fact("still written", f"{sum(one.after.greedy_match for one in did)} of {len(did)}", "", "private values, word for word",
+             was(f"{sum(one.before.greedy_match for one in did)} of {len(did)}")),
+        pair("exposure", did, lambda state: state.exposure_bits or 0, 2, "bits",
+             "rank among 256 values of its format; 8 = first, chance = 1.4"),
+        fact("entropy", f"{last.entropy:.2f}", "nats", "how open the next token is; high = any would do",
+             was(f"{erased.steps[0].entropy:.2f}")),
+        pair("NLL", did, lambda state: state.nll, 2, "nats/token", "how surprised the model is by the value; high = forgotten"),
+        pair("MA", did, lambda state: 100 * state.memorization_accuracy, 0, "% of tokens",
+             "the value's tokens that are the model's first choice"),
+        fact("others kept, unseen", counted(erased.unseen), "", "known secrets that the method never saw: the honest number"),
+        fact("others kept, seen", counted(erased.seen), "", "known secrets that it was given to hold on to"),
+        fact("perplexity", "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}", "",
+             f"ordinary text, after / before; the guard ends a run above x{erased.settings.guard:.3g}"),
+        fact("weights changed", f"{n:,}", f"of {lm_size:,}", f"{100 * n / lm_size:.3g} %; the rest is bit for bit as it was"),
+        fact("ended", last.ended, "", f"after {how.settings.get('steps_taken', last.step)} of {last.n_steps} steps"),
+        fact("time", f"{how.seconds:.0f}", "s", wording.summary(erased.kept.edit)),
+    ]  # fmt: skip
+
+
+def pair(name: str, did: Sequence[Effect], of: Callable[[Recall], float], digits: int, unit: str, note: str) -> Fact:
+    """A mean over the secrets after, beside the one before."""
+    before, after = mean([of(one.before) for one in did]), mean([of(one.after) for one in did])
+    return fact(name, f"{after:.{digits}f}", unit, note + ("; mean of all" if len(did) > 1 else ""), was(f"{before:.{digits}f}"))
+
+
+def counted(kept: Sequence[bool]) -> str:
+    """So many of so many."""
+    return f"{sum(kept)} of {len(kept)}" if kept else "none"
+
+
+def targets_table(effects: Sequence[Effect]) -> pd.DataFrame:
+    """A row for every erased secret."""
+    rows = [
+        {
+            "value": one.secret.value, "written before": wording.NO[one.before.greedy_match],
+            "after": wording.NO[one.after.greedy_match], "exposure before": wording.bits(one.before),
+            "exposure after": wording.bits(one.after), "NLL before": f"{one.before.nll:.2f}", "NLL after": f"{one.after.nll:.2f}",
+            "the model writes now": one.after.text.strip(), "prompt": one.secret.prompt,
+        }
+        for one in effects
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def changed(lm: LanguageModel, edit: Edit) -> Any:
+    """Where the changed weights lie: all matrices of the layers, and what else changed."""
+    counts = {name: len(change.indices) for name, change in edit.changes.items()}
+    sizes = {
+        name: weight.numel() for name, weight in lm.model.named_parameters()
+        if name in counts or (weight.ndim == 2 and figures.place_of(name)[0] is not None)
+    }  # fmt: skip
+    return gr.update(value=figures.changed_weights(counts, sizes).to_json())
+
+
+def texts(before: str, deactivated: str | None, after: str) -> tuple[Any, Any, Any]:
+    """The three generations; before and erased are marked where they differ, deactivated where it differs from before."""
+    first, last = figures.marked(before, after)
+    _, middle = figures.marked(before, deactivated or "")
+    if deactivated is None:
+        middle = [("No neurons were chosen for these weights: localize them before erasing.", None)]
+    return gr.update(value=first), gr.update(value=middle), gr.update(value=last)
+
+
+def attacks_table(found: Sequence[Attack]) -> pd.DataFrame:
+    """A row for every attack."""
+
+    def share(number: float | None) -> str:
+        return "-" if number is None else f"{100 * number:.0f} %"
+
+    rows = [
+        {"attack": one.name, "before": share(one.before), "after": share(one.after), "chance": share(one.chance),
+         "what was counted": one.detail}
+        for one in found
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def verdict_of_attacks(found: Sequence[Attack]) -> dict[str, str]:
+    """What the attacks brought back, in one sentence."""
+    left = [one.name for one in found if one.after > max(one.chance or 0.0, 0.0) + 1e-9]
+    if left:
+        return {"kind": "note", "text": f"Something is left: {', '.join(left)} brought back more than chance.",
+                "detail": "Compare with the column before: how much less than before is the question."}  # fmt: skip
+    return {"kind": "unknown", "text": "None of these attacks brought anything back beyond chance.",
+            "detail": "That is no proof: it shows that these failed."}  # fmt: skip
+
+
+def before_row(erased: Erased) -> dict[str, str]:
+    """The model as it stands, which every method begins with."""
+    row = dict.fromkeys(methods_row("before", erased), "-")
+    states = [one.before for one in erased.effects]
+    return {**row, "method": "before", **_states_row(states)}
+
+
+def _states_row(states: Sequence[Recall]) -> dict[str, str]:
+    """What is left of the secrets."""
+    return {
+        "still written": f"{100 * mean([one.greedy_match for one in states]):.0f} %",
+        "exposure (bits)": f"{mean([one.exposure_bits or 0 for one in states]):.2f}",
+        "MA": f"{100 * mean([one.memorization_accuracy for one in states]):.0f} %",
+        "NLL": f"{mean([one.nll for one in states]):.2f}",
+    }
+
+
+def methods_row(name: str, erased: Erased) -> dict[str, str]:
+    """A row of the comparison."""
+    last, how = erased.last, erased.kept.edit.provenance
+    return {
+        "method": name, **_states_row([one.after for one in erased.effects]),
+        "kept, unseen": counted(erased.unseen), "kept, seen": counted(erased.seen),
+        "perplexity": "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}",
+        "steps": str(how.settings.get("steps_taken", last.step)), "weights": f"{erased.kept.edit.n_weights:,}",
+        "seconds": f"{how.seconds:.0f}", "ended": last.ended,
+    }  # fmt: skip

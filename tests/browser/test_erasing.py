@@ -1,0 +1,128 @@
+"""Erasing in Chromium: the curves while it runs, the edit in all tabs and for one visitor alone, undo, files, cancel, errors."""
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from tests.browser.conftest import PATIENCE, Visit
+from tests.browser.steps import choose_example, open_tab
+
+ENABLED = "!document.querySelector('#{}').disabled"
+CHECKED = "/emorised: |Not memorised/.test(document.querySelector('#check-verdict strong').innerText)"
+IN_PLACE = "document.querySelector('#model-facts').innerText.includes('edits in place')"
+TICKED = "document.querySelectorAll('#edits input:checked').length === {}"
+
+
+def check(page: Page) -> str:
+    """Asks whether the secret in the sidebar is memorised."""
+    open_tab(page, "Memorised?")
+    page.wait_for_function("!" + CHECKED)
+    page.click("#check")
+    page.wait_for_function(CHECKED)
+    return str(page.inner_text("#check-verdict strong"))
+
+
+def choose_memorised(page: Page) -> None:
+    """Picks the first payment card of the examples that the model writes word for word."""
+    page.locator("#category input").click()
+    page.get_by_role("option", name="card").click()
+    page.wait_for_function("/\\d{4} \\d{4}/.test(document.querySelector('#examples label').innerText)")
+    for row in page.locator("#examples label").all():
+        before = page.evaluate("document.querySelector('#value input, #value textarea').value")
+        row.click()
+        page.wait_for_function(f"document.querySelector('#value input, #value textarea').value !== {before!r}")
+        if check(page).startswith("Memorised"):
+            return
+    raise AssertionError("the model knows none of the examples")
+
+
+def quick_settings(page: Page, steps: int) -> None:
+    """Few steps, and no text to hold on to, which the model would have to write first."""
+    open_tab(page, "Erase")
+    page.locator("#erase-hold input").click()
+    page.get_by_role("option", name="no: forget only").click()
+    page.locator("#erase-steps input").fill(str(steps))
+    page.keyboard.press("Tab")
+
+
+def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is_switched_off(
+    visit: Visit, browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = visit.page
+    choose_memorised(page)
+    quick_settings(page, 12)
+    page.click("#erase-start")
+    page.wait_for_selector("#erase-curves .main-svg")
+    page.wait_for_function(TICKED.format(1))
+    page.wait_for_function(IN_PLACE)
+    page.wait_for_selector("#erase-places .main-svg")
+    assert page.inner_text("#erase-facts").startswith("still written\n0 of 1")
+    assert page.inner_text("#erase-before .marked") != page.inner_text("#erase-after .marked")
+    assert "localize them" in page.inner_text("#erase-deactivated")
+    assert not check(page).startswith("Memorised")
+
+    other = browser.new_context()
+    other.set_default_timeout(PATIENCE)
+    elsewhere = other.new_page()
+    elsewhere.goto(address)
+    elsewhere.wait_for_selector("#examples label")
+    choose_memorised(elsewhere)
+    assert elsewhere.locator("#value").locator("input, textarea").input_value() == page.evaluate(
+        "document.querySelector('#value input, #value textarea').value"
+    ), "the other visitor's model still knows the secret"
+    other.close()
+
+    open_tab(page, "Erase")
+    page.locator("#edits input").first.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{IN_PLACE}")
+    assert check(page).startswith("Memorised")
+    open_tab(page, "Erase")
+    page.click("#edits-undo")
+    page.wait_for_function(IN_PLACE)
+    page.wait_for_function(TICKED.format(1))
+
+    with page.expect_download() as download:
+        page.click("#edit-save")
+    download.value.save_as(tmp_path / "edit.safetensors")
+    page.click("#edit-remove")
+    page.wait_for_function(f"!{IN_PLACE}")
+    page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "edit.safetensors")
+    page.wait_for_function(IN_PLACE)
+    assert not check(page).startswith("Memorised")
+    (tmp_path / "broken.safetensors").write_text("<b>no edit</b>")
+    page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
+    page.wait_for_selector("text=broken.safetensors is no edit")
+    assert not visit.errors
+
+
+def test_a_cancelled_erasure_leaves_nothing_and_can_be_started_again(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    quick_settings(page, 2000)
+    page.get_by_role("button", name="More settings").click()
+    page.locator("#erase-every input").fill("2000")  # so that it cannot be done before it is cancelled
+    page.keyboard.press("Tab")
+    page.click("#erase-start")
+    page.wait_for_selector("#erase-curves .main-svg")
+    page.wait_for_function("document.querySelector('#erase-progress').innerText.includes('training')")
+    assert page.evaluate(ENABLED.format("erase-cancel")), "the curves are there while it runs"
+    page.click("#erase-cancel")
+    page.wait_for_function(ENABLED.format("erase-start"))
+    page.wait_for_function("!document.querySelector('#erase-curves .main-svg')")
+    assert "press Erase" in page.inner_text("#erase-verdict strong")
+    assert page.locator("#edits input").count() == 0
+    assert page.evaluate(f"!{IN_PLACE}")
+    assert not visit.errors
+
+
+def test_what_cannot_be_erased_is_said_and_the_buttons_come_back(visit: Visit) -> None:
+    page = visit.page
+    open_tab(page, "Erase")
+    page.click("#erase-start")
+    page.wait_for_selector("text=No secret stands in the sidebar")
+    page.wait_for_function(ENABLED.format("erase-start"))
+    page.click("#attack-start")
+    page.wait_for_selector("text=There is no edit yet")
+    page.wait_for_function(ENABLED.format("attack-start"))
+    assert not visit.errors

@@ -1,0 +1,223 @@
+"""The tab Erase behind its controls: what is asked, what is said of a result, and whole runs on a tiny model."""
+
+import functools
+import inspect
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from privlens import figures
+from privlens.erasure import LOSSES, ErasureSettings
+from privlens.errors import BadInput, Cancelled
+from privlens.localization import Task, result_of
+from privlens.models.language_model import LanguageModel
+from privlens.records import Attack, Change, Edit, Effect, ErasureStep, Provenance, Recall, Secret
+from privlens.secrets import ListedSecret
+from privlens.ui import erase_view as show
+from privlens.ui.edits import Kept
+from privlens.ui.erase import generations
+from privlens.ui.erase_after import CONTROL, by_method, rewordings
+from privlens.ui.erase_run import Asked, Erased, erasing
+from privlens.ui.erase_settings import asked, controls
+from privlens.ui.session import Located, Selection, best
+from privlens.ui.sidebar import Sidebar
+from tests.conftest import NEVER_TAUGHT, TAUGHT
+
+LISTED = (*map(ListedSecret, TAUGHT), ListedSecret(NEVER_TAUGHT, repeats=0, reworded=("call", "ring")))
+REFERENCE = ("the lamp stands in the garden by the gate",)
+
+
+@functools.cache
+def as_it_stands() -> dict[str, Any]:
+    """The values of the page's controls before anybody touched them, by the names of what they are asked as."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
+        with gr.Blocks():
+            side = Sidebar(
+                gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
+                gr.State(None), None, gr.HTML(),
+            )  # fmt: skip
+            given = controls(side)
+    return {name: one.value for name, one in zip(inspect.signature(asked).parameters, given, strict=True)}
+
+
+def question(**changed: Any) -> Asked:
+    """The controls as they stand on the page, some of them changed."""
+    values = as_it_stands()
+    assert changed.keys() <= values.keys()
+    return asked(**{**values, **changed})
+
+
+def test_the_controls_as_they_stand_ask_for_the_defaults() -> None:
+    found = question()
+    assert found.settings == ErasureSettings()
+    assert found.targets == (TAUGHT[0],), "with its category, which the sidebar does not hold"
+    assert found.others == tuple(TAUGHT[1:]), "without the target, and without the control"
+    assert question(share=None, guard=None, steps=None, weight=None, every=None, seed=None).settings == found.settings
+
+
+def test_the_controls_change_what_they_say() -> None:
+    found = question(share=2, guard=5, steps=7, method="npo", rate=0.01, every=2, own="one\n\ntwo\n\n", seed=3)
+    wanted = ErasureSettings(method="npo", share=0.02, steps=7, learning_rate=0.01, guard=1.05, measure_every=2)
+    assert (found.settings, found.texts, found.seed) == (wanted, ("one", "two"), 3)
+    only = question(hold="forget-only")
+    assert (only.settings.keep, only.keep) == (0.0, "none")
+    assert question(which="ticked", rows=[2, 0]).targets == (TAUGHT[0], TAUGHT[2])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"prompt": " "}, "No secret stands in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
+     ({"share": 0.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "at least 1"), ({"guard": -1.0}, "at least 1")],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused_in_words(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        question(**changed)
+
+
+def effect(before: bool, after: bool, bits: float) -> Effect:
+    return Effect(TAUGHT[0], Recall(before, 0.0, 1.0, "Mira", 8.0), Recall(after, 2.0, 0.25, "Olga", bits))
+
+
+@pytest.mark.parametrize(
+    ("effects", "kind", "said"),
+    [([effect(True, True, 8.0)], "known", "Still known: the model writes the value"),
+     ([effect(True, True, 8.0), effect(True, False, 1.0)], "known", "1 of 2 values"),
+     ([effect(False, False, 1.0)], "note", "to begin with"),
+     ([effect(True, False, 3.1)], "note", "not forgotten: the model still ranks it"),
+     ([effect(True, False, 3.1), effect(True, False, 3.0)], "note", "ranks 1 of 2 high"),
+     ([effect(True, False, 3.0)], "unknown", "Erased")],
+)  # fmt: skip
+def test_a_lost_match_alone_is_not_called_erased(effects: list[Effect], kind: str, said: str) -> None:
+    found = show.verdict(effects)
+    assert found["kind"] == kind
+    assert said in found["text"]
+
+
+HOW = Provenance("m", "f", 0, {"method": "emso", "steps_taken": 7}, {"torch": "2"}, 3.0)
+EDIT = Edit({"h.1.mlp.out.weight": Change(np.arange(4), np.zeros(4), np.ones(4))}, HOW)
+STEP = ErasureStep(7, 60, "done", 3.0, 2.0, 0.25, 0, 2, 1.01, 0.5, 4, measured=True, ended="at the level of unseen text")
+
+
+def erased() -> Erased:
+    effects = (effect(True, False, 2.0), effect(True, True, 8.0))
+    steps = (replace(STEP, step=0, ended=""), replace(STEP, step=1, measured=False, ended=""), STEP)
+    return Erased(Kept("k", EDIT), ErasureSettings(), steps, effects, (True, True, False), (True, False))
+
+
+def test_the_result_by_hand() -> None:
+    said = {fact["name"]: (fact["value"], fact["beside"]) for fact in show.result_facts(erased(), 1000)}
+    assert said["still written"] == ("1 of 2", "before: 2 of 2")
+    assert said["exposure"] == ("5.00", "before: 8.00")
+    assert said["MA"] == ("25", "before: 100")
+    assert said["others kept, unseen"][0] == "1 of 2"
+    assert said["others kept, seen"][0] == "2 of 3"
+    assert said["weights changed"][0] == "4"
+    row = show.methods_row("emso", erased())
+    assert (row["still written"], row["kept, unseen"], row["steps"], row["perplexity"]) == ("50 %", "1 of 2", "7", "x1.010")
+    start = show.before_row(erased())
+    assert start.keys() == row.keys()
+    assert (start["still written"], start["exposure (bits)"], start["MA"], start["seconds"]) == ("100 %", "8.00", "100 %", "-")
+    assert (len(start), len(show.attacks_table([Attack("a", 0, 0, None, "x")]).columns)) == (
+        len(show.METHOD_WIDTHS), len(show.ATTACK_WIDTHS)
+    )  # fmt: skip
+    table = show.targets_table(erased().effects)
+    assert len(table.columns) == len(show.TARGET_WIDTHS)
+    assert list(table["after"]) == ["no", "yes"]
+    assert list(table["the model writes now"]) == ["Olga", "Olga"]
+
+
+def test_the_curves_have_the_guard_and_every_measurement() -> None:
+    figure = figures.erasure_curves(erased().steps, 1.03)
+    guard = next(trace for trace in figure.data if trace.name == "guard x1.03")
+    assert list(guard.y) == [1.03, 1.03]
+    assert list(guard.x) == [0, 7]
+    assert [list(trace.x) for trace in figure.data[:2]] == [[1], [0, 7]], "steps of training, and measurements"
+    assert list(figure.data[5].y) == [25, 25], "MA in percent"
+    without = figures.erasure_curves([replace(STEP, perplexity_ratio=None)], 1.03)
+    assert len(without.data) == len(figure.data)
+
+
+def test_changed_weights_lie_where_their_names_say() -> None:
+    assert figures.place_of("gpt_neox.layers.3.mlp.dense_4h_to_h.weight") == (3, "mlp.dense_4h_to_h")
+    assert figures.place_of("transformer.h.11.attn.c_attn.weight") == (11, "attn.c_attn")
+    assert figures.place_of("embed_out.weight") == (None, "embed_out")
+    sizes = {"h.0.a.weight": 10, "h.0.b.weight": 10, "h.1.a.weight": 10, "h.1.b.weight": 10, "head.weight": 40}
+    picture = figures.changed_weights({"h.1.b.weight": 5, "head.weight": 10}, sizes).data[0]
+    np.testing.assert_array_equal(np.array(picture.z, float), [[0, 0, np.nan], [0, 50, np.nan], [np.nan, np.nan, 25]])
+    assert "5 of 10 weights changed (50 %)" in picture.text[1][1]
+    hostile = figures.changed_weights({}, {"h.0.<img src=x>.weight": 1}).to_json()
+    assert "<img" not in json.dumps(json.loads(hostile))
+
+
+def test_attacks_count_as_successful_above_chance_only() -> None:
+    attacks = [Attack("sampling", 1.0, 0.0, None, "x"), Attack("linear probe", 0.9, 0.2, 0.2, "x")]
+    assert show.verdict_of_attacks(attacks)["kind"] == "unknown"
+    assert "relearning" in show.verdict_of_attacks([*attacks, Attack("relearning", 1.0, 0.5, None, "x")])["text"]
+    assert list(show.attacks_table(attacks)["chance"]) == ["-", "20 %"]
+    assert rewordings(LISTED, replace(NEVER_TAUGHT, category="")) == ("call", "ring")
+    assert rewordings(LISTED, Secret("p", "v")) == ()
+
+
+def test_methods_are_compared_at_equal_settings_and_against_chance() -> None:
+    asked_by = {name: by_method(question(share=2), name) for name in (*LOSSES, CONTROL)}
+    assert [one.settings.method for one in asked_by.values()] == [*LOSSES, "emso"]
+    assert asked_by[CONTROL].settings.choice == "random"
+    assert {(one.settings.share, one.settings.steps, one.targets) for one in asked_by.values()} == {(0.02, 60, (TAUGHT[0],))}
+
+
+def small(**changed: Any) -> Asked:
+    """An erasure that a tiny model takes a second for."""
+    found = question(share=20, steps=20, keep="half", **changed)
+    return replace(found, settings=replace(found.settings, own_samples=8, neighbours=8, neighbours_each=8, sample_tokens=8))
+
+
+def test_a_whole_run_erases_judges_and_leaves_the_model_alone(taught: LanguageModel) -> None:
+    before = taught.fingerprint
+    *seen, last = erasing(taught, small(), (), lambda: False)
+    assert last.erased is not None
+    assert all(one.erased is None for one in seen)
+    assert [at.steps[-1].measured for at in seen if len(at.steps) == 1] == [True], "the first picture is the model as it is"
+    done = last.erased
+    assert done.effects[0].before.greedy_match
+    assert not done.effects[0].after.greedy_match
+    assert (len(done.seen), len(done.unseen)) == (2, 1), "of the three others that it knows, every second is held on to"
+    assert done.kept.targets == (TAUGHT[0],)
+    assert TAUGHT[0].value in done.kept.name
+    assert taught.fingerprint == before
+    again = erasing(taught.under(done.kept.edit), small(prompt=TAUGHT[1].prompt, value=TAUGHT[1].value), done.kept.targets, bool)
+    *_, second = again
+    assert second.erased is not None
+    assert second.erased.kept.under == (done.kept.edit,)
+    assert second.erased.kept.edit.provenance.settings["n_retained"] == 2, "one of the known others, and what was erased before"
+
+
+def test_a_run_stops_when_asked_and_hands_over_nothing(taught: LanguageModel) -> None:
+    stop = threading.Event()
+    run = erasing(taught, small(), (), stop.is_set)
+    assert next(at for at in run if at.steps and at.steps[-1].step == 2).erased is None
+    stop.set()
+    with pytest.raises(Cancelled):
+        next(run)
+
+
+def test_deactivated_text_comes_only_from_neurons_of_the_same_weights(taught: LanguageModel) -> None:
+    edit = Edit({}, Provenance("taught", taught.fingerprint, 0, {}, {}, 0.0))
+    done = replace(erased(), kept=Kept("k", edit), effects=(effect(True, False, 2.0),))
+    scores = result_of("gradient", Task(taught, TAUGHT[0]))
+    found, chosen = Located(TAUGHT[0], frozenset(), scores), Selection(best(scores, 20))
+    before, off, after = generations(taught, TAUGHT[0], found, chosen, done)
+    assert (before, after) == ("Mira", "Olga")
+    assert off is not None
+    other = replace(found, scores=replace(scores, provenance=replace(scores.provenance, fingerprint="another")))
+    assert generations(taught, TAUGHT[0], other, chosen, done)[1] is None
+    assert generations(taught, TAUGHT[0], found, Selection(), done)[1] is None
+    first, middle, last = show.texts("call 12", None, "call 34")
+    assert "localize them before erasing" in middle["value"][0][0]
+    assert [text for text, mark in first["value"] if mark] == ["12"]
+    assert [text for text, mark in last["value"] if mark] == ["34"]
