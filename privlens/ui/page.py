@@ -1,5 +1,6 @@
 """The page, as a table of contents, and how it is launched."""
 
+import logging
 from typing import Any
 
 import gradio as gr
@@ -13,7 +14,7 @@ from privlens.ui.heatmap import script
 from privlens.ui.localize import localize_tab
 from privlens.ui.many import many_tab
 from privlens.ui.memorised import memorised_tab
-from privlens.ui.runs import QUICK
+from privlens.ui.runs import QUICK, Notices
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import sidebar
 from privlens.ui.theme import style, theme
@@ -57,6 +58,9 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **
         host, port: where; the first free port from 7860 on where none is given. more: passed on to gradio.
     """
     page.queue(default_concurrency_limit=8)
+    notices = logging.getLogger("privlens.memory")
+    if not any(isinstance(handler, Notices) for handler in notices.handlers):
+        notices.addHandler(Notices())
     _, address, _ = page.launch(
         server_name=host, server_port=port, theme=theme(), css=style(), head=script(), run_history=False, footer_links=[],
         share=False, ssr_mode=False, **more,

@@ -7,12 +7,14 @@ visitor had stays, because a run hands over its result only at its end.
 import functools
 import html
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.context import LocalContext
 
 from privlens.errors import Cancelled, PrivlensError
 
@@ -51,6 +53,15 @@ def in_words(handler: Handler) -> Handler:
 def _shown(error: PrivlensError) -> gr.Error:
     """gradio reads markup in messages, so it is escaped."""
     return gr.Error(html.escape(str(error)), duration=15, print_exception=False, title="That did not work")
+
+
+class Notices(logging.Handler):
+    """Shows what the core has to say while it works, such as that memory ran out and batches became smaller, to whose run it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """gradio knows by the thread's context which visitor it works for; without one there is nobody to show it to."""
+        if LocalContext.blocks.get() is not None:
+            gr.Warning(html.escape(record.getMessage()), duration=10, title="Notice")
 
 
 def run_buttons(label: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
