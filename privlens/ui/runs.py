@@ -56,11 +56,11 @@ def _shown(error: PrivlensError) -> gr.Error:
 
 
 class Notices(logging.Handler):
-    """Shows what the core has to say while it works, such as that memory ran out and batches became smaller, to whose run it is."""
+    """Shows a visitor what the core has to say while it works for them, such as that memory ran out and batches became smaller."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """gradio knows by the thread's context which visitor it works for; without one there is nobody to show it to."""
-        if LocalContext.blocks.get() is not None:
+        if LocalContext.blocks.get(None) is not None:
             gr.Warning(html.escape(record.getMessage()), duration=10, title="Notice")
 
 

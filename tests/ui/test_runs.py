@@ -12,7 +12,7 @@ from privlens.models.memory import smaller_step
 from privlens.ui.runs import Notices
 
 
-@pytest.fixture()
+@pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What gr.Warning was asked to show."""
     seen: list[str] = []
@@ -24,7 +24,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-@pytest.fixture()
+@pytest.fixture
 def listening() -> Any:
     """The core's logger with the page's handler."""
     logger, handler = logging.getLogger("privlens.memory"), Notices()
