@@ -56,7 +56,7 @@ def _shown(error: PrivlensError) -> gr.Error:
 
 
 class Notices(logging.Handler):
-    """Shows a visitor what the core has to say while it works for them, such as that memory ran out and batches became smaller."""
+    """Shows a visitor what the core says while it works for them, such as that memory ran out and batches became smaller."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """gradio knows by the thread's context which visitor it works for; without one there is nobody to show it to."""
