@@ -124,7 +124,7 @@ def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit:
     finished(page, "plant")
     planted = page.locator("#plant-facts .fact-value").first.inner_text()
     page.wait_for_function(f"document.querySelector('#value input, #value textarea').value === {planted!r}")
-    assert "changed weights" in page.inner_text("#model-facts")
+    assert "edits in place" in page.inner_text("#model-facts")
     compare(page)
     rows = table(page)
     assert list(rows) == ["gradient", "weight-norm", "random"]
@@ -136,11 +136,11 @@ def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit:
     other.goto(address)
     other.wait_for_selector("#examples label")
     bring(other, taught_folder)
-    assert "changed weights" not in other.inner_text("#model-facts")
+    assert "edits in place" not in other.inner_text("#model-facts")
     other.context.close()
 
     page.click("#plant-out")
-    page.wait_for_function("!document.querySelector('#model-facts').textContent.includes('changed weights')")
+    page.wait_for_function("!document.querySelector('#model-facts').textContent.includes('edits in place')")
     page.click("#compare-use")
     page.wait_for_selector("text=were localized in another model")
     assert not visit.errors

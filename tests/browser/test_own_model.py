@@ -36,7 +36,7 @@ def test_attention_coordinates_are_localized_and_switched_off(visit: Visit, taug
     bring(page, taught_folder)
     open_tab(page, "Localize")
     page.locator("#site input").click()
-    page.get_by_role("option", name="attention").click()
+    page.get_by_role("option", name="attention (output coordinates)").click()
     localize(page, "gradient")
     assert "of 64" in page.inner_text("#choice-facts"), "2 layers of 32"
     page.click("#to-deactivate")
