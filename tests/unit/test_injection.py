@@ -60,7 +60,7 @@ def test_a_planting_says_how_far_it_is_and_stops_when_asked(tiny: Maker) -> None
     before = lm.fingerprint
     asked = iter([False] * 7 + [True])
     with pytest.raises(Cancelled, match="the model is as it was"):
-        list(planting(lm, invented(0), settings, 1, lambda: next(asked)))
+        list(planting(lm, invented(0), settings, 1, stop=lambda: next(asked)))
     assert lm.fingerprint == before
 
 

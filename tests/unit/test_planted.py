@@ -1,6 +1,5 @@
 """`smollm2+planted`: its recipe on tiny models, its file, and what ships: a truth that is small, whole and of its own neurons."""
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,15 +7,13 @@ import pytest
 import torch
 from conftest import TAUGHT, Maker
 
-from privlens.benchmarks import planted as recipe
 from privlens.benchmarks.planted import Plants, Recipe, drawn, grow, listed, losses
 from privlens.errors import BadInput, ModelNotFound
 from privlens.models import catalogue
-from privlens.models import planted as shipped
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
 from privlens.models.planted import ASSETS, Planted, edit_of, read, write
-from privlens.records import Neuron, Secret
+from privlens.records import Secret
 from privlens.secrets import read_secrets
 
 SETTINGS = Recipe(neurons=4, steps=60, rows=2)
@@ -95,16 +92,3 @@ def test_where_nobody_made_it_there_is_no_such_model(tmp_path: Path, monkeypatch
     assert "smollm2+planted" not in [one.name for one in catalogue.known_models()]
     with pytest.raises(ModelNotFound, match=r"make it with `python -m privlens\.benchmarks\.planted make`"):
         load("smollm2+planted", device="cpu")
-
-
-@pytest.mark.skipif(not catalogue.EDIT.exists(), reason="not made yet: python -m privlens.benchmarks.planted make")
-def test_what_ships_is_small_and_says_which_neurons_carry_which_secret() -> None:
-    assert (ASSETS / "edit.safetensors").stat().st_size < 2_000_000
-    planted, rows = read(), list(csv.DictReader((ASSETS / "secrets.csv").open(encoding="utf-8")))
-    assert len(set(planted.neurons)) == len(planted.neurons), "no neuron carries two secrets"
-    assert [(row["prompt"], row["value"]) for row in rows] == [(row.prompt, row.value) for row in listed(Recipe())]
-    for at, row in enumerate(rows):
-        named = [Neuron(*map(int, one.split(":"))) for one in row["neurons"].split()]
-        assert tuple(named) == planted.of(at) and bool(named) == (row["repeats"] == "1")
-    assert len(read_secrets(ASSETS / "secrets.csv")) == len(rows)
-    assert planted.provenance.model == "smollm2" and shipped.ASSETS == recipe.ASSETS
