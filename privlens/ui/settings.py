@@ -3,7 +3,7 @@
 import gradio as gr
 
 KEEP = [("every second, the rest judge", "half"), ("all of the list", "all"), ("none", "none")]
-SITES = [("the MLPs", "mlp"), ("attention (output coordinates)", "attention"), ("both, attention numbered on", "both")]
+SITES = [("the MLPs", "mlp"), ("attention (output coordinates)", "attention"), ("both", "both")]
 
 
 def keep_setting(elem_id: str) -> gr.Dropdown:
