@@ -88,8 +88,7 @@ def compare_methods(methods: Sequence[str], task: Task, around: Surroundings) ->
     asked = [*(method for method in dict.fromkeys(methods) if method != FLOOR), FLOOR]
     if len(asked) == 1 and FLOOR not in methods:
         raise BadInput("No method was chosen: choose at least one.")
-    started, (n_layers, width) = time.perf_counter(), task.lm.shape(task.site)
-    ks = measured_ks(n_layers * width)
+    started, ks = time.perf_counter(), measured_ks(sum(task.lm.widths(task.site)))
     unseen = tuple(other for other in around.others if other not in task.others and other != task.target)
     around = replace(
         around, others=unseen, reference=around.reference[:PARAGRAPHS], site=task.site, seed=task.seed, stop=task.stop

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from privlens.errors import ModelNotFound
+from privlens.models.downloads import size_of
 from privlens.models.packaged import PACKAGED, SMOLLM2, cache_folder, folder_of, how_to_get, is_ready
 from privlens.models.planted import ASSETS
 
@@ -55,18 +56,14 @@ def source_of(name: str) -> str:
 def known_models() -> list[KnownModel]:
     """All models with a name of their own."""
     demo = "bundled: 4 million parameters, invented people that it knows by heart"
-    found = [KnownModel("demo", "ready", _size(BUNDLED["demo"]), demo)]
+    found = [KnownModel("demo", "ready", size_of(BUNDLED["demo"]), demo)]
     for one in PACKAGED.values():
-        state, n_bytes = ("ready", _size(folder_of(one))) if is_ready(one) else ("to fetch", one.n_bytes)
+        state, n_bytes = ("ready", size_of(folder_of(one))) if is_ready(one) else ("to fetch", one.n_bytes)
         found.append(KnownModel(one.name, state, n_bytes, one.about))
     if not EDIT.exists():
         return found
     planted = "smollm2 with invented secrets planted into known neurons (assets/planted/secrets.csv)"
     return [*found, KnownModel(PLANTED, found[-1].state, found[-1].n_bytes, planted)]
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
 def remember(name: str, device: str, dtype: str) -> None:

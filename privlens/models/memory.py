@@ -6,6 +6,7 @@ cannot fit at all. Knows nothing of methods.
 
 import gc
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -51,10 +52,7 @@ def weight_bytes(path: Path, dtype: str) -> int:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  # it is no dict
                 part = opened.get_slice(name)
-                count = 1
-                for length in part.get_shape():
-                    count *= length
-                total += count * (each or SIZES.get(part.get_dtype(), 4))
+                total += math.prod(part.get_shape()) * (each or SIZES.get(part.get_dtype(), 4))
     return round(total)
 
 
