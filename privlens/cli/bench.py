@@ -1,6 +1,5 @@
 """`python -m privlens bench ...`: the commands that the README's tables are printed from."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +8,16 @@ import typer
 
 from privlens.benchmarks import deletion
 from privlens.benchmarks.repeats import by_repeats
-from privlens.cli import inputs, tables
+from privlens.cli import inputs, tables, telling
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj
 from privlens.cli.bench_speed import growth, speed
-from privlens.cli.options import SITE, AnySeed, AsJson, Device, Dtype, Methods, Model
+from privlens.cli.options import REFERENCE, SECRETS, SITE, AnySeed, AsJson, Device, Dtype, Methods, Model, Reference, Secrets
 from privlens.deactivation import Surroundings, reference_perplexity
 from privlens.models.loading import load
 from privlens.records import Site
 from privlens.secrets import read_reference, read_secrets
 
-ASSETS = Path(__file__).parents[2] / "assets"
 bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
 bench.command()(inj)
 bench.command()(erase)
@@ -34,8 +32,8 @@ def group() -> None:
 
 @bench.command("del")
 def delete(
-    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")] = ASSETS / "secrets.csv",
-    reference: Annotated[Path, typer.Option(help="Ordinary text; paragraphs parted by empty lines.")] = ASSETS / "reference.txt",
+    secrets: Secrets = SECRETS,
+    reference: Reference = REFERENCE,
     methods: Methods = "hard-concrete,contrastive-gradient,random",
     share: Annotated[str, typer.Option(help="Shares of all neurons beside what the mask itself closed: 0.005,0.01")] = "",
     n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorised secrets.")] = 20,
@@ -54,7 +52,7 @@ def delete(
     rows = []
     for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed, site):
         rows.append(row)
-        print(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}", file=sys.stderr, flush=True)
+        telling.tell(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
     each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
@@ -62,8 +60,8 @@ def delete(
 
 @bench.command()
 def memorised(
-    secrets: Annotated[Path, typer.Option(help="A CSV file with prompt, value and repeats.")] = ASSETS / "secrets.csv",
-    reference: Annotated[Path, typer.Option(help="Ordinary text; paragraphs parted by empty lines.")] = ASSETS / "reference.txt",
+    secrets: Annotated[Path, typer.Option(help="A CSV file with prompt, value and repeats.")] = SECRETS,
+    reference: Reference = REFERENCE,
     model: Model = "demo",
     seed: AnySeed = 0,
     device: Device = "auto",

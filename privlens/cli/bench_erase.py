@@ -1,27 +1,24 @@
 """`python -m privlens bench erase`: what erasing from the weights costs everything else, at equal forgetting."""
 
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from privlens.benchmarks import erasing
-from privlens.cli import inputs, tables
-from privlens.cli.erase import DEFAULTS, REFERENCE
-from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Model
+from privlens.cli import inputs, tables, telling
+from privlens.cli.erase import DEFAULTS
+from privlens.cli.options import REFERENCE, SECRETS, AnySeed, AsJson, Device, Dtype, Model, Reference, Secrets
 from privlens.erasure import RATES, Choice, ErasureSettings, Spread
 from privlens.models.loading import load
 from privlens.secrets import read_reference, read_secrets
 
-LIST = Path(__file__).parents[2] / "assets" / "secrets.csv"
 METHODS_HELP = "all, or methods such as emso,npo; with :all behind a name it trains all weights by Adam."
 
 
 def erase(
-    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")] = LIST,
-    reference: Annotated[Path, typer.Option(help="Ordinary text; paragraphs parted by empty lines.")] = REFERENCE,
+    secrets: Secrets = SECRETS,
+    reference: Reference = REFERENCE,
     methods: Annotated[str, typer.Option(help=METHODS_HELP)] = "emso,gradient-ascent,npo",
     forget: Annotated[str, typer.Option(help="How many secrets to erase at once: 1,8,32.")] = "1,8,32",
     draws: Annotated[int, typer.Option(min=1, help="Draws of forget texts for each number; the rows are means over them.")] = 1,
@@ -49,7 +46,7 @@ def erase(
     reworded = {row.secret: row.reworded for row in listed}
     found = list(erasing.run(
         lm, [row.secret for row in listed], reworded, paragraphs, asked, counts, draws, settings, rates, seed,
-        lambda line: print(line, file=sys.stderr, flush=True),
+        telling.tell,
     ))  # fmt: skip
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
     about |= {**asdict(settings), "rates": {name: erasing.settings_of(name, settings, rates).learning_rate for name in asked}}

@@ -1,13 +1,12 @@
 """`python -m privlens bench inj`: which method finds planted neurons?"""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from privlens.benchmarks import injection
 from privlens.benchmarks.planting import PlantSettings
-from privlens.cli import inputs, tables
+from privlens.cli import inputs, tables, telling
 from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Methods, Model
 from privlens.errors import BadInput
 from privlens.models.loading import load
@@ -32,7 +31,7 @@ def inj(
     if not 0 < ratio < 1:
         raise BadInput(f"--ratio is {ratio}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
     lm, settings = load(model, device, dtype), PlantSettings(ratio, planting == "fair", steps)
-    results = list(injection.run(lm, asked, settings, n, seed, lambda line: print(line, file=sys.stderr, flush=True)))
+    results = list(injection.run(lm, asked, settings, n, seed, telling.tell))
     found = {
         "rows": injection.summary(results, ratio, lm.n_neurons, seed),
         "settings": {

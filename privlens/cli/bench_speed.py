@@ -1,7 +1,6 @@
 """`python -m privlens bench speed` and `bench growth`: what localization costs beside peers, and how the cost grows."""
 
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from privlens.benchmarks import growth as growing
 from privlens.benchmarks.speed import SpeedSettings, bench_model, cases, memory
 from privlens.cli.options import AsJson, Seed
+from privlens.cli.telling import tell
 
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of every case; the fastest counts.")]
 BAR = 40
@@ -55,7 +55,7 @@ def _told(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """All rows, each told to stderr as soon as it is there."""
     found = []
     for row in rows:
-        print(json.dumps(row), file=sys.stderr, flush=True)
+        tell(json.dumps(row))
         found.append(row)
     return found
 

@@ -11,13 +11,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from privlens.cli import inputs, objects, tables
+from privlens.cli import inputs, objects, tables, telling
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
-from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Device, Dtype, Model, Seed
-from privlens.deactivation import Surroundings, compare, recalls, texts_before_and_after
+from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Device, Dtype, Model, Reference, Seed
+from privlens.deactivation import Surroundings, all_on, compare, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task
 from privlens.memorization.candidates import candidates
@@ -95,12 +95,9 @@ def localize(
     if out:
         inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit)
-    n_neurons = sum(lm.widths(site))
-    if top is not None and top > n_neurons:
-        raise BadInput(f"--top is {top}, but this model has {n_neurons} neurons.")
+    inputs.check_top(top, lm, site)
     lm.encode(chosen.target)
-    states = recalls(lm, chosen.others, (), Surroundings())
-    known = tuple(other for other, state in zip(chosen.others, states, strict=True) if state.greedy_match)
+    known = all_on(lm, Surroundings(chosen.others)).known
     scores = _last(METHODS[method](Task(lm, chosen.target, known, texts, seed, site)))
     found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.natural_k, share, top))
     if out:
@@ -114,7 +111,7 @@ def deactivate(
     neurons: Annotated[Path, typer.Option(help="What localize --out wrote, or a JSON list of [layer, index].")],
     row: Annotated[int, typer.Option(help=ROW)] = 0,
     site: Annotated[Site | None, typer.Option(help=SITE + " If not given, what the file says, else mlp.")] = None,
-    reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
+    reference: Reference = REFERENCE,
     edit: AnyEdits = None,
     model: Model = "demo",
     seed: Seed = 0,
@@ -128,7 +125,7 @@ def deactivate(
     around = Surroundings(chosen.others, read_reference(reference), where, seed)
     lm = inputs.under(load(model, device, dtype), edit)
     for step in compare(lm, chosen.target, off, around):
-        _progress(step.step, step.n_steps, step.stage)
+        telling.tell_step(step)
     assert step.result, "a comparison ends with its result"
     texts = []
     for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
@@ -141,13 +138,9 @@ def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:
     for step in steps:
         moving = not math.isnan(step.target_nll)
         numbers = f": {step.n_closed} closed, the target's NLL {step.target_nll:.2f} nats/token" if moving else ""
-        _progress(step.step, step.n_steps, step.stage + numbers)
+        telling.tell_step(step, numbers)
     assert step.result, "a localization ends with its result"
     return step.result
-
-
-def _progress(step: int, n_steps: int, what: str) -> None:
-    print(f"{step}/{n_steps} {what}", file=sys.stderr, flush=True)
 
 
 def _complaint(message: str) -> int:

@@ -1,15 +1,12 @@
 """`python -m privlens compare`: several methods on one secret, as the page's tab of that name does it."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from privlens.cli import inputs, objects, tables
-from privlens.cli.options import REFERENCE, SITE, AsJson, Device, Dtype, Methods, Model, Seed
+from privlens.cli import inputs, objects, tables, telling
+from privlens.cli.options import REFERENCE, SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
-from privlens.errors import BadInput
 from privlens.localization import Task
 from privlens.method_comparison import common_k, compare_methods
 from privlens.models.loading import load
@@ -18,12 +15,12 @@ from privlens.secrets import read_reference
 
 
 def compare(
-    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
+    secrets: Secrets,
     row: Annotated[int, typer.Option(help="The target's row in it, from 0; every second memorised other is to be kept.")] = 0,
     methods: Methods = "contrastive-gradient,gradient,token-gradient,activations",
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap; else what a method closed, or 1 in 100.")] = None,
-    reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
+    reference: Reference = REFERENCE,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -33,13 +30,11 @@ def compare(
     """Which method is right? What the best k of each do when off, beside random, and how far they name the same neurons."""
     asked, chosen, paragraphs = inputs.methods(methods), inputs.row_of(secrets, row), read_reference(reference)
     lm = load(model, device, dtype)
-    n_layers, width = lm.shape(site)
-    if top is not None and top > n_layers * width:
-        raise BadInput(f"--top is {top}, but this model has {n_layers * width} neurons.")
+    inputs.check_top(top, lm, site)
     known = all_on(lm, Surroundings(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, known[::2], seed=seed, site=site)
     for step in compare_methods(asked, task, Surroundings(known, paragraphs)):
-        print(f"{step.step}/{step.n_steps} {step.stage}", file=sys.stderr, flush=True)
+        telling.tell_step(step)
     assert step.result, "a comparison ends with its result"
     scores = [one.scores for one in step.result.methods]
     k = top or common_k(scores)

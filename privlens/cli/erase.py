@@ -1,7 +1,6 @@
 """`python -m privlens erase` and `apply`: erase secrets from the weights, and write the model that comes of it."""
 
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Annotated, get_args
 
 import typer
 
-from privlens.cli import inputs, objects, tables
-from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Seed
-from privlens.deactivation import Surroundings, recalls
+from privlens.cli import inputs, objects, tables, telling
+from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
+from privlens.deactivation import Surroundings, all_on
 from privlens.erasure import ERASURE_INFO, Choice, ErasureSettings, Request, Scope, Spread
 from privlens.erasure import erase as erase_steps
 from privlens.erasure.attacks import Siege
@@ -25,7 +24,6 @@ from privlens.provenance import provenance
 from privlens.records import Edit, ErasureStep, Site
 from privlens.secrets import read_reference
 
-REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
 DEFAULTS = ErasureSettings()
 METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
 CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(Choice))}."
@@ -39,7 +37,7 @@ SITE_HELP = "Where the neurons are: mlp, attention or both. If not given, as the
 
 
 def erase(
-    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
+    secrets: Secrets,
     rows: Annotated[str, typer.Option(help=ROWS_HELP)],
     out: Annotated[Path, typer.Option(help="Write the edit to this file, a .safetensors.")],
     method: Annotated[str, typer.Option(help=METHOD_HELP)] = DEFAULTS.method,
@@ -52,7 +50,7 @@ def erase(
     keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
     guard: Annotated[float, typer.Option(help=GUARD_HELP)] = DEFAULTS.guard,
     retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
-    reference: Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")] = REFERENCE,
+    reference: Reference = REFERENCE,
     attacks: Annotated[bool, typer.Option(help="Try to get the values back afterwards.")] = True,
     edit: AnyEdits = None,
     model: Model = "demo",
@@ -72,8 +70,7 @@ def erase(
     inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit)
     targets, others = tuple(row.secret for row in chosen), tuple(row.secret for row in rest)
-    states = recalls(lm, others, (), Surroundings())
-    known = tuple(other for other, state in zip(others, states, strict=True) if state.greedy_match)
+    known = all_on(lm, Surroundings(others)).known
     last = _last(erase_steps(Request(lm, targets, known, texts, known, paragraphs, settings, seed)))
     assert last.result, "an erasure ends with its edit"
     save_edit(last.result, out)
@@ -81,7 +78,7 @@ def erase(
     tried = []
     if attacks:
         for found in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, seed=seed)):
-            print(f"attack: {found.name}", file=sys.stderr, flush=True)
+            telling.tell(f"attack: {found.name}")
             tried.append(found)
     tables.show(objects.erasure(last, effects(lm, after, targets, seed), len(known), tried, str(out)), as_json, tables.erasure)
 
@@ -92,7 +89,7 @@ def _last(steps: Iterator[ErasureStep]) -> ErasureStep:
         ratio = "" if step.perplexity_ratio is None else f", perplexity x{step.perplexity_ratio:.3f}"
         kept = "" if step.kept is None or math.isnan(step.kept) else f", others kept {step.kept:.0%}"
         numbers = f"entropy {step.entropy:.2f}, NLL {step.nll:.2f}, MA {step.memorization_accuracy:.2f}{ratio}{kept}"
-        print(f"{step.step}/{step.n_steps} {step.stage}: {numbers}", file=sys.stderr, flush=True)
+        telling.tell_step(step, f": {numbers}")
     return step
 
 

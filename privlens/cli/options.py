@@ -7,8 +7,9 @@ import typer
 
 from privlens.localization import METHODS
 
-REFERENCE = Path(__file__).parents[2] / "assets" / "reference.txt"
-"""What perplexity is measured on where no other text is given."""
+ASSETS = Path(__file__).parents[2] / "assets"
+SECRETS, REFERENCE = ASSETS / "secrets.csv", ASSETS / "reference.txt"
+"""The bundled list of secrets, and what perplexity is measured on where no other text is given."""
 
 Model = Annotated[str, typer.Option(help="demo, smollm2, smollm2+planted, a folder, a .gguf file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), a device of torch, or spread: over GPUs, CPU, disk.")]
@@ -20,5 +21,7 @@ SITE = (
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything that is drawn at random.")]
 AnySeed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn at random.")]
 AnyEdits = Annotated[list[Path] | None, typer.Option("--edit", help="Under this edit, as erase --out wrote it; may be repeated.")]
+Secrets = Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")]
+Reference = Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Methods = Annotated[str, typer.Option(help="all, or " + ", ".join(METHODS))]
