@@ -51,10 +51,15 @@ def read_secrets(path: str | Path) -> list[ListedSecret]:
     return [_listed(path, row, cells) for row, cells in enumerate(rows)]
 
 
+def paragraphs(text: str) -> tuple[str, ...]:
+    """The paragraphs of a text, parted by empty lines."""
+    parts = (part.strip() for part in re.split(r"\n[^\S\n]*\n", text))
+    return tuple(part for part in parts if part)
+
+
 def read_reference(path: str | Path) -> tuple[str, ...]:
     """The paragraphs of a utf-8 text, parted by empty lines. Raises BadInput for a file without one, or not readable."""
-    paragraphs = (part.strip() for part in re.split(r"\n[^\S\n]*\n", _text(path)))
-    found = tuple(part for part in paragraphs if part)
+    found = paragraphs(_text(path))
     if not found:
         raise BadInput(f"{path} holds no text: write ordinary paragraphs into it, parted by empty lines.")
     return found

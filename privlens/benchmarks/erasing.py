@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from privlens.benchmarks.deletion import FORGOTTEN_BITS
 from privlens.benchmarks.measuring import peak_mb
-from privlens.deactivation import Surroundings, recalls, reference_perplexity
+from privlens.deactivation import Surroundings, all_on, recalls, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.measuring import EL_N
 from privlens.errors import BadInput
@@ -62,8 +62,7 @@ class ErasureTrial:
 
 def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: int, seed: int) -> list[ErasureTrial]:
     """Draws of n_forget memorised secrets. Raises BadInput where fewer than two would be left to judge by."""
-    states = recalls(lm, secrets, (), Surroundings(seed=seed))
-    memorised = [secret for secret, state in zip(secrets, states, strict=True) if state.greedy_match]
+    memorised = all_on(lm, Surroundings(tuple(secrets), seed=seed)).known
     if len(memorised) < n_forget + 2:
         most = len(memorised) - 2
         raise BadInput(f"The model repeats {len(memorised)} of {len(secrets)} secrets: --forget can be at most {most}.")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from privlens.benchmarks.erasing import ALL, settings_of
-from privlens.deactivation import Surroundings, recalls
+from privlens.deactivation import Surroundings, all_on
 from privlens.erasure import RATES, ErasureSettings, Request, erase
 from privlens.erasure.states import effects
 from privlens.errors import BadInput
@@ -86,8 +86,7 @@ def settings_for(method: str, settings: ErasureSettings, rate: float) -> Erasure
 
 def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[Secret, ...]:
     """Those of the secrets that the model writes word for word."""
-    states = recalls(lm, secrets, (), Surroundings(stop=stop))
-    return tuple(secret for secret, state in zip(secrets, states, strict=True) if state.greedy_match)
+    return all_on(lm, Surroundings(tuple(secrets), stop=stop)).known
 
 
 def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:

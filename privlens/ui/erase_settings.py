@@ -6,6 +6,7 @@ import gradio as gr
 from gradio.components import Component
 
 from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Scope, Spread
+from privlens.secrets import paragraphs
 from privlens.ui.erase_run import Asked, chosen_targets, others_than, settings_for
 from privlens.ui.many_view import choices, rows_of
 from privlens.ui.runs import QUICK
@@ -87,10 +88,9 @@ def asked(
         keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
         measure_every=max(1, int(every or FIRST.measure_every)),
     )  # fmt: skip
-    texts = tuple(part.strip() for part in own.split("\n\n") if part.strip())
     held = "none" if hold == "forget-only" else keep
     settings = settings_for(method, settings, rate or 0.0).checked()
-    return Asked(targets, others_than(listed, targets), texts, tuple(reference), settings, held, int(seed or 0))
+    return Asked(targets, others_than(listed, targets), paragraphs(own), tuple(reference), settings, held, int(seed or 0))
 
 
 def about_method(name: str) -> str:

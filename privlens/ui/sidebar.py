@@ -8,7 +8,7 @@ import gradio as gr
 
 from privlens.errors import BadInput
 from privlens.records import Secret
-from privlens.secrets import ListedSecret, read_reference, read_secrets
+from privlens.secrets import ListedSecret, paragraphs, read_reference, read_secrets
 from privlens.ui.models import model_part, own_list
 from privlens.ui.runs import QUICK, in_words
 from privlens.ui.session import ModelName, Shelf
@@ -99,8 +99,7 @@ def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, exam
         return _shown(rows)
 
     def own_text(text: str) -> tuple[str, ...]:
-        paragraphs = tuple(part.strip() for part in text.split("\n\n") if part.strip())
-        return paragraphs or read_reference(ASSETS / "reference.txt")
+        return paragraphs(text) or read_reference(ASSETS / "reference.txt")
 
     file.change(in_words(read_list), file, [listed, category, examples], **QUICK)
     text.change(own_text, text, reference, **QUICK)
