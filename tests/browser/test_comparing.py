@@ -12,7 +12,7 @@ from privlens.localization import METHODS, Task
 from privlens.localization.gradients import gradient
 from privlens.records import LocalizationStep
 from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, bring, open_tab
+from tests.browser.steps import FACTS, bring, open_tab, unfold
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
 STOPPED = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
@@ -117,7 +117,7 @@ def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit:
     page = visit.page
     bring(page, taught_folder)
     choose_methods(page, "gradient")
-    page.get_by_text("Planted truth").click()
+    unfold(page, "Planted truth")
     page.get_by_text("1 % of the neurons", exact=True).click()
     page.click("#plant-start")
     page.wait_for_function(FACTS.format("plant-facts"))

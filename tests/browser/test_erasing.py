@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import PATIENCE, Visit
-from tests.browser.steps import choose_example, open_tab
+from tests.browser.steps import choose_example, open_tab, unfold
 
 ENABLED = "!document.querySelector('#{}').disabled"
 CHECKED = "/emorised: |Not memorised/.test(document.querySelector('#check-verdict strong').innerText)"
@@ -100,7 +100,7 @@ def test_a_cancelled_erasure_leaves_nothing_and_can_be_started_again(visit: Visi
     page = visit.page
     choose_example(page)
     quick_settings(page, 2000)
-    page.get_by_role("button", name="More settings").click()
+    unfold(page, "More settings")
     page.locator("#erase-every input").fill("2000")  # so that it cannot be done before it is cancelled
     page.keyboard.press("Tab")
     page.click("#erase-start")

@@ -8,7 +8,7 @@ from conftest import ATTENTION, PLAIN
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.browser.conftest import Visit
-from tests.browser.steps import localize
+from tests.browser.steps import another_model, localize
 from tests.browser.test_main_path import cell_of, neurons_off, wait_for_off
 
 LAYERS, WIDTH = 32, 14_336
@@ -26,8 +26,7 @@ def large_folder(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.Te
 
 def test_bins_then_the_layer_then_the_neuron(visit: Visit, large_folder: Path) -> None:
     page = visit.page
-    page.get_by_text("Another model").click()
-    page.locator("#model-name").locator("input, textarea").fill(str(large_folder))
+    another_model(page, str(large_folder))
     page.click("#load-model")
     page.wait_for_function(f"document.querySelector('#model-facts').textContent.includes('{LAYERS} x {WIDTH:,}')")
     page.locator("#prompt textarea").fill("her number is")

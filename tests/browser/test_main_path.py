@@ -11,7 +11,7 @@ from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
 from privlens.records import LocalizationStep
 from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, STOPPED, choose_example, localize
+from tests.browser.steps import FACTS, STOPPED, another_model, choose_example, localize
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
 
@@ -167,8 +167,7 @@ def test_an_error_is_told_in_words_and_nothing_is_lost(visit: Visit) -> None:
     page = visit.page
     page.click("#check")
     page.wait_for_selector("text=The prompt is empty")
-    page.get_by_text("Another model").click()
-    page.locator("#model-name").locator("input, textarea").fill("/no/such/<b>folder</b>")
+    another_model(page, "/no/such/<b>folder</b>")
     page.click("#load-model")
     page.wait_for_selector("text=No causal LM could be read from")
     assert page.locator("#model-facts .fact").count() == 3

@@ -7,11 +7,11 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import Visit
-from tests.browser.test_own_model import bring
+from tests.browser.steps import bring, unfold
 
 
 def opened(page: Page) -> Page:
-    page.get_by_text("Another model").click()
+    unfold(page, "Another model")
     page.wait_for_selector("#smollm2-start")
     return page
 

@@ -10,7 +10,7 @@ from conftest import TAUGHT
 from privlens.deactivation import compare, sweep_ks
 from privlens.records import ComparisonStep
 from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, bring, choose_example, localize, open_tab
+from tests.browser.steps import FACTS, bring, choose_example, localize, open_tab, unfold
 
 
 def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: str) -> None:
@@ -66,7 +66,7 @@ def test_a_list_that_cannot_be_read_leaves_the_one_that_was_there(visit: Visit, 
     page = visit.page
     before = page.locator("#examples label").all_inner_texts()
     (tmp_path / "broken.csv").write_text("who,what\nMira,555\n")
-    page.get_by_text("Your own list and reference text").click()
+    unfold(page, "Your own list and reference text")
     page.locator("#own-list input[type=file]").set_input_files(tmp_path / "broken.csv")
     page.wait_for_function("document.querySelector('.toast-body')?.innerText.includes('broken.csv has no column prompt')")
     assert "/broken.csv" not in page.locator(".toast-body").inner_text()
