@@ -10,6 +10,8 @@ import gradio as gr
 
 from privlens.benchmarks.injection import new_secret
 from privlens.benchmarks.planting import Plant, PlantSettings, planting
+from privlens.models.catalogue import PLANTED
+from privlens.models.planted import known_truth
 from privlens.records import Neuron, Secret
 from privlens.ui import wording
 from privlens.ui.parts import Clock, facts, progress
@@ -80,11 +82,11 @@ def without(model: ModelName, planted: Plant | None) -> ModelName:
 
 
 def truth_for(planted: Plant | None, model: ModelName, target: Secret) -> tuple[Neuron, ...]:
-    """The planted neurons, where the plant is in place and the target is the planted secret; else none."""
-    if planted is None or planted.edit not in model.edits:
-        return ()
-    same = (planted.secret.prompt, planted.secret.value) == (target.prompt, target.value)
-    return planted.neurons if same else ()
+    """The neurons that are known to carry the target: of the visitor's plant in place, or of the model that comes with plants."""
+    asked = (target.prompt, target.value)
+    if planted is not None and planted.edit in model.edits and (planted.secret.prompt, planted.secret.value) == asked:
+        return planted.neurons
+    return known_truth().get(asked, ()) if model.name == PLANTED else ()
 
 
 def of_plant(planted: Plant, n_neurons: int) -> list[wording.Fact]:
