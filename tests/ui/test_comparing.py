@@ -19,7 +19,7 @@ from privlens.secrets import ListedSecret
 from privlens.ui import compare_view, many_view, session, wording
 from privlens.ui.compare_view import Compared
 from privlens.ui.many_view import Many
-from privlens.ui.plant import truth_for, without
+from privlens.ui.plant import that_come_with, truth_for, without
 from privlens.ui.session import Located, ModelName, Shelf
 
 HOW = Provenance("m", "f", 0, {"ks": [1, 4]}, {}, 1.0)
@@ -150,3 +150,6 @@ def test_the_truth_of_the_model_that_comes_with_plants_is_known_without_planting
     assert truth_for(None, ModelName(PLANTED), Secret(prompt, value)) == neurons
     assert truth_for(None, ModelName(PLANTED), Secret(prompt, "another")) == ()
     assert truth_for(None, ModelName("smollm2"), Secret(prompt, value)) == ()
+    [fact] = that_come_with(ModelName(PLANTED))
+    assert "24" in str(fact)
+    assert that_come_with(ModelName("smollm2")) == []
