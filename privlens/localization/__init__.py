@@ -88,7 +88,7 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "how fast the value's log-probability falls as the gate begins to close", "1 backward pass", "nats", across_sites=True
     ),
     "token-gradient": MethodInfo(
-        "which share of each of the value's tokens stands on the neuron, every token having the same say",
+        "which share of each token's lead over others of its format stands on the neuron; all tokens have the same say",
         "1 backward pass of a row for every token of the value",
         "tokens, as the sum of shares",
     ),

@@ -1,9 +1,10 @@
 """Gate gradient token by token: which neurons the value's tokens stand on, each token having the same say.
 
-Two things blunt the gradient of a value's summed log-probability. Where the model is certain of a token that gradient is next
-to nothing, so the least certain token decides alone; and a neuron that writes one token and hinders another cancels itself.
-Here every token has a gradient of its own, of its log-odds log p - log(1 - p), which do not level off; of it only what supports
-the token counts, as a share of all support that this token has. A neuron's score is the sum of its shares. Ours.
+Three things blunt the gradient of a value's summed log-probability. Where the model is certain of a token that gradient is next
+to nothing, so the least certain token decides alone; a neuron that writes one token and hinders another cancels itself; and
+neurons that write any token of the format, any digit where digits stand, help the value as well as all others like it.
+Here every token has a gradient of its own, of its lead: its logit minus the mean logit of the other tokens of its format. Of it
+only what supports the token counts, as a share of all support that it has. A neuron's score is the sum of its shares. Ours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,28 +14,38 @@ from torch import Tensor
 
 from privlens.localization.gradients import gate_gradient
 from privlens.localization.task import Task
+from privlens.memorization.formats import token_formats
 from privlens.models.memory import in_parts
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep
 
 
-def token_log_odds(encoded: Encoded, logits: Tensor, first: int = 0) -> Tensor:
-    """Row t's log-odds of the value's token first + t, nats: [T] from logits [T, tokens, V] of T copies of the text."""
+def lead(encoded: Encoded, formats: Tensor, logits: Tensor, first: int = 0) -> Tensor:
+    """How far the value's token first + t is ahead of the other tokens of its format in row t, nats: [T].
+
+    A token that is alone in its format is held against all other tokens together: its log-odds log p - log(1 - p).
+
+    Args:
+        formats: [V], the number of every token's format. logits: [T, tokens, V] of T copies of the text.
+    """
     rows = torch.arange(len(logits), device=logits.device)
     predicted = logits[rows, rows + first + encoded.n_prompt - 1]
     own = torch.tensor(encoded.value_ids[first : first + len(logits)], device=logits.device)[:, None]
+    alike = (formats == formats[own]).scatter(1, own, False)
+    count = alike.sum(1)
+    mean = predicted.masked_fill(~alike, 0).sum(1) / count.clamp_min(1)
     rest = predicted.scatter(1, own, float("-inf")).logsumexp(1)
-    return predicted.gather(1, own)[:, 0] - rest
+    return predicted.gather(1, own)[:, 0] - torch.where(count > 0, mean, rest)
 
 
 def token_gradient(task: Task) -> Iterator[LocalizationStep]:
     """One backward pass over as many copies of the text as the value has tokens. Scores are shares, at most T in all."""
     task.go_on()
-    encoded = task.lm.encode(task.target)
+    encoded, formats = task.lm.encode(task.target), token_formats(task.lm)
 
     def of_tokens(tokens: Sequence[int]) -> list[Tensor]:
         copies = [encoded.ids] * len(tokens)
-        return list(gate_gradient(task.lm, copies, task.site, lambda logits: token_log_odds(encoded, logits, tokens[0])))
+        return list(gate_gradient(task.lm, copies, task.site, lambda logits: lead(encoded, formats, logits, tokens[0])))
 
     support = torch.stack(in_parts(of_tokens, list(range(len(encoded.value_ids))))).clamp_min(0)
     shares = support / support.sum((1, 2), keepdim=True).clamp_min(torch.finfo(support.dtype).tiny)

@@ -13,7 +13,7 @@ from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, inve
 from privlens.cli import main
 from privlens.errors import BadInput, Cancelled
 from privlens.localization import METHODS, Task
-from privlens.localization.token_gradient import token_log_odds
+from privlens.localization.token_gradient import lead
 from privlens.models.language_model import LanguageModel
 from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
@@ -166,14 +166,24 @@ def test_the_interval_holds_the_mean_narrows_with_n_and_comes_from_the_seed() ->
     assert interval([0.5] * 3, 0) == (0.5, 0.5)
 
 
-def test_token_log_odds_do_not_level_off(lm: LanguageModel) -> None:
+def test_a_tokens_lead_is_over_the_others_of_its_format_and_does_not_level_off(lm: LanguageModel) -> None:
     encoded = lm.encode(Secret("the keeper of the gate is", "Mira"))
     n, width = len(encoded.value_ids), lm.model.config.vocab_size
+    formats = torch.arange(width)  # every token alone
     logits = torch.zeros(n, len(encoded.ids), width)
     for row, token in enumerate(encoded.value_ids):
         logits[row, encoded.n_prompt - 1 + row, token] = 30.0
-    expected = 30.0 - np.log(width - 1)
-    assert token_log_odds(encoded, logits).tolist() == pytest.approx([expected] * n)
+    alone = 30.0 - np.log(width - 1)
+    assert lead(encoded, formats, logits).tolist() == pytest.approx([alone] * n)
+    strangers = [token for token in range(width) if token not in encoded.value_ids][:2]
+    formats[strangers] = int(formats[encoded.value_ids[-1]])
+    logits[:, :, strangers[0]], logits[:, :, strangers[1]] = 4.0, 8.0
+    found = lead(encoded, formats, logits)
+    assert found[-1].item() == pytest.approx(30.0 - (4.0 + 8.0) / 2)
+    assert lead(encoded, formats, logits[-1:], n - 1).tolist() == pytest.approx([24.0]), "a part of the tokens"
+    logits[-1, :, encoded.value_ids[0]] = 99.0
+    if encoded.value_ids[0] != encoded.value_ids[-1]:
+        assert lead(encoded, formats, logits)[-1].item() == pytest.approx(24.0), "another format has no say"
 
 
 def test_token_gradient_gives_every_token_the_same_say(lm: LanguageModel) -> None:
