@@ -25,7 +25,8 @@ ONLY_IN = {
     "faker": {"models/demo"},
     "captum": {"localization"},
     "knowledge_neurons": {"benchmarks/speed"},
-    "typer": {"cli", "models/demo", "benchmarks/planted", "app"},
+    "typer": {"cli", "models/demo", "benchmarks/planted", "benchmarks/pictures", "app"},
+    "playwright": {"benchmarks/pictures"},
 }
 NO_TORCH = {"figures", "ui", "records", "errors", "secrets", "cli"}
 FILES = sorted(ROOT.glob("privlens/**/*.py")) + sorted(ROOT.glob("app.py"))

@@ -43,7 +43,7 @@ class LanguageModel:
     Attributes:
         name: what it was loaded as. architecture: its class in transformers.
         n_layers, d_mlp: layers, and neurons in each. n_parameters: weights in all.
-        holding: its lock, and how this view holds it.
+        lock: shared by all its views; `held` takes it.
         edits: those of a view, in the order they are applied; of a model itself none.
 
     Raises:
@@ -57,18 +57,19 @@ class LanguageModel:
         self.architecture = type(model).__name__
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         self.n_layers, self.d_mlp = self.shape()
-        self.holding = Holding(name, model)
+        self._holding = Holding(name, model)
+        self.lock = self._holding.lock
         self._checkpointed = False
 
     @property
     def edits(self) -> tuple[Edit, ...]:
         """The edits of a view, in the order they are applied; none for the model itself."""
-        return tuple(made.edit for made in self.holding.ready)
+        return tuple(made.edit for made in self._holding.ready)
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the weights; others' edits are waited for, so only one's own are seen."""
-        return self.holding.fingerprint
+        return self._holding.fingerprint
 
     @property
     def device(self) -> torch.device:
@@ -139,7 +140,7 @@ class LanguageModel:
             BadInput: for an edit that was made on neither this model nor on it under the edits before, or that does not fit.
         """
         view = copy.copy(self)
-        view.holding = self.holding.under(edits)
+        view._holding = self._holding.under(edits)
         return view
 
     def fitting(self, n_tokens: int, site: Site = "mlp") -> "LanguageModel":
@@ -164,7 +165,7 @@ class LanguageModel:
         Every forward pass runs inside. A graph that was built inside must be used inside: taking edits back changes weights, and
         torch refuses the graph then. So a training step that is to work on views wraps forward and backward in it together.
         """
-        with self.holding.held():
+        with self._holding.held():
             yield
 
     @contextmanager
@@ -198,7 +199,7 @@ class LanguageModel:
         Raises:
             BadInput: for an edit that was made on another model, or that does not fit its parameters.
         """
-        with self.holding.edited(edit):
+        with self._holding.edited(edit):
             yield
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:

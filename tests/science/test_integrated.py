@@ -153,8 +153,8 @@ def test_cancel_ends_at_the_next_layer_and_leaves_nothing_behind(lm: LanguageMod
     first = next(steps)
     assert isinstance(first, LocalizationStep)
     assert (first.step, first.n_steps, first.result) == (1, LAYERS, None)
-    assert lm.holding.lock.acquire(blocking=False)  # a suspended localization holds nothing
-    lm.holding.lock.release()
+    assert lm.lock.acquire(blocking=False)  # a suspended localization holds nothing
+    lm.lock.release()
     asked.append(True)
     with pytest.raises(Cancelled):
         next(steps)

@@ -99,8 +99,8 @@ def test_cancel_ends_within_one_step_and_leaves_the_model_as_it_was(lm: Language
 def test_a_localization_that_is_dropped_halfway_leaves_the_model_free(lm: LanguageModel) -> None:
     steps = hard_concrete(Task(lm, SECRET), SHORT)
     next(steps), next(steps)
-    assert lm.holding.lock.acquire(blocking=False)  # a suspended localization holds nothing
-    lm.holding.lock.release()
+    assert lm.lock.acquire(blocking=False)  # a suspended localization holds nothing
+    lm.lock.release()
     assert not any(part._forward_pre_hooks for part in lm.model.modules())
 
 
