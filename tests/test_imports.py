@@ -12,6 +12,7 @@ ORDER = [
     {"deactivation", "erasure", "localization", "neuron_stats"},
     {"provenance", "memorization", "retained"},
     {"models", "pii", "secrets"},
+    {"outcomes"},
     {"records", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
@@ -28,7 +29,7 @@ ONLY_IN = {
     "typer": {"cli", "models/demo", "benchmarks/planted", "benchmarks/pictures", "app"},
     "playwright": {"benchmarks/pictures"},
 }
-NO_TORCH = {"figures", "ui", "records", "errors", "secrets", "cli"}
+NO_TORCH = {"figures", "ui", "outcomes", "records", "errors", "secrets", "cli"}
 FILES = sorted(ROOT.glob("privlens/**/*.py")) + sorted(ROOT.glob("app.py"))
 
 

@@ -22,7 +22,8 @@ from privlens.models.lens import lens, residuals
 from privlens.models.memory import RowsAtOnce
 from privlens.models.scoring import score
 from privlens.models.text import Encoded
-from privlens.records import Attack, Secret
+from privlens.outcomes import Attack
+from privlens.records import Secret
 
 RIDGE = 1e-2
 """Of the probe, as a share of the mean squared hidden state."""

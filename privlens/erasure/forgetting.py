@@ -14,7 +14,7 @@ from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
 from privlens.erasure.training import Erasure
 from privlens.errors import BadInput
-from privlens.records import ErasureStep
+from privlens.outcomes import ErasureStep
 
 REACHED = "at the level of unseen text"
 GUARDED = "the perplexity guard: the last good state is kept"

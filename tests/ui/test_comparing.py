@@ -11,8 +11,9 @@ from privlens.errors import BadInput
 from privlens.localization.aggregate import VoteSettings
 from privlens.method_comparison import Measured, MethodComparison
 from privlens.models.language_model import LanguageModel
+from privlens.outcomes import CurvePoint
 from privlens.provenance import provenance
-from privlens.records import Change, CurvePoint, Edit, Neuron, NeuronScores, Provenance, Secret
+from privlens.records import Change, Edit, Neuron, NeuronScores, Provenance, Secret
 from privlens.secrets import ListedSecret
 from privlens.ui import compare_view, many_view, session, ticking, wording
 from privlens.ui.compare_view import Compared
