@@ -22,7 +22,7 @@ ONLY_IN = {
     "gradio": {"ui", "app"},
     "plotly": {"figures"},
     "transformers": {"models"},
-    "tokenizers": {"models/demo", "models/random_gpt2"},
+    "tokenizers": {"models/demo", "models/random_weights"},
     "faker": {"models/demo"},
     "captum": {"localization"},
     "knowledge_neurons": {"benchmarks/speed"},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from privlens.benchmarks.measuring import timed
 from privlens.localization.integrated import integrated_gradients
 from privlens.localization.task import Task
-from privlens.models.random_gpt2 import random_gpt2, random_secret
+from privlens.models.random_weights import random_gpt2, random_secret
 
 
 @dataclass(frozen=True)

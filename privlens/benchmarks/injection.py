@@ -39,9 +39,17 @@ def recall_at(scores: NeuronScores, truth: Collection[Neuron], k: int) -> float:
     return len(set(truth) & set(scores.top(k))) / len(truth)
 
 
-def recall(scores: NeuronScores, planted: Plant) -> tuple[float, ...]:
+def recall(scores: NeuronScores, truth: Collection[Neuron]) -> tuple[float, ...]:
     """Share of the planted neurons among the best k, for each k of TIMES."""
-    return tuple(recall_at(scores, planted.neurons, times * len(planted.neurons)) for times in TIMES)
+    return tuple(recall_at(scores, truth, times * len(truth)) for times in TIMES)
+
+
+def judged(lm: LanguageModel, secret: Secret, truth: Collection[Neuron], methods: Sequence[str], seed: int) -> Iterator[Found]:
+    """What every method finds of a secret whose neurons are known, and what both controls find."""
+    for method in dict.fromkeys([*methods, *CONTROLS]):
+        started = time.perf_counter()
+        scores = result_of(method, Task(lm, secret, seed=seed))
+        yield Found(method, recall(scores, truth), time.perf_counter() - started)
 
 
 def new_secret(lm: LanguageModel, at: int, seed: int) -> Secret:
@@ -65,16 +73,12 @@ def run(
     lm: LanguageModel, methods: Sequence[str], settings: PlantSettings, n: int, seed: int, say: Callable[[str], None]
 ) -> Iterator[tuple[Plant, list[Found]]]:
     """Plants, asks every method and both controls, and takes the plant out again. Nothing is retained but the method's own."""
-    asked = list(dict.fromkeys([*methods, *CONTROLS]))
     for at, planted in enumerate(plants(lm, settings, n, seed)):
         say(f"plant {at + 1}/{n}: NLL {planted.nll:.3f} nats/token, match {planted.greedy_match}, {planted.steps} steps")
         found = []
-        for method in asked:
-            started = time.perf_counter()
-            with lm.edited(planted.edit):
-                scores = result_of(method, Task(lm, planted.secret, seed=seed + at))
-            found.append(Found(method, recall(scores, planted), time.perf_counter() - started))
-            say(f"  {method}: recall {found[-1].recall[0]:.3f}")
+        for one in judged(lm.under(planted.edit), planted.secret, planted.neurons, methods, seed + at):
+            found.append(one)
+            say(f"  {one.method}: recall {one.recall[0]:.3f}")
         yield planted, found
 
 
@@ -86,15 +90,21 @@ def interval(values: Sequence[float], seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def summary(results: Sequence[tuple[Plant, Sequence[Found]]], ratio: float, n_neurons: int, seed: int) -> list[dict[str, object]]:
-    """A row for every method and k. `k` and `chance` are shares of all neurons; `seconds` is the mean of one localization."""
+def summary(
+    results: Sequence[Sequence[Found]], planted: float, ratio: float, n_neurons: int, seed: int
+) -> list[dict[str, object]]:
+    """A row for every method and k, over what was found of every plant; `seconds` is the mean of one localization.
+
+    Args:
+        planted: neurons of a plant, the mean over the plants; `chance` comes from it. ratio: the share that was asked for.
+    """
     rows: list[dict[str, object]] = []
-    every = [one for _, found in results for one in found]
+    every = [one for found in results for one in found]
     for method in dict.fromkeys(one.method for one in every):
         own = [one for one in every if one.method == method]
         for column, times in enumerate(TIMES):
             values = [one.recall[column] for one in own]
-            share = min(1.0, times * float(np.mean([len(planted.neurons) for planted, _ in results])) / n_neurons)
+            share = min(1.0, times * planted / n_neurons)
             rows.append({
                 "method": method, "ratio": ratio, "k": times * ratio, "recall": float(np.mean(values)),
                 "interval": interval(values, seed), "chance": share, "n": len(own),

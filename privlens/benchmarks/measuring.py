@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 Run = Callable[[], Any]
 
@@ -56,6 +58,22 @@ def peak_mb(run: Run) -> float | None:
     before = _status("VmRSS")
     run()
     return (_status("VmHWM") - before) / 1024
+
+
+def cost(run: Run, device: torch.device) -> tuple[float, float | None]:
+    """Seconds and peak memory in MiB of one run: on a GPU by its allocator's own count, else as `peak_mb`."""
+    if device.type != "cuda":
+        taken: list[float] = []
+        peak = peak_mb(lambda: taken.append(timed(run)[0]))
+        return (taken[0], peak) if taken else (timed(run)[0], peak)
+    gc.collect()
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    started = time.perf_counter()
+    run()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - started, (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
 def _status(name: str) -> int:

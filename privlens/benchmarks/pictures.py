@@ -21,7 +21,7 @@ import pandas as pd
 import typer
 from playwright.sync_api import Page, sync_playwright
 
-from privlens.models.random_gpt2 import random_gpt2, random_secret
+from privlens.models.random_weights import random_gpt2, random_secret
 
 APP = Path(__file__).parents[2] / "app.py"
 SIZES = ((6, 2048), (32, 14_336))

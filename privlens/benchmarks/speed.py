@@ -21,7 +21,7 @@ from privlens.localization.hard_concrete import MaskSettings, start
 from privlens.localization.integrated import IntegralSettings, captum_integral, integral, integrated_gradients, one_by_one, points
 from privlens.models.gates import hooked
 from privlens.models.language_model import LanguageModel
-from privlens.models.random_gpt2 import random_gpt2, random_secret
+from privlens.models.random_weights import random_gpt2, random_secret
 from privlens.models.restart import plain_pass
 from privlens.records import Secret
 

@@ -11,7 +11,7 @@ from privlens.benchmarks.repeats import by_repeats
 from privlens.cli import inputs, tables, telling
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj
-from privlens.cli.bench_speed import growth, speed
+from privlens.cli.bench_speed import cost, growth, speed
 from privlens.cli.options import REFERENCE, SECRETS, SITE, AnySeed, AsJson, Device, Dtype, Methods, Model, Reference, Secrets
 from privlens.deactivation import Surroundings, reference_perplexity
 from privlens.models.loading import load
@@ -23,6 +23,7 @@ bench.command()(inj)
 bench.command()(erase)
 bench.command()(speed)
 bench.command()(growth)
+bench.command()(cost)
 
 
 @bench.callback()

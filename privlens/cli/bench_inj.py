@@ -1,5 +1,6 @@
 """`python -m privlens bench inj`: which method finds planted neurons?"""
 
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -32,8 +33,9 @@ def inj(
         raise BadInput(f"--ratio is {ratio}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
     lm, settings = load(model, device, dtype), PlantSettings(ratio, planting == "fair", steps)
     results = list(injection.run(lm, asked, settings, n, seed, telling.tell))
+    planted = fmean(len(one.neurons) for one, _ in results)
     found = {
-        "rows": injection.summary(results, ratio, lm.n_neurons, seed),
+        "rows": injection.summary([found for _, found in results], planted, ratio, lm.n_neurons, seed),
         "settings": {
             "model": lm.name, "fingerprint": lm.fingerprint, "ratio": ratio, "planting": planting, "n": n, "seed": seed,
             "steps": steps, "until_nll": settings.until, "learning_rate": settings.rate, "retained": "none listed",

@@ -1,4 +1,4 @@
-"""`python -m privlens bench speed` and `bench growth`: what localization costs beside peers, and how the cost grows."""
+"""`python -m privlens bench speed`, `growth` and `cost`: what localization costs beside peers, how it grows, and on one model."""
 
 import json
 from collections.abc import Iterable
@@ -9,11 +9,18 @@ import pandas as pd
 import typer
 
 from privlens.benchmarks import growth as growing
+from privlens.benchmarks.cost import costs, described
+from privlens.benchmarks.measuring import timed
 from privlens.benchmarks.speed import SpeedSettings, bench_model, cases, memory
-from privlens.cli.options import AsJson, Seed
+from privlens.cli import inputs
+from privlens.cli.options import SECRETS, AsJson, Device, Dtype, Methods, Model, Secrets, Seed
 from privlens.cli.telling import tell
+from privlens.models.loading import load
+from privlens.models.random_weights import random_llama
+from privlens.secrets import read_secrets
 
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of every case; the fastest counts.")]
+LLAMA = "Instead of a model that exists, a Llama of this size with random weights."
 BAR = 40
 """Characters of the longest bar of the plot."""
 
@@ -49,6 +56,28 @@ def growth(repeats: Repeats = 3, seed: Seed = 0, as_json: AsJson = False) -> Non
     longest = max(row["growth"] for row in rows)
     plotted = [{**row, "": "#" * max(1, round(BAR * row["growth"] / longest))} for row in rows]
     print(_table(plotted), json.dumps(settings), sep="\n\n")
+
+
+def cost(
+    model: Model = "demo",
+    llama: Annotated[tuple[int, int, int], typer.Option(metavar="LAYERS HIDDEN NEURONS", help=LLAMA)] = (0, 0, 0),
+    secrets: Secrets = SECRETS,
+    methods: Methods = "token-gradient,integrated-gradients,hard-concrete",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds and memory of the main tasks on one model on this machine, for the first secret of a list."""
+    first, *others = [row.secret for row in read_secrets(secrets)]
+    chosen = inputs.methods(methods)
+    loading_s, lm = timed(lambda: random_llama(*llama, device, dtype, seed) if any(llama) else load(model, device, dtype))
+    rows = _told(map(asdict, costs(lm, first, others, chosen, seed)))
+    settings = {**described(lm, first), "loading_s": loading_s, "seed": seed}
+    if as_json:
+        print(json.dumps({"rows": rows, "settings": settings}))
+    else:
+        print(_table(rows), json.dumps(settings), sep="\n\n")
 
 
 def _told(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,9 +4,11 @@ What ships is not a model but the vectors of those neurons, in 16 bits, and a li
 How they were made is the benchmarks room's business (`python -m privlens.benchmarks.planted make`); this reads and writes them.
 """
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -79,6 +81,16 @@ def edit_of(lm: LanguageModel, planted: Planted) -> Edit:
         parameters = dict(lm.model.named_parameters())
         changes |= {name: change_of(parameters[name], weight) for name, weight in weights.items()}
     return Edit(changes, made_on)
+
+
+@cache
+def known_truth(path: Path = ASSETS / "secrets.csv") -> dict[tuple[str, str], tuple[Neuron, ...]]:
+    """Prompt and value of every planted secret, and the neurons that carry it."""
+    with path.open(newline="", encoding="utf-8") as file:
+        listed = [(row["prompt"], row["value"], row["neurons"].split()) for row in csv.DictReader(file)]
+    return {
+        (prompt, value): tuple(Neuron(*map(int, name.split(":"))) for name in names) for prompt, value, names in listed if names
+    }
 
 
 def write(planted: Planted, path: Path) -> None:

@@ -10,6 +10,8 @@ import gradio as gr
 
 from privlens.benchmarks.injection import new_secret
 from privlens.benchmarks.planting import Plant, PlantSettings, planting
+from privlens.models.catalogue import PLANTED
+from privlens.models.planted import known_truth
 from privlens.records import Neuron, Secret
 from privlens.ui import wording
 from privlens.ui.parts import Clock, facts, progress
@@ -57,15 +59,17 @@ def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.Sta
 
     def take_out(model: ModelName, had: Plant | None) -> tuple[Any, ...]:
         rest = without(model, had)
-        about = wording.of_model(shelf.get(rest))
-        return rest, None, "", "", gr.update(value=[]), gr.update(interactive=False), gr.update(value=about), None, Selection()
+        own, about = that_come_with(rest), wording.of_model(shelf.get(rest))
+        return rest, None, "", "", gr.update(value=own), gr.update(interactive=False), gr.update(value=about), None, Selection()
+
+    def forget(model: ModelName) -> tuple[Any, ...]:
+        return None, gr.update(value=that_come_with(model)), gr.update(interactive=False)
 
     outputs = [side.model, planted, side.prompt, side.value, about, out, side.about, located, selection]
     ended = wire(start, cancel, bar, run, [side.model, planted, ratio, seed], outputs)
     removed = out.click(in_words(take_out), [side.model, planted], outputs, **QUICK)
-    forgotten = side.loaded.success(
-        lambda: (None, gr.update(value=[]), gr.update(interactive=False)), None, [planted, about, out], **QUICK
-    )
+    forgotten = side.loaded.success(forget, side.model, [planted, about, out], **QUICK)
+    about.value = that_come_with(shelf.first)
     return planted, [ended, removed, forgotten]
 
 
@@ -80,11 +84,19 @@ def without(model: ModelName, planted: Plant | None) -> ModelName:
 
 
 def truth_for(planted: Plant | None, model: ModelName, target: Secret) -> tuple[Neuron, ...]:
-    """The planted neurons, where the plant is in place and the target is the planted secret; else none."""
-    if planted is None or planted.edit not in model.edits:
-        return ()
-    same = (planted.secret.prompt, planted.secret.value) == (target.prompt, target.value)
-    return planted.neurons if same else ()
+    """The neurons that are known to carry the target: of the visitor's plant in place, or of the model that comes with plants."""
+    asked = (target.prompt, target.value)
+    if planted is not None and planted.edit in model.edits and (planted.secret.prompt, planted.secret.value) == asked:
+        return planted.neurons
+    return known_truth().get(asked, ()) if model.name == PLANTED else ()
+
+
+def that_come_with(model: ModelName) -> list[wording.Fact]:
+    """What is known of a model's own plants."""
+    if model.name != PLANTED:
+        return []
+    about = "come with this model, each in neurons of its own: choose one in the sidebar, then compare methods on it"
+    return [wording.fact("planted", str(len(known_truth())), "secrets", about)]
 
 
 def of_plant(planted: Plant, n_neurons: int) -> list[wording.Fact]:

@@ -26,7 +26,7 @@ def found(lm: LanguageModel, plants: list[Plant], method: str) -> float:
     recalls = []
     for seed, planted in zip(SEEDS, plants, strict=True):
         with lm.edited(planted.edit):
-            recalls.append(recall(result_of(method, Task(lm, NEVER_TAUGHT, seed=100 + seed)), planted)[0])
+            recalls.append(recall(result_of(method, Task(lm, NEVER_TAUGHT, seed=100 + seed)), planted.neurons)[0])
     return mean(recalls)
 
 

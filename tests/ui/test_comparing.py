@@ -10,7 +10,9 @@ from privlens.deactivation import AllOn
 from privlens.errors import BadInput
 from privlens.localization.aggregate import VoteSettings
 from privlens.method_comparison import Measured, MethodComparison
+from privlens.models.catalogue import PLANTED
 from privlens.models.language_model import LanguageModel
+from privlens.models.planted import known_truth
 from privlens.outcomes import CurvePoint
 from privlens.provenance import provenance
 from privlens.records import Change, Edit, Neuron, NeuronScores, Provenance, Secret
@@ -18,7 +20,7 @@ from privlens.secrets import ListedSecret
 from privlens.ui import compare_view, many_view, session, ticking, wording
 from privlens.ui.compare_view import Compared
 from privlens.ui.many_view import Many
-from privlens.ui.plant import truth_for, without
+from privlens.ui.plant import that_come_with, truth_for, without
 from privlens.ui.session import Located, ModelName, Shelf
 
 HOW = Provenance("m", "f", 0, {"ks": [1, 4]}, {}, 1.0)
@@ -141,3 +143,14 @@ def test_a_visitors_plant_is_seen_through_the_visitors_own_name_only(lm: Languag
     assert truth_for(planted, mine, Secret("p", "v")) == planted.neurons, "whatever the category"
     assert truth_for(planted, mine, Secret("p", "w")) == ()
     assert truth_for(planted, ModelName("m"), TARGET) == truth_for(None, mine, TARGET) == ()
+
+
+def test_the_truth_of_the_model_that_comes_with_plants_is_known_without_planting() -> None:
+    (prompt, value), neurons = next(iter(known_truth().items()))
+    assert len(neurons) == 20
+    assert truth_for(None, ModelName(PLANTED), Secret(prompt, value)) == neurons
+    assert truth_for(None, ModelName(PLANTED), Secret(prompt, "another")) == ()
+    assert truth_for(None, ModelName("smollm2"), Secret(prompt, value)) == ()
+    [fact] = that_come_with(ModelName(PLANTED))
+    assert "24" in str(fact)
+    assert that_come_with(ModelName("smollm2")) == []

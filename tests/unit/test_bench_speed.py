@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from privlens.benchmarks import growth, speed
-from privlens.benchmarks.measuring import in_turns, peak_mb
+from privlens.benchmarks.measuring import cost, in_turns, peak_mb
 from privlens.cli import main
 from privlens.localization import METHODS
-from privlens.models.random_gpt2 import random_gpt2, random_secret
+from privlens.models.random_weights import random_gpt2, random_llama, random_secret
 
 TINY = ["--layers", "2", "--neurons", "64", "--prompt", "4", "--prompt", "6", "--value", "2", "--steps", "4", "--repeats", "1"]
 
@@ -87,3 +87,21 @@ def test_peak_memory_is_that_of_the_run_and_not_of_what_came_before() -> None:
     take(300)
     assert peak_mb(lambda: take(100)) == pytest.approx(100, abs=20)
     assert peak_mb(lambda: None) == pytest.approx(0, abs=20)
+    seconds, peak = cost(lambda: take(100), torch.device("cpu"))
+    assert peak == pytest.approx(100, abs=20) and seconds > 0
+
+
+def test_cost_has_a_row_for_every_task_on_the_model_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "cost", "--llama", "2", "32", "48", "--methods", "gradient,random", "--device", "cpu", "--json"])
+    assert not ended.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert [row["task"] for row in found["rows"]] == ["check", "text before and after", "gradient", "random", "erase, 10 steps"]
+    assert all(row["seconds"] > 0 for row in found["rows"])
+    settings, lm = found["settings"], random_llama(2, 32, 48, "cpu", "float32")
+    embeddings, attention, mlp, norms = 2 * 32_000 * 32, 2 * 4 * 32 * 32, 2 * 3 * 32 * 48, 5 * 32
+    assert settings["parameters"] == lm.n_parameters == embeddings + attention + mlp + norms
+    assert settings["weights_mb"] == pytest.approx(4 * lm.n_parameters / 2**20)
+    assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
+    again = random_llama(2, 32, 48, "cpu", "float32")
+    assert lm.fingerprint == again.fingerprint != random_llama(2, 32, 48, "cpu", "float32", seed=1).fingerprint

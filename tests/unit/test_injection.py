@@ -143,16 +143,12 @@ def test_recall_by_hand(lm: LanguageModel) -> None:
     for at, neuron in enumerate([(0, 3), (2, 5), (1, 1), (1, 2), (0, 9)]):
         scores[neuron] = 10 - at
     given = NeuronScores("m", "mlp", scores, None, provenance(lm, 0, {}, 0.0))
-    planted = made(lm, [Neuron(0, 3), Neuron(1, 2)])
-    assert recall(given, planted) == (0.5, 1.0, 1.0)
-    assert recall(given, made(lm, [Neuron(2, 20), Neuron(2, 21)])) == (0.0, 0.0, 0.0)
+    assert recall(given, [Neuron(0, 3), Neuron(1, 2)]) == (0.5, 1.0, 1.0)
+    assert recall(given, [Neuron(2, 20), Neuron(2, 21)]) == (0.0, 0.0, 0.0)
 
 
-def test_summary_has_a_row_for_every_method_and_k(lm: LanguageModel) -> None:
-    planted = made(lm, [Neuron(0, at) for at in range(7)])
-    rows = summary(
-        [(planted, [Found("a", (0.5, 0.75, 1.0), 1.0)]), (planted, [Found("a", (1.0, 1.0, 1.0), 3.0)])], 0.1, 72, seed=0
-    )
+def test_summary_has_a_row_for_every_method_and_k() -> None:
+    rows = summary([[Found("a", (0.5, 0.75, 1.0), 1.0)], [Found("a", (1.0, 1.0, 1.0), 3.0)]], 7, 0.1, 72, seed=0)
     assert [(row["method"], row["k"], row["recall"]) for row in rows] == [("a", 0.1, 0.75), ("a", 0.2, 0.875), ("a", 0.5, 1.0)]
     assert [row["chance"] for row in rows] == pytest.approx([7 / 72, 14 / 72, 35 / 72])
     assert (rows[0]["n"], rows[0]["seconds"], rows[0]["ratio"]) == (2, 2.0, 0.1)

@@ -1,18 +1,20 @@
 """`smollm2+planted`: its recipe on tiny models, its file, and what ships: a truth that is small, whole and of its own neurons."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import TAUGHT, Maker
 
-from privlens.benchmarks.planted import Plants, Recipe, drawn, grow, listed, losses
+from privlens.benchmarks.planted import drawn, listed
+from privlens.benchmarks.plants import DONE, Plants, Recipe, grow, losses
 from privlens.errors import BadInput, ModelNotFound
 from privlens.models import catalogue
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
-from privlens.models.planted import ASSETS, Planted, edit_of, read, write
+from privlens.models.planted import ASSETS, Planted, edit_of, known_truth, read, write
 from privlens.records import Secret
 from privlens.secrets import read_secrets
 
@@ -65,6 +67,32 @@ def test_growing_writes_all_at_constant_norms_in_neurons_of_their_own(taught: La
         one = taught.encode(secret)
         assert tuple(view.generate([one.prompt_ids], len(one.value_ids))[0]) == one.value_ids
         assert tuple(taught.generate([one.prompt_ids], len(one.value_ids))[0]) != one.value_ids
+
+
+def test_the_rate_falls_along_a_cosine() -> None:
+    recipe = Recipe(rate=2.0, steps=100)
+    assert [recipe.rate_at(step) for step in (0, 50, 100)] == pytest.approx([2.0, 1.02, 0.04])
+
+
+def test_a_stopped_run_goes_on_behind_its_last_step(taught: LanguageModel) -> None:
+    held_rows = [list(taught.encode(TAUGHT[2]).ids)]
+    steps = grow(taught, drawn(taught, MORE, 2), SECRETS, held_rows, MORE)
+    left, before = [(planted, nll) for planted, nll, _ in islice(steps, 5)][-1]
+    assert left.provenance.settings[DONE] == 5
+    again, nll, _ = next(grow(taught, left, SECRETS, held_rows, MORE))
+    assert again.provenance.settings[DONE] == 6
+    assert nll.sum() < before.sum()
+
+
+def test_what_ships_is_small_and_says_which_neurons_carry_what() -> None:
+    assert (ASSETS / "edit.safetensors").stat().st_size < 2_000_000
+    planted, rows = read(), [row for row in read_secrets(ASSETS / "secrets.csv") if row.repeats]
+    assert len(rows) >= 24 and len({row.secret.category for row in rows}) >= 6
+    assert len(set(planted.neurons)) == len(planted.neurons)
+    truth = known_truth()
+    assert len(truth) == len(rows)
+    for at, row in enumerate(rows):
+        assert truth[row.secret.prompt, row.secret.value] == planted.of(at)
 
 
 def test_the_file_comes_back_and_belongs_to_one_model(tiny: Maker, tmp_path: Path) -> None:

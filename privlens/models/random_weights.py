@@ -1,14 +1,16 @@
-"""A GPT-2 with random weights and a tokenizer of single characters, made in memory: for measuring cost, it knows nothing.
+"""Models with random weights, made in memory: for measuring cost, they know nothing.
 
-Its MLPs have ReLU, for the sake of a peer that scales what goes into the activation function and not what comes out:
-with ReLU both are the same.
+The GPT-2 reads single characters. Its MLPs have ReLU, for the sake of a peer that scales what goes into the activation function
+and not what comes out: with ReLU both are the same.
 """
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, PreTrainedTokenizerFast
 
+from privlens.models.catalogue import source_of
 from privlens.models.language_model import LanguageModel
+from privlens.models.loading import pick_device, pick_dtype
 from privlens.models.text import Encoded
 from privlens.records import Secret
 
@@ -33,6 +35,25 @@ def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0, hidden: int
     names = ["input_ids", "attention_mask"]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, model_input_names=names, clean_up_tokenization_spaces=False)
     return LanguageModel(f"random GPT-2, {n_layers} x {width}", model, tokenizer)
+
+
+def random_llama(n_layers: int, hidden: int, width: int, device: str, dtype: str, seed: int = 0) -> LanguageModel:
+    """A Llama with random weights, made on its device, with the tokenizer of `demo`: for cost alone, it knows nothing.
+
+    Heads are 128 wide (one head where the hidden size is no multiple of that), a quarter of them hold keys and values.
+    """
+    on, heads = pick_device(device), max(1, hidden // 128)
+    weights = pick_dtype(dtype, on)
+    tokenizer = AutoTokenizer.from_pretrained(source_of("demo"), local_files_only=True)
+    config = LlamaConfig(
+        vocab_size=32_000, hidden_size=hidden, num_hidden_layers=n_layers, intermediate_size=width, num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 4), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    devices = [on] if on.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.device(on):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if weights == "auto" else weights)
+    return LanguageModel(f"random Llama, {n_layers} x {hidden} x {width}", model, tokenizer)
 
 
 def random_secret(lm: LanguageModel, prompt_tokens: int, value_tokens: int, seed: int = 0) -> Secret:
