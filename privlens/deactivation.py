@@ -19,21 +19,9 @@ from privlens.memorization.check import exposure_bits, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score, text_nll
 from privlens.models.text import plain_ids
+from privlens.outcomes import Comparison, ComparisonStep, CurvePoint, Effect, Outcome, Recall, SweepRow, SweepStep
 from privlens.provenance import provenance
-from privlens.records import (
-    Comparison,
-    ComparisonStep,
-    CurvePoint,
-    Effect,
-    Neuron,
-    NeuronScores,
-    Outcome,
-    Recall,
-    Secret,
-    Site,
-    SweepRow,
-    SweepStep,
-)
+from privlens.records import Neuron, NeuronScores, Secret, Site
 
 REFERENCE_TOKENS = 256
 """A reference paragraph is cut after so many tokens."""

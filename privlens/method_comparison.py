@@ -13,8 +13,9 @@ from privlens.deactivation import AllOn, Surroundings, all_on, curve
 from privlens.errors import BadInput
 from privlens.localization import Task
 from privlens.localization.several import PARTS, localize_each
+from privlens.outcomes import CurvePoint
 from privlens.provenance import provenance
-from privlens.records import CurvePoint, NeuronScores, Provenance, Secret
+from privlens.records import NeuronScores, Provenance, Secret
 
 SHARES = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 """The effect is measured with these shares of all neurons off."""

@@ -1,7 +1,8 @@
 """The values that travel between the rooms: frozen, free of torch, writable as JSON and readable back.
 
 What a record means is said in its docstring, with shapes and units. Layers and neurons count from 0. "Neuron" is one
-coordinate of the input of an MLP's output projection. NLL is in nats per token, exposure in bits.
+coordinate of the input of an MLP's output projection. NLL is in nats per token, exposure in bits. Records of what came of
+switching off and erasing are in outcomes.py.
 """
 
 from dataclasses import dataclass, field
@@ -153,115 +154,6 @@ class LocalizationStep:
 
 
 @dataclass(frozen=True)
-class Recall:
-    """What remains of one secret in one state of the model; `text` is the greedy continuation."""
-
-    greedy_match: bool
-    nll: float
-    memorization_accuracy: float
-    text: str = ""
-    exposure_bits: float | None = None
-    tokens: tuple[TokenScore, ...] = ()
-
-
-@dataclass(frozen=True)
-class Effect:
-    """One secret with all neurons on, and with some off."""
-
-    secret: Secret
-    before: Recall
-    after: Recall
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one set of neurons does when it is off: to the target, the other secrets and the reference text.
-
-    `perplexity` is exp(mean nats/token); `kept` counts the others that matched before and still do.
-    """
-
-    neurons: tuple[Neuron, ...]
-    target: Effect
-    others: tuple[Effect, ...]
-    perplexity_before: float | None
-    perplexity_after: float | None
-
-    @property
-    def memorised(self) -> int:
-        """How many of the others matched with all neurons on."""
-        return sum(effect.before.greedy_match for effect in self.others)
-
-    @property
-    def kept(self) -> int:
-        """How many of those still match."""
-        return sum(effect.before.greedy_match and effect.after.greedy_match for effect in self.others)
-
-    @property
-    def perplexity_ratio(self) -> float | None:
-        """After / before; None without a reference text."""
-        if self.perplexity_before is None or self.perplexity_after is None:
-            return None
-        return self.perplexity_after / self.perplexity_before
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The chosen neurons off, beside as many random ones off, which is the control."""
-
-    chosen: Outcome
-    random: Outcome
-    provenance: Provenance
-
-
-@dataclass(frozen=True)
-class ComparisonStep:
-    """Progress of a comparison. `target` is there from the first step on, `result` only in the last."""
-
-    step: int
-    n_steps: int
-    stage: str
-    target: Effect
-    result: Comparison | None = None
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """What one set of k neurons does when it is off. NLL in nats/token, exposure in bits, `others_kept` a share in 0..1."""
-
-    k: int
-    target_match: bool
-    target_nll: float
-    target_exposure_bits: float
-    others_kept: float | None
-    perplexity_ratio: float | None
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """One point of the curve over k: the best k neurons off. Rates are shares in 0..1."""
-
-    k: int
-    share: float
-    target_match: bool
-    target_nll: float
-    target_exposure_bits: float
-    others_kept: float | None
-    perplexity_ratio: float | None
-    random_nll: float
-    random_kept: float | None
-    random_perplexity_ratio: float | None
-
-
-@dataclass(frozen=True)
-class SweepStep:
-    """Progress of a sweep over k: the rows measured so far; all of them when step == n_steps."""
-
-    step: int
-    n_steps: int
-    rows: tuple[SweepRow, ...]
-
-
-@dataclass(frozen=True)
 class FetchStep:
     """Progress of fetching a model: bytes done of n_bytes, and what is being done. `folder` is there in the last step only."""
 
@@ -269,51 +161,6 @@ class FetchStep:
     n_bytes: int
     stage: str
     folder: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ErasureStep:
-    """One step of an erasure, measured before the step's own change of weights; over the forget texts' value tokens.
-
-    `entropy` of the next-token distribution (nats), `nll` (nats/token) and `memorization_accuracy` are means over the targets of
-    this step's batch, or over all targets where `measured`; `n_matches` counts the targets still written word for word.
-    `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorised others that still match
-    (None without others), are those of the last measurement. `n_weights` is how many weights train. `terms` names the parts of
-    the loss. The last step says in `ended` why it is the last, and carries the edit.
-    """
-
-    step: int
-    n_steps: int
-    stage: str
-    entropy: float
-    nll: float
-    memorization_accuracy: float
-    n_matches: int | None
-    n_targets: int
-    perplexity_ratio: float | None
-    kept: float | None
-    n_weights: int
-    measured: bool = False
-    terms: dict[str, float] = field(default_factory=dict)
-    ended: str = ""
-    result: Edit | None = None
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One way of getting erased values back, tried on the model before and after the erasure; rates are shares in 0..1.
-
-    `before` and `after` are success rates over the targets, `detail` says in words what was counted; `by_layer` where there is
-    a number for each layer, from the embeddings (0) on.
-    """
-
-    name: str
-    before: float
-    after: float
-    chance: float | None
-    detail: str
-    before_by_layer: tuple[float, ...] = ()
-    after_by_layer: tuple[float, ...] = ()
 
 
 Record = TypeVar("Record")

@@ -12,6 +12,7 @@ ORDER = [
     {"deactivation", "erasure", "localization", "neuron_stats"},
     {"provenance", "memorization", "retained"},
     {"models", "pii", "secrets"},
+    {"outcomes"},
     {"records", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
@@ -25,9 +26,10 @@ ONLY_IN = {
     "faker": {"models/demo"},
     "captum": {"localization"},
     "knowledge_neurons": {"benchmarks/speed"},
-    "typer": {"cli", "models/demo", "benchmarks/planted", "app"},
+    "typer": {"cli", "models/demo", "benchmarks/planted", "benchmarks/pictures", "app"},
+    "playwright": {"benchmarks/pictures"},
 }
-NO_TORCH = {"figures", "ui", "records", "errors", "secrets", "cli"}
+NO_TORCH = {"figures", "ui", "outcomes", "records", "errors", "secrets", "cli"}
 FILES = sorted(ROOT.glob("privlens/**/*.py")) + sorted(ROOT.glob("app.py"))
 
 

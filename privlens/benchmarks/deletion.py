@@ -14,7 +14,8 @@ from privlens.errors import BadInput
 from privlens.localization import Task, result_of
 from privlens.memorization.check import exposure_bits
 from privlens.models.language_model import LanguageModel
-from privlens.records import Neuron, NeuronScores, Recall, Secret, Site
+from privlens.outcomes import Recall
+from privlens.records import Neuron, NeuronScores, Secret, Site
 
 FORGOTTEN_BITS = 3.0
 """A secret is forgotten when its greedy match is gone and its exposure among 256 candidates is at most this."""

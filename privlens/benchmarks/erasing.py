@@ -19,7 +19,8 @@ from privlens.errors import BadInput
 from privlens.memorization.check import exposure_bits, extraction_likelihoods
 from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import score
-from privlens.records import Edit, ErasureStep, Secret
+from privlens.outcomes import ErasureStep
+from privlens.records import Edit, Secret
 
 ALL = ":all"
 Reworded = Mapping[Secret, Sequence[str]]

@@ -20,8 +20,9 @@ from privlens.errors import BadInput
 from privlens.models.edit_files import save_edit
 from privlens.models.export import check_folder, folded, write_model
 from privlens.models.loading import load
+from privlens.outcomes import ErasureStep
 from privlens.provenance import provenance
-from privlens.records import Edit, ErasureStep, Site
+from privlens.records import Edit, Site
 from privlens.secrets import read_reference
 
 DEFAULTS = ErasureSettings()

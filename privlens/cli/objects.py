@@ -8,18 +8,8 @@ from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
 from privlens.method_comparison import MethodComparison
 from privlens.models.language_model import LanguageModel
-from privlens.records import (
-    Attack,
-    Comparison,
-    Effect,
-    ErasureStep,
-    Memorization,
-    NeuronScores,
-    Outcome,
-    Provenance,
-    Recall,
-    Secret,
-)
+from privlens.outcomes import Attack, Comparison, Effect, ErasureStep, Outcome, Recall
+from privlens.records import Memorization, NeuronScores, Provenance, Secret
 
 Json = dict[str, Any]
 

@@ -12,15 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from privlens.erasure.losses import nll, predictions
+from privlens.erasure.losses import add_gradients, nll
 from privlens.erasure.weights import ChosenWeights
 from privlens.errors import BadInput, Cancelled
 from privlens.memorization.candidates import candidates
 from privlens.memorization.formats import private
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.lens import lens, residuals
+from privlens.models.memory import RowsAtOnce
 from privlens.models.scoring import score
-from privlens.records import Attack, Secret
+from privlens.models.text import Encoded
+from privlens.outcomes import Attack
+from privlens.records import Secret
 
 RIDGE = 1e-2
 """Of the probe, as a share of the mean squared hidden state."""
@@ -131,13 +134,19 @@ def relearning(siege: Siege) -> Attack:
 
     def found(lm: LanguageModel) -> float:
         weights = ChosenWeights(lm, {name: None for name, _ in lm.model.named_parameters()}, siege.relearn_rate)
+        at_once = RowsAtOnce()
         texts = [lm.encode(other) for other in siege.others]
         generator = torch.Generator().manual_seed(siege.seed)
         for _ in range(siege.relearn_steps):
             siege.go_on()
             batch = [texts[at] for at in torch.randperm(len(texts), generator=generator)[:16].tolist()]
+
+            def learn(rows: int, batch: Sequence[Encoded] = batch) -> float:
+                weights.afresh()
+                return add_gradients(lm, batch, rows, lambda now, _: nll(now))
+
             with lm.held(), weights.in_place(), weights.learning():
-                nll(predictions(lm, batch)).mean().backward()
+                at_once.run(learn, len(batch))
         with lm.held(), weights.in_place():
             return _mean(_matches(lm, siege.targets, siege.stop))
 

@@ -4,7 +4,7 @@ The contrastive gradient metric of EMSO (Zhang et al. 2024, arXiv 2408.04983; th
 the gradient of the loss that is to fall, g_M that of the NLL on the same texts, and a weight's score is -g_E * g_M, large
 where a step that raises the entropy raises the NLL too. Controls at equal k: |g_E| alone, sign agreement alone, chance.
 
-Takes two backward passes and no more memory than one gradient of the model.
+Takes the memory of two gradients of the parameters that are asked about.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from privlens.erasure.turning import DAMPING
-from privlens.erasure.weights import gradients
 from privlens.errors import BadInput
 
 Choice = Literal["contrastive", "magnitude", "sign", "random"]
 Spread = Literal["neuron", "global", "matrix"]
 """Whole output vectors of MLP neurons, or single weights: ranked over the whole model, or in every matrix alike."""
-Backward = Callable[[], None]
-"""Runs a forward and a backward pass."""
+Gradient = Callable[[], dict[str, Tensor]]
+"""The gradient of something over all forget texts, by parameter; parameters without one are left out."""
 
 
 def contrastive(g_loss: Tensor, g_nll: Tensor) -> Tensor:
@@ -30,12 +29,12 @@ def contrastive(g_loss: Tensor, g_nll: Tensor) -> Tensor:
 
 
 def scores(
-    parameters: Mapping[str, nn.Parameter], loss: Backward, nll: Backward, metric: Choice, generator: torch.Generator
+    parameters: Mapping[str, nn.Parameter], loss: Gradient, nll: Gradient, metric: Choice, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """A score for every weight of these parameters, >= 0; 0 is never chosen. Within `lm.held()`.
+    """A score for every weight of these parameters, >= 0; 0 is never chosen.
 
     Args:
-        loss, nll: backward passes of the loss that is to fall and of the forget texts' NLL.
+        loss, nll: the gradients of the loss that is to fall and of the forget texts' NLL.
     """
 
     def drawn(like: Tensor) -> Tensor:
@@ -43,21 +42,11 @@ def scores(
 
     if metric == "random":
         return {name: drawn(weight) for name, weight in parameters.items()}
-    found: dict[str, Tensor] = {}
-
-    def first(name: str, gradient: Tensor) -> None:
-        found[name] = gradient.abs() if metric == "magnitude" else gradient.clone()
-
-    def second(name: str, gradient: Tensor) -> None:
-        agree = contrastive(found[name], gradient)
-        found[name] = drawn(agree) * (agree > 0) if metric == "sign" else agree
-
-    with gradients(parameters, first):
-        loss()
-    if metric != "magnitude":
-        with gradients(parameters, second):
-            nll()
-    return found
+    found = loss()
+    if metric == "magnitude":
+        return {name: gradient.abs() for name, gradient in found.items()}
+    agree = {name: contrastive(found.pop(name), gradient) for name, gradient in nll().items()}
+    return {name: drawn(one) * (one > 0) for name, one in agree.items()} if metric == "sign" else agree
 
 
 def best(scored: Mapping[str, Tensor], k: int, spread: Spread) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
 from privlens.erasure.training import Erasure
 from privlens.errors import BadInput
-from privlens.records import ErasureStep
+from privlens.outcomes import ErasureStep
 
 REACHED = "at the level of unseen text"
 GUARDED = "the perplexity guard: the last good state is kept"
@@ -25,7 +25,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     """Erases; a record a step, and one for each measurement. The last one's `ended` says why it is the last.
 
     Raises:
-        BadInput: for settings that cannot be, no secret, or secrets that no weight takes part in.
+        BadInput: for settings that cannot be, no secret, secrets that no weight takes part in, or too little memory.
         Cancelled: when `request.stop` said so, before the next step; nothing is left behind in the model.
     """
     settings = request.settings.checked()
@@ -34,6 +34,8 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     if request.retained and set(request.retained) & set(request.forget):
         raise BadInput("A secret is to be forgotten and retained at once: take it out of one of the lists.")
     request.go_on()
+    longest = max(len(request.lm.encode(secret).ids) for secret in request.forget)
+    request = replace(request, lm=request.lm.fitting(longest))
     measure = Measure(request)
     yield _measured(request, 0, measure.before, measure, 0, "measuring the model as it is")
     work = Erasure(request, measure.level.memorization_accuracy)

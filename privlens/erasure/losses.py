@@ -8,6 +8,7 @@ text; less is more forgotten. Knows nothing of weights.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -73,6 +74,32 @@ def predictions(lm: LanguageModel, texts: Sequence[Encoded]) -> Predicted:
     rows, places = (torch.tensor(part, device=logits.device) for part in zip(*at, strict=True))
     values = torch.tensor([texts[row].ids[place] for row, place in at], device=logits.device)
     return Predicted(logits[rows, places - 1], values, rows, len(texts))
+
+
+def together(parts: Sequence[Predicted]) -> Predicted:
+    """Predictions for several lots of texts as those for all of them, one lot after the other, without what was only asked."""
+    firsts = accumulate((part.n_texts for part in parts), initial=0)
+    return Predicted(
+        torch.cat([part.logits for part in parts]), torch.cat([part.values for part in parts]),
+        torch.cat([part.texts + first for part, first in zip(parts, firsts, strict=False)]), sum(part.n_texts for part in parts),
+    )  # fmt: skip
+
+
+def add_gradients(
+    lm: LanguageModel, texts: Sequence[Encoded], at_once: int, loss: Callable[[Predicted, slice], Tensor]
+) -> float:
+    """Backward passes, `at_once` texts in one, whose gradients add up to those of a loss's mean over all texts; that mean.
+
+    Args:
+        loss: the predictions for some of the texts, and which these are, to a number for each.
+    """
+    total = 0.0
+    for at in range(0, len(texts), at_once):
+        part = slice(at, at + at_once)
+        own = loss(predictions(lm, texts[part]), part).sum() / len(texts)
+        own.backward()
+        total += own.item()
+    return total
 
 
 Loss = Callable[[Predicted], Tensor]

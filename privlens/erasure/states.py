@@ -6,7 +6,8 @@ from dataclasses import replace
 from privlens.memorization.check import exposure_bits, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score
-from privlens.records import Effect, Recall, Secret
+from privlens.outcomes import Effect, Recall
+from privlens.records import Secret
 
 EXTRA_TOKENS = 8
 """Texts run so many tokens past the value, to show what follows."""

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from privlens.erasure.choice import best, best_neurons, scores
-from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, nll, predictions
+from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, add_gradients, nll, predictions, together
 from privlens.erasure.request import Request
 from privlens.erasure.turning import Turn, output_vectors_of
-from privlens.erasure.weights import ChosenWeights
+from privlens.erasure.weights import ChosenWeights, gradients
 from privlens.memorization.formats import token_formats
+from privlens.models.memory import RowsAtOnce, in_parts
 from privlens.models.moments import powers
+from privlens.models.text import Encoded
 from privlens.provenance import provenance
 from privlens.records import Edit
-from privlens.retained import keep, neighbours, retained_rows, without_values
+from privlens.retained import Kept, keep, neighbours, retained_rows, without_values
 
 WARM_UP, SLOWEST = 5, 0.1
 """Steps until the full pace, and what is left of it in the last step."""
@@ -36,7 +38,7 @@ class Erasure:
         self.formats = token_formats(self.lm)
         self.rows = self._rows() if self.settings.keep else []
         self.kept = keep(self.lm, self.rows) if self.rows else None
-        self.keep = self.settings.keep
+        self.keep, self.at_once = self.settings.keep, RowsAtOnce()
         self.moved = torch.full((len(self.rows),), 0.05)
         self.weights = self._weights()
 
@@ -74,59 +76,99 @@ class Erasure:
     def _scores(self, names: Sequence[str]) -> dict[str, Tensor]:
         """The metric's score of every weight of these parameters."""
         settings, parameters = self.settings, dict(self.lm.model.named_parameters())
+        asked = {name: parameters[name] for name in names}
 
-        def backward(loss: Loss) -> None:
-            for at in range(0, len(self.texts), settings.forget_rows):
-                found = predictions(self.lm, self.texts[at : at + settings.forget_rows])
-                among = self.formats[found.values][:, None] == self.formats if settings.scope == "format" else None
-                before = replace(found, reference=found.logits.detach(), format=among)
-                (loss(before).sum() / len(self.texts)).backward()
+        def gradient(loss: Loss) -> dict[str, Tensor]:
+            def aimed(now: Predicted, _: slice) -> Tensor:
+                return loss(replace(now, reference=now.logits.detach(), format=self._among(now)))
+
+            def added_up(at_once: int) -> dict[str, Tensor]:
+                found: dict[str, Tensor] = {}
+
+                def add(name: str, own: Tensor) -> None:
+                    found[name] = found[name].add_(own) if name in found else own.clone()
+
+                with gradients(asked, add):
+                    add_gradients(self.lm, self.texts, at_once, aimed)
+                return found
+
+            return self.at_once.run(added_up, min(len(self.texts), settings.forget_rows))
 
         with self.lm.held():
             return scores(
-                {name: parameters[name] for name in names}, lambda: backward(LOSSES[settings.method]), lambda: backward(nll),
-                settings.choice, self.generator,
-            )  # fmt: skip
+                asked, lambda: gradient(LOSSES[settings.method]), lambda: gradient(nll), settings.choice, self.generator
+            )
 
     def step(self, step: int) -> tuple[Predicted, dict[str, float]]:
-        """One step on a batch of forget texts and of retained rows; the batch's predictions before it, and the loss's terms."""
+        """One step on a batch of forget texts and of retained rows; the batch's predictions before it, and the loss's terms.
+
+        Where memory runs out, the batch goes in parts whose gradients add up.
+        """
         settings, lm = self.settings, self.lm
         drawn = torch.randperm(len(self.texts), generator=self.generator)[: settings.forget_rows].tolist()
-        texts, terms = [self.texts[at] for at in drawn], {}
+        texts, picked = [self.texts[at] for at in drawn], self._picked()
         pace = min(1.0, step / WARM_UP) * (1 - (step - 1) / settings.steps * (1 - SLOWEST))
         with lm.held():
-            reference = None
-            if settings.method in NEEDS_REFERENCE:
-                with torch.no_grad():
-                    reference = predictions(lm, texts).logits
+            reference = in_parts(self._before, texts) if settings.method in NEEDS_REFERENCE else []
             with self.weights.in_place(), self.weights.learning(pace):
-                found = predictions(lm, texts)
-                among = self.formats[found.values][:, None] == self.formats if settings.scope == "format" else None
-                known = self._known(found)
-                aimed = replace(found, reference=reference, format=among, counted=known)
-                self.keep *= settings.loosen if bool(known.any()) else 1.0
-                loss = LOSSES[settings.method](aimed).mean()
-                loss.backward()
-                if self.kept is not None:
-                    terms["kept"] = self._hold()
-        return replace(found, logits=found.logits.detach()), {"forget": loss.item(), **terms}
+                found, terms, self.keep = self.at_once.run(
+                    lambda at_once: self._gradients(texts, reference, picked, at_once), max(len(texts), len(picked))
+                )
+        return found, terms
+
+    def _before(self, texts: Sequence[Encoded]) -> list[Tensor]:
+        """[tokens of its value, V] for every text: logits of the model before the erasure."""
+        with torch.no_grad():
+            return list(predictions(self.lm, texts).logits.split([len(text.value_ids) for text in texts]))
+
+    def _among(self, now: Predicted) -> Tensor | None:
+        """[P, V] bool, tokens of the true token's format where the loss is to stay within it."""
+        return self.formats[now.values][:, None] == self.formats if self.settings.scope == "format" else None
+
+    def _gradients(
+        self, texts: Sequence[Encoded], reference: Sequence[Tensor], picked: Tensor, at_once: int
+    ) -> tuple[Predicted, dict[str, float], float]:
+        """The backward passes of a step from their beginning; predictions, terms, and what the retained text weighs now."""
+        settings, found, known = self.settings, list[Predicted](), list[Tensor]()
+        self.weights.afresh()
+
+        def aimed(now: Predicted, part: slice) -> Tensor:
+            found.append(replace(now, logits=now.logits.detach()))
+            known.append(self._known(now))
+            before = torch.cat(list(reference[part])) if reference else None
+            return LOSSES[settings.method](replace(now, reference=before, format=self._among(now), counted=known[-1]))
+
+        terms = {"forget": add_gradients(self.lm, texts, at_once, aimed)}
+        weight = self.keep * (settings.loosen if bool(torch.cat(known).any()) else 1.0)
+        if self.kept is not None:
+            terms["kept"] = self._hold(self.kept, picked, weight, at_once)
+        return together(found), terms, weight
 
     def _known(self, found: Predicted) -> Tensor:
         """[P] 1 where a token leads in a text that is still better known than unseen text: all else is left alone."""
         right = (found.logits.detach().argmax(-1) == found.values).float()
         return found.leads * (found.mean(right) > self.level).float()[found.texts]
 
-    def _hold(self) -> float:
-        """The backward pass of the KL on some retained rows; nats/token."""
-        assert self.kept is not None
+    def _picked(self) -> Tensor:
+        """Retained rows for a step, ascending; none where nothing is retained."""
+        if not self.rows:
+            return torch.empty(0, dtype=torch.long)
         half = min(self.settings.rows // 2, len(self.rows))
         moved = torch.multinomial(self.moved + 1e-4, half, generator=self.generator)
-        picked = torch.cat([moved, torch.randperm(len(self.rows), generator=self.generator)[:half]]).unique()
-        batch = self.kept.batch(picked.to(self.lm.device))
-        divergence = batch.divergence(self.lm.logits(batch.ids, batch.mask.long()))
-        self.moved[picked] = divergence.detach().cpu()
-        (self.keep * divergence.mean()).backward()
-        return divergence.mean().item()
+        picked: Tensor = torch.cat([moved, torch.randperm(len(self.rows), generator=self.generator)[:half]]).unique()
+        return picked
+
+    def _hold(self, kept: Kept, picked: Tensor, weight: float, at_once: int) -> float:
+        """The backward passes of the KL on some retained rows; nats/token."""
+        total = 0.0
+        for part in picked.split(at_once):
+            batch = kept.batch(part.to(self.lm.device))
+            divergence = batch.divergence(self.lm.logits(batch.ids, batch.mask.long()))
+            self.moved[part] = divergence.detach().cpu()
+            mean = divergence.sum() / len(picked)
+            (weight * mean).backward()
+            total += mean.item()
+        return total
 
     def edit(self, values: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Edit:
         """The edit that gives the chosen weights these values."""

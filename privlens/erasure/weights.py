@@ -47,6 +47,7 @@ def gradients(parameters: Mapping[str, nn.Parameter], seen: Seen) -> Iterator[No
             handle.remove()
         for parameter in parameters.values():
             parameter.requires_grad_(False)
+            parameter.grad = None
 
 
 class ChosenWeights:
@@ -106,7 +107,7 @@ class ChosenWeights:
         Args:
             pace: of this step, times the learning rate.
         """
-        self.adam.zero_grad()
+        self.afresh()
 
         def gather(name: str, gradient: Tensor) -> None:
             flat, places = gradient.view(-1), self.places[name]
@@ -121,6 +122,12 @@ class ChosenWeights:
             self.adam.step()
         else:
             self._step_turned(self.turn, pace * self.rate)
+
+    def afresh(self) -> None:
+        """Forgets the gradients that were added up so far, those of a backward pass that broke off among them."""
+        self.adam.zero_grad()
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def _step_turned(self, turn: Turned, length: float) -> None:
         """Moves all chosen weights together by `length` (root mean square) along the turned gradients' momentum."""

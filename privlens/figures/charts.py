@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from privlens.figures.tables import shown
-from privlens.records import LocalizationStep, Neuron, SweepRow, TokenScore
+from privlens.outcomes import SweepRow
+from privlens.records import LocalizationStep, Neuron, TokenScore
 
 CHOSEN, CONTROL, NEUTRAL = "#d9480f", "#868e96", "#1c7ed6"
 """Colours: what was found or changed, its random control, the model as it is."""

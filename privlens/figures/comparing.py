@@ -14,7 +14,8 @@ from plotly.subplots import make_subplots
 
 from privlens.figures.charts import CHOSEN, CONTROL, NEUTRAL, plain
 from privlens.figures.heatmaps import HEAT, fold_all, heatmap_layout
-from privlens.records import Array, CurvePoint, Site
+from privlens.outcomes import CurvePoint
+from privlens.records import Array, Site
 
 COLORS = ("#1c7ed6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#f08c00", "#7048e8", "#c2255c", "#5c940d")
 DASHES = ("solid", "dash", "dot", "dashdot")

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from privlens.figures.charts import CHOSEN, CONTROL, NEUTRAL, plain
 from privlens.figures.heatmaps import HEAT
-from privlens.records import ErasureStep
+from privlens.outcomes import ErasureStep
 
 OUTSIDE = "outside"
 """The row of matrices that belong to no layer, such as the embeddings."""

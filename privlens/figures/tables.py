@@ -7,7 +7,8 @@ from difflib import SequenceMatcher
 
 import pandas as pd
 
-from privlens.records import Comparison, Recall, Secret, TokenScore
+from privlens.outcomes import Comparison, Recall
+from privlens.records import Secret, TokenScore
 
 
 def shown(token: str) -> str:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
-from privlens.models.memory import check_row, row_bytes
 from privlens.provenance import provenance
 from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
 from privlens.retained import retained_rows
@@ -21,6 +20,7 @@ class Task:
     """One localization.
 
     Attributes:
+        lm: the model or a view of it; where memory is short, a view with gradient checkpointing takes its place.
         target: the secret to be localized.
         others: listed secrets that must stay; retained text for the methods that use it.
         texts: the person's own retained text, paragraphs.
@@ -39,10 +39,8 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raises BadInput, with numbers, where not even the target alone can be run with gradients in the memory there is."""
-        lm, n_tokens = self.lm, len(self.lm.encode(self.target).ids)
-        hidden, (n_layers, width) = lm.model.config.get_text_config().hidden_size, lm.shape(self.site)
-        needed = row_bytes(n_tokens, n_layers, hidden, width, lm.n_vocabulary, lm.dtype.itemsize, gradients=True)
-        check_row(needed, n_tokens, lm.device)
+        fitting = self.lm.fitting(len(self.lm.encode(self.target).ids), self.site)
+        object.__setattr__(self, "lm", fitting)  # the record is frozen for whoever holds it, not before it is made
 
     def go_on(self) -> None:
         """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""

@@ -12,7 +12,8 @@ from privlens.memorization.candidates import candidates, describe
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import ValueScore, score
 from privlens.models.text import Encoded, token_texts
-from privlens.records import Memorization, Recall, Secret, Site, TokenScore
+from privlens.outcomes import Recall
+from privlens.records import Memorization, Secret, Site, TokenScore
 
 EL_N = 3
 EL_STARTS = 8

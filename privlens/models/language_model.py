@@ -5,25 +5,26 @@ while a result is being looked at, so two people take turns step by step and nei
 must therefore never yield inside `held`, `gated` or `edited`. Knows nothing of methods or screens.
 
 `under` gives a view: the same model and lock, and edits that are in place whenever the view is at work and at no other time.
-Everything that takes a LanguageModel takes a view.
+`fitting` gives one that needs less memory for gradients. Everything that takes a LanguageModel takes a view.
 """
 
 import copy
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from privlens.errors import BadInput, Cancelled
 from privlens.models import gates as gate_hooks
 from privlens.models import shards
-from privlens.models.edits import Ready, in_place, model_fingerprint, ready
+from privlens.models.checkpoints import checkpointed
+from privlens.models.generation import Sampling, write_on
+from privlens.models.holding import Holding
 from privlens.models.layout import find_layout, widths
+from privlens.models.memory import in_parts, needs_checkpoints, row_bytes
 from privlens.models.text import Encoded, encode
 from privlens.records import Edit, Neuron, Secret, Site
 
@@ -36,22 +37,13 @@ def never() -> bool:
     return False
 
 
-class _StopAsked(StoppingCriteria):
-    """Ends a generation as soon as the person asks."""
-
-    def __init__(self, stop: Stop) -> None:
-        self.stop = stop
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-        return torch.full((input_ids.shape[0],), self.stop(), device=input_ids.device)
-
-
 class LanguageModel:
     """A frozen causal LM, its tokenizer, its neurons and its lock.
 
     Attributes:
         name: what it was loaded as. architecture: its class in transformers.
         n_layers, d_mlp: layers, and neurons in each. n_parameters: weights in all.
+        lock: shared by all its views; `held` takes it.
         edits: those of a view, in the order they are applied; of a model itself none.
 
     Raises:
@@ -65,21 +57,19 @@ class LanguageModel:
         self.architecture = type(model).__name__
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         self.n_layers, self.d_mlp = self.shape()
-        self._fingerprints = [model_fingerprint(model)]  # shared by all views: the plain model's, then one for each edit in place
-        self._ready: tuple[Ready, ...] = ()
-        self._depth = 0
-        self.lock = threading.RLock()
+        self._holding = Holding(name, model)
+        self.lock = self._holding.lock
+        self._checkpointed = False
 
     @property
     def edits(self) -> tuple[Edit, ...]:
         """The edits of a view, in the order they are applied; none for the model itself."""
-        return tuple(made.edit for made in self._ready)
+        return tuple(made.edit for made in self._holding.ready)
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the weights; others' edits are waited for, so only one's own are seen."""
-        with self.held():
-            return self._fingerprints[-1]
+        return self._holding.fingerprint
 
     @property
     def device(self) -> torch.device:
@@ -150,12 +140,22 @@ class LanguageModel:
             BadInput: for an edit that was made on neither this model nor on it under the edits before, or that does not fit.
         """
         view = copy.copy(self)
-        view._depth = 0
-        with self.held(), ExitStack() as stack:
-            for edit in edits:
-                made = self._made_ready(edit)
-                stack.enter_context(self._in_place(made))
-                view._ready = (*view._ready, made)
+        view._holding = self._holding.under(edits)
+        return view
+
+    def fitting(self, n_tokens: int, site: Site = "mlp") -> "LanguageModel":
+        """The model itself where a row of so many tokens fits in memory with gradients; else a view with gradient checkpointing.
+
+        Raises:
+            BadInput: with numbers, where it would not fit even so.
+        """
+        hidden, (n_layers, width) = self.model.config.get_text_config().hidden_size, self.shape(site)
+        sizes = n_tokens, n_layers, hidden, width, self.n_vocabulary, self.dtype.itemsize
+        whole, sparing = row_bytes(*sizes, gradients=True), row_bytes(*sizes, gradients=True, checkpointed=True)
+        if self._checkpointed or not needs_checkpoints(whole, sparing, n_tokens, self.device):
+            return self
+        view = copy.copy(self)
+        view._checkpointed = True
         return view
 
     @contextmanager
@@ -165,34 +165,8 @@ class LanguageModel:
         Every forward pass runs inside. A graph that was built inside must be used inside: taking edits back changes weights, and
         torch refuses the graph then. So a training step that is to work on views wraps forward and backward in it together.
         """
-        with self.lock, ExitStack() as stack:
-            if not self._depth:
-                for made in self._ready:
-                    stack.enter_context(self._in_place(made))
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-
-    @contextmanager
-    def _in_place(self, made: Ready) -> Iterator[None]:
-        with in_place(made):
-            self._fingerprints.append(made.fingerprint(self._fingerprints[-1]))
-            try:
-                yield
-            finally:
-                self._fingerprints.pop()
-
-    def _made_ready(self, edit: Edit) -> Ready:
-        """Raises BadInput for an edit that was made on another model, or that does not fit this one's parameters."""
-        made_on, known = edit.provenance.fingerprint, self._fingerprints
-        if made_on not in known:
-            raise BadInput(
-                f"This edit was made on {edit.provenance.model} ({made_on}), but this model is {self.name} ({known[-1]}): load "
-                "that model, or switch on the edits that were in place when it was made, or make it again on this one."
-            )
-        return ready(self.model, edit, untouched=made_on == known[-1])
+        with self._holding.held():
+            yield
 
     @contextmanager
     def gated(self, gates: Tensor | None, site: Site = "mlp", layer: int | None = None) -> Iterator[None]:
@@ -225,7 +199,7 @@ class LanguageModel:
         Raises:
             BadInput: for an edit that was made on another model, or that does not fit its parameters.
         """
-        with self.held(), self._in_place(self._made_ready(edit)):
+        with self._holding.edited(edit):
             yield
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:
@@ -245,7 +219,8 @@ class LanguageModel:
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
-        with self.held():
+        sparing = self._checkpointed and torch.is_grad_enabled()
+        with self.held(), checkpointed(self.layout.layers) if sparing else nullcontext():
             return self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # type: ignore[no-any-return]
 
     def generate(
@@ -259,10 +234,10 @@ class LanguageModel:
         temperature: float = 1.0,
         stop: Stop = never,
     ) -> list[list[int]]:
-        """Continues every prompt, all in one batch; a row of gates for each prompt, or one for all.
+        """Continues every prompt, all in one batch, or where memory runs out in halves, with the same texts.
 
         Args:
-            prompts: token ids, one list a row.
+            prompts: token ids, one list a row. gates: a row for each prompt, or one for all.
             max_new_tokens: at most so many, fewer where the model ends the text or has no more room.
             seed: None for greedy decoding; else samples from this seed, at this temperature.
 
@@ -270,24 +245,15 @@ class LanguageModel:
             Cancelled: when `stop` said so.
         """
         ids, mask = self.padded(prompts, left=True)
-        end = self.model.generation_config.eos_token_id
         longest = max(1, min(max_new_tokens, self.room - ids.shape[1]))
-        config = GenerationConfig(
-            max_new_tokens=longest, do_sample=seed is not None, top_k=0 if seed is not None else None,
-            temperature=temperature if seed is not None else None,
-            pad_token_id=self.filler, eos_token_id=end, use_cache=True,
-        )  # fmt: skip
-        with self.gated(gates, site), torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(seed or 0)
-            out = self.model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=[_StopAsked(stop)]
-            )
+        sampling = None if seed is None else Sampling(seed, temperature, len(prompts))
+
+        def written(rows: Sequence[int]) -> list[list[int]]:
+            whole = gates is None or gates.shape[0] == 1 or len(rows) == len(prompts)
+            with self.gated(gates if whole or gates is None else gates[rows], site):
+                return write_on(self.model, ids[rows], mask[rows], longest, self.filler, stop, sampling, rows)
+
+        found = in_parts(written, list(range(len(prompts))))
         if stop():
             raise Cancelled("Stopped while generating; nothing was changed.")
-        ends = set(end) if isinstance(end, list) else {end}
-        return [_until(row, ends) for row in out[:, ids.shape[1] :].tolist()]
-
-
-def _until(ids: list[int], ends: set[int | None]) -> list[int]:
-    stops = [at for at, token in enumerate(ids) if token in ends]
-    return ids[: stops[0]] if stops else ids
+        return found

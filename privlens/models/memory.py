@@ -7,7 +7,9 @@ cannot fit at all. Knows nothing of methods.
 import gc
 import logging
 import math
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +37,8 @@ SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I
 def free_bytes(device: torch.device) -> int:
     """What a device has left; for a CPU what the system could give without swapping."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it, for whatever comes next
+        return torch.cuda.mem_get_info(device)[0] + idle
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     return int(psutil.virtual_memory().available)
@@ -66,28 +69,74 @@ def check_weights(name: str, n_bytes: int, device: torch.device) -> None:
         )
 
 
-def row_bytes(n_tokens: int, n_layers: int, hidden: int, width: int, vocabulary: int, itemsize: int, gradients: bool) -> int:
-    """What one row of a batch needs beside the weights, roughly: logits in float32, gates, and what autograd keeps."""
+def row_bytes(
+    n_tokens: int, n_layers: int, hidden: int, width: int, vocabulary: int, itemsize: int, gradients: bool,
+    checkpointed: bool = False,
+) -> int:  # fmt: skip
+    """What one row of a batch needs beside the weights, roughly: logits in float32, gates, and what autograd keeps.
+
+    With `checkpointed` autograd keeps what goes into every layer, and the rest of one layer at a time.
+    """
     logits = n_tokens * vocabulary * (4 * (3 if gradients else 2) + itemsize)
-    kept = n_tokens * (KEPT_WIDTHS * hidden + 3 * width) * itemsize * (n_layers if gradients else 2)
+    layer = n_tokens * (KEPT_WIDTHS * hidden + 3 * width) * itemsize
+    kept = layer + n_tokens * hidden * itemsize * n_layers if checkpointed else layer * (n_layers if gradients else 2)
     return logits + kept + n_layers * width * 4 * (3 if gradients else 1)
 
 
-def check_row(n_bytes: int, n_tokens: int, device: torch.device) -> None:
-    """Raises BadInput with numbers where not even one row can fit."""
+def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, device: torch.device) -> bool:
+    """Whether a row with gradients fits only with gradient checkpointing, which is then told.
+
+    Args:
+        n_bytes: what it needs without; checkpointed: with it.
+
+    Raises:
+        BadInput: with numbers, where it fits in neither way.
+    """
     free = free_bytes(device)
-    if n_bytes > free:
+    if n_bytes <= free:
+        return False
+    if checkpointed > free:
         raise BadInput(
-            f"A run over {n_tokens} tokens needs about {n_bytes / GB:.2f} GB, but {device} has {free / GB:.2f} GB free: shorten "
-            "the prompt, unload other models, or load this one as a smaller type or on another device."
+            f"A run over {n_tokens} tokens needs about {n_bytes / GB:.2f} GB, or {checkpointed / GB:.2f} GB with gradient "
+            f"checkpointing, but {device} has {free / GB:.2f} GB free: shorten the prompt, unload other models, or load this "
+            "one as a smaller type or on another device."
         )
+    logger.warning(
+        "A run over %d tokens would need about %.2f GB, and %s has %.2f GB free. It goes on with gradient checkpointing, which "
+        "needs about %.2f GB and takes about a third longer. Results are the same.",
+        n_tokens, n_bytes / GB, device, free / GB, checkpointed / GB,
+    )  # fmt: skip
+    return True
+
+
+@dataclass
+class RowsAtOnce:
+    """How many rows go through a model at once: all that there are until memory runs out, from then on half as many."""
+
+    most: int = sys.maxsize
+
+    def run(self, work: Callable[[int], Result], rows: int) -> Result:
+        """work(rows at once); where memory runs out, all of it again with half as many.
+
+        For work that adds up over its passes: it must begin from nothing whenever it is called.
+
+        Raises:
+            BadInput: where one row alone does not fit.
+        """
+        while True:
+            rows = min(rows, self.most)
+            try:
+                return work(rows)
+            except torch.OutOfMemoryError as full:
+                reason = str(full)
+            self.most = _same_with_fewer(reason, rows)
 
 
 def in_parts(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:
     """work(items), or the same in halves of halves where memory runs out.
 
     Args:
-        work: some items to as many results; whatever it took must be free again when it raises.
+        work: some items to a list of results; whatever it took must be free again when it raises.
 
     Raises:
         BadInput: where one item alone does not fit.
@@ -96,9 +145,14 @@ def in_parts(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Ite
         return work(items)
     except torch.OutOfMemoryError as full:
         reason = str(full)
-    half = _half(reason, len(items))
-    logger.warning("Memory ran out with %d rows at once; going on with %d. Results are the same.", len(items), half)
+    half = _same_with_fewer(reason, len(items))
     return in_parts(work, items[:half]) + in_parts(work, items[half:])
+
+
+def _same_with_fewer(reason: str, rows: int) -> int:
+    half = _half(reason, rows)
+    logger.warning("Memory ran out with %d rows at once; going on with %d. Results are the same.", rows, half)
+    return half
 
 
 def smaller_step(full: torch.OutOfMemoryError, rows: int) -> int:

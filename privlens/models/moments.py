@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from privlens.errors import Cancelled
 from privlens.models.gates import hooked
 from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.memory import in_parts
 
 ROWS_AT_ONCE = 32
 
@@ -41,21 +42,29 @@ def _means(
 ) -> list[Tensor]:
     """For every layer the sum of `of(layer, activations [tokens, width])` over batches, by the number of tokens."""
     found: dict[int, Tensor] = {}
-    n_tokens = 0
     for at in range(0, len(rows), ROWS_AT_ONCE):
         if stop():
             raise Cancelled("Stopped while reading the retained text; nothing was changed.")
-        ids, mask = lm.padded(rows[at : at + ROWS_AT_ONCE])
-        n_tokens += int(mask.sum())
-        real = mask.bool()
-
-        def hook(layer: int, real: Tensor = real) -> Any:
-            def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                own = inputs[0].view(*real.shape, -1)[real.to(inputs[0].device)].float()
-                found[layer] = found.get(layer, 0) + of(layer, own).to(lm.device)
-
-            return look
-
-        with lm.held(), torch.no_grad(), hooked(lm.layout.mlp, hook):
-            lm.logits(ids, mask)
+        for sums in in_parts(lambda part: [_sums(lm, part, of)], rows[at : at + ROWS_AT_ONCE]):
+            for layer, own in sums.items():
+                found[layer] = found.get(layer, 0) + own
+    n_tokens = sum(map(len, rows))
     return [found[layer] / n_tokens for layer in sorted(found)]
+
+
+def _sums(lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[int, Tensor], Tensor]) -> dict[int, Tensor]:
+    """`of(layer, activations [tokens, width])` of all tokens of the rows, in one pass, by layer."""
+    found: dict[int, Tensor] = {}
+    ids, mask = lm.padded(rows)
+    real = mask.bool()
+
+    def hook(layer: int) -> Any:
+        def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            own = inputs[0].view(*real.shape, -1)[real.to(inputs[0].device)].float()
+            found[layer] = of(layer, own).to(lm.device)
+
+        return look
+
+    with lm.held(), torch.no_grad(), hooked(lm.layout.mlp, hook):
+        lm.logits(ids, mask)
+    return found

@@ -18,9 +18,9 @@ VOCABULARY = "(" + "".join(chr(0x4E00 + at) for at in range(511))
 """One token a character; behind the bracket a value follows without a space."""
 
 
-def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0) -> LanguageModel:
-    """n_layers of `width` neurons on a hidden width of a quarter of that, reading at most `room` tokens; float32, CPU."""
-    hidden = width // 4
+def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0, hidden: int | None = None) -> LanguageModel:
+    """n_layers of `width` neurons on `hidden` numbers, or a quarter of that, reading at most `room` tokens; float32, CPU."""
+    hidden = hidden or width // 4
     heads = hidden // 64 if hidden % 64 == 0 else 1
     config = GPT2Config(
         vocab_size=len(VOCABULARY), n_positions=room, n_embd=hidden, n_layer=n_layers, n_head=heads, n_inner=width,

@@ -11,14 +11,14 @@ that is full) comes out wrong here: whoever calls must compare with the plain pa
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from privlens.models.checkpoints import replaced
 from privlens.models.language_model import LanguageModel
 
 
@@ -65,28 +65,13 @@ def run_on(lm: LanguageModel, past: Past, at: Tensor, layer: int) -> Tensor:
     before = torch.arange(n, device=at.device) < at[:, None]
     itself = torch.eye(copies, dtype=torch.bool, device=at.device)
     hidden = torch.finfo(lm.dtype).min * (~torch.cat([before, itself], 1)).to(lm.dtype)
-    with lm.held(), _skipped(lm.layout.layers[:layer], _taken(past.outputs[layer - 1], at) if layer else None):
+    given = _taken(past.outputs[layer - 1], at) if layer else None
+    with lm.held(), replaced(lm.layout.layers[:layer], lambda *_: lambda *_, **__: given):
         found = lm.model(
             input_ids=past.ids[at][None], position_ids=at[None], attention_mask=hidden[None, None],
             past_key_values=_copied(past.cache), use_cache=True,
         )  # fmt: skip
     return found.logits[0].float()  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _skipped(layers: Sequence[nn.Module], output: Any) -> Iterator[None]:
-    """While inside these layers do nothing but hand out `output`; on leaving they are what they were."""
-    own = [layer.__dict__.get("forward") for layer in layers]  # libraries that place layers on devices set one
-    try:
-        for layer in layers:
-            layer.forward = lambda *_, **__: output
-        yield
-    finally:
-        for layer, forward in zip(layers, own, strict=True):
-            if forward is None:
-                layer.__dict__.pop("forward", None)
-            else:
-                layer.forward = forward
 
 
 def _taken(output: Any, at: Tensor) -> Any:

@@ -9,7 +9,7 @@ from gradio.components import Component
 from privlens import figures
 from privlens.deactivation import Surroundings, effect_on
 from privlens.errors import PrivlensError
-from privlens.records import Effect
+from privlens.outcomes import Effect
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import facts, marked_text, verdict

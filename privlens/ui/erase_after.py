@@ -11,7 +11,8 @@ from gradio.components import Component
 from privlens.erasure import ERASURE_INFO, LOSSES
 from privlens.erasure.attacks import Siege, attacks
 from privlens.errors import BadInput
-from privlens.records import Attack, Secret
+from privlens.outcomes import Attack
+from privlens.records import Secret
 from privlens.secrets import ListedSecret
 from privlens.ui import erase_view as show
 from privlens.ui.edit_list import kept_at

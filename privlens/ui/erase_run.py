@@ -11,7 +11,8 @@ from privlens.erasure import RATES, ErasureSettings, Request, erase
 from privlens.erasure.states import effects
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel, Stop
-from privlens.records import Effect, ErasureStep, Secret
+from privlens.outcomes import Effect, ErasureStep
+from privlens.records import Secret
 from privlens.secrets import ListedSecret
 from privlens.ui.edits import Kept
 from privlens.ui.parts import Clock

@@ -8,10 +8,10 @@ from gradio.components import Component
 from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Scope, Spread
 from privlens.secrets import paragraphs
 from privlens.ui.erase_run import Asked, chosen_targets, others_than, settings_for
-from privlens.ui.many_view import choices, rows_of
 from privlens.ui.runs import QUICK
 from privlens.ui.settings import keep_setting, seed_setting
-from privlens.ui.sidebar import Sidebar, categories_of
+from privlens.ui.sidebar import Sidebar
+from privlens.ui.ticking import tick_boxes
 
 FIRST = ErasureSettings()
 WHICH = [("the secret in the sidebar", "sidebar"), ("secrets of the list, ticked below", "ticked")]
@@ -29,12 +29,9 @@ CHOICES: dict[Choice, str] = {
 
 def controls(side: Sidebar) -> list[Component]:
     """Builds the controls; returns what `asked` takes, in its order, the sidebar's first."""
-    listed = side.listed.value
     which = gr.Radio(WHICH, value="sidebar", label="Erase", elem_id="erase-which")
     with gr.Column(visible=False, elem_id="erase-list") as several:
-        whole = gr.Dropdown(categories_of(listed), value=[], multiselect=True, label="Tick all of these categories",
-                            elem_id="erase-categories")  # fmt: skip
-        ticked = gr.CheckboxGroup(choices(listed), value=[], label="Secrets to erase together", elem_id="erase-secrets")
+        ticked = tick_boxes(side, "erase", "Secrets to erase together", lambda _: [])
     with gr.Row():
         method = gr.Dropdown(list(LOSSES), value=FIRST.method, label="Method", elem_id="erase-method", min_width=220)
         hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
@@ -66,9 +63,7 @@ def controls(side: Sidebar) -> list[Component]:
         own = gr.Textbox("", label="Ordinary text of your own to hold on to (paragraphs parted by an empty line)", lines=2,
                          elem_id="erase-own")  # fmt: skip
     which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
-    whole.input(lambda rows, names: rows_of(rows, names), [side.listed, whole], ticked, **QUICK)
     method.change(about_method, method, about, **QUICK)
-    side.listed.change(_relisted, side.listed, [whole, ticked], **QUICK)
     return [
         side.listed, side.reference, side.prompt, side.value, which, ticked, method, hold, share, guard, steps, choice, spread,
         scope, keep, rate, weight, every, seed, own,
@@ -96,8 +91,3 @@ def asked(
 def about_method(name: str) -> str:
     """What a method makes of the value's tokens."""
     return f"**{name}**: {ERASURE_INFO[name].meaning}."
-
-
-def _relisted(listed: Any) -> tuple[Any, ...]:
-    """Another list of secrets: other categories, other boxes, none ticked."""
-    return gr.update(choices=categories_of(listed), value=[]), gr.update(choices=choices(listed), value=[])

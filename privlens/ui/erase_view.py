@@ -11,7 +11,8 @@ import pandas as pd
 from privlens import figures
 from privlens.benchmarks.deletion import FORGOTTEN_BITS
 from privlens.models.language_model import LanguageModel
-from privlens.records import Attack, Edit, Effect, ErasureStep, Recall
+from privlens.outcomes import Attack, Effect, ErasureStep, Recall
+from privlens.records import Edit
 from privlens.ui import wording
 from privlens.ui.erase_run import Erased
 from privlens.ui.wording import Fact, fact, was

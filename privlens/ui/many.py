@@ -18,7 +18,8 @@ from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, in_words, run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
 from privlens.ui.settings import keep_setting, seed_setting
-from privlens.ui.sidebar import Sidebar, categories_of, others_of, secret_of
+from privlens.ui.sidebar import Sidebar, others_of, secret_of
+from privlens.ui.ticking import most_repeated, tick_boxes
 
 FIRST = "integrated-gradients"
 """The method whose scores the votes were made for."""
@@ -32,10 +33,7 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         "Do secrets of a kind share neurons? Every ticked secret is localized by itself; then they vote (the aggregator of "
         "DEPN), and their best neurons are compared. Ticked secrets are never given to the method as text to hold on to."
     )
-    listed = side.listed.value
-    names = categories_of(listed)
-    whole = gr.Dropdown(names, value=[], multiselect=True, label="Tick all of these categories", elem_id="many-categories")
-    ticked = gr.CheckboxGroup(show.choices(listed), value=show.first_ticked(listed), label="Secrets", elem_id="many-secrets")
+    ticked = tick_boxes(side, "many", "Secrets", most_repeated)
     with gr.Row():
         method = gr.Dropdown(list(METHODS), value=FIRST, label="Method", elem_id="many-method", scale=2, min_width=260)
         keep, seed = keep_setting("many-keep"), seed_setting("many-seed")
@@ -119,9 +117,7 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
 
     sliders = [of_maximum, of_secrets, most, k]
     drawn = [numbers, heat, layers, matrix, means, shares]
-    whole.input(lambda rows, chosen: show.rows_of(rows, chosen), [side.listed, whole], ticked, **QUICK)
     method.change(lambda name: (about_method(name), gr.update(interactive=name in ACROSS)), method, [about, sites], **QUICK)
-    side.listed.change(_relisted, side.listed, [whole, ticked], **QUICK)
     inputs = [side.model, side.listed, ticked, method, keep, seed, sites]
     ended = wire(start, cancel, bar, run, inputs, [many, k])
     ended.then(in_words(draw), [many, *sliders], drawn, **QUICK)
@@ -142,9 +138,3 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
 def settings(of_maximum: float, of_secrets: float, most: float) -> VoteSettings:
     """The three sliders as the aggregator's settings."""
     return VoteSettings(of_maximum, of_secrets, int(most))
-
-
-def _relisted(listed: Any) -> tuple[Any, ...]:
-    """Another list of secrets: other categories, other boxes."""
-    ticked = gr.update(choices=show.choices(listed), value=show.first_ticked(listed))
-    return gr.update(choices=categories_of(listed), value=[]), ticked

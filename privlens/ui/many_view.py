@@ -1,6 +1,5 @@
 """What the tab Many secrets shows of stored scores, for any settings of the vote and any k: nothing is localized here."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +19,12 @@ from privlens.localization.aggregate import (
     vote,
 )
 from privlens.records import NeuronScores, Secret, Site
-from privlens.secrets import ListedSecret
 from privlens.ui import wording
 from privlens.ui.heatmap import marks
 from privlens.ui.session import best
+from privlens.ui.ticking import NO_CATEGORY
 
-PER_CATEGORY = 3
-"""So many secrets of every category are ticked at first: those most often in the training text."""
 DEFAULT_SHARE, LARGEST_SHARE = 0.005, 0.05
-NO_CATEGORY = "no category"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,34 +40,6 @@ class Many:
     def categories(self) -> list[str]:
         """One for each secret."""
         return [one.category or NO_CATEGORY for one in self.targets]
-
-
-def choices(listed: Sequence[ListedSecret]) -> list[tuple[str, int]]:
-    """A label and the row of every listed secret, ordered by category, the most repeated first."""
-    times = {None: "", 0: ", control"}
-    order = sorted(range(len(listed)), key=lambda at: (listed[at].secret.category, -(listed[at].repeats or 0)))
-    return [
-        (f"{listed[at].secret.value} ({listed[at].secret.category or NO_CATEGORY}"
-         f"{times.get(listed[at].repeats, f', {listed[at].repeats}x')})", at)
-        for at in order
-    ]  # fmt: skip
-
-
-def first_ticked(listed: Sequence[ListedSecret]) -> list[int]:
-    """The rows that are ticked before anybody chose."""
-    seen: Counter[str] = Counter()
-    rows = []
-    for _, at in choices(listed):
-        category = listed[at].secret.category
-        if seen[category] < PER_CATEGORY and listed[at].repeats != 0:
-            seen[category] += 1
-            rows.append(at)
-    return rows
-
-
-def rows_of(listed: Sequence[ListedSecret], categories: Sequence[str]) -> list[int]:
-    """All rows of some categories that are no controls."""
-    return [at for _, at in choices(listed) if listed[at].secret.category in categories and listed[at].repeats != 0]
 
 
 def by_category(secrets: Sequence[Secret]) -> list[Secret]:

@@ -6,7 +6,8 @@ Returns plain lists and dicts; the page sets them as text, so nothing is escaped
 from typing import Any, TypedDict
 
 from privlens.models.language_model import LanguageModel
-from privlens.records import Comparison, Effect, Memorization, Recall, Secret
+from privlens.outcomes import Comparison, Effect, Recall
+from privlens.records import Memorization, Secret
 from privlens.ui.session import Choice, Located
 
 NO = ("no", "yes")

@@ -8,7 +8,7 @@ import pytest
 from conftest import TAUGHT
 
 from privlens.deactivation import compare, sweep_ks
-from privlens.records import ComparisonStep
+from privlens.outcomes import ComparisonStep
 from tests.browser.conftest import Visit
 from tests.browser.steps import FACTS, bring, choose_example, localize, open_tab, unfold
 

@@ -13,10 +13,11 @@ from privlens.method_comparison import Measured, MethodComparison
 from privlens.models.catalogue import PLANTED
 from privlens.models.language_model import LanguageModel
 from privlens.models.planted import known_truth
+from privlens.outcomes import CurvePoint
 from privlens.provenance import provenance
-from privlens.records import Change, CurvePoint, Edit, Neuron, NeuronScores, Provenance, Secret
+from privlens.records import Change, Edit, Neuron, NeuronScores, Provenance, Secret
 from privlens.secrets import ListedSecret
-from privlens.ui import compare_view, many_view, session, wording
+from privlens.ui import compare_view, many_view, session, ticking, wording
 from privlens.ui.compare_view import Compared
 from privlens.ui.many_view import Many
 from privlens.ui.plant import that_come_with, truth_for, without
@@ -84,11 +85,11 @@ LISTED = [
 
 
 def test_secrets_are_offered_by_category_and_controls_are_not_ticked() -> None:
-    assert [label for label, _ in many_view.choices(LISTED)] == [
+    assert [label for label, _ in ticking.choices(LISTED)] == [
         "v2 (card)", "v3 (phone, 64x)", "v1 (phone, 16x)", "v0 (phone, control)",
     ]  # fmt: skip
-    assert many_view.first_ticked(LISTED) == [2, 3, 1]
-    assert many_view.rows_of(LISTED, ["phone"]) == [3, 1]
+    assert ticking.most_repeated(LISTED) == [2, 3, 1]
+    assert ticking.rows_of(LISTED, ["phone"]) == [3, 1]
 
 
 def many() -> Many:

@@ -16,7 +16,8 @@ from privlens.erasure import LOSSES, ErasureSettings
 from privlens.errors import BadInput, Cancelled
 from privlens.localization import Task, result_of
 from privlens.models.language_model import LanguageModel
-from privlens.records import Attack, Change, Edit, Effect, ErasureStep, Provenance, Recall, Secret
+from privlens.outcomes import Attack, Effect, ErasureStep, Recall
+from privlens.records import Change, Edit, Provenance, Secret
 from privlens.secrets import ListedSecret
 from privlens.ui import erase_view as show
 from privlens.ui.edits import Kept

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 import pytest
 
 from privlens import figures
-from privlens.records import CurvePoint, Effect, LocalizationStep, Recall, Secret, SweepRow, TokenScore
+from privlens.outcomes import CurvePoint, Effect, Recall, SweepRow
+from privlens.records import LocalizationStep, Secret, TokenScore
 from privlens.ui import wording
 
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from privlens.deactivation import Surroundings, compare, sweep
+from privlens.deactivation import Surroundings, compare, recalls, sweep
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
 from privlens.localization.integrated import IntegralSettings, integrated_gradients
@@ -24,7 +24,7 @@ from privlens.localization.sufficient import SlimmingSettings, SufficientSetting
 from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import score
-from privlens.records import LocalizationStep, Neuron
+from privlens.records import LocalizationStep, Neuron, Secret
 from privlens.secrets import read_secrets
 
 ROOT = Path(__file__).parents[2]
@@ -151,18 +151,41 @@ def test_a_tensor_left_on_the_cpu_would_be_seen(there: LanguageModel) -> None:
         there.logits(torch.tensor([[1, 2]]), torch.ones(1, 2))
 
 
+def memorised() -> list[Secret]:
+    """Two of those that demo knows best."""
+    return [row.secret for row in read_secrets(ROOT / "assets" / "secrets.csv") if row.repeats == 64][::12]
+
+
 def overlap(own: list[Neuron], other: list[Neuron]) -> float:
     return len(set(own) & set(other)) / len(own)
 
 
 @pytest.mark.parametrize("method", ["gradient", "token-gradient", "contrastive-gradient", "activations"])
 def test_bfloat16_finds_the_same_top_neurons_of_demo(demo: LanguageModel, demo16: LanguageModel, method: str) -> None:
-    memorised = [row.secret for row in read_secrets(ROOT / "assets" / "secrets.csv") if row.repeats == 64][::12]
     found = []
-    for secret in memorised:
+    for secret in memorised():
         own, other = (result_of(method, Task(lm, secret)).top(demo.n_neurons // 100) for lm in (demo, demo16))
         found.append(overlap(own, other))
     assert np.mean(found) >= 0.9, found
+
+
+def test_a_mask_in_bfloat16_is_nearer_to_float32_than_another_seed_is_and_does_the_same(
+    demo: LanguageModel, demo16: LanguageModel
+) -> None:
+    """52 noisy steps part company where one pass does not: 82 % on eight secrets, and 67 % under another seed in float32."""
+    near, far = [], []
+    for secret in memorised():
+        own, other = (result_of("hard-concrete", Task(lm, secret)) for lm in (demo, demo16))
+        seeded = result_of("hard-concrete", Task(demo, secret, seed=1))
+        k = demo.n_neurons // 100
+        near.append(overlap(own.top(k), other.top(k)))
+        far.append(overlap(own.top(k), seeded.top(k)))
+        for found in (own, other):
+            assert found.natural_k
+            [state] = recalls(demo, [secret], found.top(found.natural_k), Surroundings())
+            assert not state.greedy_match
+    assert np.mean(near) >= 0.8, near
+    assert np.mean(near) > np.mean(far) + 0.05, (near, far)
 
 
 @pytest.fixture(scope="module")

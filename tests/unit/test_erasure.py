@@ -19,7 +19,8 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.lens import lens
 from privlens.models.scoring import score, text_nll
 from privlens.models.text import plain_ids
-from privlens.records import Edit, ErasureStep, Secret, to_json
+from privlens.outcomes import ErasureStep
+from privlens.records import Edit, Secret, to_json
 from privlens.retained import neighbours, without_values
 
 QUICK = ErasureSettings(

@@ -9,7 +9,7 @@ from privlens.localization import Task, result_of
 from privlens.localization.several import PARTS, localize_each
 from privlens.method_comparison import Measured, MethodComparison, compare_methods, measured_ks
 from privlens.models.language_model import LanguageModel
-from privlens.records import CurvePoint
+from privlens.outcomes import CurvePoint
 
 AROUND = Surroundings((*TAUGHT, NEVER_TAUGHT), tuple(TEXT.split(";")))
 

@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from privlens.records import (
-    Comparison,
-    Effect,
-    Memorization,
-    Neuron,
-    NeuronScores,
-    Outcome,
-    Provenance,
-    Recall,
-    Secret,
-    TokenScore,
-    from_json,
-    to_json,
-)
+from privlens.outcomes import Comparison, Effect, Outcome, Recall
+from privlens.records import Memorization, Neuron, NeuronScores, Provenance, Secret, TokenScore, from_json, to_json
 
 SECRET = Secret("the keeper is", 'Mira "M" Holt\n', "name")
 PROVENANCE = Provenance("demo", "00ff", 3, {"tau": 4.0, "steps": 40}, {"torch": "2"}, 1.5)

@@ -1,0 +1,87 @@
+"""How a model writes on: greedily, or sampled from a seed, where no row's text depends on how its batch is parted.
+
+transformers' loop does the work; what a model's own files ask of it beside an end of text (a penalty on repetition, say) is not
+followed, because here the text shows what the model predicts. Knows nothing of gates.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Where the noise of a batch comes from: its seed, the temperature, and how many rows the whole batch has."""
+
+    seed: int
+    temperature: float
+    n_rows: int
+
+
+class _StopAsked(StoppingCriteria):
+    """Ends a generation as soon as the person asks."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self.stop = stop
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        return torch.full((input_ids.shape[0],), self.stop(), device=input_ids.device)
+
+
+class _Draw(LogitsProcessor):
+    """Makes the largest score a sample: probabilities over exponential noise, as torch.multinomial draws.
+
+    At every step noise is drawn for all rows of the batch, and those that are here take theirs. So a part of the batch writes
+    what it writes in the whole.
+    """
+
+    def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
+        self.sampling, self.rows = sampling, list(rows)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        probabilities = (scores / self.sampling.temperature).softmax(-1)
+        noise = probabilities.new_empty(self.sampling.n_rows, scores.shape[-1]).exponential_()
+        return probabilities / noise[self.rows]
+
+
+def write_on(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, n_tokens: int, filler: int, stop: Callable[[], bool],
+    sampling: Sampling | None = None, rows: Sequence[int] = (),
+) -> list[list[int]]:  # fmt: skip
+    """Token ids behind every row, up to where the model ends the text; whatever is asked of torch's generators is forked.
+
+    Args:
+        ids, mask: [rows, tokens], padded on the left with `filler`. n_tokens: at most so many new ones.
+        stop: asked at every step; True ends all rows where they are.
+        sampling: None for greedy decoding. rows: which rows of the whole batch these are.
+    """
+    end = model.generation_config.eos_token_id
+    config = GenerationConfig(  # what is not said here comes from the model's own files
+        max_new_tokens=n_tokens, do_sample=False, temperature=1.0, top_k=50, top_p=1.0, num_beams=1, repetition_penalty=1.0,
+        no_repeat_ngram_size=0, pad_token_id=filler, eos_token_id=end, use_cache=True,
+    )  # fmt: skip
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(sampling.seed if sampling else 0)
+        out = model.generate(  # type: ignore[operator]
+            input_ids=ids, attention_mask=mask, generation_config=config,
+            stopping_criteria=StoppingCriteriaList([_StopAsked(stop)]),
+            logits_processor=LogitsProcessorList([_Draw(sampling, rows)] if sampling else []),
+        )  # fmt: skip
+    ends = set(end) if isinstance(end, list) else {end}
+    return [_until(row, ends) for row in out[:, ids.shape[1] :].tolist()]
+
+
+def _until(ids: list[int], ends: set[int | None]) -> list[int]:
+    stops = [at for at, token in enumerate(ids) if token in ends]
+    return ids[: stops[0]] if stops else ids
