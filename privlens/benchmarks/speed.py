@@ -7,7 +7,7 @@ numbers is measured, too. Knows nothing of what a person would conclude.
 
 import copy
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -23,10 +23,11 @@ from privlens.models.gates import hooked
 from privlens.models.language_model import LanguageModel
 from privlens.models.random_weights import random_gpt2, random_secret
 from privlens.models.restart import plain_pass
+from privlens.models.text import Encoded
 from privlens.records import Secret
 
 SAME = 1e-4
-"""Two results are the same where no number differs by more than this share of the largest."""
+"""Two results are the same where, in double precision, no number differs by more than this share of the largest."""
 Agree = Callable[[Any, Any], bool]
 SHORT_REPEATS = 5
 """A case that takes a fraction of a second is repeated so many times as often."""
@@ -97,45 +98,73 @@ def _row(case: str, ours: Run, peer: Run, agree: Agree | None, repeats: int, wha
     return SpeedRow(case, turns.ours_s, turns.peer_s, turns.peer_s / turns.ours_s, peak_mb(ours), same_numbers, what)
 
 
+def exact(lm: LanguageModel) -> LanguageModel:
+    """A copy in double precision: at the kink of a ReLU single precision falls on either side, and two right answers differ."""
+    return LanguageModel(lm.name, copy.deepcopy(lm.model).double(), lm.tokenizer)
+
+
+def compared(lm: LanguageModel) -> list[int]:
+    """The layers on which two ways are held against each other in double precision: first, middle and last."""
+    return sorted({0, lm.n_layers // 2, lm.n_layers - 1})
+
+
 def _integrals(lm: LanguageModel, secret: Secret, n_prompt: int, settings: SpeedSettings) -> Iterator[SpeedRow]:
     """Integrated gradients over all layers: against captum token by token, captum on the whole value, knowledge-neurons."""
     encoded, steps = lm.encode(secret), settings.steps
 
-    def ours() -> Tensor:
+    def ours(lm: LanguageModel = lm) -> Tensor:
         *_, last = integrated_gradients(Task(lm, secret), IntegralSettings(steps))
         assert last.result, "a localization ends with its result"
         return torch.tensor(last.result.scores)
 
-    def by_captum() -> Tensor:
-        tokens, layers = one_by_one(encoded), range(lm.n_layers)
+    def by_captum(lm: LanguageModel = lm, layers: Iterable[int] = range(lm.n_layers)) -> Tensor:
+        tokens = one_by_one(encoded)
         return torch.stack([torch.stack([captum_integral(lm, one, at, steps) for one in tokens]).sum(0) for at in layers])
 
     def together() -> Tensor:
         return torch.stack([captum_integral(lm, encoded, layer, steps) for layer in range(lm.n_layers)])
 
-    yield _row(f"ig-captum-{n_prompt}", ours, by_captum, same, settings.repeats, "captum, layer by layer, token by token")
+    def agree(*_: Tensor) -> bool:
+        double = exact(lm)
+        return same(ours(double)[compared(lm)], by_captum(double, compared(lm)).float())
+
+    yield _row(f"ig-captum-{n_prompt}", ours, by_captum, agree, settings.repeats, "captum, layer by layer, token by token")
     what = "captum, layer by layer, the value's tokens under one gate: a cheaper, other number"
     yield _row(f"ig-captum-together-{n_prompt}", ours, together, None, settings.repeats, what)
     yield _against_knowledge_neurons(f"ig-kn-{n_prompt}", lm, secret, settings, ours)
 
 
-def _against_knowledge_neurons(case: str, lm: LanguageModel, secret: Secret, settings: SpeedSettings, ours: Run) -> SpeedRow:
-    """The package scales the input of a ReLU at 0, 1/(m-1) ... 1, where 0 adds nothing, and takes the mean over the tokens."""
-    encoded, steps = lm.encode(secret), settings.steps
+def _on_its_points(lm: LanguageModel, encoded: Encoded, steps: int) -> Tensor:
+    """Ours on the points of the package, which scales the input of a ReLU at 0, 1/(m-1) ... 1, where 0 adds nothing, and takes
+    the mean over the tokens; on the compared layers."""
     past = plain_pass(lm, encoded.ids[:-1])
-    layers = [integral(lm, past, encoded, layer, points(steps - 1)) for layer in range(lm.n_layers)]
-    on_its_points = torch.stack([one for one in layers if one is not None]) * (steps - 1) / (steps * len(encoded.value_ids))
+    layers = [integral(lm, past, encoded, layer, points(steps - 1)) for layer in compared(lm)]
+    return torch.stack([one for one in layers if one is not None]) * (steps - 1) / (steps * len(encoded.value_ids))
+
+
+def _against_knowledge_neurons(case: str, lm: LanguageModel, secret: Secret, settings: SpeedSettings, ours: Run) -> SpeedRow:
+    """The package takes each token's gradient by itself, as captum does."""
+    steps = settings.steps
     try:
         from knowledge_neurons import KnowledgeNeurons
 
-        # A copy, because the package puts modules of its own into the model, and leaves them there when it fails.
-        package = KnowledgeNeurons(copy.deepcopy(lm.model), lm.tokenizer, model_type="gpt", device=str(lm.device))
+        def package(lm: LanguageModel) -> Any:
+            # A copy, because it puts modules of its own into the model, and leaves them there when it fails.
+            return KnowledgeNeurons(copy.deepcopy(lm.model), lm.tokenizer, model_type="gpt", device=str(lm.device))
+
+        timed_one = package(lm)
 
         def peer() -> Tensor:
-            return package.get_scores(secret.prompt, secret.value, batch_size=steps, steps=steps, pbar=False)  # type: ignore
+            return timed_one.get_scores(secret.prompt, secret.value, batch_size=steps, steps=steps, pbar=False)  # type: ignore
+
+        def agree(*_: Tensor) -> bool:
+            double = exact(lm)
+            of = package(double).get_scores_for_layer
+            theirs = [of(secret.prompt, secret.value, layer, batch_size=steps, steps=steps) for layer in compared(lm)]
+            return same(_on_its_points(double, lm.encode(secret), steps), torch.stack(theirs))
 
         what = "knowledge-neurons, token by token; same numbers on its points"
-        return _row(case, ours, peer, lambda _, theirs: same(on_its_points, theirs), settings.repeats, what)
+        return _row(case, ours, peer, agree, settings.repeats, what)
     except Exception as problem:  # a peer may fail in any way; the row says which
         why = f"knowledge-neurons cannot run: {type(problem).__name__}: {problem}"
         return SpeedRow(case, timed(ours)[0], None, None, peak_mb(ours), None, why)
