@@ -30,7 +30,7 @@ class ErasureSettings:
 
     method: str = "emso"
     share: float = 0.01
-    scope: Scope = "vocabulary"
+    scope: Scope = "format"
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
     steps: int = 60
@@ -40,8 +40,10 @@ class ErasureSettings:
     loosen: float = 0.98
     own_samples: int = 128
     sample_tokens: int = 48
+    by_heart: int = 64
+    """Ways on from each beginning of the forget texts, the likeliest first, in which the model finds what else it knows."""
     neighbours: int = 256
-    neighbours_each: int = 48
+    neighbours_each: int = 16
     """Samples that begin as the forget texts do: so many in all, or so many for each, whichever is more."""
     rows: int = 32
     """Retained rows in a step, at most."""

@@ -1,9 +1,11 @@
 """An erasure under way: what is forgotten, what is kept, the weights that train, and one step of training.
 
-Retained rows are drawn for a step half by chance, half by how far their predictions had moved when they were last looked at.
+Forget texts are drawn for a step among those still known, and the loss is a mean over the tokens still worked on: its weight
+beside the retained text does not fade as fewer are left. Retained rows are drawn half by chance, half by how far their
+predictions had moved when they were last looked at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,41 +17,63 @@ from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, nl
 from privlens.erasure.request import Request
 from privlens.erasure.turning import Turn, output_vectors_of
 from privlens.erasure.weights import ChosenWeights
-from privlens.memorization.formats import token_formats
+from privlens.memorization.formats import private, token_formats
 from privlens.models.moments import powers
 from privlens.provenance import provenance
 from privlens.records import Edit
-from privlens.retained import keep, neighbours, retained_rows, without_values
+from privlens.retained import by_heart, keep, neighbours, retained_rows, without_values
 
-WARM_UP, SLOWEST = 5, 0.1
+WARM_UP, SLOWEST = 5, 0.5
 """Steps until the full pace, and what is left of it in the last step."""
+FORGOTTEN = 0.05
+"""How often a forget text is looked at again that was forgotten the last time, beside one that was not."""
+
+
+Rows = list[list[int]]
+"""Texts as token ids."""
+
+
+def sources(request: Request) -> dict[str, Callable[[], Rows]]:
+    """Where retained text comes from: what a person is told meanwhile, and what gathers it. None where nothing is retained.
+
+    What is listed and the model's own samples; what it knows by heart of the forget texts' kind; and their neighbours.
+    """
+    lm, settings, stop, seed = request.lm, request.settings, request.stop, request.seed
+    if not settings.keep:
+        return {}
+    texts = [lm.encode(secret) for secret in request.forget]
+    n_each = max(settings.neighbours, settings.neighbours_each * len(texts)) // len(texts)
+    n_samples, n_tokens = settings.own_samples, settings.sample_tokens
+    return {
+        "the model writes texts to hold on to": lambda: retained_rows(
+            lm, request.forget, request.retained, request.texts, n_samples, n_tokens, seed, stop
+        ),
+        "the model writes what it knows by heart": lambda: by_heart(lm, texts, settings.by_heart, stop),
+        "the model writes texts like those to erase": lambda: neighbours(lm, texts, n_each, seed, stop),
+    }
 
 
 class Erasure:
     """What trains, and on what. Between two steps the model is its own."""
 
-    def __init__(self, request: Request, level: float) -> None:
-        """`level`: a text takes no part in a step in which its MA is no higher, 0..1; nor does a token that no longer leads."""
+    def __init__(self, request: Request, level: float, rows: Rows) -> None:
+        """Chooses the weights.
+
+        Args:
+            level: a text takes no part in a step in which its MA is no higher, 0..1; nor does a token that no longer leads.
+            rows: retained text; what holds a target's value is left out.
+        """
         self.request, self.lm, self.settings, self.level = request, request.lm, request.settings, level
         self.texts = [self.lm.encode(secret) for secret in request.forget]
         self.generator = torch.Generator().manual_seed(request.seed)
         self.formats = token_formats(self.lm)
-        self.rows = self._rows() if self.settings.keep else []
+        self.private = [private(self.lm, text) for text in self.texts]
+        self.rows = without_values(self.lm, rows, self.texts)
         self.kept = keep(self.lm, self.rows) if self.rows else None
         self.keep = self.settings.keep
+        self.left = torch.ones(len(self.texts))
         self.moved = torch.full((len(self.rows),), 0.05)
         self.weights = self._weights()
-
-    def _rows(self) -> list[list[int]]:
-        """Retained text as token ids: what is listed, the model's own samples, and the forget texts' neighbours."""
-        request, settings = self.request, self.settings
-        n_each = max(settings.neighbours, settings.neighbours_each * len(self.texts)) // len(self.texts)
-        rows = retained_rows(
-            self.lm, request.forget, request.retained, request.texts, settings.own_samples, settings.sample_tokens,
-            request.seed, request.stop,
-        )  # fmt: skip
-        rows += neighbours(self.lm, self.texts, n_each, request.seed, request.stop)
-        return without_values(self.lm, rows, self.texts)
 
     def _weights(self) -> ChosenWeights:
         """The weights that train: all, the best of all matrices, or the output vectors of the best neurons."""
@@ -78,8 +102,8 @@ class Erasure:
         def backward(loss: Loss) -> None:
             for at in range(0, len(self.texts), settings.forget_rows):
                 found = predictions(self.lm, self.texts[at : at + settings.forget_rows])
-                among = self.formats[found.values][:, None] == self.formats if settings.scope == "format" else None
-                before = replace(found, reference=found.logits.detach(), format=among)
+                secret = torch.cat(self.private[at : at + settings.forget_rows]).float()
+                before = replace(found, reference=found.logits.detach(), format=self._format(found), counted=secret)
                 (loss(before).sum() / len(self.texts)).backward()
 
         with self.lm.held():
@@ -91,7 +115,8 @@ class Erasure:
     def step(self, step: int) -> tuple[Predicted, dict[str, float]]:
         """One step on a batch of forget texts and of retained rows; the batch's predictions before it, and the loss's terms."""
         settings, lm = self.settings, self.lm
-        drawn = torch.randperm(len(self.texts), generator=self.generator)[: settings.forget_rows].tolist()
+        n_drawn = min(settings.forget_rows, len(self.texts))
+        drawn = torch.multinomial(self.left, n_drawn, generator=self.generator).tolist()
         texts, terms = [self.texts[at] for at in drawn], {}
         pace = min(1.0, step / WARM_UP) * (1 - (step - 1) / settings.steps * (1 - SLOWEST))
         with lm.held():
@@ -101,20 +126,31 @@ class Erasure:
                     reference = predictions(lm, texts).logits
             with self.weights.in_place(), self.weights.learning(pace):
                 found = predictions(lm, texts)
-                among = self.formats[found.values][:, None] == self.formats if settings.scope == "format" else None
-                known = self._known(found)
-                aimed = replace(found, reference=reference, format=among, counted=known)
+                known = self._known(found, torch.cat([self.private[at] for at in drawn]))
+                aimed = replace(found, reference=reference, format=self._format(found), counted=known)
+                self.left[drawn] = (aimed.summed(torch.ones_like(known)) > 0).float().cpu() + FORGOTTEN
                 self.keep *= settings.loosen if bool(known.any()) else 1.0
-                loss = LOSSES[settings.method](aimed).mean()
+                loss = LOSSES[settings.method](aimed).mean() * len(known) / known.sum().clamp_min(1)
                 loss.backward()
                 if self.kept is not None:
                     terms["kept"] = self._hold()
         return replace(found, logits=found.logits.detach()), {"forget": loss.item(), **terms}
 
-    def _known(self, found: Predicted) -> Tensor:
-        """[P] 1 where a token leads in a text that is still better known than unseen text: all else is left alone."""
+    def _format(self, found: Predicted) -> Tensor | None:
+        """[P, V] which tokens EMSO makes alike: those of the true token's format, or all where it is alone in it."""
+        if self.settings.scope == "vocabulary":
+            return None
+        among = self.formats[found.values][:, None] == self.formats
+        return among | (among.sum(-1, keepdim=True) == 1)
+
+    def _known(self, found: Predicted, secret: Tensor) -> Tensor:
+        """[P] 1 where a secret token leads in a text that is still better known than unseen text: all else is left alone.
+
+        Args:
+            secret: [P] bool; the others are the format itself, which every unseen value has too and every other secret needs.
+        """
         right = (found.logits.detach().argmax(-1) == found.values).float()
-        return found.leads * (found.mean(right) > self.level).float()[found.texts]
+        return found.leads * secret * (found.mean(right) > self.level).float()[found.texts]
 
     def _hold(self) -> float:
         """The backward pass of the KL on some retained rows; nats/token."""
