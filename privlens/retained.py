@@ -5,6 +5,7 @@ nothing, half from beginnings of the targets' prompts, where the secrets' neighb
 Beam search finds more of what the model knows by heart than sampling does: every beginning is tried once, the likeliest first.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
+from privlens.models.scoring import score
 from privlens.models.text import Encoded, plain_ids
 from privlens.records import Secret
 
@@ -29,6 +31,8 @@ NAME_TOKENS = 5
 """Beams branch for so many tokens, as many as a name takes; then the model goes on greedily."""
 FROM_NOTHING = 4
 """From nothing there are so many times as many beams: every text begins there."""
+SUREST = 0.25
+"""The share of what the model wrote that it is taken to know by heart."""
 PROMPT_END = 5
 """A target's prompt is recognised in other text by its last tokens, at most so many."""
 
@@ -79,9 +83,10 @@ def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, st
 def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: Stop = never) -> list[list[int]]:
     """What the model knows by heart of the targets' kind: it begins as it likes best, every way once, and goes on greedily.
 
-    Begun with each target's prompt up to its most uncertain place (the same beginning only once), and with nothing.
-    Sampling draws a name that was learnt often again and again, and another hardly ever. Token ids, with their beginnings; none
-    for a width of 0, and none in which half of a target's value stands: that is the target, reached from elsewhere.
+    What it makes up it is less sure of than of what it has learnt, so the surest are kept. Begun with each target's prompt up to
+    its most uncertain place (the same beginning only once), and with nothing. Sampling draws a name that was learnt often again
+    and again, and another hardly ever. Token ids, with their beginnings; none for a width of 0, and none in which half of a
+    target's value stands: that is the target, reached from elsewhere.
 
     Raises:
         Cancelled: when `stop` said so.
@@ -92,16 +97,24 @@ def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: St
     for target in targets:
         first = target.prompt_ids[: 1 + int(_entropies(lm, target.prompt_ids).argmax())]
         lengths[first] = max(lengths.get(first, 0), len(target.ids) - len(first))
-    found: list[list[int]] = []
+    found: list[Encoded] = []
     for at, (first, length) in enumerate(lengths.items()):
         begun = beams(lm, first, min(NAME_TOKENS, length), width * (1 if at else FROM_NOTHING), stop)
         for part in range(0, len(begun), SAMPLES_AT_ONCE):
             batch = begun[part : part + SAMPLES_AT_ONCE]
             written = lm.generate(batch, max(0, length - NAME_TOKENS) + PAST_VALUE, stop=stop)
-            found += [[*own, *rest] for own, rest in zip(batch, written, strict=True)]
+            found += [Encoded((*own, *rest), len(own)) for own, rest in zip(batch, written, strict=True) if rest]
     halves = {half for target in targets for half in _halves(str(lm.tokenizer.decode(list(target.value_ids))).strip())}
-    texts = [str(lm.tokenizer.decode(row)) for row in found]
-    return [row for row, text in zip(found, texts, strict=True) if not any(half in text for half in halves)]
+    texts = [str(lm.tokenizer.decode(list(row.ids))) for row in found]
+    free = [row for row, text in zip(found, texts, strict=True) if not any(half in text for half in halves)]
+    return surest(lm, free, stop)
+
+
+def surest(lm: LanguageModel, written: Sequence[Encoded], stop: Stop = never) -> list[list[int]]:
+    """The SUREST of the texts by the mean log-probability of what was written behind their beginnings, the surest first; ids."""
+    sure = [sum(one.logprobs) / len(one.logprobs) for one in score(lm, written, stop=stop)]
+    order = sorted(range(len(written)), key=lambda at: -sure[at])[: math.ceil(SUREST * len(written))]
+    return [list(written[at].ids) for at in order]
 
 
 def _halves(value: str) -> tuple[str, str]:

@@ -34,9 +34,9 @@ class ErasureSettings:
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
     steps: int = 60
-    learning_rate: float = 0.04
+    learning_rate: float = 0.05
     """In units of the root mean square of the chosen weights."""
-    keep: float = 30.0
+    keep: float = 10.0
     loosen: float = 0.98
     own_samples: int = 128
     sample_tokens: int = 48

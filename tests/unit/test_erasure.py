@@ -21,9 +21,9 @@ from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
 from privlens.models.lens import lens
 from privlens.models.scoring import score, text_nll
-from privlens.models.text import plain_ids
+from privlens.models.text import Encoded, plain_ids
 from privlens.records import Edit, ErasureStep, Secret, to_json
-from privlens.retained import beams, by_heart, neighbours, without_values
+from privlens.retained import beams, by_heart, neighbours, surest, without_values
 
 QUICK = ErasureSettings(
     share=0.1, steps=40, own_samples=8, sample_tokens=12, by_heart=8, neighbours=16, neighbours_each=8, rows=8, keep=30.0,
@@ -255,11 +255,18 @@ def test_beams_are_the_likeliest_ways_on(taught: LanguageModel) -> None:
 
 
 def test_what_the_model_knows_by_heart_is_found_without_being_listed(taught: LanguageModel) -> None:
-    texts = [str(taught.tokenizer.decode(row)) for row in by_heart(taught, [taught.encode(TARGET)], 16)]
+    texts = [str(taught.tokenizer.decode(row)) for row in by_heart(taught, [taught.encode(TARGET)], 64)]
     assert all(any(secret.value in text for text in texts) for secret in REST), "the others that it was taught, unasked"
     assert TARGET.value == "555-0142"
     assert not any(half in text for text in texts for half in ("555-", "0142"))
     assert by_heart(taught, [taught.encode(TARGET)], 0) == []
+
+
+def test_the_surest_quarter_of_what_was_written(taught: LanguageModel) -> None:
+    known, made_up = taught.encode(REST[0]), [Encoded((4, 9, token, 30), 2) for token in range(40, 45)]
+    found = surest(taught, [*made_up, known])
+    assert found[0] == list(known.ids), "one learnt by heart among five made up"
+    assert len(found) == 2, "a quarter of six, rounded up"
 
 
 def test_only_what_is_secret_of_a_value_is_worked_on(taught: LanguageModel) -> None:
