@@ -11,7 +11,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Secret
 
 Scope = Literal["format", "vocabulary"]
-RATES: dict[str, float] = {}
+RATES: dict[str, float] = {"unlikelihood": 0.035, "npo": 0.035}
 """Learning rates of methods that do better with another than the default; `:all` stands for all weights by Adam."""
 
 
