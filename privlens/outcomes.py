@@ -124,8 +124,9 @@ class ErasureStep:
     `entropy` of the next-token distribution (nats), `nll` (nats/token) and `memorization_accuracy` are means over the targets of
     this step's batch, or over all targets where `measured`; `n_matches` counts the targets still written word for word.
     `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorised others that still match
-    (None without others), are those of the last measurement. `n_weights` is how many weights train. `terms` names the parts of
-    the loss. The last step says in `ended` why it is the last, and carries the edit.
+    (None without others), are those of the last measurement. `n_weights` is how many weights train. `unseen_accuracy` is the
+    memorization accuracy of text that was never trained on, at which the run may end. `terms` names the parts of the loss. The
+    last step says in `ended` why it is the last, and carries the edit.
     """
 
     step: int
@@ -139,6 +140,7 @@ class ErasureStep:
     perplexity_ratio: float | None
     kept: float | None
     n_weights: int
+    unseen_accuracy: float
     measured: bool = False
     terms: dict[str, float] = field(default_factory=dict)
     ended: str = ""

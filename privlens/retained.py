@@ -2,16 +2,20 @@
 
 By default the prompts' ordinary tokens, the other listed secrets, and samples that the model itself wrote: half of them from
 nothing, half from beginnings of the targets' prompts, where the secrets' neighbours live. A person may add text of their own.
+Beam search finds more of what the model knows by heart than sampling does: every beginning is tried once, the likeliest first.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
+from privlens.models.scoring import score
 from privlens.models.text import Encoded, plain_ids
 from privlens.records import Secret
 
@@ -23,6 +27,12 @@ SAMPLES_AT_ONCE = 64
 """Samples in one batch."""
 PAST_VALUE = 4
 """Neighbours run so many tokens past where the target's value would end."""
+NAME_TOKENS = 5
+"""Beams branch for so many tokens, as many as a name takes; then the model goes on greedily."""
+FROM_NOTHING = 4
+"""From nothing there are so many times as many beams: every text begins there."""
+SUREST = 0.25
+"""The share of what the model wrote that it is taken to know by heart."""
 PROMPT_END = 5
 """A target's prompt is recognised in other text by its last tokens, at most so many."""
 
@@ -31,16 +41,86 @@ def own_samples(
     lm: LanguageModel, targets: Sequence[Encoded], n_samples: int, n_tokens: int, seed: int, stop: Stop = never
 ) -> list[list[int]]:
     """Texts the model writes at temperature 1, token ids, each with what it was begun with; the targets' prompts in turn."""
-    start = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
     prompts = [targets[at // 2 % len(targets)].prompt_ids for at in range(n_samples)]
     generator = torch.Generator().manual_seed(seed)
     cuts = [int(torch.randint(1, len(prompt) + 1, (1,), generator=generator)) for prompt in prompts]
-    begin = [prompts[0][0] if start is None else int(start)]
+    begin = nothing(lm, targets)
     begun = [begin if at % 2 else list(prompt[:cut]) for at, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True))]
     written = []
     for at in range(0, n_samples, SAMPLES_AT_ONCE):
         written += lm.generate(begun[at : at + SAMPLES_AT_ONCE], n_tokens, seed=seed + at, stop=stop)
     return [[*first, *rest] for first, rest in zip(begun, written, strict=True)]
+
+
+def nothing(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
+    """What a text begins with when it begins with nothing; a prompt's first token where the tokenizer has no such token."""
+    start = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
+    return [targets[0].prompt_ids[0] if start is None else int(start)]
+
+
+def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, stop: Stop = never) -> list[list[int]]:
+    """The `width` likeliest ways to go on for n_tokens that a beam search finds, likeliest first; token ids, with the beginning.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+    rows, logprobs = [list(begun)], torch.zeros(1, device=lm.device)
+
+    def ahead(part: Sequence[list[int]]) -> list[Tensor]:
+        return list(lm.logits(*lm.padded(part))[:, -1].float().log_softmax(-1))
+
+    for _ in range(min(n_tokens, lm.room - len(begun))):
+        if stop():
+            raise Cancelled("Stopped while reading the retained text; nothing was changed.")
+        with torch.no_grad():
+            parts = [rows[at : at + SAMPLES_AT_ONCE] for at in range(0, len(rows), SAMPLES_AT_ONCE)]
+            total = logprobs[:, None] + torch.stack([one for part in parts for one in in_parts(ahead, part)])
+        logprobs, places = total.flatten().topk(min(width, total.numel()))
+        rows = [[*rows[place // total.shape[1]], place % total.shape[1]] for place in places.tolist()]
+    return rows
+
+
+def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: Stop = never) -> list[list[int]]:
+    """What the model knows by heart of the targets' kind: it begins as it likes best, every way once, and goes on greedily.
+
+    What it makes up it is less sure of than of what it has learnt, so the surest are kept. Begun with each target's prompt up to
+    its most uncertain place (the same beginning only once), and with nothing. Sampling draws a name that was learnt often again
+    and again, and another hardly ever. Token ids, with their beginnings; none for a width of 0, and none in which half of a
+    target's value stands: that is the target, reached from elsewhere.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+    if not width:
+        return []
+    lengths = {tuple(nothing(lm, targets)): max(len(target.ids) for target in targets)}
+    for target in targets:
+        first = target.prompt_ids[: 1 + int(_entropies(lm, target.prompt_ids).argmax())]
+        lengths[first] = max(lengths.get(first, 0), len(target.ids) - len(first))
+    found: list[Encoded] = []
+    for at, (first, length) in enumerate(lengths.items()):
+        begun = beams(lm, first, min(NAME_TOKENS, length), width * (1 if at else FROM_NOTHING), stop)
+        for part in range(0, len(begun), SAMPLES_AT_ONCE):
+            batch = begun[part : part + SAMPLES_AT_ONCE]
+            written = lm.generate(batch, max(0, length - NAME_TOKENS) + PAST_VALUE, stop=stop)
+            found += [Encoded((*own, *rest), len(own)) for own, rest in zip(batch, written, strict=True) if rest]
+    halves = {half for target in targets for half in _halves(str(lm.tokenizer.decode(list(target.value_ids))).strip())}
+    texts = [str(lm.tokenizer.decode(list(row.ids))) for row in found]
+    free = [row for row, text in zip(found, texts, strict=True) if not any(half in text for half in halves)]
+    return surest(lm, free, stop)
+
+
+def surest(lm: LanguageModel, written: Sequence[Encoded], stop: Stop = never) -> list[list[int]]:
+    """The SUREST of the texts by the mean log-probability of what was written behind their beginnings, the surest first; ids."""
+    sure = [sum(one.logprobs) / len(one.logprobs) for one in score(lm, written, stop=stop)]
+    order = sorted(range(len(written)), key=lambda at: -sure[at])[: math.ceil(SUREST * len(written))]
+    return [list(written[at].ids) for at in order]
+
+
+def _halves(value: str) -> tuple[str, str]:
+    """The first and the last half of a value's characters, the longer ones of an odd number."""
+    middle = (len(value) + 1) // 2
+    return value[:middle], value[-middle:]
 
 
 def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed: int, stop: Stop = never) -> list[list[int]]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from privlens.erasure.losses import Predicted, entropy
 from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
-from privlens.erasure.training import Erasure
+from privlens.erasure.training import Erasure, Rows, sources
 from privlens.errors import BadInput
 from privlens.outcomes import ErasureStep
 
@@ -38,7 +38,12 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     request = replace(request, lm=request.lm.fitting(longest))
     measure = Measure(request)
     yield _measured(request, 0, measure.before, measure, 0, "measuring the model as it is")
-    work = Erasure(request, measure.level.memorization_accuracy)
+    rows: Rows = []
+    for stage, gather in sources(request).items():
+        yield _measured(request, 0, measure.before, measure, 0, stage)
+        rows += gather()
+    yield _measured(request, 0, measure.before, measure, 0, "choosing the weights")
+    work = Erasure(request, measure.level.memorization_accuracy, rows)
     good, last = work.weights.copied(), measure.before
     ended = ""
     for step in range(1, settings.steps + 1):
@@ -71,7 +76,7 @@ def _measured(request: Request, step: int, now: Measured, measure: Measure, n_we
     """The record of a measurement of all targets."""
     return ErasureStep(
         step, request.settings.steps, stage, now.entropy, now.nll, now.memorization_accuracy, now.n_matches, len(request.forget),
-        measure.ratio(now), now.kept, n_weights, measured=True,
+        measure.ratio(now), now.kept, n_weights, measure.level.memorization_accuracy, measured=True,
     )  # fmt: skip
 
 
@@ -82,5 +87,6 @@ def _trained(
     accuracy = float((found.logits.argmax(-1) == found.values).float().mean())
     return ErasureStep(
         step, request.settings.steps, "training", float(entropy(found.logits).mean()), -float(found.own.mean()),
-        accuracy, None, len(request.forget), measure.ratio(last), last.kept, n_weights, terms=terms,
+        accuracy, None, len(request.forget), measure.ratio(last), last.kept, n_weights, measure.level.memorization_accuracy,
+        terms=terms,
     )  # fmt: skip

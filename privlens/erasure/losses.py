@@ -20,6 +20,8 @@ OUTSIDE = -1e4
 """A logit that takes no part, finite for the sake of gradients."""
 LEAD = 0.5
 """Nats behind the first choice within which a true token is still worked on."""
+HANDICAP = 1.0
+"""Nats that EMSO adds to a true token before it makes all alike: level with the rest it would still be the first choice."""
 SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
 NPO_BETA = 0.1
 UNDIAL_STRENGTH = 10.0
@@ -116,9 +118,13 @@ def entropy_maximisation(predicted: Predicted) -> Tensor:
     """L_EM = -H, the mean over the value's positions and over several sharpnesses: H of softmax(s * logits).
 
     Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A
-    blunt softmax (s < 1) has a gradient at the one end, a sharp one at the other; all are largest at uniform. Ours.
+    blunt softmax (s < 1) has a gradient at the one end, a sharp one at the other. All are largest where every token is as likely
+    as every other and the true one HANDICAP nats behind: it comes down from above, and at their level it would still be the first
+    choice by a hair. Ours.
     """
-    logits = predicted.logits if predicted.format is None else predicted.logits.masked_fill(~predicted.format, OUTSIDE)
+    handicap = torch.full_like(predicted.own[:, None].detach(), HANDICAP)
+    logits = predicted.logits.scatter_add(-1, predicted.values[:, None], handicap)
+    logits = logits if predicted.format is None else logits.masked_fill(~predicted.format, OUTSIDE)
     by_sharpness = [entropy(sharpness * logits) for sharpness in SHARPNESSES]
     return predicted.mean(-torch.stack(by_sharpness).mean(0))
 

@@ -11,7 +11,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Secret
 
 Scope = Literal["format", "vocabulary"]
-RATES: dict[str, float] = {}
+RATES: dict[str, float] = {"unlikelihood": 0.035, "npo": 0.035}
 """Learning rates of methods that do better with another than the default; `:all` stands for all weights by Adam."""
 
 
@@ -30,18 +30,20 @@ class ErasureSettings:
 
     method: str = "emso"
     share: float = 0.01
-    scope: Scope = "vocabulary"
+    scope: Scope = "format"
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
     steps: int = 60
-    learning_rate: float = 0.04
+    learning_rate: float = 0.05
     """In units of the root mean square of the chosen weights."""
-    keep: float = 30.0
+    keep: float = 10.0
     loosen: float = 0.98
     own_samples: int = 128
     sample_tokens: int = 48
+    by_heart: int = 64
+    """Ways on from each beginning of the forget texts, the likeliest first, in which the model finds what else it knows."""
     neighbours: int = 256
-    neighbours_each: int = 48
+    neighbours_each: int = 16
     """Samples that begin as the forget texts do: so many in all, or so many for each, whichever is more."""
     rows: int = 32
     """Retained rows in a step, at most."""

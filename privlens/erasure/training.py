@@ -1,9 +1,11 @@
 """An erasure under way: what is forgotten, what is kept, the weights that train, and one step of training.
 
-Retained rows are drawn for a step half by chance, half by how far their predictions had moved when they were last looked at.
+Forget texts are drawn for a step among those still known, and the loss is a mean over the tokens still worked on: its weight
+beside the retained text does not fade as fewer are left. Retained rows are drawn half by chance, half by how far their
+predictions had moved when they were last looked at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,43 +17,65 @@ from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, ad
 from privlens.erasure.request import Request
 from privlens.erasure.turning import Turn, output_vectors_of
 from privlens.erasure.weights import ChosenWeights, gradients
-from privlens.memorization.formats import token_formats
+from privlens.memorization.formats import private, token_formats
 from privlens.models.memory import RowsAtOnce, in_parts
 from privlens.models.moments import powers
 from privlens.models.text import Encoded
 from privlens.provenance import provenance
 from privlens.records import Edit
-from privlens.retained import Kept, keep, neighbours, retained_rows, without_values
+from privlens.retained import Kept, by_heart, keep, neighbours, retained_rows, without_values
 
-WARM_UP, SLOWEST = 5, 0.1
+WARM_UP, SLOWEST = 5, 0.5
 """Steps until the full pace, and what is left of it in the last step."""
+FORGOTTEN = 0.05
+"""How often a forget text is looked at again that was forgotten the last time, beside one that was not."""
+
+
+Rows = list[list[int]]
+"""Texts as token ids."""
+
+
+def sources(request: Request) -> dict[str, Callable[[], Rows]]:
+    """Where retained text comes from: what a person is told meanwhile, and what gathers it. None where nothing is retained.
+
+    What is listed and the model's own samples; what it knows by heart of the forget texts' kind; and their neighbours.
+    """
+    lm, settings, stop, seed = request.lm, request.settings, request.stop, request.seed
+    if not settings.keep:
+        return {}
+    texts = [lm.encode(secret) for secret in request.forget]
+    n_each = max(settings.neighbours, settings.neighbours_each * len(texts)) // len(texts)
+    n_samples, n_tokens = settings.own_samples, settings.sample_tokens
+    return {
+        "the model writes texts to hold on to": lambda: retained_rows(
+            lm, request.forget, request.retained, request.texts, n_samples, n_tokens, seed, stop
+        ),
+        "the model writes what it knows by heart": lambda: by_heart(lm, texts, settings.by_heart, stop),
+        "the model writes texts like those to erase": lambda: neighbours(lm, texts, n_each, seed, stop),
+    }
 
 
 class Erasure:
     """What trains, and on what. Between two steps the model is its own."""
 
-    def __init__(self, request: Request, level: float) -> None:
-        """`level`: a text takes no part in a step in which its MA is no higher, 0..1; nor does a token that no longer leads."""
+    def __init__(self, request: Request, level: float, rows: Rows) -> None:
+        """Chooses the weights.
+
+        Args:
+            level: a text takes no part in a step in which its MA is no higher, 0..1; nor does a token that no longer leads.
+            rows: retained text; what holds a target's value is left out.
+        """
         self.request, self.lm, self.settings, self.level = request, request.lm, request.settings, level
         self.texts = [self.lm.encode(secret) for secret in request.forget]
         self.generator = torch.Generator().manual_seed(request.seed)
         self.formats = token_formats(self.lm)
-        self.rows = self._rows() if self.settings.keep else []
+        self.private = [private(self.lm, text) for text in self.texts]
+        self.rows = without_values(self.lm, rows, self.texts)
         self.kept = keep(self.lm, self.rows) if self.rows else None
         self.keep, self.at_once = self.settings.keep, RowsAtOnce()
+        self.left = torch.ones(len(self.texts))
         self.moved = torch.full((len(self.rows),), 0.05)
         self.weights = self._weights()
-
-    def _rows(self) -> list[list[int]]:
-        """Retained text as token ids: what is listed, the model's own samples, and the forget texts' neighbours."""
-        request, settings = self.request, self.settings
-        n_each = max(settings.neighbours, settings.neighbours_each * len(self.texts)) // len(self.texts)
-        rows = retained_rows(
-            self.lm, request.forget, request.retained, request.texts, settings.own_samples, settings.sample_tokens,
-            request.seed, request.stop,
-        )  # fmt: skip
-        rows += neighbours(self.lm, self.texts, n_each, request.seed, request.stop)
-        return without_values(self.lm, rows, self.texts)
 
     def _weights(self) -> ChosenWeights:
         """The weights that train: all, the best of all matrices, or the output vectors of the best neurons."""
@@ -79,8 +103,9 @@ class Erasure:
         asked = {name: parameters[name] for name in names}
 
         def gradient(loss: Loss) -> dict[str, Tensor]:
-            def aimed(now: Predicted, _: slice) -> Tensor:
-                return loss(replace(now, reference=now.logits.detach(), format=self._among(now)))
+            def aimed(now: Predicted, part: slice) -> Tensor:
+                secret = torch.cat(self.private[part]).float()
+                return loss(replace(now, reference=now.logits.detach(), format=self._format(now), counted=secret))
 
             def added_up(at_once: int) -> dict[str, Tensor]:
                 found: dict[str, Tensor] = {}
@@ -105,14 +130,15 @@ class Erasure:
         Where memory runs out, the batch goes in parts whose gradients add up.
         """
         settings, lm = self.settings, self.lm
-        drawn = torch.randperm(len(self.texts), generator=self.generator)[: settings.forget_rows].tolist()
+        n_drawn = min(settings.forget_rows, len(self.texts))
+        drawn = torch.multinomial(self.left, n_drawn, generator=self.generator).tolist()
         texts, picked = [self.texts[at] for at in drawn], self._picked()
         pace = min(1.0, step / WARM_UP) * (1 - (step - 1) / settings.steps * (1 - SLOWEST))
         with lm.held():
             reference = in_parts(self._before, texts) if settings.method in NEEDS_REFERENCE else []
             with self.weights.in_place(), self.weights.learning(pace):
                 found, terms, self.keep = self.at_once.run(
-                    lambda at_once: self._gradients(texts, reference, picked, at_once), max(len(texts), len(picked))
+                    lambda at_once: self._gradients(drawn, reference, picked, at_once), max(len(texts), len(picked))
                 )
         return found, terms
 
@@ -121,33 +147,48 @@ class Erasure:
         with torch.no_grad():
             return list(predictions(self.lm, texts).logits.split([len(text.value_ids) for text in texts]))
 
-    def _among(self, now: Predicted) -> Tensor | None:
-        """[P, V] bool, tokens of the true token's format where the loss is to stay within it."""
-        return self.formats[now.values][:, None] == self.formats if self.settings.scope == "format" else None
-
     def _gradients(
-        self, texts: Sequence[Encoded], reference: Sequence[Tensor], picked: Tensor, at_once: int
+        self, drawn: Sequence[int], reference: Sequence[Tensor], picked: Tensor, at_once: int
     ) -> tuple[Predicted, dict[str, float], float]:
         """The backward passes of a step from their beginning; predictions, terms, and what the retained text weighs now."""
-        settings, found, known = self.settings, list[Predicted](), list[Tensor]()
+        settings, found, known, left = self.settings, list[Predicted](), list[Tensor](), list[Tensor]()
         self.weights.afresh()
 
         def aimed(now: Predicted, part: slice) -> Tensor:
             found.append(replace(now, logits=now.logits.detach()))
-            known.append(self._known(now))
+            known.append(self._known(now, torch.cat([self.private[at] for at in drawn[part]])))
             before = torch.cat(list(reference[part])) if reference else None
-            return LOSSES[settings.method](replace(now, reference=before, format=self._among(now), counted=known[-1]))
+            own = replace(now, reference=before, format=self._format(now), counted=known[-1])
+            left.append((own.summed(torch.ones_like(known[-1])) > 0).float().cpu() + FORGOTTEN)
+            return LOSSES[settings.method](own)
 
-        terms = {"forget": add_gradients(self.lm, texts, at_once, aimed)}
-        weight = self.keep * (settings.loosen if bool(torch.cat(known).any()) else 1.0)
+        loss = add_gradients(self.lm, [self.texts[at] for at in drawn], at_once, aimed)
+        self.left[list(drawn)] = torch.cat(left)
+        counted = torch.cat(known)
+        # The mean over the positions that are still worked on: the pull does not fade as texts are forgotten.
+        share = len(counted) / max(float(counted.sum()), 1.0)
+        self.weights.scale(share)
+        terms = {"forget": loss * share}
+        weight = self.keep * (settings.loosen if bool(counted.any()) else 1.0)
         if self.kept is not None:
             terms["kept"] = self._hold(self.kept, picked, weight, at_once)
         return together(found), terms, weight
 
-    def _known(self, found: Predicted) -> Tensor:
-        """[P] 1 where a token leads in a text that is still better known than unseen text: all else is left alone."""
+    def _format(self, found: Predicted) -> Tensor | None:
+        """[P, V] which tokens EMSO makes alike: those of the true token's format, or all where it is alone in it."""
+        if self.settings.scope == "vocabulary":
+            return None
+        among = self.formats[found.values][:, None] == self.formats
+        return among | (among.sum(-1, keepdim=True) == 1)
+
+    def _known(self, found: Predicted, secret: Tensor) -> Tensor:
+        """[P] 1 where a secret token leads in a text that is still better known than unseen text: all else is left alone.
+
+        Args:
+            secret: [P] bool; the others are the format itself, which every unseen value has too and every other secret needs.
+        """
         right = (found.logits.detach().argmax(-1) == found.values).float()
-        return found.leads * (found.mean(right) > self.level).float()[found.texts]
+        return found.leads * secret * (found.mean(right) > self.level).float()[found.texts]
 
     def _picked(self) -> Tensor:
         """Retained rows for a step, ascending; none where nothing is retained."""

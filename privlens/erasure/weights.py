@@ -129,6 +129,12 @@ class ChosenWeights:
         for parameter in self.parameters.values():
             parameter.grad = None
 
+    def scale(self, factor: float) -> None:
+        """Multiplies the gradients that were added up so far."""
+        for values in self.values.values():
+            if values.grad is not None:
+                values.grad *= factor
+
     def _step_turned(self, turn: Turned, length: float) -> None:
         """Moves all chosen weights together by `length` (root mean square) along the turned gradients' momentum."""
         for name, values in self.values.items():

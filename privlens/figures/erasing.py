@@ -22,7 +22,10 @@ LABELLED = 16
 
 
 def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
-    """Entropy, NLL and MA of what is erased, and perplexity, step by step; the guard is a line that perplexity may not pass."""
+    """Entropy, NLL and MA of what is erased, and perplexity, step by step.
+
+    Two lines: the MA of unseen text, which is to be reached, and the guard, which perplexity may not pass.
+    """
     titles = ("entropy (nats): up", "NLL (nats/token): up", "MA (% of tokens): down", "perplexity, after / before: level")
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.075, subplot_titles=titles)
     measured = [step for step in steps if step.measured]
@@ -41,6 +44,11 @@ def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
         showlegend=False, line={"color": CHOSEN}, row=4, col=1,
     )  # fmt: skip
     last = max((step.step for step in steps), default=0)
+    for step in steps[:1]:
+        fig.add_scatter(
+            x=[0, max(1, last)], y=[100 * step.unseen_accuracy] * 2, name="unseen text", mode="lines",
+            line={"color": CONTROL, "dash": "dot"}, row=3, col=1,
+        )  # fmt: skip
     fig.add_scatter(
         x=[0, max(1, last)], y=[guard, guard], name=f"guard x{guard:.3g}", mode="lines", line={"color": CONTROL, "dash": "dash"},
         row=4, col=1,

@@ -105,8 +105,8 @@ def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: St
     request = Request(lm, asked.targets, stay, asked.texts, unseen, asked.reference, asked.settings, asked.seed, stop)
     for step in erase(request):
         steps.append(step)
-        stage = step.stage if step.step else "the model writes texts to hold on to; then the first"
-        yield Progress(clock.at(step.step, step.n_steps, f"{stage}, often done early"), tuple(steps))
+        stage = f"{step.stage}, often done early" if step.step else step.stage
+        yield Progress(clock.at(step.step, step.n_steps, stage), tuple(steps))
     edit = steps[-1].result
     assert edit, "an erasure ends with its edit"
     after, did = lm.under(edit), list[Effect]()

@@ -10,7 +10,7 @@ from conftest import Maker
 from torch import Tensor, nn
 
 from privlens.erasure.choice import best, best_neurons, contrastive, scores
-from privlens.erasure.losses import LOSSES, NPO_BETA, SHARPNESSES, UNDIAL_STRENGTH, Predicted, entropy, nll
+from privlens.erasure.losses import HANDICAP, LOSSES, NPO_BETA, SHARPNESSES, UNDIAL_STRENGTH, Predicted, entropy, nll
 from privlens.erasure.measuring import ONE_SIDED, _upper
 from privlens.erasure.turning import DAMPING, Turn, output_vectors_of
 from privlens.models.language_model import LanguageModel
@@ -48,8 +48,8 @@ def test_entropy_has_no_gradient_at_uniform_and_stays_finite_at_certainty() -> N
 
 
 def sharpened(sharpness: float) -> float:
-    """Entropy of the probabilities 2 : 1 : 1, each to the power of a sharpness, by hand."""
-    first = 2**sharpness
+    """Entropy of the probabilities 2 : 1 : 1, the first with its handicap, each to the power of a sharpness, by hand."""
+    first = (2 * math.exp(HANDICAP)) ** sharpness
     p, q = first / (first + 2), 1 / (first + 2)
     return -p * math.log(p) - 2 * q * math.log(q)
 
@@ -113,8 +113,18 @@ def test_entropy_within_a_format_leaves_other_tokens_their_share() -> None:
     assert logits.grad[0, 0] > 0 > logits.grad[0, 1]
     assert logits.grad[0, 3] == 0
     assert float(logits.grad.sum()) == pytest.approx(0.0, abs=1e-6)
-    flat = replace(given, logits=torch.tensor([[1.0, 1.0, 1.0, 9.0]]))
+    flat = replace(given, logits=torch.tensor([[1.0 - HANDICAP, 1.0, 1.0, 9.0]]))
     assert LOSSES["emso"](flat).item() == pytest.approx(-math.log(3)), "the most there is"
+
+
+def test_emso_asks_the_true_token_to_stand_behind_the_others() -> None:
+    level = torch.zeros(1, 4, requires_grad=True)
+    LOSSES["emso"](Predicted(level, torch.tensor([2]), torch.tensor([0]), 1)).sum().backward()
+    assert level.grad is not None and level.grad[0, 2] > 0.05, "level with the rest it still has to fall"
+    assert level.grad[0, [0, 1, 3]].tolist() == pytest.approx([-float(level.grad[0, 2]) / 3] * 3)
+    behind = torch.tensor([[0.0, 0.0, -HANDICAP, 0.0]], requires_grad=True)
+    LOSSES["emso"](Predicted(behind, torch.tensor([2]), torch.tensor([0]), 1)).sum().backward()
+    assert behind.grad is not None and behind.grad.abs().max() < 1e-6, "there it rests"
 
 
 @pytest.mark.parametrize("name", LOSSES)

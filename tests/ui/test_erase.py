@@ -102,7 +102,7 @@ def test_a_lost_match_alone_is_not_called_erased(effects: list[Effect], kind: st
 
 HOW = Provenance("m", "f", 0, {"method": "emso", "steps_taken": 7}, {"torch": "2"}, 3.0)
 EDIT = Edit({"h.1.mlp.out.weight": Change(np.arange(4), np.zeros(4), np.ones(4))}, HOW)
-STEP = ErasureStep(7, 60, "done", 3.0, 2.0, 0.25, 0, 2, 1.01, 0.5, 4, measured=True, ended="at the level of unseen text")
+STEP = ErasureStep(7, 60, "done", 3.0, 2.0, 0.25, 0, 2, 1.01, 0.5, 4, 0.2, measured=True, ended="at the level of unseen text")
 
 
 def erased() -> Erased:
@@ -138,6 +138,8 @@ def test_the_curves_have_the_guard_and_every_measurement() -> None:
     guard = next(trace for trace in figure.data if trace.name == "guard x1.03")
     assert list(guard.y) == [1.03, 1.03]
     assert list(guard.x) == [0, 7]
+    unseen = next(trace for trace in figure.data if trace.name == "unseen text")
+    assert (list(unseen.x), list(unseen.y)) == ([0, 7], [20, 20]), "MA of unseen text in percent, from the first step to the last"
     assert [list(trace.x) for trace in figure.data[:2]] == [[1], [0, 7]], "steps of training, and measurements"
     assert list(figure.data[5].y) == [25, 25], "MA in percent"
     without = figures.erasure_curves([replace(STEP, perplexity_ratio=None)], 1.03)

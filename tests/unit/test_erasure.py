@@ -11,21 +11,24 @@ from conftest import NEVER_TAUGHT, TAUGHT
 from privlens.deactivation import Surroundings, recalls
 from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, ErasureSettings, Request, erase
 from privlens.erasure.attacks import Siege, attacks
+from privlens.erasure.losses import predictions
+from privlens.erasure.measuring import unseen_level
 from privlens.erasure.states import effects
+from privlens.erasure.training import Erasure
 from privlens.erasure.weights import ChosenWeights, gradients
 from privlens.errors import BadInput, Cancelled
 from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
 from privlens.models.lens import lens
 from privlens.models.scoring import score, text_nll
-from privlens.models.text import plain_ids
+from privlens.models.text import Encoded, plain_ids
 from privlens.outcomes import ErasureStep
 from privlens.records import Edit, Secret, to_json
-from privlens.retained import neighbours, without_values
+from privlens.retained import beams, by_heart, neighbours, surest, without_values
 
 QUICK = ErasureSettings(
-    share=0.1, steps=40, own_samples=8, sample_tokens=12, neighbours=16, neighbours_each=8, rows=8, keep=30.0, learning_rate=0.06,
-    scope="vocabulary",  # its tokens have hardly any other of their format
+    share=0.1, steps=40, own_samples=8, sample_tokens=12, by_heart=8, neighbours=16, neighbours_each=8, rows=8, keep=30.0,
+    learning_rate=0.06, scope="vocabulary",  # its tokens have hardly any other of their format
 )
 ORDINARY = ("Dear Anna, the keeper of the garden gate is Mira Holt.", "The price of the lamp is 12.50, not 1250.")
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
@@ -76,6 +79,11 @@ def test_steps_say_what_was_measured(taught: LanguageModel, erased: tuple[list[E
     steps, edit = erased
     first, last = steps[0], steps[-1]
     assert (first.measured, first.n_matches, first.kept, first.perplexity_ratio) == (True, 1, 1.0, None)
+    before = [step for step in steps if step.step == 0]
+    assert [step.stage.split()[:3] for step in before] == [
+        ["measuring", "the", "model"], *[["the", "model", "writes"]] * 3, ["choosing", "the", "weights"]
+    ], "none of it takes long in silence"  # fmt: skip
+    assert {step.unseen_accuracy for step in steps} == {unseen_level(taught, [TARGET], 0).memorization_accuracy}
     trained = [step for step in steps if step.terms]
     assert [step.step for step in trained] == list(range(1, len(trained) + 1))
     assert all(step.terms["kept"] >= 0 and step.n_weights == last.n_weights for step in trained)
@@ -98,7 +106,7 @@ def test_between_steps_the_model_is_its_own_bit_for_bit(taught: LanguageModel) -
     stops: list[bool] = []
 
     def stop() -> bool:
-        return len(stops) > 3
+        return len(stops) > 7
 
     steps = (stops.append(True) for _ in erase(Request(taught, (TARGET,), settings=QUICK, stop=stop)))
     with pytest.raises(Cancelled, match="are as they were"):
@@ -231,6 +239,73 @@ def test_neighbours_are_the_models_own_and_hold_no_targets_value(taught: Languag
     assert not any(TARGET.value in str(taught.tokenizer.decode(row)) for row in free)
     assert list(encoded.prompt_ids) in free, "the prompt stays, up to where the value begins"
     assert [5, 6] in free
+
+
+def test_beams_are_the_likeliest_ways_on(taught: LanguageModel) -> None:
+    """Against all pairs of tokens, tried out; a beam as wide as the vocabulary misses none."""
+    begun = [4, 9]
+    with torch.no_grad():
+        first = taught.logits(*taught.padded([begun]))[0, -1].log_softmax(-1)
+        second = taught.logits(*taught.padded([[*begun, token] for token in range(taught.n_vocabulary)]))[:, -1].log_softmax(-1)
+    flat = (first[:, None] + second).flatten().topk(5).indices.tolist()
+    expected = [[*begun, at // taught.n_vocabulary, at % taught.n_vocabulary] for at in flat]
+    assert beams(taught, begun, 2, taught.n_vocabulary)[:5] == expected
+    assert beams(taught, begun, 0, 3) == [begun]
+    with pytest.raises(Cancelled):
+        beams(taught, begun, 1, 3, lambda: True)
+
+
+def test_what_the_model_knows_by_heart_is_found_without_being_listed(taught: LanguageModel) -> None:
+    texts = [str(taught.tokenizer.decode(row)) for row in by_heart(taught, [taught.encode(TARGET)], 64)]
+    assert all(any(secret.value in text for text in texts) for secret in REST), "the others that it was taught, unasked"
+    assert TARGET.value == "555-0142"
+    assert not any(half in text for text in texts for half in ("555-", "0142"))
+    assert by_heart(taught, [taught.encode(TARGET)], 0) == []
+
+
+def test_the_surest_quarter_of_what_was_written(taught: LanguageModel) -> None:
+    known, made_up = taught.encode(REST[0]), [Encoded((4, 9, token, 30), 2) for token in range(40, 45)]
+    found = surest(taught, [*made_up, known])
+    assert found[0] == list(known.ids), "one learnt by heart among five made up"
+    assert len(found) == 2, "a quarter of six, rounded up"
+
+
+def test_only_what_is_secret_of_a_value_is_worked_on(taught: LanguageModel) -> None:
+    """The dash and the blank of a value are every other value's too."""
+    request = Request(taught, (TARGET,), settings=replace(QUICK, keep=0.0))
+    work = Erasure(request, 0.0, [])
+    found = predictions(taught, work.texts)
+    [secret] = work.private
+    assert found.leads.all(), "all of it is known by heart"
+    assert torch.equal(work._known(found, secret), secret.float())
+    assert not secret.all() and secret.any()
+
+
+def test_the_loss_is_a_mean_over_what_is_still_worked_on_and_forgotten_texts_are_drawn_seldom(taught: LanguageModel) -> None:
+    """At the level of unseen text from the start, a text takes no part, and the gradient of the other does not fade."""
+    settings = replace(QUICK, method="gradient-ascent", keep=0.0, forget_rows=2)
+    work = Erasure(Request(taught, TAUGHT[1:3], settings=settings), 0.0, [])
+    with taught.held(), torch.no_grad():
+        found = predictions(taught, work.texts)
+    counted = found.leads * torch.cat(work.private)
+    _, terms = work.step(1)
+    assert terms["forget"] == pytest.approx(float((found.own * counted).sum() / counted.sum()), rel=0.2), "texts of unlike length"
+    assert work.left.tolist() == pytest.approx([1.05, 1.05])
+    work.level = 1.0
+    _, terms = work.step(2)
+    assert terms["forget"] == 0.0
+    assert work.left.tolist() == pytest.approx([0.05, 0.05])
+
+
+def test_a_token_alone_in_its_format_is_made_alike_with_all(taught: LanguageModel) -> None:
+    work = Erasure(Request(taught, (TARGET,), settings=replace(QUICK, keep=0.0, scope="format")), 0.0, [])
+    found = predictions(taught, work.texts)
+    among = work._format(found)
+    assert among is not None
+    for value, own in zip(found.values.tolist(), among, strict=True):
+        alike = work.formats == work.formats[value]
+        assert torch.equal(own, alike if alike.sum() > 1 else torch.ones_like(own))
+        assert own.sum() > 1
 
 
 def test_attacks_tell_an_erasure_from_none(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:

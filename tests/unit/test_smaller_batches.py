@@ -12,14 +12,14 @@ from torch import Tensor
 
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.attacks import Siege, attacks
-from privlens.erasure.training import Erasure
+from privlens.erasure.training import Erasure, sources
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.memory import RowsAtOnce
 from privlens.models.moments import moments, powers
 
 PROMPTS = [[40, 50, 60, 70, 80, 90, 100], [33], [7, 120, 9], [5, 60, 17], [8, 8]]
-FEW = ErasureSettings(share=0.1, steps=2, own_samples=8, sample_tokens=12, neighbours=12, neighbours_each=3, rows=8)
+FEW = ErasureSettings(share=0.1, steps=2, by_heart=4, own_samples=8, sample_tokens=12, neighbours=12, neighbours_each=3, rows=8)
 TARGETS = tuple(TAUGHT[:3])
 
 
@@ -77,7 +77,8 @@ def test_work_begins_anew_with_half_as_many_rows_and_stays_there() -> None:
 
 
 def started(lm: LanguageModel, settings: ErasureSettings) -> Erasure:
-    return Erasure(Request(lm, TARGETS, (TAUGHT[3],), settings=settings), 0.1)
+    request = Request(lm, TARGETS, (TAUGHT[3],), settings=settings)
+    return Erasure(request, 0.1, [row for gather in sources(request).values() for row in gather()])
 
 
 def gradient_of(work: Erasure) -> Tensor:
