@@ -16,7 +16,7 @@ class ErasureInfo:
 
 
 ERASURE_INFO: dict[str, ErasureInfo] = {
-    "emso": ErasureInfo("every next token becomes as likely as every other: entropy maximisation (EMSO)"),
+    "emso": ErasureInfo("every token of the format becomes as likely as every other: entropy maximisation (EMSO)"),
     "gradient-ascent": ErasureInfo("the value becomes unlikelier without end"),
     "unlikelihood": ErasureInfo("the value's tokens become unlikely, and no more once they are"),
     "npo": ErasureInfo("the value becomes unlikelier than it was, ever more slowly (negative preference optimisation)"),
