@@ -21,7 +21,7 @@ N_OFF = 100
 
 @dataclass(frozen=True)
 class CostRow:
-    """Seconds of one run of a task after one that warmed up, and its peak memory beside the weights in MiB (None: not known)."""
+    """Seconds of one run of a task, and its peak memory beside the weights in MiB (None: not known)."""
 
     task: str
     seconds: float

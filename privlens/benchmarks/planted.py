@@ -12,20 +12,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import torch
 import typer
 
-from privlens.benchmarks.injection import judged, summary
 from privlens.benchmarks.plants import DONE, Recipe, grow
 from privlens.deactivation import REFERENCE_TOKENS
-from privlens.models.catalogue import PLANTED
 from privlens.models.demo.people import Person, people
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load, quiet
-from privlens.models.planted import ASSETS, Planted, edit_of, known_truth, read, vectors_of, write
+from privlens.models.planted import ASSETS, Planted, edit_of, read, vectors_of, write
 from privlens.models.scoring import score, text_nll
 from privlens.models.text import plain_ids
 from privlens.provenance import provenance
@@ -126,23 +123,6 @@ def make(
         line += f"worst {nll.max():.3f}"
         print(line, file=sys.stderr, flush=True)
     print(json.dumps(check(lm, read(file), rows, reference), indent=1))
-
-
-@app.command()
-def recall(
-    methods: Annotated[str, typer.Option(help="As for `bench inj`.")] = "token-gradient,gradient,activations",
-    device: str = "auto",
-    seed: int = 0,
-) -> None:
-    """Print which share of each planted secret's own neurons every method finds in smollm2+planted, all plants in place."""
-    quiet()
-    lm, rows = load(PLANTED, device, "float32"), []
-    truth = known_truth()
-    for (prompt, value), neurons in truth.items():
-        rows.append(list(judged(lm, Secret(prompt, value), neurons, methods.split(","), seed)))
-        print(value, *(f"{one.method} {one.recall[0]:.2f}" for one in rows[-1]), file=sys.stderr, flush=True)
-    planted = fmean(map(len, truth.values()))
-    print(json.dumps(summary(rows, planted, planted / lm.n_neurons, lm.n_neurons, seed), indent=1))
 
 
 @app.command("check")

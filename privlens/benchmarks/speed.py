@@ -27,7 +27,7 @@ from privlens.models.text import Encoded
 from privlens.records import Secret
 
 SAME = 1e-4
-"""Two results are the same where, in double precision, no number differs by more than this share of the largest."""
+"""Two results are the same where no number differs by more than this share of the largest; integrals in double precision."""
 Agree = Callable[[Any, Any], bool]
 SHORT_REPEATS = 5
 """A case that takes a fraction of a second is repeated so many times as often."""

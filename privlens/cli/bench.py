@@ -10,7 +10,7 @@ from privlens.benchmarks import deletion
 from privlens.benchmarks.repeats import by_repeats
 from privlens.cli import inputs, tables, telling
 from privlens.cli.bench_erase import erase
-from privlens.cli.bench_inj import inj
+from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_speed import cost, growth, speed
 from privlens.cli.options import REFERENCE, SECRETS, SITE, AnySeed, AsJson, Device, Dtype, Methods, Model, Reference, Secrets
 from privlens.deactivation import Surroundings, reference_perplexity
@@ -20,6 +20,7 @@ from privlens.secrets import read_reference, read_secrets
 
 bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
 bench.command()(inj)
+bench.command()(recall)
 bench.command()(erase)
 bench.command()(speed)
 bench.command()(growth)

@@ -1,4 +1,4 @@
-"""`python -m privlens bench inj`: which method finds planted neurons?"""
+"""`python -m privlens bench inj` and `bench recall`: which method finds planted neurons?"""
 
 from statistics import fmean
 from typing import Annotated
@@ -10,7 +10,10 @@ from privlens.benchmarks.planting import PlantSettings
 from privlens.cli import inputs, tables, telling
 from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Methods, Model
 from privlens.errors import BadInput
+from privlens.models.catalogue import PLANTED
 from privlens.models.loading import load
+from privlens.models.planted import known_truth
+from privlens.records import Secret
 
 
 def inj(
@@ -44,4 +47,24 @@ def inj(
         },
         "plants": [injection.described(planted) for planted, _ in results],
     }  # fmt: skip
+    tables.show(found, as_json, tables.measured)
+
+
+def recall(
+    methods: Methods = "token-gradient,gradient,activations",
+    seed: AnySeed = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Do methods find each secret's own neurons in smollm2+planted, all plants in place at once? Beside both controls."""
+    asked = inputs.methods(methods)
+    lm, truth, results = load(PLANTED, device, "float32"), known_truth(), []
+    for (prompt, value), neurons in truth.items():
+        results.append(list(injection.judged(lm, Secret(prompt, value), neurons, asked, seed)))
+        telling.tell(f"{value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
+    planted = fmean(map(len, truth.values()))
+    found = {
+        "rows": injection.summary(results, planted, planted / lm.n_neurons, lm.n_neurons, seed),
+        "settings": {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "device": str(lm.device)},
+    }
     tables.show(found, as_json, tables.measured)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privlens.memorization.formats import private, token_formats
+from privlens.memorization.formats import private, siblings, token_formats
 from privlens.models.language_model import LanguageModel
 from privlens.models.text import Encoded
 
@@ -58,7 +58,5 @@ class Push:
 
 def push(lm: LanguageModel, encoded: Encoded, margin: float, tau: float) -> Push:
     """Finds the tokens of the same format for every token of the value."""
-    values, formats = torch.tensor(encoded.value_ids, device=lm.device), token_formats(lm)
-    siblings = formats == formats[values][:, None]
-    siblings[torch.arange(len(values), device=lm.device), values] = False
-    return Push(encoded, private(lm, encoded).float(), siblings, margin, tau)
+    others = siblings(token_formats(lm), torch.tensor(encoded.value_ids, device=lm.device))
+    return Push(encoded, private(lm, encoded).float(), others, margin, tau)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from privlens.localization.gradients import gate_gradient
 from privlens.localization.task import Task
-from privlens.memorization.formats import token_formats
+from privlens.memorization.formats import siblings, token_formats
 from privlens.models.memory import in_parts
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep
@@ -30,12 +30,12 @@ def lead(encoded: Encoded, formats: Tensor, logits: Tensor, first: int = 0) -> T
     """
     rows = torch.arange(len(logits), device=logits.device)
     predicted = logits[rows, rows + first + encoded.n_prompt - 1]
-    own = torch.tensor(encoded.value_ids[first : first + len(logits)], device=logits.device)[:, None]
-    alike = (formats == formats[own]).scatter(1, own, False)
-    count = alike.sum(1)
-    mean = predicted.masked_fill(~alike, 0).sum(1) / count.clamp_min(1)
-    rest = predicted.scatter(1, own, float("-inf")).logsumexp(1)
-    return predicted.gather(1, own)[:, 0] - torch.where(count > 0, mean, rest)
+    own = torch.tensor(encoded.value_ids[first : first + len(logits)], device=logits.device)
+    others = siblings(formats, own)
+    count = others.sum(1)
+    mean = predicted.masked_fill(~others, 0).sum(1) / count.clamp_min(1)
+    rest = predicted.scatter(1, own[:, None], float("-inf")).logsumexp(1)
+    return predicted.gather(1, own[:, None])[:, 0] - torch.where(count > 0, mean, rest)
 
 
 def token_gradient(task: Task) -> Iterator[LocalizationStep]:

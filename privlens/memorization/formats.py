@@ -15,6 +15,13 @@ def token_formats(lm: LanguageModel) -> Tensor:
     return torch.tensor([numbers[shape] for shape in shapes], device=lm.device)
 
 
+def siblings(formats: Tensor, tokens: Tensor) -> Tensor:
+    """[T, V] bool: the other tokens of each one's format; formats [V] as `token_formats` numbers them, tokens [T]."""
+    found = formats == formats[tokens][:, None]
+    found[torch.arange(len(tokens), device=tokens.device), tokens] = False
+    return found
+
+
 def private(lm: LanguageModel, encoded: Encoded) -> Tensor:
     """[T] bool: tokens of the value with a letter or digit; the others are the format itself."""
     texts = token_texts(lm.tokenizer, encoded.value_ids)

@@ -1,18 +1,19 @@
 """The INJ bench: what a plant is and leaves alone, recall worked by hand, the interval, the command."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import NEVER_TAUGHT, Maker
+from conftest import NEVER_TAUGHT, TAUGHT, Maker
 
 from privlens.benchmarks import injection
 from privlens.benchmarks.injection import Found, interval, recall, summary
 from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting, silent
-from privlens.cli import main
+from privlens.cli import bench_inj, main
 from privlens.errors import BadInput, Cancelled
-from privlens.localization import METHODS, Task
+from privlens.localization import METHODS, Task, result_of
 from privlens.localization.token_gradient import lead
 from privlens.models.language_model import LanguageModel
 from privlens.models.vectors import neuron_vectors
@@ -167,7 +168,7 @@ def test_the_interval_holds_the_mean_narrows_with_n_and_comes_from_the_seed() ->
 
 
 def test_a_tokens_lead_is_over_the_others_of_its_format_and_does_not_level_off(lm: LanguageModel) -> None:
-    encoded = lm.encode(Secret("the keeper of the gate is", "Mira"))
+    encoded = lm.encode(Secret("the keeper of the gate is", "Mira 7"))
     n, width = len(encoded.value_ids), lm.model.config.vocab_size
     formats = torch.arange(width)  # every token alone
     logits = torch.zeros(n, len(encoded.ids), width)
@@ -181,9 +182,9 @@ def test_a_tokens_lead_is_over_the_others_of_its_format_and_does_not_level_off(l
     found = lead(encoded, formats, logits)
     assert found[-1].item() == pytest.approx(30.0 - (4.0 + 8.0) / 2)
     assert lead(encoded, formats, logits[-1:], n - 1).tolist() == pytest.approx([24.0]), "a part of the tokens"
+    assert encoded.value_ids[0] != encoded.value_ids[-1]
     logits[-1, :, encoded.value_ids[0]] = 99.0
-    if encoded.value_ids[0] != encoded.value_ids[-1]:
-        assert lead(encoded, formats, logits)[-1].item() == pytest.approx(24.0), "another format has no say"
+    assert lead(encoded, formats, logits)[-1].item() == pytest.approx(24.0), "another format has no say"
 
 
 def test_token_gradient_gives_every_token_the_same_say(lm: LanguageModel) -> None:
@@ -222,3 +223,30 @@ def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> 
             main([*asked, wrong])
         assert ended.value.code == 2
         assert words in capsys.readouterr().err
+
+
+def test_recall_asks_for_every_plant_that_comes_with_a_model(
+    taught: LanguageModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = {(secret.prompt, secret.value): (Neuron(0, at), Neuron(1, at)) for at, secret in enumerate(TAUGHT[:3])}
+    monkeypatch.setattr(bench_inj, "load", lambda *_: taught)
+    monkeypatch.setattr(bench_inj, "known_truth", lambda: truth)
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "recall", "--methods", "gradient", "--json"])
+    assert not ended.value.code
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["method"] for row in rows[::3]] == ["gradient", "weight-norm", "random"]
+    assert {row["n"] for row in rows} == {3}
+    assert rows[0]["ratio"] == rows[0]["chance"] == pytest.approx(2 / taught.n_neurons)
+    own = [recall(result_of("gradient", Task(taught, secret)), truth[secret.prompt, secret.value])[0] for secret in TAUGHT[:3]]
+    assert rows[0]["recall"] == pytest.approx(np.mean(own))
+
+
+def test_recall_says_how_to_fetch_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRIVLENS_CACHE", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "recall"])
+    assert ended.value.code == 2
+    assert "models get smollm2" in capsys.readouterr().err
