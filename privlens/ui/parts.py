@@ -6,6 +6,7 @@ own stand in the template: a part on a tab that was not opened yet loses its oth
 
 import html
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import gradio as gr
 
 PAGE = Path(__file__).parents[2] / "assets" / "page"
 """Scripts and style of the page."""
+RECENT = 8
+"""Steps from whose pace it is told how long a run still takes."""
 
 
 def part(name: str, template: str, **properties: Any) -> gr.HTML:
@@ -48,10 +51,11 @@ def progress(elem_id: str) -> gr.HTML:
 
 
 class Clock:
-    """Estimates how long a run still takes from how long it took so far."""
+    """Estimates how long a run still takes from the pace of its last steps: what comes first in a run may be much quicker."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
+        self.passed = deque([(0.0, 0.0)], maxlen=RECENT)  # seconds and share, each time that the share had grown
 
     def spent(self) -> float:
         """Seconds since the start."""
@@ -59,7 +63,9 @@ class Clock:
 
     def at(self, step: int, n_steps: int, stage: str) -> dict[str, Any]:
         """The value of a progress part."""
-        share = step / max(1, n_steps)
-        spent = time.monotonic() - self.started
-        left = f", about {max(1, round(spent * (1 - share) / share))} s left" if 0 < share < 1 else ""
+        share, spent = step / max(1, n_steps), self.spent()
+        since, done = self.passed[0]
+        left = f", about {max(1, round((spent - since) * (1 - share) / (share - done)))} s left" if done < share < 1 else ""
+        if share > self.passed[-1][1]:
+            self.passed.append((spent, share))
         return {"share": share, "text": f"{stage}: step {step} of {n_steps}, {spent:.0f} s{left}"}

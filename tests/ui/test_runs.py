@@ -1,6 +1,7 @@
-"""What the core has to say while it works reaches the visitor whose run it is, and nobody else."""
+"""What the core has to say while it works reaches the visitor whose run it is, and nobody else; how long a run still takes."""
 
 import logging
+import time
 from typing import Any
 
 import gradio as gr
@@ -9,6 +10,7 @@ import torch
 from gradio.context import LocalContext
 
 from privlens.models.memory import smaller_step
+from privlens.ui.parts import RECENT, Clock
 from privlens.ui.runs import Notices
 
 
@@ -44,3 +46,20 @@ def test_a_visitor_is_told_that_memory_ran_out(shown: list[str], listening: None
 def test_without_a_visitor_nothing_is_shown(shown: list[str], listening: None) -> None:
     smaller_step(torch.OutOfMemoryError(), 8)
     assert shown == []
+
+
+def test_what_is_left_is_told_from_the_pace_of_the_last_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = Clock()
+    assert clock.at(0, 100, "reading") == {"share": 0.0, "text": "reading: step 0 of 100, 0 s"}
+    for step in range(1, 51):  # half of the steps in five seconds
+        now += 0.1
+        told = clock.at(step, 100, "quick")["text"]
+    assert told == "quick: step 50 of 100, 5 s, about 5 s left"
+    for step in range(51, 52 + RECENT):  # the other half at ten seconds each
+        now += 10
+        clock.at(step, 100, "slow")
+        told = clock.at(step, 100, "slow, told twice")["text"]
+    assert told == f"slow, told twice: step {51 + RECENT} of 100, {5 + 10 * (1 + RECENT)} s, about {10 * (49 - RECENT)} s left"
+    assert "left" not in clock.at(100, 100, "done")["text"]
