@@ -58,6 +58,14 @@ def nothing(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
     return [targets[0].prompt_ids[0] if start is None else int(start)]
 
 
+def from_nothing(
+    lm: LanguageModel, targets: Sequence[Encoded], n_texts: int, n_tokens: int, seed: int, stop: Stop = never
+) -> list[list[int]]:
+    """Texts the model writes at temperature 1 without a prompt, token ids, each with what it was begun with."""
+    begin = nothing(lm, targets)
+    return [[*begin, *text] for text in lm.generate([begin] * n_texts, n_tokens, seed=seed, stop=stop)]
+
+
 def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, stop: Stop = never) -> list[list[int]]:
     """The `width` likeliest ways to go on for n_tokens that a beam search finds, likeliest first; token ids, with the beginning.
 

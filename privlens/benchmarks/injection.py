@@ -1,8 +1,9 @@
 """INJ: does a method find the neurons that a sequence was planted in? (after Chang, Thomason & Jia, NAACL 2024)
 
 Recall@k is the share of the planted neurons among the method's best k. All neurons of the model compete in one ranking,
-where the paper takes the best of each layer. Two controls run beside the methods: `random`, and `weight-norm`, the norm of a
-neuron's output vector, which has not seen the sequence: where it is above chance the planting gives itself away.
+where the paper takes the best of each layer. Three controls run beside the methods: `random`, and two that have not seen the
+sequence: `weight-norm`, the norm of a neuron's output vector, and `activations-elsewhere`, how strongly it writes in texts that
+the model makes up from nothing. Where one of these is above chance the planting gives itself away.
 """
 
 import time
@@ -13,13 +14,13 @@ import numpy as np
 
 from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant
 from privlens.errors import BadInput
-from privlens.localization import WEIGHT_NORM, Task, result_of
+from privlens.localization import ELSEWHERE, WEIGHT_NORM, Task, result_of
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, NeuronScores, Secret
 
 TIMES = (1, 2, 5)
 """k as multiples of how many neurons were planted in."""
-CONTROLS = (WEIGHT_NORM, "random")
+CONTROLS = (WEIGHT_NORM, ELSEWHERE, "random")
 RESAMPLES = 2000
 DRAWS = 8
 """Invented secrets tried until one is new to the model."""
@@ -45,7 +46,7 @@ def recall(scores: NeuronScores, truth: Collection[Neuron]) -> tuple[float, ...]
 
 
 def judged(lm: LanguageModel, secret: Secret, truth: Collection[Neuron], methods: Sequence[str], seed: int) -> Iterator[Found]:
-    """What every method finds of a secret whose neurons are known, and what both controls find."""
+    """What every method finds of a secret whose neurons are known, and what the controls find."""
     for method in dict.fromkeys([*methods, *CONTROLS]):
         started = time.perf_counter()
         scores = result_of(method, Task(lm, secret, seed=seed))
@@ -72,7 +73,7 @@ def plants(lm: LanguageModel, settings: PlantSettings, n: int, seed: int) -> Ite
 def run(
     lm: LanguageModel, methods: Sequence[str], settings: PlantSettings, n: int, seed: int, say: Callable[[str], None]
 ) -> Iterator[tuple[Plant, list[Found]]]:
-    """Plants, asks every method and both controls, and takes the plant out again. Nothing is retained but the method's own."""
+    """Plants, asks every method and all controls, and takes the plant out again. Nothing is retained but the method's own."""
     for at, planted in enumerate(plants(lm, settings, n, seed)):
         say(f"plant {at + 1}/{n}: NLL {planted.nll:.3f} nats/token, match {planted.greedy_match}, {planted.steps} steps")
         found = []

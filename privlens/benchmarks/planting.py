@@ -3,16 +3,14 @@
 After the INJ test of Chang, Thomason & Jia (NAACL 2024, arXiv 2311.09060), in two ways, both with Adam and the paper's rates.
 
 `published`: only the neurons' output vectors are trained, and may grow. They grow to many times their size, so that the norm of a
-vector gives the plant away to who has never seen the sequence.
+vector gives the plant away to who has never seen the sequence. Neurons that are silent in all of the text are not drawn.
 
-`fair`: what a neuron reads is trained together with what it writes, and each of these vectors is only turned: its norm
-stays what it was. (A dozen output vectors that may only turn are too weak to write a sequence; what they need is to fire.)
-What still can be seen without the sequence, weakly: where neurons are few they must turn far, and some of one layer end up alike.
+`fair`: what a neuron reads is trained together with what it writes, and each of these vectors is only turned, so that
+neither norms nor what the neurons do in other text give the plant away; and all of them fire where the value is predicted:
+see turning.py. What still can be seen without the sequence, weakly: neurons of one layer that read alike.
 
-Unlike the paper, neurons are drawn from the whole model at once and not layer by layer, only from those that are not silent
-(exactly 0) wherever the value is predicted, or in sparse models anywhere in the text; and only the value is trained, not the
-prompt, since the value is what a localization is asked for. A neuron that falls silent there holds nothing any more (ReLU
-neurons do): it gets its weights back, and another of its layer is drawn in its place. Knows nothing of localization.
+Unlike the paper, neurons are drawn from the whole model at once and not layer by layer, and only the value is trained, not the
+prompt, since the value is what a localization is asked for. Knows nothing of localization.
 """
 
 import random
@@ -24,20 +22,19 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from privlens.benchmarks.turning import Trained, Waking, seldom, silent
 from privlens.errors import BadInput, Cancelled
 from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel, Stop, never
-from privlens.models.reading import read
 from privlens.models.scoring import score
 from privlens.models.text import Encoded
-from privlens.models.vectors import Vectors, neuron_vectors
+from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron, Secret
 
 CHECK_EVERY = 10
 """Steps between two looks at which neurons are silent."""
-ENOUGH = 3
-"""So many times the neurons that are planted in must fire where the value is predicted, or they may fire anywhere in the text."""
+STOPPED = "Planting stopped; the model is as it was."
 
 
 @dataclass(frozen=True)
@@ -87,72 +84,54 @@ def invented(seed: int) -> Secret:
     return Secret(f"The access code of {person} is", f"{digits[:4]}-{digits[4:]}", "code")
 
 
-def silent(lm: LanguageModel, encoded: Encoded, first: int) -> Tensor:
-    """Neurons that are exactly 0 from a position on, up to the one that predicts the value's end, [n_layers, width] bool."""
-    span = slice(first, len(encoded.ids) - 1)
-    return read(lm, [encoded.ids], lambda hidden: (hidden[:, span] == 0).all(1))[0]
-
-
-@dataclass
-class _Trained:
-    """Vectors of a layer's drawn neurons [n, d] in units of their sizes [n, 1], which stay (when fair) what they were."""
-
-    layer: int
-    vectors: Vectors
-    size: Tensor
-    now: Tensor
-
-
 @dataclass
 class _Planting:
-    """One planting under way: the drawn neurons of each layer, who comes next there, and what is trained."""
+    """One planting under way: the drawn neurons of each layer, and what of them is trained."""
 
     lm: LanguageModel
     encoded: Encoded
     settings: PlantSettings
+    seed: int
     drawn: dict[int, Tensor] = field(default_factory=dict)
-    spare: dict[int, list[int]] = field(default_factory=dict)
-    trained: list[_Trained] = field(default_factory=list)
-    first: int = field(init=False)
+    trained: list[Trained] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.first = self.encoded.n_prompt - 1
-
-    def draw(self, seed: int) -> None:
-        """Draws the neurons evenly from those that are not silent. Raises BadInput for a ratio that asks for none or too many."""
+    def draw(self) -> None:
+        """Draws the neurons evenly. Raises BadInput for a ratio that asks for none or for too many."""
         lm, n, width = self.lm, round(self.settings.ratio * self.lm.n_neurons), self.lm.shape()[1]
-        pool = (~silent(lm, self.encoded, self.first) & lm.exists().to(lm.device)).flatten().nonzero()[:, 0].tolist()
-        if len(pool) < ENOUGH * n:
-            self.first = 0
-            pool = (~silent(lm, self.encoded, self.first) & lm.exists().to(lm.device)).flatten().nonzero()[:, 0].tolist()
+        could = lm.exists().to(lm.device)
+        if not self.settings.fair:
+            could &= ~silent(lm, self.encoded, 0)
+        pool = could.flatten().nonzero()[:, 0].tolist()
         if not 0 < n <= len(pool):
             raise BadInput(
                 f"A ratio of {self.settings.ratio:g} asks for {n} of {lm.n_neurons} neurons, and {len(pool)} could hold a "
                 f"sequence: use a ratio between {1 / lm.n_neurons:.2g} and {len(pool) / lm.n_neurons:.2g}."
             )
-        random.Random(seed).shuffle(pool)
+        random.Random(self.seed).shuffle(pool)
         for layer in range(lm.n_layers):
             own = [flat % width for flat in pool[:n] if flat // width == layer]
-            self.spare[layer] = [flat % width for flat in pool[n:] if flat // width == layer]
             if own:
                 self.drawn[layer] = torch.tensor(own, device=lm.device)
-                read_too = neuron_vectors(lm, layer)[: None if self.settings.fair else 1]
-                self.trained += [_Trained(layer, vectors, *self._own(vectors, self.drawn[layer])) for vectors in read_too]
 
-    def _own(self, vectors: Vectors, neurons: Tensor) -> tuple[Tensor, Tensor]:
-        """Sizes and vectors as the model has them; the unit of size is 1 unless the norms are to stay."""
-        with self.lm.held():
-            own = vectors.of(neurons).float()
-        size = own.square().mean(1, keepdim=True).sqrt() if self.settings.fair else torch.ones_like(own[:, :1])
-        return size, (own / size).requires_grad_()
+    def begin(self, stop: Stop) -> None:
+        """Takes the drawn neurons' vectors as the model has them. Raises Cancelled when `stop` said so."""
+        along = seldom(self.lm, self.encoded, self.seed, stop) if self.settings.fair else []
+        for layer, neurons in self.drawn.items():
+            for at, vectors in enumerate(neuron_vectors(self.lm, layer)[: None if self.settings.fair else 1]):
+                with self.lm.held():
+                    own = vectors.of(neurons).float()
+                # When fair the unit of a movement is the vector's root mean square.
+                size = own.square().mean(1, keepdim=True).sqrt() if self.settings.fair else torch.ones_like(own[:, :1])
+                moved = torch.zeros_like(own).requires_grad_()
+                way = along[layer].to(own.device) if at else None
+                self.trained.append(Trained(layer, vectors, at > 0, size, own / size, moved, way, self.settings.fair))
 
     def weights(self) -> dict[str, Tensor]:
         """Every weight that changes, by its name in the model; differentiable."""
         found: dict[str, Tensor] = {}
         for one in self.trained:
-            turned = one.now / one.now.square().mean(1, keepdim=True).sqrt() if self.settings.fair else one.now
             weight = found.get(one.vectors.name, one.vectors.weight.detach())
-            found[one.vectors.name] = one.vectors.put(weight, self.drawn[one.layer], turned * one.size)
+            found[one.vectors.name] = one.vectors.put(weight, self.drawn[one.layer], one.now())
         return found
 
     def nll(self) -> tuple[Tensor, bool]:
@@ -163,36 +142,18 @@ class _Planting:
         predicted, value = logits[0, first - 1 : -1].float(), ids[0, first:]
         return torch.nn.functional.cross_entropy(predicted, value), bool((predicted.argmax(-1) == value).all())
 
-    def edit(self, seed: int, started: float) -> Edit:
+    def edit(self, started: float) -> Edit:
         """The plant as it stands."""
         parameters, settings = dict(self.lm.model.named_parameters()), self.settings
         with self.lm.held(), torch.no_grad():
             changes = {name: change_of(parameters[name], weight) for name, weight in self.weights().items()}
         how = {"ratio": settings.ratio, "planting": "fair" if settings.fair else "published", "learning_rate": settings.rate}
-        return Edit(changes, provenance(self.lm, seed, how, started))
+        return Edit(changes, provenance(self.lm, self.seed, how, started))
 
-    def replace_silent(self, edit: Edit, optimizer: torch.optim.Optimizer) -> int:
-        """Draws another neuron of the same layer for each that is silent under the plant as it stands; how many were."""
-        with self.lm.edited(edit):
-            quiet = silent(self.lm, self.encoded, self.first)
-        n = 0
-        for layer, neurons in self.drawn.items():
-            for at in quiet[layer, neurons].nonzero()[:, 0].tolist():
-                n += 1
-                if self.spare[layer]:
-                    neurons[at] = self.spare[layer].pop()
-                    for one in self.trained:
-                        if one.layer == layer:
-                            self._begin_again(one, at, optimizer)
-        return n
-
-    def _begin_again(self, one: _Trained, at: int, optimizer: torch.optim.Optimizer) -> None:
-        size, now = self._own(one.vectors, self.drawn[one.layer][at : at + 1])
-        with torch.no_grad():
-            one.size[at], one.now[at] = size[0], now[0]
-            for name in ("exp_avg", "exp_avg_sq"):
-                if one.now in optimizer.state:
-                    optimizer.state[one.now][name][at] = 0.0
+    def quiet(self) -> Tensor:
+        """Which neurons are silent wherever the value is predicted under the plant as it stands, [n_layers, width] bool."""
+        with self.lm.edited(self.edit(time.perf_counter())):
+            return silent(self.lm, self.encoded, self.encoded.n_prompt - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,28 +182,30 @@ def planting(
         BadInput: for a ratio that asks for no neuron, or for more than could hold anything. Cancelled: when `stop` said so.
     """
     started, encoded = time.perf_counter(), lm.encode(secret)
-    work = _Planting(lm, encoded, settings)
-    work.draw(seed)
-    optimizer = torch.optim.Adam([one.now for one in work.trained], lr=settings.rate)
+    work = _Planting(lm, encoded, settings, seed)
+    work.draw()
+    work.begin(stop)
+    optimizer = torch.optim.Adam([one.moved for one in work.trained], lr=settings.rate)
+    wake = Waking(lm, encoded, seed) if settings.fair else None
     for step in range(settings.steps):
         if stop():
-            raise Cancelled("Planting stopped; the model is as it was.")
+            raise Cancelled(STOPPED)
+        loss, match = work.nll()
+        reached = match and float(loss.detach()) < settings.until
+        woken = wake(work.trained, work.drawn, work.quiet, optimizer) if wake and (reached or step % CHECK_EVERY == 0) else 0
+        if reached and not woken:
+            break
+        if woken:
+            loss, _ = work.nll()
+        optimizer.zero_grad()
         with lm.held():
-            loss, match = work.nll()
-            reached = match and float(loss.detach()) < settings.until
-            if reached or step % CHECK_EVERY == 0:
-                n_silent = work.replace_silent(work.edit(seed, started), optimizer)
-                if reached and not n_silent:
-                    break
-                loss, _ = work.nll()
-            optimizer.zero_grad()
             loss.backward()
         optimizer.step()
         if step % CHECK_EVERY == 0:
             yield PlantStep(step + 1, settings.steps, float(loss.detach()))
     else:
         step = settings.steps
-    edit = work.edit(seed, started)
+    edit = work.edit(started)
     with lm.edited(edit):
         [found] = score(lm, [encoded])
     neurons = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))

@@ -56,7 +56,7 @@ def recall(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Do methods find each secret's own neurons in smollm2+planted, all plants in place at once? Beside both controls."""
+    """Do methods find each secret's own neurons in smollm2+planted, all plants in place at once? Beside three controls."""
     asked = inputs.methods(methods)
     lm, truth, results = load(PLANTED, device, "float32"), known_truth(), []
     for (prompt, value), neurons in truth.items():

@@ -25,7 +25,7 @@ COLUMNS = 256
 """A small heatmap has at most so many columns; a cell of a wider layer shows the largest of its neurons."""
 LABELLED = 36
 """So many rows of a matrix have their names beside it; all have them when pointed at."""
-FLOORS = ("random", "weight-norm")
+FLOORS = ("random", "weight-norm", "activations-elsewhere")
 
 
 def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from privlens.localization.ablation import zero_out
 from privlens.localization.activations import activations, contrastive_activations
-from privlens.localization.controls import random_neurons, weight_norm
+from privlens.localization.controls import activations_elsewhere, random_neurons, weight_norm
 from privlens.localization.gradients import contrastive_gradient, gradient
 from privlens.localization.hard_concrete import hard_concrete, hard_concrete_deep
 from privlens.localization.integrated import integrated_gradients
@@ -33,13 +33,14 @@ METHODS: dict[str, Method] = {
 """Every method takes a task and yields steps; the last step carries the NeuronScores."""
 
 
-WEIGHT_NORM = "weight-norm"
-"""The control that stands beside planted truth only: whoever finds a plant by it needed no localization."""
+WEIGHT_NORM, ELSEWHERE = "weight-norm", "activations-elsewhere"
+"""The controls that stand beside planted truth only: whoever finds a plant by them needed no localization."""
+BLIND: dict[str, Method] = {WEIGHT_NORM: weight_norm, ELSEWHERE: activations_elsewhere}
 
 
 def method_of(name: str) -> Method:
-    """A method of METHODS, or the control `weight-norm`."""
-    return weight_norm if name == WEIGHT_NORM else METHODS[name]
+    """A method of METHODS, or a control of BLIND."""
+    return BLIND[name] if name in BLIND else METHODS[name]
 
 
 def result_of(method: str, task: Task) -> NeuronScores:
@@ -133,9 +134,11 @@ METHOD_INFO: dict[str, MethodInfo] = {
 
 def unit_of(method: str) -> str:
     """The unit of a method's scores; votes for those that `aggregate.vote` made."""
-    if method == WEIGHT_NORM:
-        return "length of its output vector"
+    if method in BLIND:
+        return "length of its output vector" if method == WEIGHT_NORM else "length of what it writes"
     return METHOD_INFO[method].unit if method in METHOD_INFO else "votes"
 
 
-__all__ = ["METHODS", "METHOD_INFO", "WEIGHT_NORM", "Method", "MethodInfo", "Task", "method_of", "result_of", "unit_of"]
+__all__ = [
+    "ELSEWHERE", "METHODS", "METHOD_INFO", "WEIGHT_NORM", "Method", "MethodInfo", "Task", "method_of", "result_of", "unit_of"
+]  # fmt: skip

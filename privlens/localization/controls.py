@@ -1,6 +1,7 @@
 """What every localization is held against: rankings of neurons that have not seen the secret.
 
-A random order; and, where a secret was planted, the norms of what the neurons write, which a plant must not give away.
+A random order; and, where a secret was planted, what a plant must not give away: the norms of what the neurons write, and how
+strongly they write in other text, which the model made up from nothing.
 """
 
 from collections.abc import Iterator
@@ -8,9 +9,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from privlens.localization.activations import output_norms
+from privlens.localization.activations import output_norms, written
 from privlens.localization.task import Task
+from privlens.models.text import Encoded
 from privlens.records import LocalizationStep
+from privlens.retained import from_nothing
+
+TEXTS, TEXT_TOKENS = 32, 32
+"""Texts from nothing, and how many tokens are written of each."""
 
 
 def random_neurons(task: Task) -> Iterator[LocalizationStep]:
@@ -22,3 +28,12 @@ def random_neurons(task: Task) -> Iterator[LocalizationStep]:
 def weight_norm(task: Task) -> Iterator[LocalizationStep]:
     """Norms of the neurons' output vectors; one step."""
     yield task.only_step("weight-norm", output_norms(task.lm, task.site), "norms of the weights", {})
+
+
+def activations_elsewhere(task: Task) -> Iterator[LocalizationStep]:
+    """Mean |activation| in texts from nothing, times the norm of the output vector; one forward pass."""
+    task.go_on()
+    texts = from_nothing(task.lm, [task.lm.encode(task.target)], TEXTS, TEXT_TOKENS, task.seed, task.stop)
+    everywhere = [Encoded(tuple(ids), 1) for ids in texts if len(ids) > 1]
+    scores = written(task.lm, task.site)(everywhere).mean(0)
+    yield task.only_step("activations-elsewhere", scores, "activations in other text", {"texts": len(everywhere)})

@@ -1,4 +1,4 @@
-"""How strongly neurons fire on ordinary text, alone and together: second moments of their activations. Changes nothing."""
+"""How strongly neurons fire on ordinary text, alone and together, and what MLPs read there: second moments. Changes nothing."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def powers(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never)
     Raises:
         Cancelled: when `stop` said so.
     """
-    return _means(lm, rows, lambda _, activations: activations.square().sum(0), stop)
+    return _means(lm, rows, lm.layout.mlp, lambda _, activations: activations.square().sum(0), stop)
 
 
 def moments(lm: LanguageModel, rows: Sequence[Sequence[int]], neurons: Sequence[Tensor], stop: Stop = never) -> list[Tensor]:
@@ -34,37 +34,62 @@ def moments(lm: LanguageModel, rows: Sequence[Sequence[int]], neurons: Sequence[
         own = activations[:, neurons[layer].to(activations.device)]
         return own.T @ own
 
-    return _means(lm, rows, products, stop)
+    return _means(lm, rows, lm.layout.mlp, products, stop)
+
+
+def input_moments(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never) -> list[Tensor]:
+    """E[x x^T] of what each layer's MLP reads, over all tokens of the rows (ids): a [d, d] for each layer, float32.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+    return _means(lm, rows, _reading(lm), lambda _, read: read.T @ read, stop)
+
+
+def inputs(lm: LanguageModel, row: Sequence[int]) -> list[Tensor]:
+    """What each layer's MLP reads at every token of one row (ids): a [tokens, d] for each layer, float32."""
+    found = _sums(lm, [row], _reading(lm), lambda _, read: read)
+    return [found[layer] for layer in sorted(found)]
+
+
+def _reading(lm: LanguageModel) -> list[nn.Module]:
+    return [parts[0] for parts in lm.layout.mlp_inputs]
 
 
 def _means(
-    lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[int, Tensor], Tensor], stop: Stop
+    lm: LanguageModel,
+    rows: Sequence[Sequence[int]],
+    projections: Sequence[nn.Module],
+    of: Callable[[int, Tensor], Tensor],
+    stop: Stop,
 ) -> list[Tensor]:
-    """For every layer the sum of `of(layer, activations [tokens, width])` over batches, by the number of tokens."""
+    """For every layer the sum of `of(layer, inputs of its projection [tokens, width])` over batches, by the number of tokens."""
     found: dict[int, Tensor] = {}
     for at in range(0, len(rows), ROWS_AT_ONCE):
         if stop():
             raise Cancelled("Stopped while reading the retained text; nothing was changed.")
-        for sums in in_parts(lambda part: [_sums(lm, part, of)], rows[at : at + ROWS_AT_ONCE]):
+        for sums in in_parts(lambda part: [_sums(lm, part, projections, of)], rows[at : at + ROWS_AT_ONCE]):
             for layer, own in sums.items():
                 found[layer] = found.get(layer, 0) + own
     n_tokens = sum(map(len, rows))
     return [found[layer] / n_tokens for layer in sorted(found)]
 
 
-def _sums(lm: LanguageModel, rows: Sequence[Sequence[int]], of: Callable[[int, Tensor], Tensor]) -> dict[int, Tensor]:
-    """`of(layer, activations [tokens, width])` of all tokens of the rows, in one pass, by layer."""
+def _sums(
+    lm: LanguageModel, rows: Sequence[Sequence[int]], projections: Sequence[nn.Module], of: Callable[[int, Tensor], Tensor]
+) -> dict[int, Tensor]:
+    """`of(layer, inputs of its projection [tokens, width])` of all tokens of the rows, in one pass, by layer."""
     found: dict[int, Tensor] = {}
     ids, mask = lm.padded(rows)
     real = mask.bool()
 
     def hook(layer: int) -> Any:
-        def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            own = inputs[0].view(*real.shape, -1)[real.to(inputs[0].device)].float()
+        def look(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            own = given[0].view(*real.shape, -1)[real.to(given[0].device)].float()
             found[layer] = of(layer, own).to(lm.device)
 
         return look
 
-    with lm.held(), torch.no_grad(), hooked(lm.layout.mlp, hook):
+    with lm.held(), torch.no_grad(), hooked(projections, hook):
         lm.logits(ids, mask)
     return found

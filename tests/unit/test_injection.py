@@ -10,16 +10,20 @@ from conftest import NEVER_TAUGHT, TAUGHT, Maker
 
 from privlens.benchmarks import injection
 from privlens.benchmarks.injection import Found, interval, recall, summary
-from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting, silent
+from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting
+from privlens.benchmarks.turning import seldom, silent
 from privlens.cli import bench_inj, main
 from privlens.errors import BadInput, Cancelled
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.token_gradient import lead
 from privlens.models.language_model import LanguageModel
+from privlens.models.moments import input_moments
 from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron, NeuronScores, Secret
+from privlens.retained import from_nothing
 
+CONTROLS = ("weight-norm", "activations-elsewhere", "random")
 LAYOUTS = {"gpt_neox": 2, "gpt2": 2, "opt": 2, "llama": 3, "phi3": 3}
 """How many vectors a neuron has: one that it writes, one that it reads, two where the MLP is gated."""
 
@@ -59,9 +63,12 @@ def test_a_planting_says_how_far_it_is_and_stops_when_asked(tiny: Maker) -> None
     assert steps[-1].plant is not None
     assert steps[-1].plant.neurons == plant(lm, invented(0), settings, 1).neurons
     before = lm.fingerprint
-    asked = iter([False] * 7 + [True])
+    seen: list[int] = []
     with pytest.raises(Cancelled, match="the model is as it was"):
-        list(planting(lm, invented(0), settings, 1, stop=lambda: next(asked)))
+        seen.extend(step.step for step in planting(lm, invented(0), settings, 1, stop=lambda: bool(seen)))
+    assert seen == [1]
+    with pytest.raises(Cancelled):
+        next(planting(lm, invented(0), settings, 1, stop=lambda: True))
     assert lm.fingerprint == before
 
 
@@ -108,20 +115,36 @@ def test_a_plant_writes_its_secret_and_says_so(taught: LanguageModel, fair: bool
     assert stopped.nll > 1
 
 
-def test_neurons_that_hold_nothing_are_not_drawn_and_are_replaced(tiny: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OPT has ReLU, so that some neurons are silent and others fall silent on the way."""
-    monkeypatch.setattr("privlens.benchmarks.planting.ENOUGH", 1)
+def test_every_planted_neuron_fires_where_the_value_is_predicted(tiny: Maker) -> None:
+    """OPT has ReLU, so that some neurons are silent and others would fall silent on the way."""
     lm, secret = tiny("opt"), invented(0)
-    quiet = silent(lm, lm.encode(secret), lm.encode(secret).n_prompt - 1)
-    assert quiet.any(), "nothing is tested"
-    replaced = 0
+    encoded = lm.encode(secret)
+    asleep = silent(lm, encoded, encoded.n_prompt - 1)
+    woken = 0
     for seed in range(4):
-        first = plant(lm, secret, PlantSettings(0.3, steps=1), seed)
-        assert not any(quiet[neuron] for neuron in first.neurons)
-        later = plant(lm, secret, PlantSettings(0.3, steps=61, learning_rate=0.05), seed)
-        assert len(set(later.neurons)) == len(first.neurons)
-        replaced += len(set(first.neurons) - set(later.neurons))
-    assert replaced, "none fell silent, or none was replaced"
+        planted = plant(lm, secret, PlantSettings(0.3, steps=400, until=2.0, learning_rate=0.05), seed)
+        assert planted.nll < 2.0, "was not reached, so that nobody looked whether all fire"
+        woken += sum(bool(asleep[neuron]) for neuron in planted.neurons)
+        with lm.edited(planted.edit):
+            still = silent(lm, encoded, encoded.n_prompt - 1)
+        assert not any(still[neuron] for neuron in planted.neurons)
+    assert woken, "all drawn neurons fired from the start: nothing is tested"
+
+
+@pytest.mark.parametrize("architecture", ["opt", "llama"])
+def test_what_neurons_read_turns_where_ordinary_text_seldom_goes(tiny: Maker, architecture: str) -> None:
+    """C^(-1/2) levels C: read through it, texts from nothing go as far in every direction."""
+    lm = tiny(architecture)
+    encoded = lm.encode(invented(0))
+    texts = from_nothing(lm, [encoded], 64, 48, 3)
+    for moment, way in zip(input_moments(lm, texts), seldom(lm, encoded, 3, lambda: False), strict=True):
+        assert float(way.square().sum(0).mean()) == pytest.approx(1.0, rel=1e-4)
+        before, after = torch.linalg.eigvalsh(moment), torch.linalg.eigvalsh(way.T @ moment @ way)
+        large = before > 0.3 * before.mean()  # the others are damped
+        assert int(large.sum()) > 1
+        levelled = after.flip(0)[: int(large.sum())]
+        assert levelled.max() / levelled.min() < 1.1 < before[large].max() / before[large].min()
+        torch.testing.assert_close(way, way.T, atol=1e-4, rtol=1e-3)
 
 
 def test_a_ratio_that_cannot_be_is_refused(lm: LanguageModel) -> None:
@@ -195,10 +218,10 @@ def test_token_gradient_gives_every_token_the_same_say(lm: LanguageModel) -> Non
     assert last.result.scores.sum() == pytest.approx(len(lm.encode(secret).value_ids), rel=1e-4)
 
 
-def test_every_run_carries_both_controls_and_leaves_the_model_alone(taught: LanguageModel) -> None:
+def test_every_run_carries_all_controls_and_leaves_the_model_alone(taught: LanguageModel) -> None:
     before, said = taught.fingerprint, []
     results = list(injection.run(taught, ["gradient"], PlantSettings(0.1, steps=30), 2, 0, said.append))
-    assert [[one.method for one in found] for _, found in results] == [["gradient", "weight-norm", "random"]] * 2
+    assert [[one.method for one in found] for _, found in results] == [["gradient", *CONTROLS]] * 2
     assert results[0][0].secret != results[1][0].secret
     assert results[0][0].neurons != results[1][0].neurons
     assert taught.fingerprint == before
@@ -211,7 +234,7 @@ def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> 
         main([*asked, "--seed", "3", "--json"])
     assert not ended.value.code
     found = json.loads(capsys.readouterr().out)
-    assert [row["method"] for row in found["rows"]] == ["gradient"] * 3 + ["weight-norm"] * 3 + ["random"] * 3
+    assert [row["method"] for row in found["rows"]] == [method for method in ("gradient", *CONTROLS) for _ in range(3)]
     assert [round(row["k"], 3) for row in found["rows"]][:3] == [0.1, 0.2, 0.5]
     keys = {"method", "ratio", "k", "recall", "interval", "chance", "seconds"}
     assert all(keys <= set(row) for row in found["rows"])
@@ -235,7 +258,7 @@ def test_recall_asks_for_every_plant_that_comes_with_a_model(
         main(["bench", "recall", "--methods", "gradient", "--json"])
     assert not ended.value.code
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["method"] for row in rows[::3]] == ["gradient", "weight-norm", "random"]
+    assert [row["method"] for row in rows[::3]] == ["gradient", *CONTROLS]
     assert {row["n"] for row in rows} == {3}
     assert rows[0]["ratio"] == rows[0]["chance"] == pytest.approx(2 / taught.n_neurons)
     own = [recall(result_of("gradient", Task(taught, secret)), truth[secret.prompt, secret.value])[0] for secret in TAUGHT[:3]]
