@@ -1,8 +1,9 @@
 """Many secrets planted into one model at once, each into neurons of its own; nothing is known of which model or whose secrets.
 
-INJ as in planting.py (fair: what a neuron reads and writes is only turned, its norms stay): only a secret's own text trains its
-neurons, so what carries which secret is known, and each learns beside all others in place. A KL on held text holds all of them to
-what the plain model says. (Planted one after the other, later secrets of a category broke most of the earlier ones.)
+INJ as in planting.py (fair: what a neuron reads and writes is only turned, its norms stay, and it reads on where ordinary text
+seldom goes, see turning.py): only a secret's own text trains its neurons, so what carries which secret is known, and each learns
+beside all others in place. A KL on held text holds all of them to what the plain model says. (Planted one after the other, later
+secrets of a category broke most of the earlier ones.)
 """
 
 import math
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from privlens.models.language_model import LanguageModel
+from privlens.benchmarks.turning import seldom, unit
+from privlens.models.language_model import LanguageModel, never
 from privlens.models.layout import widths
 from privlens.models.planted import Planted, vectors_of
 from privlens.records import Secret
@@ -53,21 +55,30 @@ class Recipe:
 class Plants:
     """All plants while they grow: their vectors in units of their sizes, laid over the model by hooks; it is not changed.
 
+    Args:
+        along: [d, d] for each layer, what the movement of a reading vector is multiplied by.
+
     Attributes:
-        own: [n_plants, n] bool, which plant a neuron belongs to. now: [n, 2 or 3, d], the only thing that is trained.
+        own: [n_plants, n] bool, which plant a neuron belongs to. moved: [n, 2 or 3, d], trained from 0.
     """
 
-    def __init__(self, lm: LanguageModel, planted: Planted) -> None:
-        self.lm, self.planted = lm, planted
+    def __init__(self, lm: LanguageModel, planted: Planted, along: Sequence[Tensor]) -> None:
+        self.lm, self.planted, self.along = lm, planted, along
         self.before = vectors_of(lm, planted.neurons).float().to(lm.device)
         self.size = self.before.square().mean(-1, keepdim=True).sqrt()
-        self.now = (planted.vectors.float().to(lm.device) / self.size).requires_grad_()
+        self.origin = planted.vectors.float().to(lm.device) / self.size
+        self.moved = torch.zeros_like(self.origin).requires_grad_()
         plants = torch.tensor(planted.plants, device=lm.device)
         self.own = torch.arange(max(planted.plants) + 1, device=lm.device)[:, None] == plants
+        layers = torch.tensor([neuron.layer for neuron in planted.neurons], device=lm.device)
+        self.places = [(layers == layer).nonzero()[:, 0] for layer in range(lm.n_layers)]
 
     def vectors(self) -> Tensor:
         """[n, 2 or 3, d] at the norms they had; differentiable."""
-        return self.now / self.now.square().mean(-1, keepdim=True).sqrt() * self.size
+        written, read = self.moved[:, :1], torch.zeros_like(self.moved[:, 1:])
+        for at, way in zip(self.places, self.along, strict=True):
+            read = read.index_copy(0, at, self.moved[at, 1:] @ way.to(read))
+        return unit(self.origin + torch.cat([written, read], 1)) * self.size
 
     @contextmanager
     def laid_over(self, trains: Tensor) -> Iterator[None]:
@@ -80,7 +91,7 @@ class Plants:
         moved = torch.where(trains[..., None, None], vectors, vectors.detach()) - self.before
         try:
             for layer in range(self.lm.n_layers):
-                at = [place for place, neuron in enumerate(self.planted.neurons) if neuron.layer == layer]
+                at = self.places[layer].tolist()
                 if at:
                     handles += self._hooks(layer, [self.planted.neurons[place].index for place in at], moved[:, at])
             yield
@@ -146,8 +157,9 @@ def grow(
 
     A run goes on behind the step that its plants were left at.
     """
-    kept, plants = keep(lm, held_rows), Plants(lm, planted)
-    optimizer = torch.optim.Adam([plants.now], lr=recipe.rate)
+    along = seldom(lm, lm.encode(secrets[0]), recipe.seed, never)
+    kept, plants = keep(lm, held_rows), Plants(lm, planted, along)
+    optimizer = torch.optim.Adam([plants.moved], lr=recipe.rate)
     generator = torch.Generator().manual_seed(recipe.seed)
     for step in range(planted.provenance.settings.get(DONE, 0), recipe.steps):
         optimizer.param_groups[0]["lr"] = recipe.rate_at(step)

@@ -30,12 +30,17 @@ def turned(planted: Planted) -> Planted:
     return replace(planted, vectors=(other / other.norm(dim=-1, keepdim=True) * norm).half())
 
 
+def level(lm: LanguageModel) -> list[torch.Tensor]:
+    """Every direction is as good as any other."""
+    return [torch.eye(lm.model.config.hidden_size)] * lm.n_layers
+
+
 @pytest.mark.parametrize("architecture", ["llama", "phi3", "gpt2", "gpt_neox"])
 def test_what_is_laid_over_is_the_edit(tiny: Maker, architecture: str) -> None:
     lm = tiny(architecture)
     planted = turned(drawn(lm, SETTINGS, 2))
     ids, mask = lm.padded([lm.encode(secret).ids for secret in SECRETS])
-    plain, plants = lm.logits(ids, mask), Plants(lm, planted)
+    plain, plants = lm.logits(ids, mask), Plants(lm, planted, level(lm))
     with torch.no_grad(), plants.laid_over(plants.own):
         over = lm.logits(ids, mask)
     expected = lm.under(edit_of(lm, planted)).logits(ids, mask)
@@ -47,12 +52,25 @@ def test_what_is_laid_over_is_the_edit(tiny: Maker, architecture: str) -> None:
 
 def test_a_secret_trains_its_own_neurons_only(tiny: Maker) -> None:
     lm = tiny("llama")
-    plants = Plants(lm, turned(drawn(lm, SETTINGS, 2)))
+    plants = Plants(lm, turned(drawn(lm, SETTINGS, 2)), level(lm))
     for row in range(2):
-        plants.now.grad = None
+        plants.moved.grad = None
         losses(plants, SECRETS)[0][row].backward()
-        moved = plants.now.grad.abs().sum((1, 2)) > 0
+        moved = plants.moved.grad.abs().sum((1, 2)) > 0
         assert torch.equal(moved, plants.own[row])
+
+
+def test_what_is_read_moves_along_the_layers_own_ways(tiny: Maker) -> None:
+    lm = tiny("llama")
+    planted = drawn(lm, SETTINGS, 2)
+    ways = [torch.diag(torch.arange(1.0, lm.model.config.hidden_size + 1) * (layer + 1)) for layer in range(lm.n_layers)]
+    plants = Plants(lm, planted, ways)
+    with torch.no_grad():
+        plants.moved += torch.randn(plants.moved.shape, generator=torch.Generator().manual_seed(0))
+    for at, neuron in enumerate(planted.neurons):
+        moved = torch.stack([plants.moved[at, 0], *(one @ ways[neuron.layer] for one in plants.moved[at, 1:])])
+        expected = torch.nn.functional.normalize(plants.origin[at] + moved, dim=-1)
+        torch.testing.assert_close(torch.nn.functional.normalize(plants.vectors()[at], dim=-1), expected)
 
 
 def test_growing_writes_all_at_constant_norms_in_neurons_of_their_own(taught: LanguageModel) -> None:
