@@ -8,7 +8,7 @@ import random
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from privlens.errors import BadInput
 from privlens.memorization import states
+from privlens.memorization.candidates import SPACE_SIZE
 from privlens.memorization.check import exposure_bits, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score
@@ -147,10 +148,25 @@ def curve(
         BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
     """
     for off, own in zip(choices, states_of(lm, target, choices, around), strict=True):
-        kept, ratio = _surroundings_kept(lm, off, around, before)
-        gates = lm.off(off, around.site)
-        bits, _ = exposure_bits(lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop)
-        yield CurvePoint(len(off), own.greedy_match, own.nll, bits, kept, ratio)
+        yield whole_point(lm, target, off, point_of(off, own), around, before)
+
+
+def point_of(off: Sequence[Neuron], own: Recall) -> CurvePoint:
+    """A point of which the target alone was measured, without its exposure: the cheap part."""
+    return CurvePoint(len(off), own.greedy_match, own.nll, None, None, None)
+
+
+def whole_point(
+    lm: LanguageModel, target: Secret, off: Sequence[Neuron], begun: CurvePoint, around: Surroundings, before: AllOn,
+    n_candidates: int = SPACE_SIZE,
+) -> CurvePoint:  # fmt: skip
+    """The same point with the target's exposure among so many candidates, the others and the reference text."""
+    kept, ratio = _surroundings_kept(lm, off, around, before)
+    gates = lm.off(off, around.site)
+    bits, _ = exposure_bits(
+        lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop, size=n_candidates
+    )
+    return replace(begun, target_exposure_bits=bits, others_kept=kept, perplexity_ratio=ratio)
 
 
 def sweep(
