@@ -42,7 +42,7 @@ class Effort:
 
 
 EFFORTS: dict[Extent, Effort] = {
-    "sample": Effort((0.0002, 0.001, 0.005, 0.02), 8, 4, 64),
+    "sample": Effort((0.0002, 0.001, 0.005, 0.02), 8, 4, 32),
     "all": Effort((0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02), None, 10, 256),
 }
 COMMON_SHARE = 0.01

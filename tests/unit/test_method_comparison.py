@@ -36,14 +36,14 @@ def test_the_effect_of_each_point_is_that_of_switching_its_neurons_off(taught: L
     assert compared.before.known == tuple(TAUGHT[2:]), "not the target, not what was retained, not what it does not know"
     around = Surroundings(compared.before.known, AROUND.reference, seed=5)
     perplexity = reference_perplexity(taught, (), around)
-    assert compared.on == MeasuredOn(others=2, known=2, paragraphs=2, candidates=64)
+    assert compared.on == MeasuredOn(others=2, known=2, paragraphs=2, candidates=32)
     for one in compared.methods:
         assert tuple(point.k for point in one.curve) == compared.ks == measured_ks(128) == (1, 3)
         for point in one.curve:
             off = one.scores.top(point.k)
             after = effect_on(taught, TAUGHT[0], off, around).after
-            bits, n_others = exposure_bits(taught, TAUGHT[0], gates=taught.off(off), seed=5, size=64)
-            assert (point.target_match, point.target_exposure_bits, n_others) == (after.greedy_match, bits, 63)
+            bits, n_others = exposure_bits(taught, TAUGHT[0], gates=taught.off(off), seed=5, size=32)
+            assert (point.target_match, point.target_exposure_bits, n_others) == (after.greedy_match, bits, 31)
             assert point.target_nll == pytest.approx(after.nll, abs=1e-4)
             kept = [state.greedy_match for state in recalls(taught, compared.before.known, off, around)]
             assert point.others_kept == sum(kept) / 2
@@ -58,7 +58,7 @@ def test_all_is_measured_where_that_is_asked_for(taught: LanguageModel, monkeypa
         assert last.result
         found[extent] = last.result
     sample, whole = found["sample"], found["all"]
-    assert sample.on == MeasuredOn(others=1, known=3, paragraphs=1, candidates=64)
+    assert sample.on == MeasuredOn(others=1, known=3, paragraphs=1, candidates=32)
     assert whole.on == MeasuredOn(others=3, known=3, paragraphs=2, candidates=256)
     assert len(sample.before.known) == 1
     assert set(sample.before.known) < set(whole.before.known) == set(TAUGHT[1:])
