@@ -270,6 +270,18 @@ def test_neighbours_are_the_models_own_and_hold_no_targets_value(taught: Languag
     assert [5, 6] in free
 
 
+@pytest.mark.parametrize(("slope", "moved"), [(1e-30, 0.0), (0.0, 0.0), (1e-6, 0.05)])
+def test_weights_without_a_gradient_to_speak_of_stay_where_they_are(taught: LanguageModel, slope: float, moved: float) -> None:
+    """By chance neurons are chosen that never fire on the forget texts; a turned step has a fixed length, whatever the slope."""
+    name = "gpt_neox.layers.0.mlp.dense_4h_to_h.weight"
+    weights = ChosenWeights(taught, {name: torch.arange(8)}, 0.05, turn=lambda _, gradient: gradient)
+    before = weights.values[name].clone()
+    with taught.held(), weights.in_place(), weights.learning():
+        (slope * weights.parameters[name].sum()).backward()
+    size = float(before.square().mean().sqrt())
+    assert float((weights.values[name] - before).square().mean().sqrt()) == pytest.approx(moved * size, rel=1e-4)
+
+
 def test_beams_are_the_likeliest_ways_on(taught: LanguageModel) -> None:
     """Against all pairs of tokens, tried out; a beam as wide as the vocabulary misses none."""
     begun = [4, 9]
