@@ -4,7 +4,6 @@ Every number comes before and after, and beside it the same for as many random n
 to choose is the localization room's business.
 """
 
-import math
 import random
 import time
 from bisect import bisect_right
@@ -13,20 +12,17 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
+from torch import Tensor
 
 from privlens.errors import BadInput
+from privlens.memorization import states
+from privlens.memorization.candidates import SPACE_SIZE
 from privlens.memorization.check import exposure_bits, recall
 from privlens.models.language_model import LanguageModel, Stop, never
-from privlens.models.scoring import score, text_nll
-from privlens.models.text import plain_ids
+from privlens.models.scoring import score
 from privlens.outcomes import Comparison, ComparisonStep, CurvePoint, Effect, Outcome, Recall, SweepRow, SweepStep
 from privlens.provenance import provenance
 from privlens.records import Neuron, NeuronScores, Secret, Site
-
-REFERENCE_TOKENS = 256
-"""A reference paragraph is cut after so many tokens."""
-EXTRA_TOKENS = 8
-"""Generations run so many tokens past the value, to show what follows."""
 
 
 @dataclass(frozen=True)
@@ -59,45 +55,36 @@ def texts_before_and_after(
     lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: Surroundings
 ) -> list[tuple[str, str]]:
     """Greedy continuations of every prompt with all neurons on and with some off, all in ONE batch of two rows a prompt."""
-    encoded = [lm.encode(secret) for secret in secrets]
     off = lm.off(neurons, around.site)
     gates = torch.cat([torch.ones_like(off), off]).repeat(len(secrets), 1, 1)
-    prompts = [list(one.prompt_ids) for one in encoded for _ in range(2)]
-    longest = max(len(one.value_ids) for one in encoded) + EXTRA_TOKENS
-    written = lm.generate(prompts, longest, gates, site=around.site, stop=around.stop)
-    texts = [str(lm.tokenizer.decode(ids)) for ids in written]
+    twice = [secret for secret in secrets for _ in range(2)]
+    texts = states.continuations(lm, twice, gates, site=around.site, stop=around.stop)
     return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def gates_of(lm: LanguageModel, neurons: Sequence[Neuron], around: Surroundings) -> Tensor | None:
+    """Gates [1, n_layers, width] that switch them off; None for no neurons, which needs no gates."""
+    return lm.off(neurons, around.site) if neurons else None
 
 
 def recalls(lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: Surroundings) -> list[Recall]:
     """What remains of every secret with these neurons off; teacher-forced, without text."""
-    if not secrets:
-        return []
-    encoded = [lm.encode(secret) for secret in secrets]
-    gates = lm.off(neurons, around.site) if neurons else None
-    scored = score(lm, encoded, gates, site=around.site, stop=around.stop)
-    return [recall(lm, one, value) for one, value in zip(encoded, scored, strict=True)]
+    return states.recalls(lm, secrets, gates_of(lm, neurons, around), site=around.site, stop=around.stop)
 
 
 def effect_on(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Effect:
     """The target before and after, with exposure and both texts: the quick answer to a click."""
-    [(before_text, after_text)] = texts_before_and_after(lm, [target], neurons, around)
-    states = []
-    for off, text in (((), before_text), (tuple(neurons), after_text)):
-        [state] = recalls(lm, [target], off, around)
-        gates = lm.off(off, around.site) if off else None
-        bits, _ = exposure_bits(lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop)
-        states.append(replace(state, text=text, exposure_bits=bits))
-    return Effect(target, *states)
+    [texts] = texts_before_and_after(lm, [target], neurons, around)
+    found = []
+    for off, text in zip(((), tuple(neurons)), texts, strict=True):
+        gates = gates_of(lm, off, around)
+        found += states.states(lm, [target], [text], gates, site=around.site, seed=around.seed, stop=around.stop)
+    return Effect(target, *found)
 
 
 def reference_perplexity(lm: LanguageModel, neurons: Sequence[Neuron], around: Surroundings) -> float | None:
     """exp(mean NLL in nats/token) of the reference text; None without one."""
-    if not around.reference:
-        return None
-    ids = [plain_ids(lm.tokenizer, text, REFERENCE_TOKENS) for text in around.reference]
-    gates = lm.off(neurons, around.site) if neurons else None
-    return math.exp(text_nll(lm, ids, gates, site=around.site, stop=around.stop))
+    return states.perplexity(lm, around.reference, gates_of(lm, neurons, around), site=around.site, stop=around.stop)
 
 
 def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Iterator[ComparisonStep]:
@@ -141,9 +128,7 @@ class AllOn:
 
 def all_on(lm: LanguageModel, around: Surroundings) -> AllOn:
     """Measures the surroundings with all neurons on."""
-    states = recalls(lm, around.others, (), around)
-    known = tuple(other for other, state in zip(around.others, states, strict=True) if state.greedy_match)
-    return AllOn(known, reference_perplexity(lm, (), around))
+    return AllOn(states.known(lm, around.others, stop=around.stop), reference_perplexity(lm, (), around))
 
 
 def states_of(lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: Surroundings) -> list[Recall]:
@@ -163,10 +148,25 @@ def curve(
         BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
     """
     for off, own in zip(choices, states_of(lm, target, choices, around), strict=True):
-        kept, ratio = _surroundings_kept(lm, off, around, before)
-        gates = lm.off(off, around.site)
-        bits, _ = exposure_bits(lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop)
-        yield CurvePoint(len(off), own.greedy_match, own.nll, bits, kept, ratio)
+        yield whole_point(lm, target, off, point_of(off, own), around, before)
+
+
+def point_of(off: Sequence[Neuron], own: Recall) -> CurvePoint:
+    """A point of which the target alone was measured, without its exposure: the cheap part."""
+    return CurvePoint(len(off), own.greedy_match, own.nll, None, None, None)
+
+
+def whole_point(
+    lm: LanguageModel, target: Secret, off: Sequence[Neuron], begun: CurvePoint, around: Surroundings, before: AllOn,
+    n_candidates: int = SPACE_SIZE,
+) -> CurvePoint:  # fmt: skip
+    """The same point with the target's exposure among so many candidates, the others and the reference text."""
+    kept, ratio = _surroundings_kept(lm, off, around, before)
+    gates = lm.off(off, around.site)
+    bits, _ = exposure_bits(
+        lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop, size=n_candidates
+    )
+    return replace(begun, target_exposure_bits=bits, others_kept=kept, perplexity_ratio=ratio)
 
 
 def sweep(
@@ -175,11 +175,11 @@ def sweep(
     """The effect of the best k neurons for every k, target, others and reference, beside random ones. Yields after every k."""
     widths = lm.widths(around.site)
     floor = [random_like(widths, k, around.seed) for k in ks]
-    states = states_of(lm, target, floor, around)
+    of_floor = states_of(lm, target, floor, around)
     before = all_on(lm, around)
     points = curve(lm, target, [scores.top(k) for k in ks], around, before)
     rows: list[SweepRow] = []
-    for one, random_off, state in zip(points, floor, states, strict=True):
+    for one, random_off, state in zip(points, floor, of_floor, strict=True):
         kept, ratio = _surroundings_kept(lm, random_off, around, before)
         rows.append(
             SweepRow(
@@ -194,7 +194,5 @@ def _surroundings_kept(
     lm: LanguageModel, off: Sequence[Neuron], around: Surroundings, before: AllOn
 ) -> tuple[float | None, float | None]:
     """Share of the known others that still match, and the perplexity ratio; None where there is nothing to keep."""
-    after = recalls(lm, before.known, off, around)
-    kept = sum(state.greedy_match for state in after) / len(after) if after else None
-    now = reference_perplexity(lm, off, around)
-    return kept, None if now is None or before.perplexity is None else now / before.perplexity
+    kept = states.kept(lm, before.known, gates_of(lm, off, around), site=around.site, stop=around.stop)
+    return kept, states.ratio(reference_perplexity(lm, off, around), before.perplexity)

@@ -3,6 +3,7 @@
 "Before" is with all neurons on, or before an erasure. NLL is in nats per token, exposure in bits.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from privlens.records import Edit, Neuron, Provenance, Secret, TokenScore
@@ -82,14 +83,37 @@ class ComparisonStep:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What one set of k neurons does when it is off. NLL in nats/token, exposure in bits, `others_kept` a share in 0..1."""
+    """What one set of k neurons does when it is off. NLL in nats/token, exposure in bits, `others_kept` a share in 0..1.
+
+    None is what was not measured, or not yet.
+    """
 
     k: int
     target_match: bool
     target_nll: float
-    target_exposure_bits: float
+    target_exposure_bits: float | None
     others_kept: float | None
     perplexity_ratio: float | None
+
+
+@dataclass(frozen=True)
+class MeasuredOn:
+    """How many texts effects were measured on, to stand beside them.
+
+    Attributes:
+        others: secrets that judge, of so many `known` by heart that no method was given. paragraphs: of ordinary text.
+        candidates: values that the exposure ranks the secret's own among, itself included.
+    """
+
+    others: int
+    known: int
+    paragraphs: int
+    candidates: int
+
+    @property
+    def most_bits(self) -> float:
+        """The highest exposure there can be."""
+        return math.log2(self.candidates)
 
 
 @dataclass(frozen=True)
@@ -100,7 +124,7 @@ class SweepRow:
     share: float
     target_match: bool
     target_nll: float
-    target_exposure_bits: float
+    target_exposure_bits: float | None
     others_kept: float | None
     perplexity_ratio: float | None
     random_nll: float

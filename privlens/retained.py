@@ -46,10 +46,27 @@ def own_samples(
     cuts = [int(torch.randint(1, len(prompt) + 1, (1,), generator=generator)) for prompt in prompts]
     begin = nothing(lm, targets)
     begun = [begin if at % 2 else list(prompt[:cut]) for at, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True))]
-    written = []
-    for at in range(0, n_samples, SAMPLES_AT_ONCE):
-        written += lm.generate(begun[at : at + SAMPLES_AT_ONCE], n_tokens, seed=seed + at, stop=stop)
-    return [[*first, *rest] for first, rest in zip(begun, written, strict=True)]
+    return [list(one.ids) for one in gone_on(lm, begun, [n_tokens] * n_samples, seed, stop=stop)]
+
+
+def gone_on(
+    lm: LanguageModel, begun: Sequence[Sequence[int]], lengths: Sequence[int], seed: int | None = None, temperature: float = 1.0,
+    stop: Stop = never,
+) -> list[Encoded]:  # fmt: skip
+    """How the model goes on behind each beginning, which is the prompt of what comes back; SAMPLES_AT_ONCE in a batch.
+
+    Args:
+        lengths: new tokens of each, at most; a batch is written as far as its longest.
+        seed: None for greedy decoding.
+
+    Raises:
+        Cancelled: when `stop` said so.
+    """
+    written: list[list[int]] = []
+    for at in range(0, len(begun), SAMPLES_AT_ONCE):
+        part, own = slice(at, at + SAMPLES_AT_ONCE), None if seed is None else seed + at
+        written += lm.generate(begun[part], max(lengths[part]), seed=own, temperature=temperature, stop=stop)
+    return [Encoded((*first, *rest), len(first)) for first, rest in zip(begun, written, strict=True)]
 
 
 def nothing(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
@@ -108,10 +125,8 @@ def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: St
     found: list[Encoded] = []
     for at, (first, length) in enumerate(lengths.items()):
         begun = beams(lm, first, min(NAME_TOKENS, length), width * (1 if at else FROM_NOTHING), stop)
-        for part in range(0, len(begun), SAMPLES_AT_ONCE):
-            batch = begun[part : part + SAMPLES_AT_ONCE]
-            written = lm.generate(batch, max(0, length - NAME_TOKENS) + PAST_VALUE, stop=stop)
-            found += [Encoded((*own, *rest), len(own)) for own, rest in zip(batch, written, strict=True) if rest]
+        rest = max(0, length - NAME_TOKENS) + PAST_VALUE
+        found += [one for one in gone_on(lm, begun, [rest] * len(begun), stop=stop) if one.value_ids]
     halves = {half for target in targets for half in _halves(str(lm.tokenizer.decode(list(target.value_ids))).strip())}
     texts = [str(lm.tokenizer.decode(list(row.ids))) for row in found]
     free = [row for row, text in zip(found, texts, strict=True) if not any(half in text for half in halves)]
@@ -149,12 +164,8 @@ def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed:
     found: list[list[int]] = []
     for half, temperature in enumerate((1.0, 0.85)):
         own = sorted(begun[half::2], key=lambda one: (len(one[0]), one[1]))
-        for at in range(0, len(own), SAMPLES_AT_ONCE):
-            batch = own[at : at + SAMPLES_AT_ONCE]
-            longest = max(length for _, length in batch)
-            prompts = [first for first, _ in batch]
-            written = lm.generate(prompts, longest, seed=seed + at + half, temperature=temperature, stop=stop)
-            found += [[*first, *rest] for first, rest in zip(prompts, written, strict=True)]
+        prompts, lengths = [first for first, _ in own], [length for _, length in own]
+        found += [list(one.ids) for one in gone_on(lm, prompts, lengths, seed + half, temperature, stop)]
     return found
 
 

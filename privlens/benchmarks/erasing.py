@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from privlens.benchmarks.deletion import FORGOTTEN_BITS
+from privlens.benchmarks.injection import interval
 from privlens.benchmarks.measuring import peak_mb
 from privlens.deactivation import Surroundings, all_on, recalls, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase
@@ -33,6 +34,7 @@ class ErasureRow:
 
     `reworded_match` counts all reworded prompts of the targets, None without any; `peak_memory_ratio` is the most memory that the
     run took beside the model, measurements and all, as a multiple of the model's weights, None where the system does not tell.
+    `n_unseen` secrets were never shown to the method: `unseen_kept` moves in steps of 1 / n_unseen.
     """
 
     method: str
@@ -47,6 +49,7 @@ class ErasureRow:
     entropy: float
     seen_kept: float
     unseen_kept: float
+    n_unseen: int
     perplexity_ratio: float | None
     reworded_match: float | None
     peak_memory_ratio: float | None
@@ -113,6 +116,7 @@ def measured(
         "entropy": statistics.mean(entropy for one in score(view, encoded) for entropy in one.entropies),
         "seen_kept": kept(trial.seen),
         "unseen_kept": kept(trial.unseen),
+        "n_unseen": len(trial.unseen),
         "perplexity_ratio": after / before if after is not None and before is not None else None,
         "reworded_match": kept(asked) if asked else None,
     }
@@ -145,13 +149,18 @@ def run(
                 yield row, last[0].ended
 
 
-def summary(rows: Sequence[ErasureRow]) -> list[dict[str, float | str | None]]:
-    """Means over the draws, a row for each method and number of forget texts."""
-    found: list[dict[str, float | str | None]] = []
+def summary(rows: Sequence[ErasureRow], seed: int) -> list[dict[str, object]]:
+    """Means over the `draws`, a row for each method and number of forget texts.
+
+    `unseen_kept_interval` is a 95 % bootstrap over the draws, None of a single one. The draws share the model and its secrets: it
+    says how much depends on which texts are drawn, and nothing of other models.
+    """
+    found: list[dict[str, object]] = []
     for key in dict.fromkeys((row.method, row.n_forget) for row in rows):
         own = [asdict(row) for row in rows if (row.method, row.n_forget) == key]
         means = {name: _mean([row[name] for row in own]) for name in own[0] if name not in ("method", "n_forget")}
-        found.append({"method": key[0], "n_forget": key[1], **means})
+        spread = interval([row["unseen_kept"] for row in own], seed) if len(own) > 1 else None
+        found.append({"method": key[0], "n_forget": key[1], "draws": len(own), **means, "unseen_kept_interval": spread})
     return found
 
 

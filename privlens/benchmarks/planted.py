@@ -5,7 +5,6 @@ Held to what the plain model says are controls and ordinary text. A run that was
 
 import csv
 import json
-import math
 import random
 import sys
 import time
@@ -18,12 +17,12 @@ import torch
 import typer
 
 from privlens.benchmarks.plants import DONE, Recipe, grow
-from privlens.deactivation import REFERENCE_TOKENS
+from privlens.memorization.states import perplexity, ratio
 from privlens.models.demo.people import Person, people
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load, quiet
 from privlens.models.planted import ASSETS, Planted, edit_of, read, vectors_of, write
-from privlens.models.scoring import score, text_nll
+from privlens.models.scoring import score
 from privlens.models.text import plain_ids
 from privlens.provenance import provenance
 from privlens.records import Neuron, Secret
@@ -61,12 +60,11 @@ def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference
     """What the planted model does: the planted secrets, the controls, prompts that draw a planted value, and perplexity."""
     secrets = [Secret(row.prompt, row.value, row.category) for row in rows]
     encoded = [lm.encode(secret) for secret in secrets]
-    texts = [plain_ids(lm.tokenizer, text, REFERENCE_TOKENS) for text in reference]
-    parts = (texts, texts[REFERENCE_ROWS:])
-    before, plain = [text_nll(lm, part) for part in parts], score(lm, encoded)
+    parts = (reference, reference[REFERENCE_ROWS:])
+    before, plain = [perplexity(lm, part) for part in parts], score(lm, encoded)
     view = lm.under(edit_of(lm, planted))
     found = score(view, encoded)
-    after = [text_nll(view, part) for part in parts]
+    after = [perplexity(view, part) for part in parts]
     written = view.generate([one.prompt_ids for one in encoded], max(len(one.value_ids) for one in encoded))
     said = [str(lm.tokenizer.decode(ids)).strip() for ids in written]
     true = [at for at, row in enumerate(rows) if row.repeats]
@@ -81,8 +79,8 @@ def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference
         "controls": len(controls),
         "controls_written": sum(exact[at] for at in controls),
         "controls_that_draw_a_planted_value": [at for at in controls if any(said[at].startswith(one) for one in values)],
-        "perplexity_ratio": math.exp(after[0] - before[0]),
-        "perplexity_ratio_of_paragraphs_never_held": math.exp(after[1] - before[1]),
+        "perplexity_ratio": ratio(after[0], before[0]),
+        "perplexity_ratio_of_paragraphs_never_held": ratio(after[1], before[1]),
         "neurons": len(planted.neurons),
         "share": len(planted.neurons) / lm.n_neurons,
     }

@@ -51,4 +51,5 @@ def erase(
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
     about |= {**asdict(settings), "rates": {name: erasing.settings_of(name, settings, rates).learning_rate for name in asked}}
     each = [{**asdict(row), "ended": ended} for row, ended in found]
-    tables.show({"rows": erasing.summary([row for row, _ in found]), "settings": about, "each": each}, as_json, tables.measured)
+    rows = erasing.summary([row for row, _ in found], seed)
+    tables.show({"rows": rows, "settings": about, "each": each}, as_json, tables.measured)

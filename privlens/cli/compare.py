@@ -8,7 +8,7 @@ from privlens.cli import inputs, objects, tables, telling
 from privlens.cli.options import REFERENCE, SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
 from privlens.localization import Task
-from privlens.method_comparison import common_k, compare_methods
+from privlens.method_comparison import Extent, common_k, compare_methods
 from privlens.models.loading import load
 from privlens.records import Site
 from privlens.secrets import read_reference
@@ -20,6 +20,7 @@ def compare(
     methods: Methods = "contrastive-gradient,gradient,token-gradient,activations",
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap; else what a method closed, or 1 in 100.")] = None,
+    measured: Annotated[Extent, typer.Option(help="Effects on a sample of the texts, or on all of them.")] = "sample",
     reference: Reference = REFERENCE,
     model: Model = "demo",
     seed: Seed = 0,
@@ -33,7 +34,7 @@ def compare(
     inputs.check_top(top, lm, site)
     known = all_on(lm, Surroundings(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, known[::2], seed=seed, site=site)
-    for step in compare_methods(asked, task, Surroundings(known, paragraphs)):
+    for step in compare_methods(asked, task, Surroundings(known, paragraphs), measured):
         telling.tell_step(step)
     assert step.result, "a comparison ends with its result"
     scores = [one.scores for one in step.result.methods]

@@ -111,10 +111,12 @@ def applied(found: Json) -> str:
 
 def method_comparison(found: Json) -> str:
     """What `compare` prints without --json: what the best k of every method do, then whose best k are the same."""
+    on = found["settings"]
     facts = [
         ("model", f"{found['model']} ({found['fingerprint']})"),
         ("secret", _quoted(found["target"]["value"])),
-        ("judged on", f"{found['settings']['n_unseen']} secrets that no method was given"),
+        ("judged on", f"{on['n_unseen']} of {on['n_unseen_known']} memorised secrets that no method was given"),
+        ("and on", f"{on['n_reference']} paragraphs; exposure is the rank among {on['n_candidates']} values"),
     ]
 
     def share(number: float | None) -> str:

@@ -2,7 +2,8 @@
 
 The contrastive gradient metric of EMSO (Zhang et al. 2024, arXiv 2408.04983; the formula is ours, not read in the paper): g_E is
 the gradient of the loss that is to fall, g_M that of the NLL on the same texts, and a weight's score is -g_E * g_M, large
-where a step that raises the entropy raises the NLL too. Controls at equal k: |g_E| alone, sign agreement alone, chance.
+where a step that raises the entropy raises the NLL too. Controls at equal k: |g_E| alone, sign agreement alone, and chance, which
+draws as many in every layer or matrix as the metric chose there, so that only which ones they are is left to chance.
 
 Takes the memory of two gradients of the parameters that are asked about.
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from privlens.erasure.turning import DAMPING
 from privlens.errors import BadInput
@@ -29,9 +30,9 @@ def contrastive(g_loss: Tensor, g_nll: Tensor) -> Tensor:
 
 
 def scores(
-    parameters: Mapping[str, nn.Parameter], loss: Gradient, nll: Gradient, metric: Choice, generator: torch.Generator
+    loss: Gradient, nll: Gradient, metric: Choice, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """A score for every weight of these parameters, >= 0; 0 is never chosen.
+    """A score for every weight that has a gradient, >= 0; 0 is never chosen. For `random` those whose numbers it is to copy.
 
     Args:
         loss, nll: the gradients of the loss that is to fall and of the forget texts' NLL.
@@ -40,8 +41,6 @@ def scores(
     def drawn(like: Tensor) -> Tensor:
         return torch.rand(like.shape, generator=generator).clamp_min(1e-6).to(like.device)
 
-    if metric == "random":
-        return {name: drawn(weight) for name, weight in parameters.items()}
     found = loss()
     if metric == "magnitude":
         return {name: gradient.abs() for name, gradient in found.items()}
@@ -91,6 +90,18 @@ def best_neurons(scored: Sequence[Tensor], used: Sequence[Tensor] | None, k: int
     by_layer = {str(layer): score for layer, score in enumerate(scored)}
     found = best(by_layer, k, "global")
     return [found.get(layer, torch.empty(0, dtype=torch.long, device=score.device)) for layer, score in by_layer.items()]
+
+
+def drawn_like(chosen: Sequence[Tensor], sizes: Sequence[int], generator: torch.Generator) -> list[Tensor]:
+    """As many places in each part as were chosen there, but drawn evenly from all of it, ascending.
+
+    Args:
+        chosen: places in every part. sizes: how many places each part has.
+    """
+    return [
+        torch.randperm(size, generator=generator)[: len(own)].sort().values.to(own.device)
+        for own, size in zip(chosen, sizes, strict=True)
+    ]
 
 
 def _top(score: Tensor, k: int) -> Tensor:

@@ -7,19 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from privlens.erasure.request import Request
-from privlens.memorization import metrics
+from privlens.memorization import metrics, states
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import extraction_likelihoods
 from privlens.models.language_model import LanguageModel, Stop, never
-from privlens.models.scoring import score, text_nll
-from privlens.models.text import Encoded, plain_ids
+from privlens.models.scoring import score
 from privlens.records import Secret
 
 CONTROLS = 8
 """Values of the same format, never trained on, that each target is compared with."""
 EL_N = 10
-REFERENCE_TOKENS = 256
-"""A reference paragraph is cut after so many tokens."""
 ONE_SIDED = 1.645
 """Standard errors above the mean that 95 % of unseen texts stay below."""
 
@@ -73,15 +70,9 @@ class Measure:
     def __init__(self, request: Request) -> None:
         lm = request.lm
         self.request, self.targets = request, [lm.encode(secret) for secret in request.forget]
-        self.texts = [plain_ids(lm.tokenizer, text, REFERENCE_TOKENS) for text in request.reference]
-        others = [lm.encode(secret) for secret in request.others]
-        self.others = [one for one, match in zip(others, self._matches(others), strict=True) if match]
+        self.others = states.known(lm, request.others, stop=request.stop)
         self.before = self()
         self.level = unseen_level(lm, request.forget, request.seed, request.stop)
-
-    def _matches(self, texts: Sequence[Encoded]) -> list[bool]:
-        scored = score(self.request.lm, texts, stop=self.request.stop) if texts else []
-        return [one.argmax == text.value_ids for one, text in zip(scored, texts, strict=True)]
 
     def __call__(self) -> Measured:
         """The state as it is now."""
@@ -94,15 +85,13 @@ class Measure:
             nll=float(np.mean([metrics.nll(one.logprobs) for one in scored])),
             memorization_accuracy=float(np.mean(accuracies)),
             n_matches=sum(one.argmax == text.value_ids for one, text in pairs),
-            perplexity=math.exp(text_nll(lm, self.texts, stop=stop)) if self.texts else None,
-            kept=float(np.mean(self._matches(self.others))) if self.others else None,
+            perplexity=states.perplexity(lm, self.request.reference, stop=stop),
+            kept=states.kept(lm, self.others, stop=stop),
         )
 
     def ratio(self, now: Measured) -> float | None:
         """Perplexity as a ratio to the one before; None without a reference text."""
-        if now.perplexity is None or self.before.perplexity is None:
-            return None
-        return now.perplexity / self.before.perplexity
+        return states.ratio(now.perplexity, self.before.perplexity)
 
     def reached(self, now: Measured) -> bool:
         """Whether no target is written any more and their MA and EL_10 are at the level of unseen text."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from privlens.erasure.choice import best, best_neurons, scores
+from privlens.erasure.choice import best, best_neurons, drawn_like, scores
 from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, add_gradients, nll, predictions, together
 from privlens.erasure.request import Request
 from privlens.erasure.turning import Turn, output_vectors_of
@@ -86,16 +86,23 @@ class Erasure:
             return ChosenWeights(lm, dict.fromkeys(parameters), settings.learning_rate)
         if settings.spread != "neuron":
             matrices = [name for name, weight in parameters.items() if weight.ndim == 2]
-            places: dict[str, Tensor | None] = dict(best(self._scores(matrices), n, settings.spread))
+            found = best(self._scores(matrices), n, settings.spread)
+            drawn = self._chosen(list(found.values()), [parameters[name].numel() for name in found])
+            places: dict[str, Tensor | None] = dict(zip(found, drawn, strict=True))
             return ChosenWeights(lm, places, settings.learning_rate)
         vectors = output_vectors_of(lm, [torch.arange(lm.d_mlp)] * lm.n_layers)
         scored = self._scores(vectors.names)
         sums = [scored[name].sum(1 - axis) for name, axis in zip(vectors.names, vectors.axes, strict=True)]
         size = parameters[vectors.names[0]].shape[1 - vectors.axes[0]]
         used = powers(lm, self.rows, self.request.stop) if self.rows else None
-        chosen = output_vectors_of(lm, best_neurons(sums, used, max(1, n // size)))
+        neurons = best_neurons(sums, used, max(1, n // size))
+        chosen = output_vectors_of(lm, self._chosen(neurons, lm.widths()))
         turn = Turn(lm, chosen, self.rows, self.request.stop) if self.rows else None
         return ChosenWeights(lm, dict(chosen.places(lm)), settings.learning_rate, turn)
+
+    def _chosen(self, found: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """Places in every part as the metric found them, or as many drawn by chance from parts of these sizes."""
+        return drawn_like(found, sizes, self.generator) if self.settings.choice == "random" else list(found)
 
     def _scores(self, names: Sequence[str]) -> dict[str, Tensor]:
         """The metric's score of every weight of these parameters."""
@@ -121,7 +128,7 @@ class Erasure:
 
         with self.lm.held():
             return scores(
-                asked, lambda: gradient(LOSSES[settings.method]), lambda: gradient(nll), settings.choice, self.generator
+                lambda: gradient(LOSSES[settings.method]), lambda: gradient(nll), settings.choice, self.generator
             )
 
     def step(self, step: int) -> tuple[Predicted, dict[str, float]]:

@@ -5,7 +5,6 @@ parameter at a time, which is thinned to the chosen weights and freed while the 
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -17,6 +16,8 @@ from privlens.models.language_model import LanguageModel
 from privlens.records import Change
 
 MOMENTUM = 0.9
+NOTHING = 1e-18
+"""Below this, root mean square, float32 does not hold a gradient's squares, and there is no direction to go in."""
 Turned = Callable[[str, Tensor], Tensor]
 """A parameter's name and the gradient of its chosen weights [n] -> the gradient to go by, [n]."""
 Seen = Callable[[str, Tensor], None]
@@ -136,13 +137,16 @@ class ChosenWeights:
                 values.grad *= factor
 
     def _step_turned(self, turn: Turned, length: float) -> None:
-        """Moves all chosen weights together by `length` (root mean square) along the turned gradients' momentum."""
+        """Moves all chosen weights together by `length` (root mean square) along the turned gradients' momentum.
+
+        Not at all where that is NOTHING, as of neurons that never fire on the forget texts.
+        """
         for name, values in self.values.items():
             if values.grad is not None:
                 self.moving[name].mul_(MOMENTUM).add_(turn(name, values.grad))
         size = math.sqrt(sum(float(moving.square().sum()) for moving in self.moving.values()) / self.n)
-        for name, moving in self.moving.items():
-            self.values[name] -= length / max(size, sys.float_info.min) * moving
+        for name, moving in self.moving.items() if size > NOTHING else ():
+            self.values[name] -= length / size * moving
 
     def changes(self, values: Mapping[str, Tensor]) -> dict[str, Change]:
         """What turns the model as it is into one with these values. Within `lm.held()`, outside `in_place`."""

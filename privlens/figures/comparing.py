@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from privlens.figures.charts import CHOSEN, CONTROL, NEUTRAL, plain
 from privlens.figures.heatmaps import HEAT, fold_all, heatmap_layout
-from privlens.outcomes import CurvePoint
+from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.records import Array, Site
 
 COLORS = ("#1c7ed6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#f08c00", "#7048e8", "#c2255c", "#5c940d")
@@ -93,10 +93,18 @@ def overlap_matrix(
     return fig.update_layout(shapes=[{**line, "line": {"width": 1}} for line in lines], margin={"t": 16, "b": 90})
 
 
-def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int], k: int) -> go.Figure:
-    """What switching off the best k of every method does, at the `ks` that are measured; a line marks the k in question."""
-    titles = ("secret's NLL (nats/token)", "secret's exposure (bits of 8)", "unseen others still known (%)",
-              "perplexity after / before")  # fmt: skip
+def method_curves(
+    curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int], k: int, on: MeasuredOn
+) -> go.Figure:
+    """What switching off the best k of every method does, at the `ks` that are measured; a line marks the k in question.
+
+    Above each panel stands on how many texts it was measured.
+    """
+    of = f"{on.others}" if on.others == on.known else f"{on.others} of {on.known}"
+    titles = (
+        "secret's NLL (nats/token)", f"secret's exposure (bits of {on.most_bits:.2g}, among {on.candidates} values)",
+        f"unseen others still known (%, n = {of})", f"perplexity after / before (n = {on.paragraphs} paragraphs)",
+    )  # fmt: skip
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     for at, (name, points) in enumerate(curves.items()):
         floor = name in FLOORS
@@ -120,7 +128,7 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int],
     ends = [math.log10(min(*ks, k) / 1.2), math.log10(max(*ks, k) * 1.2)]
     fig.update_xaxes(type="log", tickvals=list(ks), ticktext=[str(one) for one in ks], range=ends)
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)
-    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 8.4], row=2, col=1)
+    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 1.05 * max(1.0, on.most_bits)], row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_annotations(x=0, xanchor="left")
     plain(fig, 860).update_layout(shapes=lines, legend={"y": -0.08, "yanchor": "top"})

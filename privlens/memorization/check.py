@@ -8,7 +8,7 @@ from torch import Tensor
 
 from privlens.errors import BadInput
 from privlens.memorization import metrics
-from privlens.memorization.candidates import candidates, describe
+from privlens.memorization.candidates import SPACE_SIZE, candidates, describe
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import ValueScore, score
 from privlens.models.text import Encoded, token_texts
@@ -21,17 +21,33 @@ EL_STARTS = 8
 
 
 def exposure_bits(
-    lm: LanguageModel, secret: Secret, *, gates: Tensor | None = None, site: Site = "mlp", seed: int = 0, stop: Stop = never
-) -> tuple[float, int]:
+    lm: LanguageModel, secret: Secret, *, gates: Tensor | None = None, site: Site = "mlp", seed: int = 0, stop: Stop = never,
+    size: int = SPACE_SIZE,
+) -> tuple[float, int]:  # fmt: skip
     """Exposure of the value in bits, and how many other candidates it was ranked among.
 
+    A candidate's log-probability can only fall with every further token. So one that is below the value's after a few of its
+    tokens is ranked, and the rest of it is not run: the rank is the same, and of a memorised value next to nothing is run.
+
     Args:
-        gates: [1, n_layers, width] or None. seed: decides the candidates, not the model.
+        gates: [1, n_layers, width] or None. seed: decides the candidates, not the model. size: of the candidate space.
     """
-    others = [replace(secret, value=value) for value in candidates(secret.value, seed)]
-    scored = score(lm, [lm.encode(one) for one in [secret, *others]], gates, site=site, stop=stop)
-    own, *rest = [sum(one.logprobs) for one in scored]
-    return metrics.exposure(own, rest), len(rest)
+
+    def totals(texts: Sequence[Encoded]) -> list[float]:
+        return [sum(one.logprobs) for one in score(lm, texts, gates, site=site, stop=stop)] if texts else []
+
+    [own] = totals([lm.encode(secret)])
+    running = [lm.encode(replace(secret, value=value)) for value in candidates(secret.value, seed, size)]
+    n_others, n = len(running), 1
+    while running and n <= max(len(one.value_ids) for one in running) // 2:
+        begun = [Encoded(one.ids[: one.n_prompt + n], one.n_prompt) for one in running]
+        different = list(dict.fromkeys(begun))
+        reached = dict(zip(different, totals(different), strict=True))
+        running = [one for one, first in zip(running, begun, strict=True) if reached[first] > own]
+        pace = sum(reached.values()) / len(reached) / n  # nats a token, at which most will have fallen below the value
+        n = max(n + 1, math.ceil(own / pace)) if pace else n + 1
+    behind = [-math.inf] * (n_others - len(running))
+    return metrics.exposure(own, totals(running) + behind), n_others
 
 
 def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> Recall:

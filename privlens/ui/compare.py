@@ -8,7 +8,7 @@ import gradio as gr
 from privlens.benchmarks.planting import Plant
 from privlens.deactivation import Surroundings
 from privlens.localization import METHOD_INFO, METHODS, WEIGHT_NORM, Task
-from privlens.method_comparison import FLOOR, compare_methods
+from privlens.method_comparison import FLOOR, Extent, compare_methods
 from privlens.records import Site
 from privlens.ui import compare_view as show
 from privlens.ui.choosing import Chosen
@@ -29,7 +29,8 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
     """Builds the tab; returns the event after a method's neurons were taken over."""
     gr.Markdown(
         "Methods answer differently, so hold them against each other, against random neurons, and against a secret "
-        "whose place is known. Pictures and overlap come first, then the curves; Cancel stops those and leaves what is there."
+        "whose place is known. Pictures and overlap come first, then the secret's own curve, then what else each choice of "
+        "neurons does, from the smallest k on; Cancel stops that and leaves what is there."
     )
     with gr.Accordion("Planted truth: a secret whose place is known", open=False, elem_id="plant"):
         planted, events = plant_part(shelf, side, chosen.located, chosen.selection)
@@ -39,12 +40,13 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
     )  # fmt: skip
     with gr.Row():
         keep, site, seed = keep_setting("compare-keep"), site_setting("compare-site"), seed_setting("compare-seed")
+    extent = gr.Radio(show.extents(), value="sample", label="Effects are measured on", elem_id="compare-extent")
     start, cancel = run_buttons("Start", "compare")
     bar = progress("compare-progress")
     compared = gr.State(None)
     numbers = facts("compare-facts", EMPTY)
     k = gr.Slider(1, 100, value=10, step=1, label="k: the best k neurons of each method", elem_id="compare-k")
-    table = gr.Dataframe(label=show.TABLE, interactive=False, visible=False, elem_id="compare-table")
+    table = gr.Dataframe(interactive=False, visible=False, elem_id="compare-table")
     with gr.Row():
         names: list[str] = []
         which = gr.Dropdown(names, label="Take over the k best neurons of", elem_id="compare-which", min_width=220)
@@ -60,7 +62,7 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
 
     def run(
         model: ModelName, listed: Any, reference: Any, prompt: str, value: str, methods: list[str], keep: str, site: Site,
-        seed: float, plant: Plant | None, stop: Any,
+        seed: float, extent: Extent, plant: Plant | None, stop: Any,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         others, retained = judged(others_of(listed), target, keep)
@@ -68,7 +70,7 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         asked = [*methods, WEIGHT_NORM] if truth else methods
         task = Task(lm, target, others=retained, seed=int(seed or 0), site=site, stop=stop.is_set)
         clock, n_drawn, found = Clock(), -1, None
-        for step in compare_methods(asked, task, Surroundings(others, tuple(reference))):
+        for step in compare_methods(asked, task, Surroundings(others, tuple(reference)), extent, len(truth) or None):
             at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
             pictures: tuple[Any, ...] = tuple(gr.skip() for _ in heats)
             if len(step.scores) != n_drawn:
@@ -103,7 +105,7 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         return located, chosen.to(best(scores, int(k)))
 
     drawn = [*heats, numbers, overlaps, curves, table]
-    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, methods, keep, site, seed, planted]
+    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, methods, keep, site, seed, extent, planted]
     ended = wire(start, cancel, bar, run, inputs, [compared, *drawn, k, which])
     ended.then(redraw, [compared, k], drawn, **QUICK)
     cancel.click(redraw, [compared, k], drawn, **QUICK)

@@ -1,7 +1,7 @@
 """What the tab Compare methods shows of a comparison, for any k: pure functions of stored scores, nothing is localized here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
@@ -12,16 +12,21 @@ from privlens.benchmarks.injection import recall_at
 from privlens.errors import BadInput
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
-from privlens.method_comparison import MethodComparison, common_k
+from privlens.method_comparison import EFFORTS, Extent, MethodComparison, common_k
 from privlens.records import Neuron, NeuronScores
 from privlens.ui import wording
 from privlens.ui.heatmap import pairs
 
 LARGEST_SHARE = 0.02
 TABLE = (
-    "Every method at its best k neurons; effects at the measured k that is nearest; NLL in nats/token, exposure in bits of 8; "
-    "others kept: of those that no method saw; its own k: what the method itself would close"
+    "Every method at its best k neurons; effects at the measured k that is nearest; NLL in nats/token, exposure in bits of "
+    "{:.2g}; others kept: of {} that no method saw; its own k: what the method itself would close"
 )
+MEASURED: list[tuple[str, Extent]] = [
+    ("a sample: {others} other secrets, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "sample"),
+    ("all: every other secret, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "all"),
+]
+"""What effects can be measured on, in words to be filled in."""
 LEGEND = (
     "Each picture is coloured alike: pale at 0, red at the method's own highest score, because units differ. "
     "Small blue squares are its best k. Green circles are the planted neurons, where a secret was planted."
@@ -39,6 +44,11 @@ class Compared:
     def scores(self) -> tuple[NeuronScores, ...]:
         """Of every method."""
         return tuple(one.scores for one in self.result.methods)
+
+
+def extents() -> list[tuple[str, str]]:
+    """Labels and names of what effects can be measured on."""
+    return [(words.format(ks=len(EFFORTS[name].shares), **asdict(EFFORTS[name])), name) for words, name in MEASURED]
 
 
 def default_k(found: Compared) -> int:
@@ -87,11 +97,12 @@ def numbers(found: Compared, k: int) -> tuple[Any, ...]:
     """Facts, overlap, curves, table."""
     names = [one.method for one in found.scores]
     curves = {one.scores.method: one.curve for one in found.result.methods if one.curve}
+    on = found.result.on
     return (
         gr.update(value=of_comparison(found, k)),
         gr.update(value=figures.overlap_matrix(overlap(found.scores, k), names).to_json()),
-        gr.update(value=figures.method_curves(curves, found.result.provenance.settings["ks"], k).to_json() if curves else ""),
-        gr.update(value=table(found, k), visible=True),
+        gr.update(value=figures.method_curves(curves, found.result.ks, k, on).to_json() if curves else ""),
+        gr.update(value=table(found, k), label=TABLE.format(on.most_bits, on.others), visible=True),
     )
 
 
@@ -102,12 +113,13 @@ def no_numbers() -> tuple[Any, ...]:
 
 def of_comparison(found: Compared, k: int) -> list[wording.Fact]:
     """What was compared, in numbers."""
-    n, how = found.scores[0].n_neurons, found.result.provenance
+    n, how, on = found.scores[0].n_neurons, found.result.provenance, found.result.on
     facts = [
         wording.fact("secret", found.result.target.value, "", f"behind: {found.result.target.prompt}"),
         wording.fact("k", f"{k:,}", f"of {n:,}", f"{100 * k / n:.2f} % of all neurons"),
         wording.fact("overlap by chance", f"{chance_overlap(n, k):.3f}", "", "Jaccard index of two random sets of k neurons"),
-        wording.fact("judged on", str(len(found.result.before.known)), "secrets", "known by heart, and given to no method"),
+        wording.fact("judged on", str(on.others), "secrets", f"of {on.known} that are known by heart and given to no method; "
+                     f"{on.paragraphs} paragraphs; exposure among {on.candidates} values"),
         wording.fact("time", f"{how.seconds:.0f}", "s", wording.summary(found.result)),
     ]
     if found.truth:
@@ -126,7 +138,8 @@ def table(found: Compared, k: int) -> pd.DataFrame:
             row["recall of the plant"] = f"{100 * recall_at(scores, found.truth, k):.1f} %"
         kept, ratio = (None, None) if point is None else (point.others_kept, point.perplexity_ratio)
         row["NLL"] = "-" if point is None else f"{point.target_nll:.2f}"
-        row["exposure"] = "-" if point is None else f"{point.target_exposure_bits:.1f}"
+        bits = None if point is None else point.target_exposure_bits
+        row["exposure"] = "-" if bits is None else f"{bits:.1f}"
         row["others kept"] = "-" if kept is None else f"{100 * kept:.0f} %"
         row["perplexity"] = "-" if ratio is None else f"x{ratio:.3f}"
         row["still written"] = "-" if point is None else wording.NO[point.target_match]

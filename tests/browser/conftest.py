@@ -1,6 +1,7 @@
 """Chromium on the served page. The page is that of tests/ui; every request of the browser is written down."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlparse
 
@@ -37,9 +38,9 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator[Visit]:
-    """A fresh visitor on the page."""
+@contextmanager
+def arrived(browser: Browser, address: str) -> Iterator[Visit]:
+    """A visitor with a browser session of their own."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
@@ -51,3 +52,17 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
     page.wait_for_selector("#examples label")
     yield seen
     context.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    """A fresh visitor on the page."""
+    with arrived(browser, address) as seen:
+        yield seen
+
+
+@pytest.fixture
+def other(browser: Browser, address: str) -> Iterator[Visit]:
+    """Another visitor on the same page at the same time."""
+    with arrived(browser, address) as seen:
+        yield seen

@@ -9,6 +9,8 @@ STOPPED = "document.querySelector('#localize-cancel').disabled && !document.quer
 MOUNTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
 """gradio mounts what a tab or an accordion holds when it is first opened, and a frame later sets everything to its first value,
 over what was entered by then. A person is not that fast; a test is."""
+IN_PLACE = "document.querySelector('#model-facts').innerText.includes('edits in place')"
+CHECKED = "/emorised: |Not memorised/.test(document.querySelector('#check-verdict strong').innerText)"
 FACTS = "document.querySelectorAll('#{} .fact').length > 0"
 
 
@@ -23,13 +25,37 @@ def unfold(page: Page, title: str) -> None:
     page.evaluate(MOUNTED)
 
 
+def value_of(page: Page) -> str:
+    """The private value in the sidebar."""
+    return str(page.locator("#value").locator("input, textarea").input_value())
+
+
+def ask(page: Page) -> None:
+    """Asks whether the secret in the sidebar is memorised, and does not wait for the answer."""
+    open_tab(page, "Memorised?")
+    page.wait_for_function("!" + CHECKED)
+    page.click("#check")
+
+
+def answer(page: Page) -> str:
+    """The verdict, once it is there."""
+    page.wait_for_function(CHECKED)
+    return str(page.inner_text("#check-verdict strong"))
+
+
+def check(page: Page) -> str:
+    """Asks, and waits for the verdict."""
+    ask(page)
+    return answer(page)
+
+
 def choose_example(page: Page) -> str:
     """Picks the most repeated phone number; returns its value once both boxes hold it."""
     page.locator("#category input").click()
     page.get_by_role("option", name="phone").click()
     page.locator("#examples label", has_text="-").first.click()
     page.wait_for_function("document.querySelector('#value input, #value textarea').value !== ''")
-    return str(page.locator("#value").locator("input, textarea").input_value())
+    return value_of(page)
 
 
 def localize(page: Page, method: str) -> None:

@@ -113,7 +113,7 @@ def test_cancel_keeps_the_comparison_that_was_there(visit: Visit, taught_folder:
     assert not visit.errors
 
 
-def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit: Visit, taught_folder: str, address: str) -> None:
+def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit: Visit, other: Visit, taught_folder: str) -> None:
     page = visit.page
     bring(page, taught_folder)
     choose_methods(page, "gradient")
@@ -132,12 +132,8 @@ def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit:
     assert page.evaluate("document.querySelector('#compare-heat-0 .plot').data[2].x.length") == 1, "it is marked"
     slide(page, "compare-k", "End", MARKED)
 
-    other = page.context.browser.new_context().new_page()
-    other.goto(address)
-    other.wait_for_selector("#examples label")
-    bring(other, taught_folder)
-    assert "edits in place" not in other.inner_text("#model-facts")
-    other.context.close()
+    bring(other.page, taught_folder)
+    assert "edits in place" not in other.page.inner_text("#model-facts")
 
     page.click("#plant-out")
     page.wait_for_function("!document.querySelector('#model-facts').textContent.includes('edits in place')")

@@ -2,24 +2,13 @@
 
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from tests.browser.conftest import PATIENCE, Visit
-from tests.browser.steps import choose_example, open_tab, unfold
+from tests.browser.conftest import Visit
+from tests.browser.steps import IN_PLACE, check, choose_example, open_tab, unfold, value_of
 
 ENABLED = "!document.querySelector('#{}').disabled"
-CHECKED = "/emorised: |Not memorised/.test(document.querySelector('#check-verdict strong').innerText)"
-IN_PLACE = "document.querySelector('#model-facts').innerText.includes('edits in place')"
 TICKED = "document.querySelectorAll('#edits input:checked').length === {}"
-
-
-def check(page: Page) -> str:
-    """Asks whether the secret in the sidebar is memorised."""
-    open_tab(page, "Memorised?")
-    page.wait_for_function("!" + CHECKED)
-    page.click("#check")
-    page.wait_for_function(CHECKED)
-    return str(page.inner_text("#check-verdict strong"))
 
 
 def choose_memorised(page: Page) -> None:
@@ -46,7 +35,7 @@ def quick_settings(page: Page, steps: int) -> None:
 
 
 def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is_switched_off(
-    visit: Visit, browser: Browser, address: str, tmp_path: Path
+    visit: Visit, other: Visit, tmp_path: Path
 ) -> None:
     page = visit.page
     choose_memorised(page)
@@ -61,16 +50,8 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     assert "localize them" in page.inner_text("#erase-deactivated")
     assert not check(page).startswith("Memorised")
 
-    other = browser.new_context()
-    other.set_default_timeout(PATIENCE)
-    elsewhere = other.new_page()
-    elsewhere.goto(address)
-    elsewhere.wait_for_selector("#examples label")
-    choose_memorised(elsewhere)
-    assert elsewhere.locator("#value").locator("input, textarea").input_value() == page.evaluate(
-        "document.querySelector('#value input, #value textarea').value"
-    ), "the other visitor's model still knows the secret"
-    other.close()
+    choose_memorised(other.page)
+    assert value_of(other.page) == value_of(page), "the other visitor's model still knows the secret"
 
     open_tab(page, "Erase")
     page.locator("#edits input").first.focus()

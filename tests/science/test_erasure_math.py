@@ -151,11 +151,11 @@ def test_the_metric_on_two_weights() -> None:
     p = 1 / (1 + math.exp(-2.0))
     d_entropy = -p * (1 - p) * 2.0  # dH/dz for two tokens is -p (1 - p) z
     d_nll = -(1 - p)
-    found = scores({"w": weights}, loss, value, "contrastive", torch.Generator())["w"]
+    found = scores(loss, value, "contrastive", torch.Generator())["w"]
     by_hand = [-(-d_entropy * x) * (d_nll * x) for x in (1.0, -2.0)]
     assert found.tolist() == pytest.approx(by_hand)
     assert found[1] == pytest.approx(4 * found[0]), "magnitude and direction both count"
-    magnitude = scores({"w": weights}, loss, value, "magnitude", torch.Generator())["w"]
+    magnitude = scores(loss, value, "magnitude", torch.Generator())["w"]
     assert magnitude.tolist() == pytest.approx([abs(d_entropy), abs(2 * d_entropy)])
 
 

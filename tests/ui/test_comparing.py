@@ -13,7 +13,7 @@ from privlens.method_comparison import Measured, MethodComparison
 from privlens.models.catalogue import PLANTED
 from privlens.models.language_model import LanguageModel
 from privlens.models.planted import known_truth
-from privlens.outcomes import CurvePoint
+from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.provenance import provenance
 from privlens.records import Change, Edit, Neuron, NeuronScores, Provenance, Secret
 from privlens.secrets import ListedSecret
@@ -23,8 +23,9 @@ from privlens.ui.many_view import Many
 from privlens.ui.plant import that_come_with, truth_for, without
 from privlens.ui.session import Located, ModelName, Shelf
 
-HOW = Provenance("m", "f", 0, {"ks": [1, 4]}, {}, 1.0)
+HOW = Provenance("m", "f", 0, {}, {}, 1.0)
 TARGET = Secret("p", "v", "code")
+ON = MeasuredOn(others=8, known=12, paragraphs=4, candidates=64)
 
 
 def scored(method: str, *values: float, natural_k: int | None = None) -> NeuronScores:
@@ -37,7 +38,7 @@ def compared(truth: tuple[Neuron, ...] = ()) -> Compared:
         Measured(scored("gradient", 5, 4, 3, 2, 1, 0, 0, 0), (point, replace(point, k=4, target_nll=9.0))),
         Measured(scored("random", 0, 0, 3, 4, 5, 0, 0, 0)),
     )
-    return Compared(MethodComparison(TARGET, frozenset(), AllOn((), None), methods, HOW), truth)
+    return Compared(MethodComparison(TARGET, frozenset(), AllOn((), None), ON, (1, 4), methods, HOW), truth)
 
 
 def test_the_table_moves_with_k_and_says_at_which_k_it_was_measured() -> None:
@@ -56,7 +57,7 @@ def test_k_begins_where_there_is_a_reason_for_it() -> None:
     assert compare_view.default_k(compared((Neuron(0, 0), Neuron(0, 1)))) == 2
     assert compare_view.default_k(compared()) == 1
     big = scored("hard-concrete", *np.zeros(1000), natural_k=17)
-    plain = Compared(MethodComparison(TARGET, frozenset(), AllOn((), None), (Measured(big),), HOW), ())
+    plain = Compared(MethodComparison(TARGET, frozenset(), AllOn((), None), ON, (1,), (Measured(big),), HOW), ())
     assert compare_view.default_k(plain) == 17
 
 

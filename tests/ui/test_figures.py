@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from privlens import figures
-from privlens.outcomes import CurvePoint, Effect, Recall, SweepRow
+from privlens.outcomes import CurvePoint, Effect, MeasuredOn, Recall, SweepRow
 from privlens.records import LocalizationStep, Secret, TokenScore
 from privlens.ui import wording
 
@@ -151,13 +151,17 @@ def test_names_in_a_matrix_are_escaped_and_groups_are_parted() -> None:
 
 def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
     points = [CurvePoint(2, True, 0.1, 8.0, 1.0, 1.0), CurvePoint(20, False, 3.0, 2.0, 0.5, 1.1)]
-    figure = figures.method_curves({"gradient": points, "random": points[:1]}, [2, 20, 200], 7)
+    figure = figures.method_curves({"gradient": points, "random": points[:1]}, [2, 20, 200], 7, MeasuredOn(8, 12, 4, 64))
+    titles = [title.text for title in figure.layout.annotations]
+    assert "(bits of 6, among 64 values)" in titles[1]
+    assert "n = 8 of 12" in titles[2]
+    assert "n = 4 paragraphs" in titles[3]
     assert [trace.name for trace in figure.data] == ["gradient"] * 4 + ["random"] * 4
     assert [list(trace.y) for trace in figure.data[:4]] == [[0.1, 3.0], [8.0, 2.0], [100.0, 50.0], [1.0, 1.1]]
     assert [line.x0 for line in figure.layout.shapes] == [7, 7, 7, 7]
     assert figure.data[4].line.color != figure.data[0].line.color
-    without = figures.method_curves({"gradient": [CurvePoint(1, True, 0.1, 8.0, None, None)]}, [1], 1)
-    assert list(without.data[2].y) == [None]
+    without = figures.method_curves({"gradient": [CurvePoint(1, True, 0.1, None, None, None)]}, [1], 1, MeasuredOn(0, 0, 0, 1))
+    assert [list(trace.y) for trace in without.data[1:4]] == [[None]] * 3, "not measured yet"
 
 
 def test_a_mask_that_keeps_what_suffices_shows_what_stays_open() -> None:

@@ -1,14 +1,20 @@
 """The check of one secret: a memorised one and one never seen, and what the model cannot read."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from conftest import NEVER_TAUGHT, TAUGHT
 
 from privlens.errors import BadInput, Cancelled
+from privlens.memorization import metrics
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check, control, exposure_bits
 from privlens.models.language_model import LanguageModel
+from privlens.models.scoring import ValueScore, score
+from privlens.models.text import Encoded
 from privlens.records import Secret
 
 
@@ -44,6 +50,33 @@ def test_exposure_is_that_of_the_gated_model(taught: LanguageModel) -> None:
     off, _ = exposure_bits(taught, NEVER_TAUGHT, gates=taught.off(every))
     assert n_others == 255
     assert off < on <= math.log2(256)
+
+
+@pytest.mark.parametrize("secret", [*TAUGHT, NEVER_TAUGHT, Secret("her number is", "5"), Secret("her number is", "--")])
+def test_exposure_ranks_as_if_every_candidate_had_been_run_to_its_end(taught: LanguageModel, secret: Secret) -> None:
+    for k in (0, 8, 32, 128):
+        gates = taught.off([(at % 2, at // 2) for at in range(k)])
+        everyone = [secret, *(replace(secret, value=value) for value in candidates(secret.value, 3))]
+        own, *rest = [sum(one.logprobs) for one in score(taught, [taught.encode(one) for one in everyone], gates)]
+        assert exposure_bits(taught, secret, gates=gates, seed=3) == (metrics.exposure(own, rest), len(rest))
+
+
+def test_of_a_memorised_value_hardly_anything_else_is_run(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[int] = []
+
+    def watched(lm: LanguageModel, texts: Sequence[Encoded], *rest: Any, **named: Any) -> list[ValueScore]:
+        run.extend(len(text.value_ids) for text in texts)
+        return score(lm, texts, *rest, **named)
+
+    monkeypatch.setattr("privlens.memorization.check.score", watched)
+    assert exposure_bits(taught, TAUGHT[1])[0] == 8
+    assert run[0] == len(taught.encode(TAUGHT[1]).value_ids) > 2
+    assert sum(run) < 255, "tokens; fewer than there are candidates"
+
+
+def test_a_smaller_candidate_space_is_the_beginning_of_the_larger(taught: LanguageModel) -> None:
+    assert exposure_bits(taught, TAUGHT[1], size=64) == (6.0, 63)
+    assert candidates("555-0142", 0, 64) == candidates("555-0142", 0)[:63]
 
 
 def test_a_control_has_the_prompt_and_another_value_of_the_format() -> None:

@@ -140,6 +140,9 @@ def test_compare_prints_a_row_for_every_method_and_k_and_their_overlap(run: Run)
         "method", "share", "k", "target_match", "target_nll", "target_exposure_bits", "others_kept", "perplexity_ratio",
     ]  # fmt: skip
     assert (found["overlap"]["k"], found["settings"]["n_retained"], found["settings"]["n_unseen"]) == (7, 2, 1)
+    assert (found["settings"]["measured"], found["settings"]["n_candidates"]) == ("sample", 32)
+    whole = json_of(run(*asked, "--methods", "gradient", "--measured", "all", "--json"))
+    assert whole["settings"]["n_candidates"] == 256
     best = [
         {tuple(entry[:2]) for entry in json_of(run("localize", *SECRET, "--method", name, "--top", "7", "--json"))["neurons"]}
         for name in names

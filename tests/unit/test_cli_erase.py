@@ -16,7 +16,9 @@ from privlens.errors import BadInput
 from privlens.models.edit_files import load_edit
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
+from privlens.secrets import read_secrets
 
+ASSETS = Path(__file__).parents[2] / "assets"
 HOW = ["--steps", "40", "--scope", "vocabulary", "--keep", "30", "--rate", "0.06"]
 ERASE = ["erase", "--secrets", "secrets.csv", "--rows", "1", "--out", "edit.safetensors", "--share", "0.1", *HOW]
 
@@ -139,8 +141,10 @@ def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:  # noqa: F81
     asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--methods", "emso,npo:all"]
     found = json_of(run(*asked, "--forget", "1,2", "--draws", "2", "--share", "0.1", "--steps", "4", "--json"))
     names = "method n_forget steps seconds target_match target_ma target_el target_exposure_bits forgotten entropy seen_kept"
-    names += " unseen_kept perplexity_ratio reworded_match peak_memory_ratio"
-    assert [set(row) == set(names.split()) for row in found["rows"]] == [True] * 4
+    names += " unseen_kept n_unseen perplexity_ratio reworded_match peak_memory_ratio"
+    assert [set(row) == {*names.split(), "draws", "unseen_kept_interval"} for row in found["rows"]] == [True] * 4
+    assert [(row["draws"], row["n_unseen"]) for row in found["rows"]] == [(2, 2), (2, 2), (2, 1), (2, 1)]
+    assert all(row["unseen_kept_interval"][0] <= row["unseen_kept"] <= row["unseen_kept_interval"][1] for row in found["rows"])
     assert [field.name for field in fields(ErasureRow)] == names.split()
     about = [(row["method"], row["n_forget"]) for row in found["rows"]]
     assert about == [("emso", 1), ("npo:all", 1), ("emso", 2), ("npo:all", 2)]
@@ -163,12 +167,23 @@ def test_seen_and_unseen_never_meet(taught: LanguageModel) -> None:
         trials(taught, TAUGHT, 3, 1, seed=0)
 
 
+def test_one_eight_and_thirty_two_leave_secrets_to_judge_by(demo: LanguageModel) -> None:
+    listed = [row.secret for row in read_secrets(ASSETS / "secrets.csv")]
+    for n_forget, n_unseen in ((1, 21), (8, 18), (32, 6)):
+        drawn = trials(demo, listed, n_forget, 3, seed=0)
+        assert [len(trial.forget) for trial in drawn] == [n_forget] * 3
+        assert [len(trial.unseen) for trial in drawn] == [n_unseen] * 3
+        assert len({trial.forget for trial in drawn}) == 3
+
+
 def test_a_row_is_the_mean_over_its_draws_and_a_name_says_what_trains() -> None:
-    one = ErasureRow("emso", 1, 10, 2.0, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 1.01, None, 3.0)
-    other = ErasureRow("emso", 1, 20, 4.0, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, None, None, None)
-    [row] = summary([one, other])
+    one = ErasureRow("emso", 1, 10, 2.0, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 1.01, None, 3.0)
+    other = ErasureRow("emso", 1, 20, 4.0, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, None, None, None)
+    [row] = summary([one, other], 0)
     assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
     assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
+    assert (row["draws"], row["n_unseen"], row["unseen_kept_interval"]) == (2, 6, (0.5, 1.0))
+    assert summary([one], 0)[0]["unseen_kept_interval"] is None, "one draw says nothing of the next"
     plain = ErasureSettings()
     assert (settings_of("npo:all", plain, {}).share, settings_of("npo:all", plain, {}).method) == (1.0, "npo")
     assert settings_of("npo", plain, {"npo": 0.5}).learning_rate == 0.5

@@ -9,8 +9,9 @@ import torch
 from conftest import NEVER_TAUGHT, TAUGHT
 
 from privlens.deactivation import Surroundings, recalls
-from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, ErasureSettings, Request, erase
+from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, Choice, ErasureSettings, Request, Spread, erase
 from privlens.erasure.attacks import Siege, attacks
+from privlens.erasure.choice import drawn_like
 from privlens.erasure.losses import predictions
 from privlens.erasure.measuring import unseen_level
 from privlens.erasure.states import effects
@@ -145,6 +146,34 @@ def test_every_choice_of_weights_trains_and_changes_what_it_says(
     assert n_matrices is None or len(edit.changes) == n_matrices
 
 
+@pytest.mark.parametrize("spread", ["neuron", "global", "matrix"])
+def test_the_control_by_chance_trains_as_many_weights_in_the_same_places(taught: LanguageModel, spread: Spread) -> None:
+    def chosen(choice: Choice, seed: int = 0) -> dict[str, set[int]]:
+        request = Request(taught, (TARGET,), REST, settings=replace(QUICK, share=0.01, spread=spread, choice=choice), seed=seed)
+        places = Erasure(request, 0.2, [list(taught.encode(one).ids) for one in REST]).weights.places
+        return {name: set(own.tolist()) for name, own in places.items() if own is not None}
+
+    metric, chance, again = chosen("contrastive"), chosen("random"), chosen("random", seed=1)
+    numbers = [{name: len(own) for name, own in found.items()} for found in (metric, chance, again)]
+    assert numbers[0] == numbers[1] == numbers[2]
+    assert chance != metric
+    assert chance != again
+
+
+def test_chance_draws_evenly_from_the_whole_of_every_part() -> None:
+    generator = torch.Generator().manual_seed(0)
+    chosen = [torch.tensor([0, 1, 2]), torch.tensor([], dtype=torch.long), torch.tensor([4])]
+    counts = [torch.zeros(12), torch.zeros(3), torch.zeros(5)]
+    for _ in range(2000):
+        for count, drawn in zip(counts, drawn_like(chosen, [12, 3, 5], generator), strict=True):
+            assert drawn.tolist() == sorted(set(drawn.tolist()))
+            count[drawn] += 1
+    # Each of 12 places is in 1/4 of the draws, each of 5 in 1/5; 5 standard errors of 2000 draws are 0.05.
+    assert counts[0].div(2000).sub(1 / 4).abs().max() < 0.05
+    assert counts[1].tolist() == [0, 0, 0]
+    assert counts[2].div(2000).sub(1 / 5).abs().max() < 0.05
+
+
 def test_several_at_once(taught: LanguageModel) -> None:
     settings = replace(QUICK, share=0.3, forget_rows=2, steps=80)
     last, edit = last_of(erase(Request(taught, TAUGHT[1:3], (TAUGHT[0], TAUGHT[3]), settings=settings)))
@@ -239,6 +268,18 @@ def test_neighbours_are_the_models_own_and_hold_no_targets_value(taught: Languag
     assert not any(TARGET.value in str(taught.tokenizer.decode(row)) for row in free)
     assert list(encoded.prompt_ids) in free, "the prompt stays, up to where the value begins"
     assert [5, 6] in free
+
+
+@pytest.mark.parametrize(("slope", "moved"), [(1e-30, 0.0), (0.0, 0.0), (1e-6, 0.05)])
+def test_weights_without_a_gradient_to_speak_of_stay_where_they_are(taught: LanguageModel, slope: float, moved: float) -> None:
+    """By chance neurons are chosen that never fire on the forget texts; a turned step has a fixed length, whatever the slope."""
+    name = "gpt_neox.layers.0.mlp.dense_4h_to_h.weight"
+    weights = ChosenWeights(taught, {name: torch.arange(8)}, 0.05, turn=lambda _, gradient: gradient)
+    before = weights.values[name].clone()
+    with taught.held(), weights.in_place(), weights.learning():
+        (slope * weights.parameters[name].sum()).backward()
+    size = float(before.square().mean().sqrt())
+    assert float((weights.values[name] - before).square().mean().sqrt()) == pytest.approx(moved * size, rel=1e-4)
 
 
 def test_beams_are_the_likeliest_ways_on(taught: LanguageModel) -> None:

@@ -1,5 +1,7 @@
 """Several methods on one secret: each one's scores are those of the method alone, the effects are those of deactivation."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import NEVER_TAUGHT, TAUGHT, TEXT
 
@@ -7,9 +9,10 @@ from privlens.deactivation import Surroundings, effect_on, recalls, reference_pe
 from privlens.errors import BadInput, Cancelled
 from privlens.localization import Task, result_of
 from privlens.localization.several import PARTS, localize_each
-from privlens.method_comparison import Measured, MethodComparison, compare_methods, measured_ks
+from privlens.memorization.check import exposure_bits
+from privlens.method_comparison import EFFORTS, Measured, MethodComparison, compare_methods, measured_ks, natural_k
 from privlens.models.language_model import LanguageModel
-from privlens.outcomes import CurvePoint
+from privlens.outcomes import CurvePoint, MeasuredOn
 
 AROUND = Surroundings((*TAUGHT, NEVER_TAUGHT), tuple(TEXT.split(";")))
 
@@ -33,16 +36,43 @@ def test_the_effect_of_each_point_is_that_of_switching_its_neurons_off(taught: L
     assert compared.before.known == tuple(TAUGHT[2:]), "not the target, not what was retained, not what it does not know"
     around = Surroundings(compared.before.known, AROUND.reference, seed=5)
     perplexity = reference_perplexity(taught, (), around)
+    assert compared.on == MeasuredOn(others=2, known=2, paragraphs=2, candidates=32)
     for one in compared.methods:
-        assert [point.k for point in one.curve] == measured_ks(128) == [1, 3]
+        assert tuple(point.k for point in one.curve) == compared.ks == measured_ks(128) == (1, 3)
         for point in one.curve:
             off = one.scores.top(point.k)
             after = effect_on(taught, TAUGHT[0], off, around).after
-            assert (point.target_match, point.target_exposure_bits) == (after.greedy_match, after.exposure_bits)
+            bits, n_others = exposure_bits(taught, TAUGHT[0], gates=taught.off(off), seed=5, size=32)
+            assert (point.target_match, point.target_exposure_bits, n_others) == (after.greedy_match, bits, 31)
             assert point.target_nll == pytest.approx(after.nll, abs=1e-4)
             kept = [state.greedy_match for state in recalls(taught, compared.before.known, off, around)]
             assert point.others_kept == sum(kept) / 2
             assert point.perplexity_ratio == pytest.approx((reference_perplexity(taught, off, around) or 0) / (perplexity or 1))
+
+
+def test_all_is_measured_where_that_is_asked_for(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EFFORTS, "sample", replace(EFFORTS["sample"], others=1, paragraphs=1))
+    found = {}
+    for extent in ("sample", "all"):
+        *_, last = compare_methods(["gradient"], Task(taught, TAUGHT[0], seed=5), AROUND, extent, at_k=9)  # type: ignore[arg-type]
+        assert last.result
+        found[extent] = last.result
+    sample, whole = found["sample"], found["all"]
+    assert sample.on == MeasuredOn(others=1, known=3, paragraphs=1, candidates=32)
+    assert whole.on == MeasuredOn(others=3, known=3, paragraphs=2, candidates=256)
+    assert len(sample.before.known) == 1
+    assert set(sample.before.known) < set(whole.before.known) == set(TAUGHT[1:])
+    assert (sample.ks, whole.ks) == ((1, 3, 9), (1, 3, 9))
+    assert sample.provenance.settings["n_unseen"] == 1
+
+
+def test_a_k_that_is_asked_for_is_measured_beside_the_shares_of_the_model(compared: MethodComparison) -> None:
+    assert measured_ks(46_080) == (9, 46, 230, 922)
+    assert measured_ks(46_080, "sample", 20) == (9, 20, 46, 230, 922)
+    assert measured_ks(46_080, "all", None) == (9, 23, 46, 92, 230, 461, 922)
+    scores = compared.methods[0].scores
+    assert natural_k([scores, replace(scores, natural_k=0), replace(scores, natural_k=17)]) == 17
+    assert natural_k([scores]) is None
 
 
 def test_scores_come_first_and_effects_one_by_one(taught: LanguageModel) -> None:
@@ -52,8 +82,13 @@ def test_scores_come_first_and_effects_one_by_one(taught: LanguageModel) -> None
     assert first.result is not None
     assert [len(one.curve) for one in first.result.methods] == [0, 0]
     assert len(first.scores) == 2
-    points = [sum(len(one.curve) for one in step.result.methods) for step in steps if step.result is not None]
-    assert points == list(range(2 * len(measured_ks(128)) + 1))
+    results = [step.result for step in steps if step.result is not None]
+    assert [[len(one.curve) for one in result.methods] for result in results[:4]] == [[0, 0], [2, 0], [2, 2], [2, 2]]
+    whole = [[point.k for one in result.methods for point in one.curve if point.others_kept is not None] for result in results]
+    assert whole == [[], [], [], [1], [1, 1], [1, 3, 1], [1, 3, 1, 3]], "every method at the smallest k first"
+    assert [point.target_nll for point in results[2].methods[0].curve] == [
+        point.target_nll for point in results[-1].methods[0].curve
+    ], "the secret's own numbers come first and stay"
 
 
 def test_several_localizations_report_how_far_they_are(taught: LanguageModel) -> None:
