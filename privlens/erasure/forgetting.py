@@ -14,6 +14,7 @@ from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
 from privlens.erasure.training import Erasure, Rows, sources
 from privlens.errors import BadInput
+from privlens.models.quantization import refuse_codes
 from privlens.outcomes import ErasureStep
 
 REACHED = "at the level of unseen text"
@@ -25,7 +26,8 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     """Erases; a record a step, and one for each measurement. The last one's `ended` says why it is the last.
 
     Raises:
-        BadInput: for settings that cannot be, no secret, secrets that no weight takes part in, or too little memory.
+        BadInput: for settings that cannot be, no secret, secrets that no weight takes part in, too little memory, or
+            weights that are quantized.
         Cancelled: when `request.stop` said so, before the next step; nothing is left behind in the model.
     """
     settings = request.settings.checked()
@@ -33,6 +35,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         raise BadInput("No secret was chosen: choose at least one to erase.")
     if request.retained and set(request.retained) & set(request.forget):
         raise BadInput("A secret is to be forgotten and retained at once: take it out of one of the lists.")
+    refuse_codes(request.lm.model)
     request.go_on()
     longest = max(len(request.lm.encode(secret).ids) for secret in request.forget)
     request = replace(request, lm=request.lm.fitting(longest))

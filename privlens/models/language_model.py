@@ -55,7 +55,7 @@ class LanguageModel:
         model.requires_grad_(False)
         self.layout = find_layout(model)
         self.architecture = type(model).__name__
-        self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.n_parameters = model.num_parameters()  # two 4-bit codes in a byte are two
         self.n_layers, self.d_mlp = self.shape()
         self._holding = Holding(name, model)
         self.lock = self._holding.lock

@@ -10,25 +10,24 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import ModelInfo, model_info
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from privlens.errors import BadInput, ModelNotFound
-from privlens.models import catalogue, memory, packaged, planted
+from privlens.models import catalogue, memory, packaged, planted, quantization
 from privlens.models.downloads import fetch_from_hub, hidden
 from privlens.models.edits import put, ready
 from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.quantization import QUANTIZED
 from privlens.records import FetchStep
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-QUANTIZED = ("int8", "int4")
 SPREAD = "spread"
 """The device of a model that is larger than one: all GPUs in turn, then the CPU, then the disk (accelerate)."""
 PICKLE = "pickle:"
@@ -49,9 +48,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     if dtype in QUANTIZED:
-        if find_spec("bitsandbytes") is None:
-            raise BadInput(f"Type {dtype} needs bitsandbytes, which is not here: `pip install bitsandbytes`, or use bfloat16.")
-        return torch.float32 if device.type == "cpu" else torch.float16
+        return quantization.beside(device)
     if dtype not in DTYPES:
         raise BadInput(f"Type {dtype!r} is unknown: use auto, {', '.join((*DTYPES, *QUANTIZED))}.")
     return DTYPES[dtype]
@@ -61,7 +58,8 @@ def quiet() -> None:
     """Keeps the libraries' advice and progress bars off stderr, for programs that speak for themselves."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    for library in ("huggingface_hub", "bitsandbytes"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def _hub_answers(repository: str) -> ModelInfo | bool | None:
@@ -106,6 +104,8 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     source = str(path.parent if gguf else path if path.exists() else where)
     local = path.exists() or bool(gguf)
     answer: ModelInfo | bool | None = False if local else _hub_answers(where)
+    if gguf and dtype in QUANTIZED:
+        raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
     placing = _placing(device, device_map, on, dtype)
     try:
         if device_map is None and device != SPREAD:
@@ -127,6 +127,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
         )
     if "offload_folder" in placing:
         weakref.finalize(model, shutil.rmtree, placing["offload_folder"], ignore_errors=True)
+    quantization.settle(model)
     lm = LanguageModel(plain, model if placing else model.to(on), tokenizer)
     if plain == catalogue.PLANTED:
         put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
@@ -139,8 +140,7 @@ def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, d
     """Where from_pretrained puts the parts; empty for a plain model, which is moved as a whole."""
     how: dict[str, Any] = {}
     if dtype in QUANTIZED:
-        bits = BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")
-        how = {"quantization_config": bits, "device_map": {"": on}}
+        how = {"quantization_config": quantization.settings(dtype, on), "device_map": {"": on}}
     if device_map is not None or device == SPREAD:
         folder = packaged.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)

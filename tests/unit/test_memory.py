@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import LAYERS, TAUGHT, WIDTH, Maker, random_model
+from conftest import LAYERS, TAUGHT, Maker, random_model
 from test_architectures import IDS, MASK, SECRET, as_gguf, saved
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from privlens.errors import BadInput
@@ -22,7 +22,6 @@ from privlens.localization.activations import output_norms
 from privlens.models import memory
 from privlens.models.edits import change_of, put, ready
 from privlens.models.language_model import LanguageModel
-from privlens.models.layout import output_vectors, widths
 from privlens.models.loading import load
 from privlens.models.scoring import score
 from privlens.models.shards import value_of
@@ -195,57 +194,6 @@ def test_spread_leaves_the_placing_to_accelerate(folder: str, lm: LanguageModel,
 def test_planting_into_weights_that_are_elsewhere_says_why_not(split: LanguageModel) -> None:
     with pytest.raises(BadInput, match=r"layer 2 are quantized or not in memory.*load the model as float32 or bfloat16"):
         neuron_vectors(split, 2)
-
-
-class Codes(nn.Linear):
-    """A linear map as bitsandbytes keeps one: int8 codes and a scale; in_features say how wide it is, the weight need not."""
-
-    def __init__(self, plain: nn.Linear) -> None:
-        super().__init__(plain.in_features, plain.out_features, bias=False)
-        self.scale = plain.weight.detach().abs().max() / 127
-        codes = (plain.weight.detach() / self.scale).round().to(torch.int8)
-        self.weight = nn.Parameter(codes.flatten()[:, None], requires_grad=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        weight = self.weight.view(self.out_features, self.in_features).to(hidden.dtype) * self.scale
-        return nn.functional.linear(hidden, weight)
-
-
-@pytest.fixture
-def quantized(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
-    model = random_model("llama", len(tokenizer))
-    for layer in model.model.layers:
-        for name in ("gate_proj", "up_proj", "down_proj"):
-            setattr(layer.mlp, name, Codes(getattr(layer.mlp, name)))
-    return LanguageModel("quantized", model, tokenizer)
-
-
-def test_gates_work_on_quantized_weights(quantized: LanguageModel) -> None:
-    assert quantized.shape() == (LAYERS, WIDTH)
-    assert [widths(part) for part in quantized.layout.mlp] == [(WIDTH, 16)] * LAYERS
-    for method in ("gradient", "activations", "zero-out"):
-        found = result_of(method, Task(quantized, SECRET))
-        assert float(found.scores.max()) > 1e-3
-    plain = quantized.layout.mlp[1]
-    assert isinstance(plain, Codes)
-    by_hand = plain.weight.view(16, WIDTH).float() * plain.scale
-    torch.testing.assert_close(output_vectors(plain), by_hand.T, rtol=1e-5, atol=1e-6)
-
-
-def test_weight_edits_of_quantized_weights_say_why_not(quantized: LanguageModel) -> None:
-    name, weight = next((name, one) for name, one in quantized.model.named_parameters() if name.endswith("down_proj.weight"))
-    edit = Edit({name: change_of(weight, weight.clone().fill_(3))}, provenance(quantized, 0, {}, 0.0))
-    with pytest.raises(BadInput, match="is quantized, and an edit would be rounded away"), quantized.edited(edit):
-        pass
-    with pytest.raises(BadInput, match="are quantized or not in memory"):
-        neuron_vectors(quantized, 0)
-
-
-def test_bitsandbytes_that_is_not_there_is_said_in_words(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("privlens.models.loading.find_spec", lambda name: None)
-    for dtype in ("int8", "int4"):
-        with pytest.raises(BadInput, match=f"Type {dtype} needs bitsandbytes.*pip install bitsandbytes"):
-            load(folder, device="cpu", dtype=dtype)
 
 
 def test_nothing_of_a_model_stays_in_memory_when_it_goes(tokenizer: PreTrainedTokenizerFast) -> None:
