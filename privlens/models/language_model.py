@@ -143,16 +143,20 @@ class LanguageModel:
         view._holding = self._holding.under(edits)
         return view
 
-    def fitting(self, n_tokens: int, site: Site = "mlp") -> "LanguageModel":
+    def fitting(self, n_tokens: int, site: Site = "mlp", n_retained: int = 0, stored: int = 0) -> "LanguageModel":
         """The model itself where a row of so many tokens fits in memory with gradients; else a view with gradient checkpointing.
+
+        Args:
+            n_retained, stored: how many retained texts a run has, and the bytes that stay in memory for them all along.
 
         Raises:
             BadInput: with numbers, where it would not fit even so.
         """
         hidden, (n_layers, width) = self.model.config.get_text_config().hidden_size, self.shape(site)
         sizes = n_tokens, n_layers, hidden, width, self.n_vocabulary, self.dtype.itemsize
-        whole, sparing = row_bytes(*sizes, gradients=True), row_bytes(*sizes, gradients=True, checkpointed=True)
-        if self._checkpointed or not needs_checkpoints(whole, sparing, n_tokens, self.device):
+        sparing = stored + row_bytes(*sizes, gradients=True, checkpointed=True)
+        whole = sparing if self._checkpointed else stored + row_bytes(*sizes, gradients=True)
+        if not needs_checkpoints(whole, sparing, n_tokens, n_retained, self.device):
             return self
         view = copy.copy(self)
         view._checkpointed = True
