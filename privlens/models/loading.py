@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,25 @@ def quiet() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
-def _hub_answers(repository: str) -> ModelInfo | bool | None:
-    """One short question, because downloads ask again for minutes; False without an answer: what is cached can be read."""
+@dataclass(frozen=True)
+class Hub:
+    """Whether the hub answers, and what it knows of a repository: None where it refuses, or was not reached or asked."""
+
+    reached: bool
+    info: ModelInfo | None = None
+
+
+NOT_ASKED = Hub(reached=False)
+
+
+def ask_hub(repository: str) -> Hub:
+    """One short question, because downloads ask again for minutes; where it is not reached, what is cached can be read."""
     try:
-        return model_info(repository, timeout=5)
+        return Hub(True, model_info(repository, timeout=5))
     except (HfHubHTTPError, HFValidationError):  # an answer, if a refusal: the download will say it better
-        return None
+        return Hub(reached=True)
     except Exception:  # whatever the client of the day raises where there is no network, or where it is switched off
-        return False
+        return Hub(reached=False)
 
 
 def fetch(name: str, stop: Stop = never) -> Iterator[FetchStep]:
@@ -103,17 +115,17 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     source = str(path.parent if gguf else path if path.exists() else where)
     local = path.exists() or bool(gguf)
-    answer: ModelInfo | bool | None = False if local else _hub_answers(where)
+    hub = NOT_ASKED if local else ask_hub(where)
     if gguf and dtype in QUANTIZED:
         raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
     placing = _placing(device, device_map, on, dtype)
     try:
         if device_map is None and device != SPREAD:
-            memory.check_weights(plain, _bytes_needed(path, answer, dtype, weights), on)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=answer is False, trust_remote_code=False, **gguf)
+            memory.check_weights(plain, _bytes_needed(path, hub.info, dtype, weights), on)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=not hub.reached, trust_remote_code=False, **gguf)
         found: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype=weights, use_safetensors=None if gguf or pickled else True, trust_remote_code=False,
-            local_files_only=answer is False, output_loading_info=True, **gguf, **placing,
+            local_files_only=not hub.reached, output_loading_info=True, **gguf, **placing,
         )  # fmt: skip
     except BadInput:
         raise
@@ -148,12 +160,12 @@ def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, d
     return how
 
 
-def _bytes_needed(path: Path, answer: ModelInfo | bool | None, dtype: str, weights: torch.dtype | str) -> int:
+def _bytes_needed(path: Path, info: ModelInfo | None, dtype: str, weights: torch.dtype | str) -> int:
     """Of the weights as this type; 0 where nobody says."""
     wanted = dtype if dtype in QUANTIZED else str(weights).removeprefix("torch.")
     if path.exists():
         return memory.weight_bytes(path, wanted)
-    known = answer.safetensors if isinstance(answer, ModelInfo) else None
+    known = info.safetensors if info else None
     return round(known.total * memory.BYTES.get(wanted, 2.0)) if known else 0
 
 
