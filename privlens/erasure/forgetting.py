@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from privlens.erasure.losses import Predicted, entropy
 from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
-from privlens.erasure.training import Erasure, Rows, fitting, sources
+from privlens.erasure.training import Erasure, Rows, sources, with_room
 from privlens.errors import BadInput
 from privlens.models.quantization import refuse_codes
 from privlens.outcomes import ErasureStep
@@ -37,7 +37,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         raise BadInput("A secret is to be forgotten and retained at once: take it out of one of the lists.")
     refuse_codes(request.lm.model)
     request.go_on()
-    request = replace(request, lm=fitting(request))
+    request = replace(request, lm=with_room(request))
     measure = Measure(request)
     yield _measured(request, 0, measure.before, measure, 0, "measuring the model as it is")
     rows: Rows = []

@@ -18,6 +18,7 @@ from privlens.erasure.request import Request
 from privlens.erasure.turning import Turn, output_vectors_of
 from privlens.erasure.weights import ChosenWeights, gradients
 from privlens.memorization.formats import private, token_formats
+from privlens.models.fitting import fitting
 from privlens.models.language_model import LanguageModel
 from privlens.models.memory import RowsAtOnce, in_parts
 from privlens.models.moments import powers
@@ -56,7 +57,7 @@ def sources(request: Request) -> dict[str, Callable[[], Rows]]:
     }
 
 
-def fitting(request: Request) -> LanguageModel:
+def with_room(request: Request) -> LanguageModel:
     """The model, with gradient checkpointing where the longest of its texts, forget and retained, fits in no other way.
 
     Raises:
@@ -70,7 +71,7 @@ def fitting(request: Request) -> LanguageModel:
         )
         n_rows += settings.by_heart + max(settings.neighbours, settings.neighbours_each * len(request.forget))
         longest = max(longest + 1 + PAST_VALUE, retained)
-    return lm.fitting(longest, n_retained=n_rows, stored=stored_bytes(n_rows, longest))
+    return fitting(lm, longest, n_retained=n_rows, stored=stored_bytes(n_rows, longest))
 
 
 class Erasure:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from privlens.errors import Cancelled
+from privlens.models.fitting import fitting
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.provenance import provenance
 from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
@@ -45,7 +46,7 @@ class Task:
     def _fit(self, n_tokens: int, n_retained: int) -> None:
         """Looks whether one row at once can be run; the record is frozen for whoever holds it, not for itself."""
         stored = stored_bytes(n_retained, n_tokens)
-        object.__setattr__(self, "lm", self.lm.fitting(n_tokens, self.site, n_retained, stored))
+        object.__setattr__(self, "lm", fitting(self.lm, n_tokens, self.site, n_retained, stored))
 
     def go_on(self) -> None:
         """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""

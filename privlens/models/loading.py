@@ -71,9 +71,6 @@ class Hub:
     info: ModelInfo | None = None
 
 
-NOT_ASKED = Hub(reached=False)
-
-
 def ask_hub(repository: str) -> Hub:
     """One short question, because downloads ask again for minutes; where it is not reached, what is cached can be read."""
     try:
@@ -115,7 +112,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     source = str(path.parent if gguf else path if path.exists() else where)
     local = path.exists() or bool(gguf)
-    hub = NOT_ASKED if local else ask_hub(where)
+    hub = Hub(reached=False) if local else ask_hub(where)
     if gguf and dtype in QUANTIZED:
         raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
     placing = _placing(device, device_map, on, dtype)

@@ -13,11 +13,12 @@ from test_memory import PLACES
 from torch import Tensor, nn
 
 from privlens.erasure import ErasureSettings, Request, erase
-from privlens.erasure.training import fitting
+from privlens.erasure.training import with_room
 from privlens.errors import BadInput
 from privlens.localization import Task, result_of
 from privlens.localization.gradients import gate_gradient, value_logprob
 from privlens.models import memory
+from privlens.models.fitting import fitting
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
 from privlens.models.memory import row_bytes
@@ -38,7 +39,7 @@ def tight(lm: LanguageModel, patch: pytest.MonkeyPatch, n_tokens: int = 6, n_ret
     (whole, sparing), stored = needs(lm, n_tokens), stored_bytes(n_retained, n_tokens)
     assert sparing < whole
     patch.setattr(memory, "free_bytes", lambda device: stored + (whole + sparing) // 2)
-    view = lm.fitting(n_tokens, n_retained=n_retained, stored=stored)
+    view = fitting(lm, n_tokens, n_retained=n_retained, stored=stored)
     assert view is not lm
     return view
 
@@ -171,17 +172,17 @@ def test_the_estimate_decides(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
     whole, sparing = needs(lm, 50)
     monkeypatch.setattr(memory, "free_bytes", lambda device: whole)
     with caplog.at_level(logging.WARNING, "privlens.memory"):
-        assert lm.fitting(50) is lm
+        assert fitting(lm, 50) is lm
         assert not caplog.records
         monkeypatch.setattr(memory, "free_bytes", lambda device: whole - 1)
-        view = lm.fitting(50)
-        assert view.fitting(50) is view
+        view = fitting(lm, 50)
+        assert fitting(view, 50) is view
     [told] = caplog.messages
     assert told.startswith("A run over 50 tokens would need about 0.00 GB, and cpu has 0.00 GB free.")
     assert "goes on with gradient checkpointing" in told and "Results are the same." in told
     monkeypatch.setattr(memory, "free_bytes", lambda device: sparing - 1)
     with pytest.raises(BadInput, match=r"over 50 tokens needs about .* GB, or .* GB with gradient checkpointing, but cpu has"):
-        lm.fitting(50)
+        fitting(lm, 50)
 
 
 def test_a_view_under_edits_stays_under_them(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +226,7 @@ def test_an_erasure_is_the_same(taught: LanguageModel, monkeypatch: pytest.Monke
     *_, whole = erase(request)
     n_retained, n_tokens = extent(taught, request.forget, request.retained, (), SHORT.own_samples, SHORT.sample_tokens)
     tight(taught, monkeypatch, n_tokens, n_retained + SHORT.by_heart + max(SHORT.neighbours, 2 * SHORT.neighbours_each))
-    assert fitting(request).model is taught.model and fitting(request) is not taught
+    assert with_room(request).model is taught.model and with_room(request) is not taught
     *_, found = erase(request)
     assert whole.result and found.result
     for name, change in whole.result.changes.items():
