@@ -2,6 +2,8 @@
 
 Only the linear maps inside the layers are quantized; embeddings, norms and the map to the vocabulary keep an ordinary type. A
 gate multiplies what goes into a map, so gates need nothing of this; weights are codes that nothing may write to.
+LLM.int8() rounds what goes into a map as well, and looks for outliers in the whole batch, so a row's numbers may depend a little on
+what else is in its batch.
 """
 
 import logging
@@ -39,8 +41,8 @@ def settings(dtype: str, device: torch.device) -> BitsAndBytesConfig:
 def settle(model: nn.Module) -> None:
     """Makes quantized maps differentiable and the same in every pass; a model without any stays as it is.
 
-    On a CPU with AVX512-BF16, bitsandbytes repacks a 4-bit weight for good in the first pass without gradients. From then on no
-    gradient comes back through it, the weight's bytes are others, and maps whose width is no multiple of 32 fail.
+    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit weight for good in the first pass without gradients. From then on
+    passes with gradients fail or lose them, the weight's bytes are others, and maps whose width is no multiple of 32 fail.
     """
     for part in model.modules():
         if hasattr(part, REPACKS):
