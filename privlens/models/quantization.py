@@ -2,8 +2,8 @@
 
 Only the linear maps inside the layers are quantized; embeddings, norms and the map to the vocabulary keep an ordinary type. A
 gate multiplies what goes into a map, so gates need nothing of this; weights are codes that nothing may write to.
-LLM.int8() rounds what goes into a map as well, and looks for outliers in the whole batch, so a row's numbers may depend a little on
-what else is in its batch.
+LLM.int8() rounds what goes into a map as well, and looks for outliers in the whole batch: a row depends a little on what else
+is in its batch.
 """
 
 import logging
