@@ -217,6 +217,22 @@ def retained_rows(
     return [list(row) for row in dict.fromkeys(map(tuple, rows)) if len(row) > 1 and free(row)]
 
 
+def extent(
+    lm: LanguageModel, targets: Sequence[Secret], others: Sequence[Secret], texts: Sequence[str], n_samples: int, n_tokens: int
+) -> tuple[int, int]:
+    """How many rows `retained_rows` gives at most, and the tokens of the longest, before any is written; arguments as there."""
+    prompts = [len(lm.encode(target).prompt_ids) for target in targets]
+    listed = [len(lm.encode(other).ids) for other in others]
+    own = [len(plain_ids(lm.tokenizer, text, TEXT_TOKENS)) for text in texts]
+    samples = [min(max(prompts) + n_tokens, lm.room)] * min(n_samples, 1)
+    return len(prompts) + len(listed) + len(own) + n_samples, max([*prompts, *listed, *own, *samples])
+
+
+def stored_bytes(n_rows: int, n_tokens: int) -> int:
+    """What `Kept` takes for rows of so many tokens: ids, mask, and for each token TOP ids of 8 bytes and logprobs of 4."""
+    return n_rows * n_tokens * (16 + 8 * TOP + 4 * (TOP + 1))
+
+
 @dataclass(frozen=True)
 class Kept:
     """Next-token distributions of some rows with all neurons on.
@@ -231,8 +247,8 @@ class Kept:
     logprobs: Tensor
 
     def batch(self, rows: Tensor) -> "Kept":
-        """Some of the rows, cut to the longest of them."""
-        longest = int(self.mask[rows].sum(1).max())
+        """Some of the rows, cut to the longest of them; there may be none."""
+        longest = max(self.mask[rows].sum(1).tolist(), default=0)
         return Kept(*(part[rows, :longest] for part in (self.ids, self.mask, self.top, self.logprobs)))
 
     def rows(self) -> list[list[int]]:

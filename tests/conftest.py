@@ -181,6 +181,7 @@ def taught(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
         optimizer.step()
+    optimizer.zero_grad()
     lm = LanguageModel("taught", model, tokenizer)
     assert all(value.argmax == row.value_ids for value, row in zip(score(lm, rows), rows, strict=True)), "it did not learn"
     return lm

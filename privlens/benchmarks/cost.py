@@ -12,6 +12,7 @@ from privlens.erasure import ErasureSettings, Request, erase
 from privlens.localization import Task, result_of
 from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
+from privlens.models.quantization import weight_type
 from privlens.records import Secret
 
 ERASURE_STEPS = 10
@@ -61,6 +62,6 @@ def described(lm: LanguageModel, secret: Secret) -> dict[str, str | int | float]
         "model": lm.name, "parameters": lm.n_parameters,
         "weights_mb": sum(one.numel() * one.element_size() for one in lm.model.parameters()) / 2**20,
         "device": torch.cuda.get_device_name(on) if on.type == "cuda" else str(on),
-        "dtype": str(lm.dtype).removeprefix("torch."),
+        "dtype": weight_type(lm.model),
         "prompt_tokens": encoded.n_prompt, "value_tokens": len(encoded.value_ids),
     }  # fmt: skip

@@ -12,8 +12,9 @@ from dataclasses import asdict, replace
 from privlens.erasure.losses import Predicted, entropy
 from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
-from privlens.erasure.training import Erasure, Rows, sources
+from privlens.erasure.training import Erasure, Rows, sources, with_room
 from privlens.errors import BadInput
+from privlens.models.quantization import refuse_codes
 from privlens.outcomes import ErasureStep
 
 REACHED = "at the level of unseen text"
@@ -25,7 +26,8 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     """Erases; a record a step, and one for each measurement. The last one's `ended` says why it is the last.
 
     Raises:
-        BadInput: for settings that cannot be, no secret, secrets that no weight takes part in, or too little memory.
+        BadInput: for settings that cannot be, no secret, secrets that no weight takes part in, too little memory, or
+            weights that are quantized.
         Cancelled: when `request.stop` said so, before the next step; nothing is left behind in the model.
     """
     settings = request.settings.checked()
@@ -33,9 +35,9 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         raise BadInput("No secret was chosen: choose at least one to erase.")
     if request.retained and set(request.retained) & set(request.forget):
         raise BadInput("A secret is to be forgotten and retained at once: take it out of one of the lists.")
+    refuse_codes(request.lm.model)
     request.go_on()
-    longest = max(len(request.lm.encode(secret).ids) for secret in request.forget)
-    request = replace(request, lm=request.lm.fitting(longest))
+    request = replace(request, lm=with_room(request))
     measure = Measure(request)
     yield _measured(request, 0, measure.before, measure, 0, "measuring the model as it is")
     rows: Rows = []

@@ -18,12 +18,14 @@ from privlens.erasure.request import Request
 from privlens.erasure.turning import Turn, output_vectors_of
 from privlens.erasure.weights import ChosenWeights, gradients
 from privlens.memorization.formats import private, token_formats
+from privlens.models.fitting import fitting
+from privlens.models.language_model import LanguageModel
 from privlens.models.memory import RowsAtOnce, in_parts
 from privlens.models.moments import powers
 from privlens.models.text import Encoded
 from privlens.provenance import provenance
 from privlens.records import Edit
-from privlens.retained import Kept, by_heart, keep, neighbours, retained_rows, without_values
+from privlens.retained import PAST_VALUE, Kept, by_heart, extent, keep, neighbours, retained_rows, stored_bytes, without_values
 
 WARM_UP, SLOWEST = 5, 0.5
 """Steps until the full pace, and what is left of it in the last step."""
@@ -53,6 +55,23 @@ def sources(request: Request) -> dict[str, Callable[[], Rows]]:
         "the model writes what it knows by heart": lambda: by_heart(lm, texts, settings.by_heart, stop),
         "the model writes texts like those to erase": lambda: neighbours(lm, texts, n_each, seed, stop),
     }
+
+
+def with_room(request: Request) -> LanguageModel:
+    """The model, with gradient checkpointing where the longest of its texts, forget and retained, fits in no other way.
+
+    Raises:
+        BadInput: with numbers, where it would not fit even so.
+    """
+    lm, settings = request.lm, request.settings
+    longest, n_rows = max(len(lm.encode(secret).ids) for secret in request.forget), 0
+    if settings.keep:
+        n_rows, retained = extent(
+            lm, request.forget, request.retained, request.texts, settings.own_samples, settings.sample_tokens
+        )
+        n_rows += settings.by_heart + max(settings.neighbours, settings.neighbours_each * len(request.forget))
+        longest = max(longest + 1 + PAST_VALUE, retained)
+    return fitting(lm, longest, n_retained=n_rows, stored=stored_bytes(n_rows, longest))
 
 
 class Erasure:

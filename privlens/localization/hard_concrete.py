@@ -7,8 +7,9 @@ value is still written word for word. The penalty on closed gates comes late: a 
 alone, and Adam would amplify it.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from torch import Tensor
 from privlens.localization.gradients import MARGIN, TAU, contrastive
 from privlens.localization.push import Push, push
 from privlens.localization.task import Task
-from privlens.models.memory import smaller_step
+from privlens.models.memory import RowsAtOnce
 from privlens.records import LocalizationStep
 from privlens.retained import Kept, keep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,29 @@ def open_probability(log_alpha: Tensor) -> Tensor:
     return torch.sigmoid(log_alpha - BETA * float(np.log(-GAMMA / ZETA)))
 
 
+def backward(gates: Tensor, at_once: RowsAtOnce, loss: Callable[[Tensor, slice], tuple[Tensor, Seen]]) -> list[Seen]:
+    """The backward pass of a loss that adds up over the rows of gates, in as few parts as memory allows.
+
+    Args:
+        gates: [rows, ...], differentiable; what they were made of gets its gradient once, whatever the parts.
+        loss: some rows of the gates, and which they are -> their share of the loss, and what shall be returned of them. Where
+            memory runs out it is asked for all rows again.
+    """
+    leaf = gates.detach().requires_grad_()
+
+    def work(rows: int) -> list[Seen]:
+        leaf.grad, found = None, []
+        for start in range(0, len(leaf), rows):
+            own, seen = loss(leaf[start : start + rows], slice(start, min(start + rows, len(leaf))))
+            own.backward()
+            found.append(seen)
+        return found
+
+    found = at_once.run(work, len(leaf))
+    gates.backward(leaf.grad)
+    return found
+
+
 @dataclass
 class Mask:
     """The gates of the candidates and what trains them.
@@ -75,6 +100,7 @@ class Mask:
         places: [n] flat positions of the candidates. log_alpha: [n], the only thing that is trained.
         keep: the weight of the KL as it stands.
         generator: all noise and the choice of retained rows come from it, on the CPU, so that every device agrees.
+        at_once: how many rows of a step fit in memory together.
     """
 
     task: Task
@@ -86,6 +112,7 @@ class Mask:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     keep: float
+    at_once: RowsAtOnce = field(default_factory=RowsAtOnce)
 
     def spread(self, gates: Tensor) -> Tensor:
         """Gates of the candidates [rows, n] among ones for all other neurons: [rows, n_layers, width]."""
@@ -94,37 +121,38 @@ class Mask:
         return ones.scatter(1, self.places.expand(gates.shape), gates).view(-1, n_layers, width)
 
     def step(self, penalty: float) -> tuple[float, dict[str, float]]:
-        """One step of Adam; the target's NLL under noise (nats/token) and the terms of the loss.
-
-        Where memory runs out, this step and those to come have half as many rows.
-        """
-        try:
-            return self._step(penalty)
-        except torch.OutOfMemoryError as full:
-            fewer = smaller_step(full, self.settings.rows)
-        self.settings = replace(self.settings, rows=fewer, target_rows=1)
-        return self.step(penalty)
-
-    def _step(self, penalty: float) -> tuple[float, dict[str, float]]:
-        lm, n_target = self.task.lm, self.settings.target_rows
+        """One step of Adam; the target's NLL under noise (nats/token) and the terms of the loss."""
+        n_target = self.settings.target_rows
         picked = torch.randperm(len(self.kept.ids), generator=self.generator)[: self.settings.rows]
-        batch = self.kept.batch(picked.to(lm.device))
         noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator).clamp(1e-6, 1 - 1e-6)
-        gates = sampled(self.log_alpha, noise.to(lm.device))
-        rows = [list(self.push.encoded.ids)] * n_target + batch.rows()
         closed = 1 - open_probability(self.log_alpha).mean()
         self.optimizer.zero_grad()
-        with lm.held():
-            with lm.gated(self.spread(gates), self.task.site):
-                logits = lm.logits(*lm.padded(rows))
-            pushed = self.push(logits[:n_target]).mean()
-            kept = batch.divergence(logits[n_target:, : batch.ids.shape[1]]).mean()
-            (pushed + self.keep * kept + penalty * closed).backward()
+        with self.task.lm.held():
+            gates = sampled(self.log_alpha, noise.to(self.log_alpha.device))
+            found = backward(gates, self.at_once, lambda own, part: self._loss(own, part, picked))
+        (penalty * closed).backward()
         self.optimizer.step()
-        nll = self.push.per_token(logits[:n_target].detach())[1]
-        if self.push.matches(logits[:n_target].detach()):
+        logits, pushed, kept = (torch.cat(parts) for parts in zip(*found, strict=True))
+        if self.push.matches(logits):
             self.keep *= self.settings.loosen
-        return float(nll.mean()), {"push": pushed.item(), "kept": kept.item(), "closed": closed.item()}
+        terms = {"push": pushed.mean().item(), "kept": kept.mean().item(), "closed": closed.item()}
+        return float(self.push.per_token(logits)[1].mean()), terms
+
+    def _loss(self, gates: Tensor, part: slice, picked: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """What some of a step's rows, the target's first and then the retained ones, add to its loss.
+
+        With it the target's logits, its push and the retained rows' KL, of these rows.
+        """
+        lm, n_target, own = self.task.lm, self.settings.target_rows, list(self.push.encoded.ids)
+        n_own = len(range(n_target)[part])
+        batch = self.kept.batch(picked[max(0, part.start - n_target) : max(0, part.stop - n_target)].to(lm.device))
+        with lm.gated(self.spread(gates), self.task.site):
+            logits = lm.logits(*lm.padded([own] * n_own + batch.rows()))
+        aimed = logits[:n_own, : len(own)] if n_own else logits.new_empty(0, len(own), logits.shape[-1])
+        pushed = self.push(aimed)
+        kept = batch.divergence(logits[n_own:, : batch.ids.shape[1]])
+        loss = pushed.sum() / n_target + self.keep * (kept.sum() / len(picked))
+        return loss, (aimed.detach(), pushed.detach(), kept.detach())
 
 
 def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from privlens.localization.gradients import value_under
-from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, open_probability, sampled, settled
+from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, backward, open_probability, sampled, settled
 from privlens.localization.task import Task
-from privlens.models.memory import smaller_step
+from privlens.models.memory import RowsAtOnce
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep
 
@@ -54,7 +54,6 @@ class Gates(Protocol):
 
     trained: Tensor
     exists: Tensor
-    rows: int
 
     def drawn(self) -> Tensor:
         """Gates for one step, [rows, n_layers, width], differentiable."""
@@ -98,7 +97,6 @@ class SlimmingGates:
     """Plain numbers held in 0..1; the score is the gate, and among equal ones what the NLL's last gradient asks for decides."""
 
     def __init__(self, task: Task) -> None:
-        self.rows = 1
         self.trained = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True)
         self.exists = task.lm.exists(task.site).to(task.lm.device)
 
@@ -126,16 +124,11 @@ def kept_open(
         Cancelled: when `task.stop` said so, before the next step; nothing is left behind in the model.
     """
     encoded = task.lm.encode(task.target)
-    optimizer = torch.optim.Adam([gates.trained], lr=settings.learning_rate)
+    optimizer, at_once = torch.optim.Adam([gates.trained], lr=settings.learning_rate), RowsAtOnce()
     for step in range(1, settings.steps + 1):
         task.go_on()
         optimizer.zero_grad()
-        try:
-            nll, penalty = _backward(task, encoded, gates, settings.price)
-        except torch.OutOfMemoryError as full:
-            gates.rows = smaller_step(full, gates.rows)
-            optimizer.zero_grad()
-            nll, penalty = _backward(task, encoded, gates, settings.price)
+        nll, penalty = _backward(task, encoded, gates, settings.price, at_once)
         optimizer.step()
         now = gates.settle().cpu().numpy().copy()
         result = None
@@ -149,12 +142,17 @@ def kept_open(
             return
 
 
-def _backward(task: Task, encoded: Encoded, gates: Gates, price: float) -> tuple[Tensor, Tensor]:
+def _backward(task: Task, encoded: Encoded, gates: Gates, price: float, at_once: RowsAtOnce) -> tuple[Tensor, Tensor]:
     """NLL in nats/token and penalty of one step, their gradients in place."""
-    penalty = gates.penalty()
+    penalty, drawn = gates.penalty(), gates.drawn()
+
+    def loss(own: Tensor, _: slice) -> tuple[Tensor, Tensor]:
+        nll = -value_under(task.lm, encoded, own, task.site).sum() / len(drawn) / len(encoded.value_ids)
+        return nll, nll.detach()
+
     with task.lm.held():
-        nll = -value_under(task.lm, encoded, gates.drawn(), task.site).mean() / len(encoded.value_ids)
-        (nll + price * int(gates.exists.sum()) * penalty).backward()
+        nll = torch.stack(backward(drawn, at_once, loss)).sum()
+    (price * int(gates.exists.sum()) * penalty).backward()
     return nll, penalty
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from privlens.errors import Cancelled
+from privlens.models.fitting import fitting
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.provenance import provenance
 from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
-from privlens.retained import retained_rows
+from privlens.retained import extent, retained_rows, stored_bytes
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Task:
     """One localization.
 
     Attributes:
-        lm: the model or a view of it; where memory is short, a view with gradient checkpointing takes its place.
+        lm: the model or a view of it; where memory is short for the target, or for the retained text once that is asked for, a
+            view with gradient checkpointing takes its place.
         target: the secret to be localized.
         others: listed secrets that must stay; retained text for the methods that use it.
         texts: the person's own retained text, paragraphs.
@@ -39,8 +41,12 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raises BadInput, with numbers, where not even the target alone can be run with gradients in the memory there is."""
-        fitting = self.lm.fitting(len(self.lm.encode(self.target).ids), self.site)
-        object.__setattr__(self, "lm", fitting)  # the record is frozen for whoever holds it, not before it is made
+        self._fit(len(self.lm.encode(self.target).ids), 0)
+
+    def _fit(self, n_tokens: int, n_retained: int) -> None:
+        """Looks whether one row at once can be run; the record is frozen for whoever holds it, not for itself."""
+        stored = stored_bytes(n_retained, n_tokens)
+        object.__setattr__(self, "lm", fitting(self.lm, n_tokens, self.site, n_retained, stored))
 
     def go_on(self) -> None:
         """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""
@@ -48,7 +54,13 @@ class Task:
             raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
 
     def retained_rows(self, n_samples: int, n_tokens: int) -> list[list[int]]:
-        """What must stay as it is, token ids; see retained.py."""
+        """What must stay as it is, token ids; see retained.py.
+
+        Raises:
+            BadInput: with numbers, and before any of it is written, where it cannot be run one row at once.
+        """
+        n_rows, longest = extent(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens)
+        self._fit(longest, n_rows)
         return retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
 
     def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:

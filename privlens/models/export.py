@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from privlens.errors import BadInput
 from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
+from privlens.models.quantization import refuse_codes
 from privlens.records import Change, Site
 
 
@@ -20,8 +21,9 @@ def folded(lm: LanguageModel, gates: Tensor, site: Site = "mlp") -> dict[str, Ch
     """The changes of weights that do what gates [1, n_layers, width] do.
 
     Raises:
-        BadInput: for gates that are not one row for all layers of the site.
+        BadInput: for gates that are not one row for all layers of the site, or where weights are quantized.
     """
+    refuse_codes(lm.model)
     if gates.ndim != 3 or gates.shape != (1, *lm.shape(site)):
         raise BadInput(f"Gates to fold must be {[1, *lm.shape(site)]}, but are {list(gates.shape)}.")
     names = {id(parameter): name for name, parameter in lm.model.named_parameters()}
@@ -51,8 +53,9 @@ def write_model(lm: LanguageModel, folder: str | Path) -> None:
     """Writes the model, of a view with all its edits in the weights, and its tokenizer, as transformers does.
 
     Raises:
-        BadInput: where the folder exists and holds something, or cannot be written.
+        BadInput: where the folder exists and holds something, or cannot be written; where weights are quantized.
     """
+    refuse_codes(lm.model)
     path = check_folder(folder)
     try:
         with lm.held():

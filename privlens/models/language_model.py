@@ -5,7 +5,7 @@ while a result is being looked at, so two people take turns step by step and nei
 must therefore never yield inside `held`, `gated` or `edited`. Knows nothing of methods or screens.
 
 `under` gives a view: the same model and lock, and edits that are in place whenever the view is at work and at no other time.
-`fitting` gives one that needs less memory for gradients. Everything that takes a LanguageModel takes a view.
+`sparing` gives one that needs less memory for gradients. Everything that takes a LanguageModel takes a view.
 """
 
 import copy
@@ -24,7 +24,7 @@ from privlens.models.checkpoints import checkpointed
 from privlens.models.generation import Sampling, write_on
 from privlens.models.holding import Holding
 from privlens.models.layout import find_layout, widths
-from privlens.models.memory import in_parts, needs_checkpoints, row_bytes
+from privlens.models.memory import in_parts
 from privlens.models.text import Encoded, encode
 from privlens.records import Edit, Neuron, Secret, Site
 
@@ -45,6 +45,7 @@ class LanguageModel:
         n_layers, d_mlp: layers, and neurons in each. n_parameters: weights in all.
         lock: shared by all its views; `held` takes it.
         edits: those of a view, in the order they are applied; of a model itself none.
+        is_sparing: whether this is a view with gradient checkpointing.
 
     Raises:
         UnsupportedModel: where no MLP output projections were found.
@@ -55,11 +56,11 @@ class LanguageModel:
         model.requires_grad_(False)
         self.layout = find_layout(model)
         self.architecture = type(model).__name__
-        self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.n_parameters = model.num_parameters()  # two 4-bit codes in a byte are two
         self.n_layers, self.d_mlp = self.shape()
         self._holding = Holding(name, model)
         self.lock = self._holding.lock
-        self._checkpointed = False
+        self.is_sparing = False
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -143,19 +144,10 @@ class LanguageModel:
         view._holding = self._holding.under(edits)
         return view
 
-    def fitting(self, n_tokens: int, site: Site = "mlp") -> "LanguageModel":
-        """The model itself where a row of so many tokens fits in memory with gradients; else a view with gradient checkpointing.
-
-        Raises:
-            BadInput: with numbers, where it would not fit even so.
-        """
-        hidden, (n_layers, width) = self.model.config.get_text_config().hidden_size, self.shape(site)
-        sizes = n_tokens, n_layers, hidden, width, self.n_vocabulary, self.dtype.itemsize
-        whole, sparing = row_bytes(*sizes, gradients=True), row_bytes(*sizes, gradients=True, checkpointed=True)
-        if self._checkpointed or not needs_checkpoints(whole, sparing, n_tokens, self.device):
-            return self
+    def sparing(self) -> "LanguageModel":
+        """A view that needs less memory for gradients, and a third more time: gradient checkpointing."""
         view = copy.copy(self)
-        view._checkpointed = True
+        view.is_sparing = True
         return view
 
     @contextmanager
@@ -219,7 +211,7 @@ class LanguageModel:
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
-        sparing = self._checkpointed and torch.is_grad_enabled()
+        sparing = self.is_sparing and torch.is_grad_enabled()
         with self.held(), checkpointed(self.layout.layers) if sparing else nullcontext():
             return self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # type: ignore[no-any-return]
 

@@ -10,25 +10,25 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import ModelInfo, model_info
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from privlens.errors import BadInput, ModelNotFound
-from privlens.models import catalogue, memory, packaged, planted
+from privlens.models import catalogue, memory, packaged, planted, quantization
 from privlens.models.downloads import fetch_from_hub, hidden
 from privlens.models.edits import put, ready
 from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.models.quantization import QUANTIZED
 from privlens.records import FetchStep
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-QUANTIZED = ("int8", "int4")
 SPREAD = "spread"
 """The device of a model that is larger than one: all GPUs in turn, then the CPU, then the disk (accelerate)."""
 PICKLE = "pickle:"
@@ -49,9 +49,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     if dtype in QUANTIZED:
-        if find_spec("bitsandbytes") is None:
-            raise BadInput(f"Type {dtype} needs bitsandbytes, which is not here: `pip install bitsandbytes`, or use bfloat16.")
-        return torch.float32 if device.type == "cpu" else torch.float16
+        return quantization.beside(device)
     if dtype not in DTYPES:
         raise BadInput(f"Type {dtype!r} is unknown: use auto, {', '.join((*DTYPES, *QUANTIZED))}.")
     return DTYPES[dtype]
@@ -61,17 +59,26 @@ def quiet() -> None:
     """Keeps the libraries' advice and progress bars off stderr, for programs that speak for themselves."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    for library in ("huggingface_hub", "bitsandbytes"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
-def _hub_answers(repository: str) -> ModelInfo | bool | None:
-    """One short question, because downloads ask again for minutes; False without an answer: what is cached can be read."""
+@dataclass(frozen=True)
+class Hub:
+    """Whether the hub answers, and what it knows of a repository: None where it refuses, or was not reached or asked."""
+
+    reached: bool
+    info: ModelInfo | None = None
+
+
+def ask_hub(repository: str) -> Hub:
+    """One short question, because downloads ask again for minutes; where it is not reached, what is cached can be read."""
     try:
-        return model_info(repository, timeout=5)
+        return Hub(True, model_info(repository, timeout=5))
     except (HfHubHTTPError, HFValidationError):  # an answer, if a refusal: the download will say it better
-        return None
+        return Hub(reached=True)
     except Exception:  # whatever the client of the day raises where there is no network, or where it is switched off
-        return False
+        return Hub(reached=False)
 
 
 def fetch(name: str, stop: Stop = never) -> Iterator[FetchStep]:
@@ -105,15 +112,17 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     source = str(path.parent if gguf else path if path.exists() else where)
     local = path.exists() or bool(gguf)
-    answer: ModelInfo | bool | None = False if local else _hub_answers(where)
+    hub = Hub(reached=False) if local else ask_hub(where)
+    if gguf and dtype in QUANTIZED:
+        raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
     placing = _placing(device, device_map, on, dtype)
     try:
         if device_map is None and device != SPREAD:
-            memory.check_weights(plain, _bytes_needed(path, answer, dtype, weights), on)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=answer is False, trust_remote_code=False, **gguf)
+            memory.check_weights(plain, _bytes_needed(path, hub.info, dtype, weights), on)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=not hub.reached, trust_remote_code=False, **gguf)
         found: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype=weights, use_safetensors=None if gguf or pickled else True, trust_remote_code=False,
-            local_files_only=answer is False, output_loading_info=True, **gguf, **placing,
+            local_files_only=not hub.reached, output_loading_info=True, **gguf, **placing,
         )  # fmt: skip
     except BadInput:
         raise
@@ -127,6 +136,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
         )
     if "offload_folder" in placing:
         weakref.finalize(model, shutil.rmtree, placing["offload_folder"], ignore_errors=True)
+    quantization.settle(model)
     lm = LanguageModel(plain, model if placing else model.to(on), tokenizer)
     if plain == catalogue.PLANTED:
         put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
@@ -139,8 +149,7 @@ def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, d
     """Where from_pretrained puts the parts; empty for a plain model, which is moved as a whole."""
     how: dict[str, Any] = {}
     if dtype in QUANTIZED:
-        bits = BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")
-        how = {"quantization_config": bits, "device_map": {"": on}}
+        how = {"quantization_config": quantization.settings(dtype, on), "device_map": {"": on}}
     if device_map is not None or device == SPREAD:
         folder = packaged.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,12 +157,12 @@ def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, d
     return how
 
 
-def _bytes_needed(path: Path, answer: ModelInfo | bool | None, dtype: str, weights: torch.dtype | str) -> int:
+def _bytes_needed(path: Path, info: ModelInfo | None, dtype: str, weights: torch.dtype | str) -> int:
     """Of the weights as this type; 0 where nobody says."""
     wanted = dtype if dtype in QUANTIZED else str(weights).removeprefix("torch.")
     if path.exists():
         return memory.weight_bytes(path, wanted)
-    known = answer.safetensors if isinstance(answer, ModelInfo) else None
+    known = info.safetensors if info else None
     return round(known.total * memory.BYTES.get(wanted, 2.0)) if known else 0
 
 

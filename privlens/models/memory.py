@@ -83,11 +83,12 @@ def row_bytes(
     return logits + kept + n_layers * width * 4 * (3 if gradients else 1)
 
 
-def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, device: torch.device) -> bool:
-    """Whether a row with gradients fits only with gradient checkpointing, which is then told.
+def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, n_retained: int, device: torch.device) -> bool:
+    """Whether a run fits only with gradient checkpointing, which is then told.
 
     Args:
-        n_bytes: what it needs without; checkpointed: with it.
+        n_bytes: what it needs at least, one row at once, without; checkpointed: with it.
+        n_tokens, n_retained: of its longest row; its retained texts. They are named in what is told.
 
     Raises:
         BadInput: with numbers, where it fits in neither way.
@@ -95,16 +96,17 @@ def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, device: to
     free = free_bytes(device)
     if n_bytes <= free:
         return False
+    run = f"A run over {n_tokens} tokens" + (f" with {n_retained} retained texts" if n_retained else "")
     if checkpointed > free:
         raise BadInput(
-            f"A run over {n_tokens} tokens needs about {n_bytes / GB:.2f} GB, or {checkpointed / GB:.2f} GB with gradient "
-            f"checkpointing, but {device} has {free / GB:.2f} GB free: shorten the prompt, unload other models, or load this "
-            "one as a smaller type or on another device."
+            f"{run} needs about {n_bytes / GB:.2f} GB, or {checkpointed / GB:.2f} GB with gradient "
+            f"checkpointing, but {device} has {free / GB:.2f} GB free: shorten the prompt or the texts to keep, unload other "
+            "models, or load this one as a smaller type or on another device."
         )
     logger.warning(
-        "A run over %d tokens would need about %.2f GB, and %s has %.2f GB free. It goes on with gradient checkpointing, which "
+        "%s would need about %.2f GB, and %s has %.2f GB free. It goes on with gradient checkpointing, which "
         "needs about %.2f GB and takes about a third longer. Results are the same.",
-        n_tokens, n_bytes / GB, device, free / GB, checkpointed / GB,
+        run, n_bytes / GB, device, free / GB, checkpointed / GB,
     )  # fmt: skip
     return True
 
@@ -150,25 +152,13 @@ def in_parts(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Ite
 
 
 def _same_with_fewer(reason: str, rows: int) -> int:
-    half = _half(reason, rows)
-    logger.warning("Memory ran out with %d rows at once; going on with %d. Results are the same.", rows, half)
-    return half
-
-
-def smaller_step(full: torch.OutOfMemoryError, rows: int) -> int:
-    """How many rows a training step shall have after memory ran out with so many. Raises BadInput where that was a single one."""
-    half = _half(str(full), rows)
-    logger.warning("Memory ran out with %d rows in a training step; going on with %d, with more noise.", rows, half)
-    return half
-
-
-def _half(reason: str, rows: int) -> int:
     release()
     if rows < 2:
         raise BadInput(
             f"Memory ran out with a single row ({reason.splitlines()[0][:200]}). Shorten the prompt, unload other models, or "
             "load this one as a smaller type or on another device."
         )
+    logger.warning("Memory ran out with %d rows at once; going on with %d. Results are the same.", rows, rows // 2)
     return rows // 2
 
 

@@ -8,9 +8,11 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, PreTrainedTokenizerFast
 
+from privlens.errors import BadInput
 from privlens.models.catalogue import source_of
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import pick_device, pick_dtype
+from privlens.models.quantization import QUANTIZED
 from privlens.models.text import Encoded
 from privlens.records import Secret
 
@@ -41,8 +43,13 @@ def random_llama(n_layers: int, hidden: int, width: int, device: str, dtype: str
     """A Llama with random weights, made on its device, with the tokenizer of `demo`: for cost alone, it knows nothing.
 
     Heads are 128 wide (one head where the hidden size is no multiple of that), a quarter of them hold keys and values.
+
+    Raises:
+        BadInput: for a device or type that is not to be had, and for int8 and int4.
     """
     on, heads = pick_device(device), max(1, hidden // 128)
+    if dtype in QUANTIZED:
+        raise BadInput(f"Random weights are not quantized: use a type other than {dtype}, or a model from a folder.")
     weights = pick_dtype(dtype, on)
     tokenizer = AutoTokenizer.from_pretrained(source_of("demo"), local_files_only=True)
     config = LlamaConfig(

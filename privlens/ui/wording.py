@@ -6,6 +6,7 @@ Returns plain lists and dicts; the page sets them as text, so nothing is escaped
 from typing import Any, TypedDict
 
 from privlens.models.language_model import LanguageModel
+from privlens.models.quantization import weight_type
 from privlens.outcomes import Comparison, Effect, Recall
 from privlens.records import Memorization, Secret
 from privlens.ui.session import Choice, Located
@@ -33,7 +34,7 @@ def of_model(lm: LanguageModel) -> list[Fact]:
     return [
         fact("model", lm.name, "", lm.architecture),
         fact("neurons", f"{lm.n_layers} x {lm.d_mlp:,}", "", "layers x MLP neurons in each" + of_widths(lm.widths())),
-        fact("parameters", f"{lm.n_parameters / 1e6:,.1f}", "million", f"{str(lm.dtype).removeprefix('torch.')} on {lm.device}"),
+        fact("parameters", f"{lm.n_parameters / 1e6:,.1f}", "million", f"{weight_type(lm.model)} on {lm.device}"),
         *([fact("edits in place", str(len(lm.edits)), "", f"{sum(edit.n_weights for edit in lm.edits):,} weights changed, in all "
                 "tabs, for you alone")] if lm.edits else []),
     ]

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -9,7 +10,7 @@ import pytest
 import torch
 from gradio.context import LocalContext
 
-from privlens.models.memory import smaller_step
+from privlens.models.memory import in_parts
 from privlens.ui.parts import RECENT, Clock
 from privlens.ui.runs import Notices
 
@@ -35,16 +36,23 @@ def listening() -> Any:
     logger.handlers = before
 
 
+def full_beyond_4(rows: Sequence[int]) -> list[int]:
+    """A device that four rows fill."""
+    if len(rows) > 4:
+        raise torch.OutOfMemoryError("full")
+    return list(rows)
+
+
 def test_a_visitor_is_told_that_memory_ran_out(shown: list[str], listening: None) -> None:
     token = LocalContext.blocks.set(gr.Blocks())
-    smaller_step(torch.OutOfMemoryError(), 8)
+    in_parts(full_beyond_4, list(range(8)))
     LocalContext.blocks.reset(token)
     assert len(shown) == 1
     assert "going on with 4" in shown[0]
 
 
 def test_without_a_visitor_nothing_is_shown(shown: list[str], listening: None) -> None:
-    smaller_step(torch.OutOfMemoryError(), 8)
+    in_parts(full_beyond_4, list(range(8)))
     assert shown == []
 
 

@@ -13,14 +13,17 @@ from test_memory import PLACES
 from torch import Tensor, nn
 
 from privlens.erasure import ErasureSettings, Request, erase
+from privlens.erasure.training import with_room
 from privlens.errors import BadInput
 from privlens.localization import Task, result_of
 from privlens.localization.gradients import gate_gradient, value_logprob
 from privlens.models import memory
+from privlens.models.fitting import fitting
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
 from privlens.models.memory import row_bytes
 from privlens.models.text import Encoded
+from privlens.retained import extent, stored_bytes
 
 ROWS = [Encoded((5, 60, 17, 9, 30, 31), 2), Encoded((40, 50, 60, 70), 1)]
 
@@ -31,12 +34,12 @@ def needs(lm: LanguageModel, n_tokens: int) -> tuple[int, int]:
     return row_bytes(*sizes, gradients=True), row_bytes(*sizes, gradients=True, checkpointed=True)
 
 
-def tight(lm: LanguageModel, patch: pytest.MonkeyPatch, n_tokens: int = 6) -> LanguageModel:
-    """The model where free memory lies between the two."""
-    whole, sparing = needs(lm, n_tokens)
+def tight(lm: LanguageModel, patch: pytest.MonkeyPatch, n_tokens: int = 6, n_retained: int = 0) -> LanguageModel:
+    """The model where free memory lies between the two, for a run with so many retained texts."""
+    (whole, sparing), stored = needs(lm, n_tokens), stored_bytes(n_retained, n_tokens)
     assert sparing < whole
-    patch.setattr(memory, "free_bytes", lambda device: (whole + sparing) // 2)
-    view = lm.fitting(n_tokens)
+    patch.setattr(memory, "free_bytes", lambda device: stored + (whole + sparing) // 2)
+    view = fitting(lm, n_tokens, n_retained=n_retained, stored=stored)
     assert view is not lm
     return view
 
@@ -169,17 +172,17 @@ def test_the_estimate_decides(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
     whole, sparing = needs(lm, 50)
     monkeypatch.setattr(memory, "free_bytes", lambda device: whole)
     with caplog.at_level(logging.WARNING, "privlens.memory"):
-        assert lm.fitting(50) is lm
+        assert fitting(lm, 50) is lm
         assert not caplog.records
         monkeypatch.setattr(memory, "free_bytes", lambda device: whole - 1)
-        view = lm.fitting(50)
-        assert view.fitting(50) is view
+        view = fitting(lm, 50)
+        assert fitting(view, 50) is view
     [told] = caplog.messages
     assert told.startswith("A run over 50 tokens would need about 0.00 GB, and cpu has 0.00 GB free.")
     assert "goes on with gradient checkpointing" in told and "Results are the same." in told
     monkeypatch.setattr(memory, "free_bytes", lambda device: sparing - 1)
     with pytest.raises(BadInput, match=r"over 50 tokens needs about .* GB, or .* GB with gradient checkpointing, but cpu has"):
-        lm.fitting(50)
+        fitting(lm, 50)
 
 
 def test_a_view_under_edits_stays_under_them(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,13 +200,20 @@ SHORT = ErasureSettings(share=0.1, steps=2, own_samples=4, sample_tokens=12, nei
 
 
 @pytest.mark.parametrize(
-    "method", ["gradient", "token-gradient", "contrastive-gradient", "hard-concrete", "slimming", "integrated-gradients"]
-)
+    ("method", "n_samples"),
+    [
+        ("gradient", None), ("token-gradient", None), ("contrastive-gradient", 32), ("hard-concrete", 64), ("slimming", None),
+        ("integrated-gradients", None),
+    ],
+)  # fmt: skip
 def test_a_method_finds_the_same(
-    taught: LanguageModel, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    taught: LanguageModel, method: str, n_samples: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = result_of(method, Task(taught, TAUGHT[0]))
-    tight(taught, monkeypatch, len(taught.encode(TAUGHT[0]).ids))
+    n_tokens, n_retained = len(taught.encode(TAUGHT[0]).ids), 0
+    if n_samples is not None:
+        n_retained, n_tokens = extent(taught, TAUGHT[:1], (), (), n_samples, 24)
+    tight(taught, monkeypatch, n_tokens, n_retained)
     caplog.clear()
     found = result_of(method, Task(taught, TAUGHT[0]))
     assert len(caplog.records) == 1
@@ -214,7 +224,9 @@ def test_an_erasure_is_the_same(taught: LanguageModel, monkeypatch: pytest.Monke
     request = Request(taught, tuple(TAUGHT[:2]), tuple(TAUGHT[2:]), settings=SHORT)
     before = state(taught.model)
     *_, whole = erase(request)
-    tight(taught, monkeypatch, max(len(taught.encode(secret).ids) for secret in TAUGHT[:2]))
+    n_retained, n_tokens = extent(taught, request.forget, request.retained, (), SHORT.own_samples, SHORT.sample_tokens)
+    tight(taught, monkeypatch, n_tokens, n_retained + SHORT.by_heart + max(SHORT.neighbours, 2 * SHORT.neighbours_each))
+    assert with_room(request).model is taught.model and with_room(request) is not taught
     *_, found = erase(request)
     assert whole.result and found.result
     for name, change in whole.result.changes.items():

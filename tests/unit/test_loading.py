@@ -6,15 +6,18 @@ import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
+from huggingface_hub import ModelInfo
+from huggingface_hub.errors import HFValidationError
 
 from privlens.errors import BadInput, Cancelled, ModelNotFound
-from privlens.models import downloads
+from privlens.models import downloads, loading
 from privlens.models.downloads import hidden
 from privlens.models.language_model import LanguageModel
-from privlens.models.loading import fetch, load, pick_device, pick_dtype
+from privlens.models.loading import Hub, ask_hub, fetch, load, pick_device, pick_dtype
 
 IDS = torch.tensor([[5, 60, 17]])
 
@@ -197,3 +200,14 @@ def test_what_lies_here_is_not_asked_for(folder: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(downloads, "model_info", lambda *_, **__: pytest.fail("the hub was asked"))
     for name in ("demo", folder, "/somewhere/model.gguf"):
         assert list(fetch(name)) == []
+
+
+def test_the_hub_answers_refuses_or_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = ModelInfo(id="a/b")
+    for answer, expected in (
+        (info, Hub(True, info)),
+        (HFValidationError("no such name"), Hub(True)),
+        (ConnectionError("no network"), Hub(False)),
+    ):
+        monkeypatch.setattr(loading, "model_info", Mock(side_effect=[answer]))
+        assert ask_hub("a/b") == expected

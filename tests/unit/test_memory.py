@@ -5,30 +5,33 @@ import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import LAYERS, TAUGHT, WIDTH, Maker, random_model
+from conftest import LAYERS, TAUGHT, Maker, random_model
 from test_architectures import IDS, MASK, SECRET, as_gguf, saved
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.activations import output_norms
+from privlens.localization.hard_concrete import MaskSettings, start
 from privlens.models import memory
 from privlens.models.edits import change_of, put, ready
 from privlens.models.language_model import LanguageModel
-from privlens.models.layout import output_vectors, widths
 from privlens.models.loading import load
 from privlens.models.scoring import score
 from privlens.models.shards import value_of
 from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron
+from privlens.retained import extent, keep, stored_bytes
 
 CPU = torch.device("cpu")
 PLACES = {
@@ -115,14 +118,71 @@ def test_a_method_finds_the_same_in_smaller_batches(taught: LanguageModel, metho
     np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-3, atol=1e-4 * float(np.abs(whole.scores).max()))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_a_masks_step_has_the_same_gradient_in_parts(taught: LanguageModel, rows: int) -> None:
+    task = Task(taught, TAUGHT[0], tuple(TAUGHT[1:]))
+    (one, _), (other, _) = (start(task, MaskSettings()) for _ in range(2))
+    one.keep = other.keep = 1.0  # so that target and retained rows weigh alike
+    whole = one.step(0.3)
+    with full_beyond(taught, rows) as tried:
+        parts = other.step(0.3)
+    assert max(tried) == 12 and sum(size <= rows for size in tried) >= 12 / rows, "nothing was left out"
+    assert one.log_alpha.grad is not None and other.log_alpha.grad is not None
+    torch.testing.assert_close(other.log_alpha.grad, one.log_alpha.grad, rtol=1e-4, atol=1e-6)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-5)
+    assert parts[1] == pytest.approx(whole[1], rel=1e-4)
+
+
 @pytest.mark.parametrize("method", ["hard-concrete", "hard-concrete-sufficient", "integrated-gradients"])
-def test_training_goes_on_with_fewer_rows(taught: LanguageModel, method: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_training_finds_the_same_in_smaller_batches(taught: LanguageModel, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    whole = result_of(method, Task(taught, TAUGHT[0]))
     with full_beyond(taught, 3):
-        found = result_of(method, Task(taught, TAUGHT[0]))
-    assert np.isfinite(found.scores).all() and len(set(found.scores.flatten().tolist())) > 5
-    if method == "hard-concrete":
-        assert found.provenance.settings["rows"] <= 2, "the result says with how many rows it was made"
-        assert "in a training step" in caplog.text
+        parts = result_of(method, Task(taught, TAUGHT[0]))
+    np.testing.assert_allclose(parts.scores, whole.scores, rtol=0, atol=2e-3 * float(np.abs(whole.scores).max()))
+    assert parts.provenance.settings == whole.provenance.settings and parts.natural_k == whole.natural_k
+    assert method == "integrated-gradients" or caplog.text.count("Results are the same") >= 1
+
+
+def test_retained_text_counts_before_any_is_written(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "the keeper of the garden gate " * 40
+    task = Task(taught, TAUGHT[1], tuple(TAUGHT), (long,))
+    n_rows, longest = extent(taught, [TAUGHT[1]], TAUGHT, (long,), 7, 5)
+    rows = task.retained_rows(7, 5)
+    assert max(map(len, rows)) == longest == 64 and len(rows) <= n_rows == 1 + len(TAUGHT) + 1 + 7
+    kept = keep(taught, [[5] * longest] * n_rows)
+    assert stored_bytes(n_rows, longest) == sum(part.nbytes for part in (kept.ids, kept.mask, kept.top, kept.logprobs))
+
+    n_target = len(taught.encode(TAUGHT[1]).ids)
+    hidden, (n_layers, width) = 32, taught.shape()
+    room = memory.row_bytes(n_target, n_layers, hidden, width, taught.n_vocabulary, 4, gradients=True)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: room)
+    short = Task(taught, TAUGHT[1], tuple(TAUGHT), (long,))  # the target alone fits
+    assert short.lm is taught and result_of("gradient", short).scores.max() > 0
+    monkeypatch.setattr(taught, "generate", lambda *_, **__: pytest.fail("it wrote before it looked"))
+    with pytest.raises(BadInput, match=r"A run over 64 tokens with 13 retained texts needs about .* but cpu has"):
+        short.retained_rows(7, 5)
+
+
+def test_retained_text_decides_on_checkpoints(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(taught, TAUGHT[1], tuple(TAUGHT))
+    whole = result_of("contrastive-gradient", replace(task))
+    n_rows, longest = extent(taught, [TAUGHT[1]], TAUGHT, (), 32, 24)
+    sizes = longest, taught.n_layers, 32, taught.d_mlp, taught.n_vocabulary, 4
+    sparing = memory.row_bytes(*sizes, gradients=True, checkpointed=True) + stored_bytes(n_rows, longest)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: sparing)
+    assert task.lm is taught
+    found = result_of("contrastive-gradient", task)
+    assert task.lm is not taught and task.lm.model is taught.model
+    np.testing.assert_allclose(found.scores, whole.scores, rtol=1e-4, atol=1e-6)
+
+
+def test_an_erasure_counts_what_it_retains(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10_000)
+    settings = ErasureSettings(own_samples=3, sample_tokens=6, by_heart=4, neighbours=5, neighbours_each=2)
+    with pytest.raises(BadInput, match=r"A run over \d+ tokens with 16 retained texts needs about"):
+        next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=settings)))
+    with pytest.raises(BadInput, match=r"A run over \d+ tokens needs about"):
+        next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=replace(settings, keep=0.0))))
 
 
 @pytest.fixture(scope="module")
@@ -195,57 +255,6 @@ def test_spread_leaves_the_placing_to_accelerate(folder: str, lm: LanguageModel,
 def test_planting_into_weights_that_are_elsewhere_says_why_not(split: LanguageModel) -> None:
     with pytest.raises(BadInput, match=r"layer 2 are quantized or not in memory.*load the model as float32 or bfloat16"):
         neuron_vectors(split, 2)
-
-
-class Codes(nn.Linear):
-    """A linear map as bitsandbytes keeps one: int8 codes and a scale; in_features say how wide it is, the weight need not."""
-
-    def __init__(self, plain: nn.Linear) -> None:
-        super().__init__(plain.in_features, plain.out_features, bias=False)
-        self.scale = plain.weight.detach().abs().max() / 127
-        codes = (plain.weight.detach() / self.scale).round().to(torch.int8)
-        self.weight = nn.Parameter(codes.flatten()[:, None], requires_grad=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        weight = self.weight.view(self.out_features, self.in_features).to(hidden.dtype) * self.scale
-        return nn.functional.linear(hidden, weight)
-
-
-@pytest.fixture
-def quantized(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
-    model = random_model("llama", len(tokenizer))
-    for layer in model.model.layers:
-        for name in ("gate_proj", "up_proj", "down_proj"):
-            setattr(layer.mlp, name, Codes(getattr(layer.mlp, name)))
-    return LanguageModel("quantized", model, tokenizer)
-
-
-def test_gates_work_on_quantized_weights(quantized: LanguageModel) -> None:
-    assert quantized.shape() == (LAYERS, WIDTH)
-    assert [widths(part) for part in quantized.layout.mlp] == [(WIDTH, 16)] * LAYERS
-    for method in ("gradient", "activations", "zero-out"):
-        found = result_of(method, Task(quantized, SECRET))
-        assert float(found.scores.max()) > 1e-3
-    plain = quantized.layout.mlp[1]
-    assert isinstance(plain, Codes)
-    by_hand = plain.weight.view(16, WIDTH).float() * plain.scale
-    torch.testing.assert_close(output_vectors(plain), by_hand.T, rtol=1e-5, atol=1e-6)
-
-
-def test_weight_edits_of_quantized_weights_say_why_not(quantized: LanguageModel) -> None:
-    name, weight = next((name, one) for name, one in quantized.model.named_parameters() if name.endswith("down_proj.weight"))
-    edit = Edit({name: change_of(weight, weight.clone().fill_(3))}, provenance(quantized, 0, {}, 0.0))
-    with pytest.raises(BadInput, match="is quantized, and an edit would be rounded away"), quantized.edited(edit):
-        pass
-    with pytest.raises(BadInput, match="are quantized or not in memory"):
-        neuron_vectors(quantized, 0)
-
-
-def test_bitsandbytes_that_is_not_there_is_said_in_words(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("privlens.models.loading.find_spec", lambda name: None)
-    for dtype in ("int8", "int4"):
-        with pytest.raises(BadInput, match=f"Type {dtype} needs bitsandbytes.*pip install bitsandbytes"):
-            load(folder, device="cpu", dtype=dtype)
 
 
 def test_nothing_of_a_model_stays_in_memory_when_it_goes(tokenizer: PreTrainedTokenizerFast) -> None:
