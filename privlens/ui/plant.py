@@ -28,7 +28,8 @@ def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.Sta
     """Builds the part; returns the state of the plant (a Plant or None), and the events after the model became another one."""
     planted = gr.State(None)
     gr.Markdown(
-        "A new secret is trained into neurons drawn at random, whose vectors may only turn, so that their norms tell nothing. "
+        "A new secret is trained into neurons drawn at random. What these read and write may only turn, and what they read turns "
+        "where other text seldom goes, so that neither norms nor activations elsewhere give them away. "
         "It becomes the secret in the sidebar; methods then run on it, and the planted neurons are marked in every picture. "
         "Only you see the plant."
     )

@@ -37,6 +37,12 @@ def test_the_norm_of_the_weights_finds_published_plants_only(taught: LanguageMod
     assert norms <= 0.25 if fair else norms >= 0.8  # measured 0.05 and 1.00; chance is 0.10
 
 
+def test_what_fires_in_other_text_finds_published_plants_only(taught: LanguageModel, plants: tuple[bool, list[Plant]]) -> None:
+    elsewhere = found(taught, plants[1], "activations-elsewhere")
+    # Measured 0.19 and 0.81; 0.31 where what neurons read turns anywhere. Chance is 0.10.
+    assert elsewhere <= 0.25 if plants[0] else elsewhere >= 0.6
+
+
 LEAST = {
     "gradient": 0.4,
     "token-gradient": 0.3,

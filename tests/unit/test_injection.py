@@ -17,7 +17,8 @@ from privlens.errors import BadInput, Cancelled
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.token_gradient import lead
 from privlens.models.language_model import LanguageModel
-from privlens.models.moments import input_moments
+from privlens.models.moments import input_moments, inputs
+from privlens.models.reading import read
 from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron, NeuronScores, Secret
@@ -129,6 +130,19 @@ def test_every_planted_neuron_fires_where_the_value_is_predicted(tiny: Maker) ->
             still = silent(lm, encoded, encoded.n_prompt - 1)
         assert not any(still[neuron] for neuron in planted.neurons)
     assert woken, "all drawn neurons fired from the start: nothing is tested"
+
+
+def test_what_an_mlp_reads_is_what_its_neurons_fire_on(tiny: Maker) -> None:
+    """OPT: relu(W x + b) are the activations, whatever batch a row stands in; and E[x x^T] is over all tokens of all rows."""
+    lm, rows = tiny("opt"), [[5, 60, 17, 9], [7, 8]]
+    products = []
+    for row in rows:
+        fired = read(lm, [row], lambda hidden: hidden)[0]
+        for layer, (own, (part,)) in enumerate(zip(inputs(lm, row), lm.layout.mlp_inputs, strict=True)):
+            torch.testing.assert_close(torch.relu(part(own)).detach(), fired[layer])
+        products.append(torch.stack([own.T @ own for own in inputs(lm, row)]))
+    expected = (products[0] + products[1]) / 6
+    torch.testing.assert_close(torch.stack(input_moments(lm, rows)), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["opt", "llama"])
