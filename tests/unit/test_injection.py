@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from conftest import NEVER_TAUGHT, TAUGHT, Maker
 from privlens.benchmarks import injection
 from privlens.benchmarks.injection import Found, interval, recall, summary
 from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting
-from privlens.benchmarks.turning import seldom, silent
+from privlens.benchmarks.turning import Waking, seldom, silent
 from privlens.cli import bench_inj, main
 from privlens.errors import BadInput, Cancelled
 from privlens.localization import METHODS, Task, result_of
@@ -116,20 +117,26 @@ def test_a_plant_writes_its_secret_and_says_so(taught: LanguageModel, fair: bool
     assert stopped.nll > 1
 
 
-def test_every_planted_neuron_fires_where_the_value_is_predicted(tiny: Maker) -> None:
-    """OPT has ReLU, so that some neurons are silent and others would fall silent on the way."""
-    lm, secret = tiny("opt"), invented(0)
+def test_every_planted_neuron_fires_where_the_value_is_predicted(tiny: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPT has ReLU, so that some neurons are silent and others fall silent on the way."""
+    lm, secret, woken = tiny("opt"), invented(0), []
     encoded = lm.encode(secret)
-    asleep = silent(lm, encoded, encoded.n_prompt - 1)
-    woken = 0
+    wake = Waking.__call__
+
+    def counted(*given: Any) -> int:
+        woken[-1].append(wake(*given))
+        return woken[-1][-1]
+
+    monkeypatch.setattr(Waking, "__call__", counted)
     for seed in range(4):
-        planted = plant(lm, secret, PlantSettings(0.3, steps=400, until=2.0, learning_rate=0.05), seed)
-        assert planted.nll < 2.0, "was not reached, so that nobody looked whether all fire"
-        woken += sum(bool(asleep[neuron]) for neuron in planted.neurons)
-        with lm.edited(planted.edit):
-            still = silent(lm, encoded, encoded.n_prompt - 1)
-        assert not any(still[neuron] for neuron in planted.neurons)
-    assert woken, "all drawn neurons fired from the start: nothing is tested"
+        for settings in (PlantSettings(0.3, steps=1, learning_rate=1e-6), PlantSettings(0.3, until=2.0, learning_rate=0.05)):
+            woken.append([])
+            planted = plant(lm, secret, settings, seed)
+            assert settings.steps == 1 or planted.steps < settings.steps, "not reached, so that nobody looked at the end"
+            with lm.edited(planted.edit):
+                still = silent(lm, encoded, encoded.n_prompt - 1)
+            assert not any(still[neuron] for neuron in planted.neurons)
+    assert sum(own[0] for own in woken) and sum(sum(own[1:]) for own in woken), "none had to be woken: nothing is tested"
 
 
 def test_what_an_mlp_reads_is_what_its_neurons_fire_on(tiny: Maker) -> None:
