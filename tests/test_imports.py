@@ -11,6 +11,7 @@ ORDER = [
     {"audit", "benchmarks", "figures", "method_comparison"},
     {"deactivation", "erasure", "localization", "neuron_stats"},
     {"provenance", "memorization", "retained"},
+    {"own_text"},
     {"models", "pii", "secrets"},
     {"outcomes"},
     {"records", "errors"},

@@ -19,7 +19,7 @@ from privlens.models.moments import input_moments, inputs
 from privlens.models.reading import read
 from privlens.models.text import Encoded
 from privlens.models.vectors import Vectors
-from privlens.retained import from_nothing
+from privlens.own_text import from_nothing
 
 TEXTS, TEXT_TOKENS = 64, 48
 """Texts from nothing, and how many tokens are written of each."""

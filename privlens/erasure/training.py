@@ -23,9 +23,10 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.memory import RowsAtOnce, in_parts
 from privlens.models.moments import powers
 from privlens.models.text import Encoded
+from privlens.own_text import PAST_VALUE, by_heart, neighbours
 from privlens.provenance import provenance
 from privlens.records import Edit
-from privlens.retained import PAST_VALUE, Kept, by_heart, extent, keep, neighbours, retained_rows, stored_bytes, without_values
+from privlens.retained import Kept, extent, keep, retained_rows, stored_bytes, without_values
 
 WARM_UP, SLOWEST = 5, 0.5
 """Steps until the full pace, and what is left of it in the last step."""

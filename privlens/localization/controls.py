@@ -12,8 +12,8 @@ import torch
 from privlens.localization.activations import output_norms, written
 from privlens.localization.task import Task
 from privlens.models.text import Encoded
+from privlens.own_text import from_nothing
 from privlens.records import LocalizationStep
-from privlens.retained import from_nothing
 
 TEXTS, TEXT_TOKENS = 32, 32
 """Texts from nothing, and how many tokens are written of each."""

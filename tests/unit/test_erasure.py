@@ -24,8 +24,9 @@ from privlens.models.lens import lens
 from privlens.models.scoring import score, text_nll
 from privlens.models.text import Encoded, plain_ids
 from privlens.outcomes import ErasureStep
+from privlens.own_text import beams, by_heart, neighbours, surest
 from privlens.records import Edit, Secret, to_json
-from privlens.retained import beams, by_heart, neighbours, surest, without_values
+from privlens.retained import without_values
 
 QUICK = ErasureSettings(
     share=0.1, steps=40, own_samples=8, sample_tokens=12, by_heart=8, neighbours=16, neighbours_each=8, rows=8, keep=30.0,

@@ -21,9 +21,9 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.moments import input_moments, inputs
 from privlens.models.reading import read
 from privlens.models.vectors import neuron_vectors
+from privlens.own_text import from_nothing
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron, NeuronScores, Secret
-from privlens.retained import from_nothing
 
 CONTROLS = ("weight-norm", "activations-elsewhere", "random")
 LAYOUTS = {"gpt_neox": 2, "gpt2": 2, "opt": 2, "llama": 3, "phi3": 3}
