@@ -190,15 +190,15 @@ def planting(
     for step in range(settings.steps):
         if stop():
             raise Cancelled(STOPPED)
-        loss, match = work.nll()
-        reached = match and float(loss.detach()) < settings.until
-        woken = wake(work.trained, work.drawn, work.quiet, optimizer) if wake and (reached or step % CHECK_EVERY == 0) else 0
-        if reached and not woken:
-            break
-        if woken:
-            loss, _ = work.nll()
-        optimizer.zero_grad()
         with lm.held():
+            loss, match = work.nll()
+            reached, woken = match and float(loss.detach()) < settings.until, 0
+            if wake and (reached or step % CHECK_EVERY == 0):
+                woken = wake(work.trained, work.drawn, work.quiet, optimizer)
+                loss, _ = work.nll()  # to see who is silent the plant was written into the weights and taken out again
+            if reached and not woken:
+                break
+            optimizer.zero_grad()
             loss.backward()
         optimizer.step()
         if step % CHECK_EVERY == 0:
