@@ -70,8 +70,8 @@ def from_nothing(
     lm: LanguageModel, targets: Sequence[Encoded], n_texts: int, n_tokens: int, seed: int, stop: Stop = never
 ) -> list[list[int]]:
     """Texts the model writes at temperature 1 without a prompt, token ids, each with what it was begun with."""
-    begin = nothing(lm, targets)
-    return [[*begin, *text] for text in lm.generate([begin] * n_texts, n_tokens, seed=seed, stop=stop)]
+    begun = [nothing(lm, targets)] * n_texts
+    return [list(one.ids) for one in gone_on(lm, begun, [n_tokens] * n_texts, seed, stop=stop)]
 
 
 def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, stop: Stop = never) -> list[list[int]]:

@@ -34,7 +34,6 @@ from privlens.records import Edit, Neuron, Secret
 
 CHECK_EVERY = 10
 """Steps between two looks at which neurons are silent."""
-STOPPED = "Planting stopped; the model is as it was."
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class _Planting:
                 size = own.square().mean(1, keepdim=True).sqrt() if self.settings.fair else torch.ones_like(own[:, :1])
                 moved = torch.zeros_like(own).requires_grad_()
                 way = along[layer].to(own.device) if at else None
-                self.trained.append(Trained(layer, vectors, at > 0, size, own / size, moved, way, self.settings.fair))
+                self.trained.append(Trained(layer, vectors, size, own / size, moved, way, self.settings.fair))
 
     def weights(self) -> dict[str, Tensor]:
         """Every weight that changes, by its name in the model; differentiable."""
@@ -189,7 +188,7 @@ def planting(
     wake = Waking(lm, encoded, seed) if settings.fair else None
     for step in range(settings.steps):
         if stop():
-            raise Cancelled(STOPPED)
+            raise Cancelled("Planting stopped; the model is as it was.")
         with lm.held():
             loss, match = work.nll()
             reached, woken = match and float(loss.detach()) < settings.until, 0

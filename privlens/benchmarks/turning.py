@@ -55,13 +55,12 @@ class Trained:
     """One vector of each drawn neuron of a layer.
 
     Attributes:
-        vectors: where they stand. reads: whether they are what the neurons read. size: [n, 1]. origin: [n, d], what is turned.
-        moved: [n, d], trained from 0. along: [d, d], what a movement is multiplied by, or None. turns: whether sizes stay.
+        vectors: where they stand. size: [n, 1]. origin: [n, d], what is turned. moved: [n, d], trained from 0.
+        along: [d, d], what a movement of reading vectors is multiplied by; None of output vectors. turns: whether sizes stay.
     """
 
     layer: int
     vectors: Vectors
-    reads: bool
     size: Tensor
     origin: Tensor
     moved: Tensor
@@ -72,10 +71,6 @@ class Trained:
         """[n, d] as they stand; differentiable."""
         moved = self.origin + (self.moved if self.along is None else self.moved @ self.along)
         return (unit(moved) if self.turns else moved) * self.size
-
-    def towards(self, read: Tensor) -> Tensor:
-        """The direction [d] that `read` calls for most, at least heard in ordinary text."""
-        return unit(read if self.along is None else read @ self.along @ self.along)
 
 
 class Waking:
@@ -93,19 +88,18 @@ class Waking:
         Args:
             quiet: which neurons are silent as the vectors stand, [n_layers, width].
         """
-        reading = [one for one in trained if one.reads]
-        before = [unit(one.now().detach() / one.size) for one in reading]
+        reading = [(one, one.along, unit(one.now().detach())) for one in trained if one.along is not None]
         position: dict[tuple[int, int], int] = {}
         for turn in TURNS:
             asleep = quiet()
             found = {layer: asleep[layer, own].nonzero()[:, 0].tolist() for layer, own in drawn.items()}
             if not any(found.values()):
                 break
-            for one, was in zip(reading, before, strict=True):
+            for one, along, was in reading:
                 for at in found[one.layer]:
                     here = position.setdefault((one.layer, at), self.rng.choice(self.positions))
-                    turned = unit(was[at] + turn * one.towards(self.read[one.layer][here]))
-                    _begin_again(one, at, turned, optimizer)
+                    way = unit(self.read[one.layer][here] @ along @ along)  # fires the neuron at the least in ordinary text
+                    _begin_again(one, at, unit(was[at] + turn * way), optimizer)
         return len(position)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from privlens.localization.activations import output_norms, written
+from privlens.localization.contrast import needed
 from privlens.localization.task import Task
-from privlens.models.text import Encoded
 from privlens.own_text import from_nothing
 from privlens.records import LocalizationStep
 
@@ -31,9 +31,8 @@ def weight_norm(task: Task) -> Iterator[LocalizationStep]:
 
 
 def activations_elsewhere(task: Task) -> Iterator[LocalizationStep]:
-    """Mean |activation| in texts from nothing, times the norm of the output vector; one forward pass."""
-    task.go_on()
+    """Mean |activation| in texts from nothing, times the norm of the output vector: some forward passes, many texts at once."""
     texts = from_nothing(task.lm, [task.lm.encode(task.target)], TEXTS, TEXT_TOKENS, task.seed, task.stop)
-    everywhere = [Encoded(tuple(ids), 1) for ids in texts if len(ids) > 1]
-    scores = written(task.lm, task.site)(everywhere).mean(0)
-    yield task.only_step("activations-elsewhere", scores, "activations in other text", {"texts": len(everywhere)})
+    rows = [text for text in texts if len(text) > 1]
+    scores = needed(task, rows, written(task.lm, task.site))
+    yield task.only_step("activations-elsewhere", scores, "activations in other text", {"texts": len(rows)})
