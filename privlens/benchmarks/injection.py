@@ -45,12 +45,25 @@ def recall(scores: NeuronScores, truth: Collection[Neuron]) -> tuple[float, ...]
     return tuple(recall_at(scores, truth, times * len(truth)) for times in TIMES)
 
 
-def judged(lm: LanguageModel, secret: Secret, truth: Collection[Neuron], methods: Sequence[str], seed: int) -> Iterator[Found]:
-    """What every method finds of a secret whose neurons are known, and what the controls find."""
-    for method in dict.fromkeys([*methods, *CONTROLS]):
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """A method's scores of all neurons, and the seconds they took."""
+
+    method: str
+    scores: NeuronScores
+    seconds: float
+
+    def judged(self, truth: Collection[Neuron]) -> Found:
+        """What it finds of neurons that are known."""
+        return Found(self.method, recall(self.scores, truth), self.seconds)
+
+
+def rankings(lm: LanguageModel, secret: Secret, methods: Sequence[str], seed: int) -> Iterator[Ranking]:
+    """How every method ranks the neurons, each once; CONTROLS say the same of every secret of a model."""
+    for method in dict.fromkeys(methods):
         started = time.perf_counter()
         scores = result_of(method, Task(lm, secret, seed=seed))
-        yield Found(method, recall(scores, truth), time.perf_counter() - started)
+        yield Ranking(method, scores, time.perf_counter() - started)
 
 
 def new_secret(lm: LanguageModel, at: int, seed: int) -> Secret:
@@ -77,9 +90,9 @@ def run(
     for at, planted in enumerate(plants(lm, settings, n, seed)):
         say(f"plant {at + 1}/{n}: NLL {planted.nll:.3f} nats/token, match {planted.greedy_match}, {planted.steps} steps")
         found = []
-        for one in judged(lm.under(planted.edit), planted.secret, planted.neurons, methods, seed + at):
-            found.append(one)
-            say(f"  {one.method}: recall {one.recall[0]:.3f}")
+        for ranking in rankings(lm.under(planted.edit), planted.secret, [*methods, *CONTROLS], seed + at):
+            found.append(ranking.judged(planted.neurons))
+            say(f"  {ranking.method}: recall {found[-1].recall[0]:.3f}")
         yield planted, found
 
 

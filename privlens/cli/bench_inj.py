@@ -51,7 +51,7 @@ def inj(
 
 
 def recall(
-    methods: Methods = "token-gradient,gradient,activations",
+    methods: Methods = "active-token-gradient,token-gradient,gradient,activations",
     seed: AnySeed = 0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -59,9 +59,13 @@ def recall(
     """Do methods find each secret's own neurons in smollm2+planted, all plants in place at once? Beside three controls."""
     asked = inputs.methods(methods)
     lm, truth, results = load(PLANTED, device, "float32"), known_truth(), []
-    for (prompt, value), neurons in truth.items():
-        results.append(list(injection.judged(lm, Secret(prompt, value), neurons, asked, seed)))
-        telling.tell(f"{value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
+    secrets = [Secret(prompt, value) for prompt, value in truth]
+    seeing = [method for method in asked if method not in injection.CONTROLS]
+    controls = list(injection.rankings(lm, secrets[0], injection.CONTROLS, seed))
+    for secret, neurons in zip(secrets, truth.values(), strict=True):
+        ranked = [*injection.rankings(lm, secret, seeing, seed), *controls]
+        results.append([one.judged(neurons) for one in ranked])
+        telling.tell(f"{secret.value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
     planted = fmean(map(len, truth.values()))
     found = {
         "rows": injection.summary(results, planted, planted / lm.n_neurons, lm.n_neurons, seed),
