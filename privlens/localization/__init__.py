@@ -11,7 +11,7 @@ from privlens.localization.hard_concrete import hard_concrete, hard_concrete_dee
 from privlens.localization.integrated import integrated_gradients
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
-from privlens.localization.token_gradient import token_gradient
+from privlens.localization.token_gradient import active_token_gradient, token_gradient
 from privlens.records import LocalizationStep, NeuronScores
 
 Method = Callable[[Task], Iterator[LocalizationStep]]
@@ -22,6 +22,7 @@ METHODS: dict[str, Method] = {
     "contrastive-gradient": contrastive_gradient,
     "gradient": gradient,
     "token-gradient": token_gradient,
+    "active-token-gradient": active_token_gradient,
     "integrated-gradients": integrated_gradients,
     "zero-out": zero_out,
     "hard-concrete-sufficient": hard_concrete_sufficient,
@@ -92,6 +93,11 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "which share of each token's lead over others of its format stands on the neuron; all tokens have the same say",
         "1 backward pass of a row for every token of the value",
         "tokens, as the sum of shares",
+    ),
+    "active-token-gradient": MethodInfo(
+        "the value's tokens stand on the neuron, as in token-gradient, and it is active where they are predicted",
+        "1 backward pass of a row for every token of the value, and 1 forward pass",
+        "geometric mean of share and activation, 3 to 1",
     ),
     "integrated-gradients": MethodInfo(
         "what the value's probability gains as a layer's neurons open from 0 to 1 where a token is predicted (DEPN)",

@@ -24,9 +24,8 @@ def output_norms(lm: LanguageModel, site: Site) -> Tensor:
     return torch.cat([pad_sequence(norms, batch_first=True) for norms in parts], dim=1)
 
 
-def written(lm: LanguageModel, site: Site) -> RowScores:
-    """For rows: mean |activation| over the positions that predict the value, times the norm of the neuron's output vector."""
-    norms = output_norms(lm, site)
+def active(lm: LanguageModel, site: Site) -> RowScores:
+    """For rows: mean |activation| over the positions that predict the value."""
 
     def scores(batch: Sequence[Encoded]) -> Tensor:
         weights = torch.zeros(len(batch), max(len(one.ids) for one in batch))
@@ -36,9 +35,15 @@ def written(lm: LanguageModel, site: Site) -> RowScores:
         def mean(hidden: Tensor) -> Tensor:
             return torch.einsum("rtn,rt->rn", hidden.float().abs(), weights.to(hidden.device))
 
-        return read(lm, [one.ids for one in batch], mean, site) * norms
+        return read(lm, [one.ids for one in batch], mean, site)
 
     return scores
+
+
+def written(lm: LanguageModel, site: Site) -> RowScores:
+    """For rows: mean |activation| over the positions that predict the value, times the norm of the neuron's output vector."""
+    norms, activation = output_norms(lm, site), active(lm, site)
+    return lambda batch: activation(batch) * norms
 
 
 def activations(task: Task) -> Iterator[LocalizationStep]:

@@ -20,7 +20,7 @@ from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitt
 from privlens.ui.settings import keep_setting, seed_setting, site_setting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
-FIRST = ["hard-concrete", "contrastive-gradient", "gradient", "token-gradient", "activations"]
+FIRST = ["hard-concrete", "active-token-gradient", "contrastive-gradient", "gradient", "activations"]
 """Chosen at first: the cheap ones, and the mask."""
 EMPTY = "Choose a secret in the sidebar, tick methods and press Start."
 

@@ -34,11 +34,13 @@ def test_what_was_planted_is_found(demo: LanguageModel) -> None:
     """A fair plant in 123 neurons. Some of them fire in the prompt only and hold little, so no method can find all."""
     planted = plant(demo, new_secret(demo, 0, seed=1), PlantSettings(0.01), seed=1)
     assert planted.greedy_match
-    truth, names = set(planted.neurons), ("hard-concrete", "token-gradient", "gradient", "contrastive-gradient", "random")
+    truth = set(planted.neurons)
+    names = ("hard-concrete", "active-token-gradient", "token-gradient", "gradient", "contrastive-gradient", "random")
     with demo.edited(planted.edit):
         found = {name: last(list(METHODS[name](Task(demo, planted.secret)))).top(len(truth)) for name in names}
     recall = {name: len(truth & set(top)) / len(truth) for name, top in found.items()}
     assert recall["token-gradient"] >= 0.4
+    assert recall["active-token-gradient"] >= 0.7
     assert min(recall["gradient"], recall["contrastive-gradient"]) >= 0.3
     assert recall["hard-concrete"] >= 0.25
     assert recall["random"] <= 0.1

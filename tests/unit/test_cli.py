@@ -224,7 +224,7 @@ WRONG = {
     "unknown method of many": (["compare", "--secrets", "secrets.csv", "--methods", "magic"], "no method 'magic'"),
     "overlap of too many": (["compare", "--secrets", "secrets.csv", "--top", "129"], "this model has 128 neurons"),
     "no method": (["compare", "--secrets", "secrets.csv", "--methods", ""], "choose at least one"),
-    "unknown method": (["localize", *SECRET, "--method", "magic"], "gradient, token-gradient, integrated-gradients"),
+    "unknown method": (["localize", *SECRET, "--method", "magic"], "gradient, token-gradient, active-token-gradient"),
     "unknown site": (["localize", *SECRET, "--site", "embedding"], "--site"),
     "too many of attention": (["localize", *SECRET, "--site", "attention", "--top", "65"], "this model has 64 neurons"),
     "share 0": (["localize", *SECRET, "--share", "0"], "--share is 0.0"),

@@ -1,6 +1,7 @@
 """The INJ bench: what a plant is and leaves alone, recall worked by hand, the interval, the command."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from privlens.benchmarks.turning import Waking, seldom, silent
 from privlens.cli import bench_inj, main
 from privlens.errors import BadInput, Cancelled
 from privlens.localization import METHODS, Task, result_of
-from privlens.localization.token_gradient import lead
+from privlens.localization.token_gradient import lead, shares
 from privlens.models.language_model import LanguageModel
 from privlens.models.moments import input_moments, inputs
 from privlens.models.reading import read
@@ -237,6 +238,24 @@ def test_token_gradient_gives_every_token_the_same_say(lm: LanguageModel) -> Non
     assert last.result is not None
     assert last.result.scores.min() >= 0
     assert last.result.scores.sum() == pytest.approx(len(lm.encode(secret).value_ids), rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_active_token_gradient_is_a_weighted_geometric_mean_of_support_and_activity(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, weight: float
+) -> None:
+    """At its ends it is either of the two: the shares themselves, and the mean |activation| for each of the tokens."""
+    secret = Secret("the keeper of the gate is", "Mira Holt")
+    task, text = Task(lm, secret), lm.encode(secret)
+    support = shares(task)
+    positions = slice(text.n_prompt - 1, len(text.ids) - 1)
+    active = read(lm, [text.ids], lambda hidden: hidden[:, positions].abs().mean(1))[0]
+    monkeypatch.setattr(sys.modules[shares.__module__], "ACTIVITY", weight)
+    expected = (support ** (1 - weight) * active**weight).sum(0)
+    found = torch.from_numpy(result_of("active-token-gradient", task).scores)
+    torch.testing.assert_close(found, expected)
+    if weight == 0.0:
+        torch.testing.assert_close(found, torch.from_numpy(result_of("token-gradient", task).scores))
 
 
 def test_every_run_carries_all_controls_and_leaves_the_model_alone(taught: LanguageModel) -> None:
