@@ -20,13 +20,15 @@ TEXT_TOKENS = 64
 """A paragraph of the person's own is cut after so many tokens."""
 TOP = 64
 """Next-token distributions are kept as their TOP most likely tokens and one bucket for the rest."""
-PROMPT_END = 5
-"""A target's prompt is recognised in other text by its last tokens, at most so many."""
 
 
 def without_values(lm: LanguageModel, rows: Sequence[Sequence[int]], targets: Sequence[Encoded]) -> list[list[int]]:
-    """The rows without repeats, cut where a target's prompt ends in them, and without those in which a target's value stands."""
-    ends = {target.prompt_ids[-PROMPT_END:] for target in targets}
+    """The rows without repeats, cut where a target's prompt ends in them, and without those in which a target's value stands.
+
+    A prompt is recognised by all of its tokens but the first, which changes with what stands before it. By its last few alone it
+    would be taken for others of the same template: "... and my card number is".
+    """
+    ends = {target.prompt_ids[1:] or target.prompt_ids for target in targets}
     secrets = [str(lm.tokenizer.decode(list(target.value_ids))).strip() for target in targets]
     found: dict[tuple[int, ...], None] = {}
     for row in rows:
