@@ -47,7 +47,11 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
         kept = kept_at(now, at)
         before = shelf.get(model._replace(edits=kept.under))
         targets = kept.targets or asked(listed, *settings).targets
-        yield gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}), gr.skip(), gr.skip()
+        yield (
+            gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}),
+            gr.update(value={"kind": "none", "text": f"{kept.name}: the verdict comes after the last attack."}),
+            gr.update(visible=False),
+        )
         others = known_of(before, others_than(listed, targets), stop.is_set)
         reworded = tuple(rewordings(listed, target) for target in targets)
         siege = Siege(before, before.under(kept.edit), targets, reworded, others, stop=stop.is_set)
@@ -56,7 +60,7 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
         for one in attacks(siege):
             found.append(one)
             shown = gr.update(value=show.attacks_table(found), visible=True)
-            said = gr.update(value=show.verdict_of_attacks(found)) if len(found) == n else gr.skip()
+            said = gr.update(value=show.named(show.verdict_of_attacks(found), kept.name)) if len(found) == n else gr.skip()
             yield gr.update(value=clock.at(len(found), n, f"attacking: {one.name} done")), said, shown
 
     wire(start, cancel, bar, run, [side.model, edits, which, *inputs], [said, table])

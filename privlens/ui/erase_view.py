@@ -75,7 +75,12 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
         return {"kind": "note", "text": text, "detail": detail}
     what = "the value is one among many" if one else "all values are some among many"
     return {"kind": "unknown", "text": f"Erased: the model writes something else, and {what} to it.",
-            "detail": "The edit is in place in all tabs; the attacks below ask whether something is left."}  # fmt: skip
+            "detail": "The attacks below ask whether something is left."}  # fmt: skip
+
+
+def named(said: dict[str, str], edit: str) -> dict[str, str]:
+    """The same verdict, with the edit it is about: by now another secret or edit may be chosen."""
+    return {**said, "detail": f"Edit: {edit}. {said.get('detail', '')}".strip()}
 
 
 def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
