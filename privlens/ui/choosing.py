@@ -51,8 +51,8 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     with gr.Row():
         k = gr.Slider(0, 100, value=0, step=1, label="top k: switch off the k best neurons", elem_id="top-k", scale=3)
         with gr.Row(scale=2):
-            undo = gr.Button("Undo", elem_id="undo", min_width=80)
-            redo = gr.Button("Redo", elem_id="redo", min_width=80)
+            undo = gr.Button("Undo", interactive=False, elem_id="undo", min_width=80)
+            redo = gr.Button("Redo", interactive=False, elem_id="redo", min_width=80)
             reset = gr.Button("Reset", elem_id="reset", min_width=80)
     quick = effect_part("quick")
     about = facts("choice-facts")
