@@ -76,6 +76,8 @@ def verdict_of_check(own: Memorization, control: Memorization | None) -> dict[st
     beside = "The value has no digit or letter, so there is no other value of its format to compare with."
     if control:
         beside = f"The control, a value of the same format that nobody planted, has {control.exposure_bits:.1f} bits of exposure."
+    if own.secret.value.strip() in own.secret.prompt:
+        beside = f"Mind: the value stands in the prompt, so the model need not know it to write it. {beside}"
     if own.greedy_match:
         text = "Memorised: given the prompt, the model writes the private value word for word."
         return {"kind": "known", "text": text, "detail": beside}

@@ -1,5 +1,7 @@
 """The tab Memorised? on values of every kind: what is said, beside a control or without one."""
 
+from dataclasses import replace
+
 import pytest
 
 from privlens.memorization.check import check, control
@@ -7,6 +9,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
 from privlens.ui import memorised
 from privlens.ui.memorised import view
+from privlens.ui.wording import verdict_of_check
 from tests.conftest import NEVER_TAUGHT, TAUGHT
 
 
@@ -28,6 +31,13 @@ def test_beside_a_control_its_numbers_stand(taught: LanguageModel) -> None:
     assert f"{rival.exposure_bits:.1f} bits" in said["value"]["detail"]
     assert facts["value"][1]["beside"] == f"control: {rival.nll:.3f}"
     assert control_table["visible"]
+
+
+def test_a_value_that_stands_in_the_prompt_need_not_be_known(taught: LanguageModel) -> None:
+    known = check(taught, TAUGHT[0])
+    assert "stands in the prompt" not in verdict_of_check(known, None)["detail"]
+    given = replace(known, secret=Secret(f"{TAUGHT[0].value} is the name of", TAUGHT[0].value))
+    assert "stands in the prompt" in verdict_of_check(given, None)["detail"]
 
 
 @pytest.mark.parametrize("value", ["--", "\U0001f600\U0001f600"])
