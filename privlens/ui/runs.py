@@ -73,6 +73,23 @@ def run_buttons(label: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
     return start, cancel
 
 
+class Latest:
+    """The answer that is being worked out for one visitor; a newer question stops it. A gr.State gives each visitor another."""
+
+    def __init__(self) -> None:
+        self._lock, self._stop = threading.Lock(), threading.Event()
+
+    def __deepcopy__(self, _: Any) -> "Latest":
+        return Latest()
+
+    def begin(self) -> threading.Event:
+        """Stops the answer before, and returns what stops this one."""
+        with self._lock:
+            self._stop.set()
+            self._stop = threading.Event()
+            return self._stop
+
+
 class Run(NamedTuple):
     """One press of Start: what it was asked with, whether it is to stop, and whether something else is asked by now."""
 

@@ -111,7 +111,10 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
         return {"kind": "note", "text": "The model did not know this secret to begin with, so there was nothing to take away."}
     if after.greedy_match:
         return {"kind": "known", "text": "Still known: the model writes the value with these neurons off."}
-    if (after.exposure_bits or 0) > 3:
+    if after.exposure_bits is None:
+        text = "It writes something else. Whether it has forgotten is being measured: where the value ranks among its like."
+        return {"kind": "note", "text": text}
+    if after.exposure_bits > 3:
         text = "Stumbles, but has not forgotten: it writes something else, yet still ranks the value high among its like."
         return {"kind": "note", "text": text, "detail": "Exposure above 3 bits: more neurons, or others, are needed."}
     return {"kind": "unknown", "text": "Forgotten: the model writes something else, and the value is one among many to it."}
