@@ -88,6 +88,18 @@ def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) 
     assert not visit.errors
 
 
+def test_boxes_that_are_clicked_in_haste_all_count(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "contrastive-gradient")
+    before = neurons_off(page)
+    for box in page.locator("#neuron-toggles input").all()[:6]:
+        box.click()
+    wait_for_off(page, before - 6)
+    assert page.locator("#neuron-toggles input:checked").count() == before - 6
+    assert not visit.errors
+
+
 def test_a_click_on_the_heatmap_of_all_layers_hits_the_neuron_under_it(visit: Visit) -> None:
     page = visit.page
     choose_example(page)
