@@ -41,7 +41,8 @@ def read_secrets(path: str | Path) -> list[ListedSecret]:
     frame = _frame(path)
     missing = [name for name in NEEDED if name not in frame.columns]
     if missing:
-        hint = " Cells are parted by commas: save the table with commas, not semicolons or tabs." if len(frame.columns) == 1 else ""
+        alone = len(frame.columns) == 1
+        hint = " Cells are parted by commas: save the table with commas, not semicolons or tabs." if alone else ""
         raise BadInput(
             f"{path} has no column {' and no column '.join(missing)}: its first line must name the columns prompt and value "
             f"(category, repeats, reworded_1, reworded_2 are optional), but names {', '.join(map(str, frame.columns))}.{hint}"

@@ -17,7 +17,7 @@ from privlens.secrets import ListedSecret
 from privlens.ui import erase_view as show
 from privlens.ui.edit_list import kept_at
 from privlens.ui.edits import EditList
-from privlens.ui.erase_run import Asked, erasing, known_of, others_than, settings_for
+from privlens.ui.erase_run import Asked, erasing, known_of, others_than, settings_for, what_of
 from privlens.ui.erase_settings import asked
 from privlens.ui.parts import Clock, progress, verdict
 from privlens.ui.runs import run_buttons, wire
@@ -100,7 +100,7 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
                 if step.erased is not None:
                     rows += [show.before_row(step.erased)] if not rows else []
                     rows.append(show.methods_row(name, step.erased))
-                    shown = gr.update(value=pd.DataFrame(rows), visible=True)
+                    shown = gr.update(value=pd.DataFrame(rows), visible=True, label=f"{what_of(question)}: {show.METHODS}")
                 share = (at + step.bar["share"]) / len(methods)
                 text = f"{name} ({at + 1} of {len(methods)}), {step.bar['text']}"
                 yield gr.update(value={"share": share, "text": text}), shown

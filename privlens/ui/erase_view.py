@@ -21,7 +21,7 @@ EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten 
 TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of 8 (chance 1.4); before and after"
 ATTACKS = "Attacks: how often the value, or its tokens, came back; chance = the same for values that nobody trained on"
 METHODS = (
-    "Methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
+    "methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
     "(nats/token) are means over the secrets; weights = those that differ afterwards"
 )
 TARGET_WIDTHS: list[str | int] = ["200px", "90px", "90px", "100px", "100px", "80px", "80px", "280px", "320px"]
