@@ -72,14 +72,27 @@ def recalls(lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neur
     return states.recalls(lm, secrets, gates_of(lm, neurons, around), site=around.site, stop=around.stop)
 
 
-def effect_on(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Effect:
-    """The target before and after, with exposure and both texts: the quick answer to a click."""
+def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Iterator[Effect]:
+    """The answer to a click: at once both texts and NLLs, then exposure too, for which all values must be run.
+
+    Raises:
+        Cancelled: when `around.stop` said so.
+    """
     [texts] = texts_before_and_after(lm, [target], neurons, around)
-    found = []
-    for off, text in zip(((), tuple(neurons)), texts, strict=True):
-        gates = gates_of(lm, off, around)
-        found += states.states(lm, [target], [text], gates, site=around.site, seed=around.seed, stop=around.stop)
-    return Effect(target, *found)
+    choices = ((), tuple(neurons))
+    found = [replace(recalls(lm, [target], off, around)[0], text=text) for off, text in zip(choices, texts, strict=True)]
+    yield Effect(target, *found)
+    exposed = [
+        exposure_bits(lm, target, gates=gates_of(lm, off, around), site=around.site, seed=around.seed, stop=around.stop)[0]
+        for off in choices
+    ]
+    yield Effect(target, *(replace(one, exposure_bits=bits) for one, bits in zip(found, exposed, strict=True)))
+
+
+def effect_on(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Effect:
+    """The target before and after, with exposure and both texts."""
+    *_, effect = effect_steps(lm, target, neurons, around)
+    return effect
 
 
 def reference_perplexity(lm: LanguageModel, neurons: Sequence[Neuron], around: Surroundings) -> float | None:

@@ -41,9 +41,11 @@ def read_secrets(path: str | Path) -> list[ListedSecret]:
     frame = _frame(path)
     missing = [name for name in NEEDED if name not in frame.columns]
     if missing:
+        alone = len(frame.columns) == 1
+        hint = " Cells are parted by commas: save the table with commas, not semicolons or tabs." if alone else ""
         raise BadInput(
             f"{path} has no column {' and no column '.join(missing)}: its first line must name the columns prompt and value "
-            f"(category, repeats, reworded_1, reworded_2 are optional), but names {', '.join(map(str, frame.columns))}."
+            f"(category, repeats, reworded_1, reworded_2 are optional), but names {', '.join(map(str, frame.columns))}.{hint}"
         )
     if frame.empty:
         raise BadInput(f"{path} lists no secret: below the line with the column names add a line for each prompt and value.")

@@ -102,7 +102,7 @@ def method_curves(
     """
     of = f"{on.others}" if on.others == on.known else f"{on.others} of {on.known}"
     titles = (
-        "secret's NLL (nats/token)", f"secret's exposure (bits of {on.most_bits:.2g}, among {on.candidates} values)",
+        "secret's NLL (nats/token)", f"exposure (bits of {on.most_bits:.2g}, among {on.candidates} values)",
         f"unseen others still known (%, n = {of})", f"perplexity after / before (n = {on.paragraphs} paragraphs)",
     )  # fmt: skip
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)

@@ -51,15 +51,16 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     with gr.Row():
         k = gr.Slider(0, 100, value=0, step=1, label="top k: switch off the k best neurons", elem_id="top-k", scale=3)
         with gr.Row(scale=2):
-            undo = gr.Button("Undo", elem_id="undo", min_width=80)
-            redo = gr.Button("Redo", elem_id="redo", min_width=80)
+            undo = gr.Button("Undo", interactive=False, elem_id="undo", min_width=80)
+            redo = gr.Button("Redo", interactive=False, elem_id="redo", min_width=80)
             reset = gr.Button("Reset", elem_id="reset", min_width=80)
     quick = effect_part("quick")
     about = facts("choice-facts")
     with gr.Row():
         with gr.Column(min_width=300):
             neurons = gr.CheckboxGroup(
-                [], label="Top neurons: ticked = off (Tab and Space do what a click does)", elem_id="neuron-toggles"
+                [], label="Top neurons: ticked = off (Tab and Space do what a click does)", elem_id="neuron-toggles",
+                interactive=True,
             )
             layers = gr.CheckboxGroup([], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles")
             bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
@@ -88,7 +89,7 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     for picture in (heat, square):
         picture.pick(in_words(pick), [model, located, selection], [selection, layer], **CLICK)
     k.input(in_words(top), [model, located, selection, k], selection, **{**CLICK, "trigger_mode": "always_last"})
-    neurons.input(toggled_list, [selection, neurons], selection, **CLICK)
+    neurons.select(ticked, selection, selection, **CLICK)  # which box, not all of them: others may have been clicked since
     layers.input(lambda chosen, off: chosen.with_layers_off(frozenset(off)), [selection, layers], selection, **CLICK)
     undo.click(Selection.undo, selection, selection, **CLICK)
     redo.click(Selection.redo, selection, selection, **CLICK)
@@ -138,10 +139,10 @@ def key_of(neuron: Neuron) -> str:
     return f"{neuron.layer}:{neuron.index}"
 
 
-def toggled_list(chosen: Selection, off: list[str]) -> Selection:
-    """The listed neurons that are ticked are off."""
-    listed = frozenset(chosen.now.neurons[:LISTED])
-    return chosen.with_off(listed, frozenset(neuron for neuron in listed if key_of(neuron) in off))
+def ticked(chosen: Selection, event: gr.SelectData) -> Selection:
+    """The listed neuron whose box was ticked is off; where its tick was taken away it is on."""
+    clicked = frozenset(neuron for neuron in chosen.now.neurons if key_of(neuron) == event.value)
+    return chosen.with_off(clicked, clicked if event.selected else frozenset())
 
 
 def view(shape: tuple[int, int], located: Located | None, selection: Selection) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from privlens.ui.choosing import Chosen
 from privlens.ui.effect import effect_bars, effect_part
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import Clock, facts, progress
-from privlens.ui.runs import QUICK, run_buttons, wire
+from privlens.ui.runs import run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, fitting, judged
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
@@ -70,14 +70,8 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
             yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *shown
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located, chosen.selection]
-    wire(start, cancel, bar, run, inputs, [numbers, table])
-    gr.on(
-        [chosen.selection.change, side.secret.change, side.model.change],
-        lambda: (gr.update(value=[]), gr.update(visible=False)),
-        None,
-        [numbers, table],
-        **QUICK,
-    )
+    others = [one.change for one in (chosen.selection, side.secret, side.model, side.listed, side.reference)]
+    wire(start, cancel, bar, run, inputs, [numbers, table], others, lambda: (gr.update(value=[]), gr.update(visible=False)))
 
 
 def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
@@ -106,5 +100,5 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
             )
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
-    wire(start, cancel, bar, run, inputs, [curve])
-    side.secret.change(lambda: gr.update(value=""), None, curve, **QUICK)
+    others = [one.change for one in (chosen.located, side.secret, side.model, side.listed, side.reference)]
+    wire(start, cancel, bar, run, inputs, [curve], others, lambda: (gr.update(value=""),))

@@ -1,19 +1,20 @@
 """The quick answer to every toggle: what the model writes with and without the chosen neurons. Shown wherever one can toggle."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from privlens import figures
-from privlens.deactivation import Surroundings, effect_on
-from privlens.errors import PrivlensError
+from privlens.deactivation import Surroundings, effect_steps
+from privlens.errors import Cancelled, PrivlensError
 from privlens.outcomes import Effect
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import facts, marked_text, verdict
-from privlens.ui.runs import SLOW
+from privlens.ui.runs import SLOW, Latest
 from privlens.ui.session import Located, ModelName, Selection, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
 
@@ -42,33 +43,40 @@ def wire_effect(
     parts: Sequence[Sequence[Component]],
     bars: gr.HTML,
 ) -> None:
-    """Answers every change of the selection and of the secret in all the parts and the bars."""
+    """Answers every change of the selection and of the secret in all the parts and the bars; a newer change stops the answer."""
 
     def everywhere(shown: Callable[[], tuple[Any, ...]], chart: str) -> tuple[Any, ...]:
         """The same in every part; made anew for each, because gradio empties an update that it has sent."""
         return (*(value for _ in parts for value in shown()), gr.update(value=chart))
 
     def answer(
-        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection
-    ) -> tuple[Any, ...]:
+        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection, latest: Latest
+    ) -> Iterator[tuple[Any, ...]]:
+        stop = latest.begin()
         if found is None or not (prompt.strip() and value.strip()):
-            return everywhere(lambda: nothing(EMPTY), "")
+            yield everywhere(lambda: nothing(EMPTY), "")
+            return
         lm, secret = shelf.get(model), secret_of(listed, prompt, value)
         if found.scores.provenance.fingerprint != lm.fingerprint:
-            return everywhere(lambda: nothing("These neurons belong to another model, or to other weights: localize again."), "")
-        try:
-            effect = effect_on(lm, secret, chosen.now.switched_off, Surroundings(site=found.site))
-        except PrivlensError as error:
-            said = str(error)
-            return everywhere(lambda: nothing(said), "")
+            yield everywhere(lambda: nothing("These neurons belong to another model, or to other weights: localize again."), "")
+            return
         differs = wording.secret_differs(found, secret)
-        chart = figures.token_bars(effect.before.tokens, effect.after.tokens, ("all neurons on", "chosen off"), same=True)
-        return everywhere(lambda: view(effect, len(chosen.now.off), differs), chart.to_json())
+        try:
+            for effect in effect_steps(lm, secret, chosen.now.switched_off, Surroundings(site=found.site, stop=stop.is_set)):
+                tokens = (effect.before.tokens, effect.after.tokens)
+                chart = figures.token_bars(*tokens, ("all neurons on", "chosen off"), same=True)
+                if stop.is_set():
+                    return
+                yield everywhere(functools.partial(view, effect, len(chosen.now.off), differs), chart.to_json())
+        except Cancelled:
+            return
+        except PrivlensError as error:
+            yield everywhere(functools.partial(nothing, str(error)), "")
 
     outputs = [*(component for part in parts for component in part), bars]
-    inputs = [side.model, side.listed, side.prompt, side.value, located, selection]
+    inputs = [side.model, side.listed, side.prompt, side.value, located, selection, gr.State(Latest())]
     triggers = [selection.change, side.secret.change, side.model.change]
-    gr.on(triggers, answer, inputs, outputs, trigger_mode="always_last", show_progress_on=[part[0] for part in parts], **SLOW)
+    gr.on(triggers, answer, inputs, outputs, trigger_mode="multiple", show_progress_on=[part[0] for part in parts], **SLOW)
 
 
 def nothing(why: str) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from privlens.deactivation import Surroundings, texts_before_and_after
-from privlens.erasure.states import effects
+from privlens.memorization.states import continuations
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
 from privlens.ui import erase_view as show
@@ -66,16 +66,25 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
             done = (None, gr.skip()) if at.erased is None else (at.erased.kept, at.erased)
             yield gr.update(value=at.bar), *shown, *done
 
+    def written(
+        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection, erased: Erased | None
+    ) -> tuple[Any, ...]:
+        if erased is None:
+            return tuple(gr.update(value=[]) for _ in range(3))
+        lm = shelf.get(model._replace(edits=erased.kept.under))
+        secret = secret_of(listed, prompt, value) if prompt.strip() and value.strip() else erased.kept.targets[0]
+        return show.texts(*generations(lm, secret, found, chosen, erased))
+
     def draw(
         model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection, erased: Erased | None
     ) -> tuple[Any, ...]:
         if erased is None:
             return nothing()
         lm = shelf.get(model._replace(edits=erased.kept.under))
-        secret = secret_of(listed, prompt, value) if prompt.strip() and value.strip() else erased.kept.targets[0]
+        said = show.named(show.verdict(erased.effects), erased.kept.name)
         return (
-            gr.update(value=show.verdict(erased.effects)), gr.update(value=show.result_facts(erased, lm.n_parameters)),
-            *show.texts(*generations(lm, secret, found, chosen, erased)),
+            gr.update(value=said), gr.update(value=show.result_facts(erased, lm.n_parameters)),
+            *written(model, listed, prompt, value, found, chosen, erased),
             show.curves(erased.steps, erased.settings.guard), show.changed(lm, erased.kept.edit),
             gr.update(value=show.targets_table(erased.effects), visible=len(erased.effects) > 1),
         )  # fmt: skip
@@ -86,6 +95,10 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     ended.then(in_words(adopt), [side.model, edits, made], [side.model, edits, made], **QUICK)
     erased.change(in_words(draw), needs, drawn, **QUICK)
     cancel.click(in_words(draw), needs, drawn, **QUICK)
+    gr.on(
+        [side.secret.change, chosen.selection.change], in_words(written), needs, [before, deactivated, after],
+        trigger_mode="always_last", **QUICK,
+    )  # fmt: skip
     side.loaded.success(lambda: None, None, erased, **QUICK)
     attacks_part(shelf, side, edits, which, given)
     compare_part(shelf, side, edits, given)
@@ -97,12 +110,14 @@ def generations(
     """What is written of a secret before, with the chosen neurons off where they were localized in this model, and after."""
     did = next((one for one in erased.effects if (one.secret.prompt, one.secret.value) == (secret.prompt, secret.value)), None)
     if did is None:
-        [did] = effects(lm, lm.under(erased.kept.edit), [secret])
+        [[before], [after]] = [continuations(one, [secret]) for one in (lm, lm.under(erased.kept.edit))]
+    else:
+        before, after = did.before.text, did.after.text
     off = chosen.now.switched_off
     if found is None or not off or found.scores.provenance.fingerprint != lm.fingerprint:
-        return did.before.text, None, did.after.text
+        return before, None, after
     [(_, deactivated)] = texts_before_and_after(lm, [secret], off, Surroundings(site=found.site))
-    return did.before.text, deactivated, did.after.text
+    return before, deactivated, after
 
 
 def nothing() -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from privlens.secrets import ListedSecret
 from privlens.ui import erase_view as show
 from privlens.ui.edit_list import kept_at
 from privlens.ui.edits import EditList
-from privlens.ui.erase_run import Asked, erasing, known_of, others_than, settings_for
+from privlens.ui.erase_run import Asked, erasing, known_of, others_than, settings_for, what_of
 from privlens.ui.erase_settings import asked
 from privlens.ui.parts import Clock, progress, verdict
 from privlens.ui.runs import run_buttons, wire
@@ -47,7 +47,11 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
         kept = kept_at(now, at)
         before = shelf.get(model._replace(edits=kept.under))
         targets = kept.targets or asked(listed, *settings).targets
-        yield gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}), gr.skip(), gr.skip()
+        yield (
+            gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}),
+            gr.update(value={"kind": "none", "text": f"{kept.name}: the verdict comes after the last attack."}),
+            gr.update(visible=False),
+        )
         others = known_of(before, others_than(listed, targets), stop.is_set)
         reworded = tuple(rewordings(listed, target) for target in targets)
         siege = Siege(before, before.under(kept.edit), targets, reworded, others, stop=stop.is_set)
@@ -56,7 +60,7 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
         for one in attacks(siege):
             found.append(one)
             shown = gr.update(value=show.attacks_table(found), visible=True)
-            said = gr.update(value=show.verdict_of_attacks(found)) if len(found) == n else gr.skip()
+            said = gr.update(value=show.named(show.verdict_of_attacks(found), kept.name)) if len(found) == n else gr.skip()
             yield gr.update(value=clock.at(len(found), n, f"attacking: {one.name} done")), said, shown
 
     wire(start, cancel, bar, run, [side.model, edits, which, *inputs], [said, table])
@@ -96,7 +100,7 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
                 if step.erased is not None:
                     rows += [show.before_row(step.erased)] if not rows else []
                     rows.append(show.methods_row(name, step.erased))
-                    shown = gr.update(value=pd.DataFrame(rows), visible=True)
+                    shown = gr.update(value=pd.DataFrame(rows), visible=True, label=f"{what_of(question)}: {show.METHODS}")
                 share = (at + step.bar["share"]) / len(methods)
                 text = f"{name} ({at + 1} of {len(methods)}), {step.bar['text']}"
                 yield gr.update(value={"share": share, "text": text}), shown

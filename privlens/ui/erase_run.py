@@ -123,7 +123,11 @@ def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: St
     )  # fmt: skip
 
 
+def what_of(asked: Asked) -> str:
+    """The secret, or how many."""
+    return asked.targets[0].value if len(asked.targets) == 1 else f"{len(asked.targets)} secrets"
+
+
 def name_of(asked: Asked) -> str:
     """What was erased, how and when."""
-    what = asked.targets[0].value if len(asked.targets) == 1 else f"{len(asked.targets)} secrets"
-    return f"{what}, by {asked.settings.method}, {datetime.now():%H:%M}"
+    return f"{what_of(asked)}, by {asked.settings.method}, {datetime.now():%H:%M}"

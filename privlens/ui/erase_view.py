@@ -21,7 +21,7 @@ EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten 
 TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of 8 (chance 1.4); before and after"
 ATTACKS = "Attacks: how often the value, or its tokens, came back; chance = the same for values that nobody trained on"
 METHODS = (
-    "Methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
+    "methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
     "(nats/token) are means over the secrets; weights = those that differ afterwards"
 )
 TARGET_WIDTHS: list[str | int] = ["200px", "90px", "90px", "100px", "100px", "80px", "80px", "280px", "320px"]
@@ -75,7 +75,12 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
         return {"kind": "note", "text": text, "detail": detail}
     what = "the value is one among many" if one else "all values are some among many"
     return {"kind": "unknown", "text": f"Erased: the model writes something else, and {what} to it.",
-            "detail": "The edit is in place in all tabs; the attacks below ask whether something is left."}  # fmt: skip
+            "detail": "The attacks below ask whether something is left."}  # fmt: skip
+
+
+def named(said: dict[str, str], edit: str) -> dict[str, str]:
+    """The same verdict, with the edit it is about: by now another secret or edit may be chosen."""
+    return {**said, "detail": f"Edit: {edit}. {said.get('detail', '')}".strip()}
 
 
 def result_facts(erased: Erased, lm_size: int) -> list[Fact]:

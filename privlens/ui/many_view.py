@@ -119,7 +119,8 @@ def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) ->
     n = scores.n_neurons
     chance = f"random sets of {k}: {chance_overlap(n, k):.3f}"
     kept, asked = scores.natural_k or 0, scores.provenance.settings
-    how = f"at least {100 * asked['of_secrets']:.0f} % of {len(found.targets)} secrets vote for them; {kept / n:.2%} of all"
+    how = f"at least {100 * asked['of_secrets']:.0f} % of {len(found.targets)} secrets vote for them; "
+    how += f"{100 * kept / n:.2f} % of all"
     how += "" if kept else "; lower the first two settings of the vote"
     facts = [
         wording.fact("voted neurons", f"{kept:,}", f"of {n:,}", how),

@@ -1,16 +1,18 @@
 """The tab Memorised?: one secret beside a control of the same kind."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
 from privlens import figures
+from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check, control
 from privlens.records import Memorization
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
-from privlens.ui.parts import facts, marked_text, verdict
-from privlens.ui.runs import QUICK, SLOW, in_words
+from privlens.ui.parts import Clock, facts, marked_text, progress, verdict
+from privlens.ui.runs import run_buttons, wire
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
 
@@ -23,7 +25,8 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
         "Does the model know the secret by heart? Beside it stands a control: "
         "the same prompt with a made-up value of the same format."
     )
-    button = gr.Button("Check", variant="primary", elem_id="check")
+    start, cancel = run_buttons("Check", "check")
+    bar = progress("check-progress")
     said = verdict("check-verdict", EMPTY)
     with gr.Row():
         true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value")
@@ -42,24 +45,29 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
     outputs = [said, true, written, numbers, bars, own_table, control_table]
 
-    def run(model: ModelName, listed: Any, prompt: str, value: str) -> tuple[Any, ...]:
-        lm, secret = shelf.get(model), secret_of(listed, prompt, value)
-        return view(check(lm, secret), check(lm, control(secret, 0)))
+    def run(model: ModelName, listed: Any, prompt: str, value: str, stop: Any) -> Iterator[tuple[Any, ...]]:
+        lm, secret, clock = shelf.get(model), secret_of(listed, prompt, value), Clock()
+        yield gr.update(value=clock.at(0, 2, "the private value")), *(gr.skip() for _ in outputs)
+        own, rival = check(lm, secret, stop=stop.is_set), None
+        if candidates(value, 0, 2):
+            yield gr.update(value=clock.at(1, 2, "the control")), *(gr.skip() for _ in outputs)
+            rival = check(lm, control(secret, 0), stop=stop.is_set)
+        yield gr.update(value=clock.at(2, 2, "done")), *view(own, rival)
 
-    button.click(in_words(run), [side.model, side.listed, side.prompt, side.value], outputs, show_progress_on=said, **SLOW)
-    side.secret.change(cleared, None, outputs, **QUICK)
-    side.model.change(cleared, None, outputs, **QUICK)
+    others = [side.secret.change, side.model.change]
+    wire(start, cancel, bar, run, [side.model, side.listed, side.prompt, side.value], outputs, others, cleared)
     return onward
 
 
-def view(own: Memorization, rival: Memorization) -> tuple[Any, ...]:
-    """The values of the tab's outputs."""
+def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
+    """The values of the tab's outputs; `rival` is None where the value has no digit or letter that a control could differ in."""
     written, _ = figures.marked(own.continuation.strip(), own.secret.value.strip())
-    bars = figures.token_bars(own.tokens, rival.tokens, ("private value", "control"))
+    bars = figures.token_bars(own.tokens, rival.tokens if rival else (), ("private value", "control"))
     return (
         gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, gr.update(value=written),
         gr.update(value=wording.of_check(own, rival)), gr.update(value=bars.to_json()),
-        *(gr.update(value=figures.token_table(one.tokens), visible=True) for one in (own, rival)),
+        gr.update(value=figures.token_table(own.tokens), visible=True),
+        gr.update(value=figures.token_table(rival.tokens), visible=True) if rival else gr.update(visible=False),
     )  # fmt: skip
 
 

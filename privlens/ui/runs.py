@@ -4,13 +4,14 @@ Cancel sets the run's own flag, which the work asks at every step, and takes the
 visitor had stays, because a run hands over its result only at its end.
 """
 
+import contextlib
 import functools
 import html
 import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.components import Component
@@ -72,33 +73,89 @@ def run_buttons(label: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
     return start, cancel
 
 
+class Latest:
+    """The answer that is being worked out for one visitor; a newer question stops it. A gr.State gives each visitor another."""
+
+    def __init__(self) -> None:
+        self._lock, self._stop = threading.Lock(), threading.Event()
+
+    def __deepcopy__(self, _: Any) -> "Latest":
+        return Latest()
+
+    def begin(self) -> threading.Event:
+        """Stops the answer before, and returns what stops this one."""
+        with self._lock:
+            self._stop.set()
+            self._stop = threading.Event()
+            return self._stop
+
+
+class Run(NamedTuple):
+    """One press of Start: what it was asked with, whether it is to stop, and whether something else is asked by now."""
+
+    asked: tuple[Any, ...]
+    stop: threading.Event
+    outdated: threading.Event
+
+
 def wire(
-    start: gr.Button, cancel: gr.Button, bar: gr.HTML, work: Handler, inputs: Sequence[Component], outputs: Sequence[Component]
-) -> Any:
+    start: gr.Button, cancel: gr.Button, bar: gr.HTML, work: Handler, inputs: Sequence[Component], outputs: Sequence[Component],
+    until: Sequence[Any] = (), empty: Callable[[], tuple[Any, ...]] = tuple,
+) -> Any:  # fmt: skip
     """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after a good end.
 
-    The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets.
+    The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets. `until` are events, such as
+    another secret: where the inputs differ after them from those of the run, it stops, and the outputs become `empty()`.
     """
-    flag = gr.State(None)
+    latest = gr.State(None)
     buttons = [start, cancel, bar]
-    began = start.click(_begin, None, [flag, *buttons], **QUICK)
-    running = began.then(in_words(work), [*inputs, flag], [bar, *outputs], **QUICK)
-    cancel.click(_stop, flag, buttons, cancels=[running], queue=False, **QUICK)
-    running.failure(_end, None, buttons, **QUICK)  # gradio 6 calls what stands in `then` only where a run went well
-    return running.success(_end, None, buttons, **QUICK)
+    began = start.click(_begin, list(inputs), [latest, *buttons], **QUICK)
+    running = began.then(in_words(_heeding(work, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
+    stopped = cancel.click(_end, latest, buttons, cancels=[running], queue=False, **QUICK)
+    stopped.success(_tell_cancelled, None, None, **QUICK)  # gradio shows no message of a listener that is not queued
+    if until:
+        gr.on(until, functools.partial(_outdated, empty), [latest, *inputs], [bar, *outputs], **QUICK)
+    running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls what stands in `then` only where a run went well
+    return running.success(_end, latest, buttons, **QUICK)
 
 
-def _begin() -> tuple[Any, ...]:
+def _heeding(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
+    """The work as a listener: it says nothing more once it was stopped, and takes back what it said of an outdated question."""
+
+    def steps(*given: Any) -> Iterator[Any]:
+        *inputs, run = given
+        with contextlib.suppress(Cancelled):
+            for shown in work(*inputs, run.stop):
+                if run.stop.is_set():
+                    break
+                yield shown
+        if run.outdated.is_set():
+            yield gr.skip(), *empty()
+
+    return steps
+
+
+def _begin(*asked: Any) -> tuple[Any, ...]:
     bar = {"share": 0.0, "text": "starting"}
-    return threading.Event(), gr.update(interactive=False), gr.update(interactive=True), gr.update(value=bar)
+    run = Run(asked, threading.Event(), threading.Event())
+    return run, gr.update(interactive=False), gr.update(interactive=True), gr.update(value=bar)
 
 
-def _end() -> tuple[Any, ...]:
+def _end(run: Run | None) -> tuple[Any, ...]:
+    if run is not None:
+        run.stop.set()
     return gr.update(interactive=True), gr.update(interactive=False), gr.update(value=None)
 
 
-def _stop(flag: threading.Event | None) -> tuple[Any, ...]:
-    if flag is not None:
-        flag.set()
+def _tell_cancelled() -> None:
     gr.Info("Cancelled. What you had stays as it was.", duration=4)
-    return _end()
+
+
+def _outdated(empty: Callable[[], tuple[Any, ...]], run: Run | None, *now: Any) -> tuple[Any, ...]:
+    if run is not None and run.asked == now:
+        return gr.skip(), *(gr.skip() for _ in empty())
+    if run is not None and not run.stop.is_set():
+        run.outdated.set()
+        run.stop.set()
+        gr.Info("Stopped, because the secret, the neurons or the model are others now.", duration=6)
+    return gr.skip(), *empty()

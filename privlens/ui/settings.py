@@ -8,7 +8,7 @@ SITES = [("the MLPs", "mlp"), ("attention (output coordinates)", "attention"), (
 
 def keep_setting(elem_id: str) -> gr.Dropdown:
     """Which of the other listed secrets a method is given as retained text."""
-    return gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id=elem_id, scale=2, min_width=260)
+    return gr.Dropdown(KEEP, value="half", label="Other secrets to hold on to", elem_id=elem_id, scale=3, min_width=260)
 
 
 def site_setting(elem_id: str) -> gr.Dropdown:

@@ -54,7 +54,7 @@ def sidebar(shelf: Shelf) -> Sidebar:
         value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=1000)
         own = gr.State(listed)
         reference = gr.State(read_reference(ASSETS / "reference.txt"))
-        _own_part(own, reference, category, examples)
+        _own_part(model, own, reference, category, examples)
         gr.Button("Done: show the page", variant="primary", elem_id="done").click(
             lambda: gr.Sidebar(open=False), None, bar, **QUICK
         )
@@ -83,25 +83,26 @@ def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
     return rows, gr.update(choices=names, value=first), gr.update(choices=_choices(rows, first), value=None)
 
 
-def _own_part(listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio) -> None:
-    """Own list of secrets, own reference text."""
+def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
+    """The list of a file, or without one that of the model, and the two choosers of its examples. Raises what it cannot read."""
+    try:
+        return _shown(tuple(read_secrets(path or own_list(name, ASSETS) or ASSETS / "secrets.csv")))
+    except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
+        raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
+
+
+def _own_part(model: gr.State, listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio) -> None:
+    """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
     with gr.Accordion("Your own list and reference text", open=False):
         file = gr.File(label="Secrets, CSV with prompt,value (category)", file_types=[".csv"], height=110, elem_id="own-list")
         text = gr.Textbox(
             "", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference"
         )
 
-    def read_list(path: str | None) -> tuple[Any, ...]:
-        try:
-            rows = tuple(read_secrets(path or ASSETS / "secrets.csv"))
-        except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
-            raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
-        return _shown(rows)
-
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(ASSETS / "reference.txt")
 
-    file.change(in_words(read_list), file, [listed, category, examples], **QUICK)
+    file.change(in_words(listed_in), [model, file], [listed, category, examples], **QUICK)
     text.change(own_text, text, reference, **QUICK)
 
 

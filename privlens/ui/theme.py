@@ -13,7 +13,10 @@ def theme() -> gr.themes.Base:
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
     )
-    return base.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
+    return base.set(
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+        checkbox_border_color="*neutral_500", checkbox_border_color_dark="*neutral_400",
+    )  # fmt: skip
 
 
 def style() -> str:

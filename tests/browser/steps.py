@@ -34,7 +34,7 @@ def ask(page: Page) -> None:
     """Asks whether the secret in the sidebar is memorised, and does not wait for the answer."""
     open_tab(page, "Memorised?")
     page.wait_for_function("!" + CHECKED)
-    page.click("#check")
+    page.click("#check-start")
 
 
 def answer(page: Page) -> str:

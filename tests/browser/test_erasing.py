@@ -50,6 +50,13 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     assert "localize them" in page.inner_text("#erase-deactivated")
     assert not check(page).startswith("Memorised")
 
+    before, erased = page.inner_text("#erase-before .marked"), value_of(page)
+    page.locator("#examples label:not(.selected)").first.click()
+    page.wait_for_function(f"document.querySelector('#erase-before .marked').textContent !== {before!r}")
+    assert f"Edit: {erased}, by emso" in str(page.text_content("#erase-verdict")), "the verdict is about that one still"
+    page.locator("#examples label", has_text=erased).click()
+    page.wait_for_function(f"document.querySelector('#erase-before .marked').textContent === {before!r}")
+
     choose_memorised(other.page)
     assert value_of(other.page) == value_of(page), "the other visitor's model still knows the secret"
 

@@ -44,7 +44,7 @@ def cell_of(page: Page, plot: str, x: int, y: int) -> tuple[float, float]:
 def test_check_tells_whether_the_secret_is_memorised(visit: Visit) -> None:
     page = visit.page
     value = choose_example(page)
-    page.click("#check")
+    page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
     assert page.locator("#true-value").locator("input, textarea").input_value() == value
     assert "emorised" in page.inner_text("#check-verdict")
@@ -85,6 +85,18 @@ def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) 
     page.wait_for_function(f"{text.format('before')} !== {text.format('after')}")
     page.click("#reset")
     wait_for_off(page, before)
+    assert not visit.errors
+
+
+def test_boxes_that_are_clicked_in_haste_all_count(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "contrastive-gradient")
+    before = neurons_off(page)
+    for box in page.locator("#neuron-toggles input").all()[:6]:
+        box.click()
+    wait_for_off(page, before - 6)
+    assert page.locator("#neuron-toggles input:checked").count() == before - 6
     assert not visit.errors
 
 
@@ -149,7 +161,7 @@ def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
     images = page.locator("img").count()
     page.locator("#prompt textarea").fill(f"The note of Mira Holt {HOSTILE} reads")
     page.locator("#value").locator("input, textarea").fill(HOSTILE)
-    page.click("#check")
+    page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
     assert page.locator("#true-value").locator("input, textarea").input_value() == HOSTILE
     page.wait_for_selector("#check-bars .main-svg")
@@ -165,21 +177,21 @@ def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
 
 def test_an_error_is_told_in_words_and_nothing_is_lost(visit: Visit) -> None:
     page = visit.page
-    page.click("#check")
+    page.click("#check-start")
     page.wait_for_selector("text=The prompt is empty")
     another_model(page, "/no/such/<b>folder</b>")
     page.click("#load-model")
     page.wait_for_selector("text=No causal LM could be read from")
     assert page.locator("#model-facts .fact").count() == 3
     choose_example(page)
-    page.click("#check")
+    page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
 
 
 def test_no_request_leaves_the_machine(visit: Visit, outward: list[str]) -> None:
     page = visit.page
     choose_example(page)
-    page.click("#check")
+    page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
     localize(page, "random")
     assert visit.hosts <= {"127.0.0.1", "localhost", ""}

@@ -16,7 +16,7 @@ from tests.browser.steps import FACTS, bring, choose_example, localize, open_tab
 def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: str) -> None:
     page = visit.page
     bring(page, taught_folder)
-    page.click("#check")
+    page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
     assert "emorised" in page.inner_text("#check-verdict")
     localize(page, "random")

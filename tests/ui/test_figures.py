@@ -109,9 +109,10 @@ def test_a_sweep_without_others_or_reference_still_draws() -> None:
 
 
 @pytest.mark.parametrize(
-    ("greedy", "bits", "kind"), [(True, 8.0, "known"), (False, 6.0, "note"), (False, 1.0, "unknown")]
+    ("greedy", "bits", "kind"),
+    [(True, 8.0, "known"), (False, 6.0, "note"), (False, 1.0, "unknown"), (True, None, "known"), (False, None, "note")],
 )
-def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float, kind: str) -> None:
+def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | None, kind: str) -> None:
     before = Recall(True, 0.0, 1.0, "x", 8.0)
     effect = Effect(Secret("p", "v"), before, Recall(greedy, 1.0, 0.5, "y", bits))
     assert wording.verdict_of_effect(effect, 3)["kind"] == kind

@@ -1,5 +1,6 @@
 """What the core has to say while it works reaches the visitor whose run it is, and nobody else; how long a run still takes."""
 
+import copy
 import logging
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from gradio.context import LocalContext
 
 from privlens.models.memory import in_parts
 from privlens.ui.parts import RECENT, Clock
-from privlens.ui.runs import Notices
+from privlens.ui.runs import Latest, Notices
 
 
 @pytest.fixture
@@ -71,3 +72,12 @@ def test_what_is_left_is_told_from_the_pace_of_the_last_steps(monkeypatch: pytes
         told = clock.at(step, 100, "slow, told twice")["text"]
     assert told == f"slow, told twice: step {51 + RECENT} of 100, {5 + 10 * (1 + RECENT)} s, about {10 * (49 - RECENT)} s left"
     assert "left" not in clock.at(100, 100, "done")["text"]
+
+
+def test_a_newer_question_stops_the_answer_before_and_each_visitor_has_their_own() -> None:
+    latest = Latest()
+    first = latest.begin()
+    second = latest.begin()
+    assert (first.is_set(), second.is_set()) == (True, False)
+    copy.deepcopy(latest).begin()
+    assert not second.is_set()

@@ -2,6 +2,7 @@
 
 import weakref
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from privlens.errors import BadInput, ModelNotFound
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, NeuronScores, Provenance, Secret
 from privlens.ui import session
-from privlens.ui.choosing import key_of, toggled_list
+from privlens.ui.choosing import key_of, ticked
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
 
 A, B, C = Neuron(0, 1), Neuron(0, 2), Neuron(1, 0)
@@ -47,9 +48,15 @@ def test_a_layer_is_switched_as_a_whole_and_the_others_stay() -> None:
     assert chosen.with_layers_off(frozenset()).now.off == {B}
 
 
-def test_the_list_of_toggles_says_exactly_which_listed_neurons_are_off() -> None:
-    chosen = Selection().to(best(scores(), 3))
-    assert toggled_list(chosen, [key_of(B)]).now.off == {B}
+def test_a_box_says_that_its_own_neuron_is_off_and_nothing_of_the_others() -> None:
+    def clicked(neuron: Neuron, selected: bool) -> gr.SelectData:
+        return gr.SelectData(None, {"index": 0, "value": key_of(neuron), "selected": selected})
+
+    chosen = ticked(Selection().to(best(scores(), 3)), clicked(A, False))
+    assert chosen.now.off == {B, C}
+    assert ticked(chosen, clicked(A, False)) == chosen, "said twice"
+    assert ticked(chosen, clicked(B, False)).now.off == {C}
+    assert ticked(chosen, clicked(A, True)).now.off == {A, B, C}
 
 
 def test_neurons_of_another_model_are_refused(lm: LanguageModel) -> None:

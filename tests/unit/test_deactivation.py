@@ -1,5 +1,8 @@
 """With and without neurons: the numbers are those of the gates, random neurons stand beside, and nothing stays behind."""
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from privlens.deactivation import (
     compare,
     curve,
     effect_on,
+    effect_steps,
     random_like,
     recalls,
     reference_perplexity,
@@ -50,6 +54,19 @@ def test_before_and_after_differ_by_the_gates_alone(taught: LanguageModel) -> No
     assert effect.before.exposure_bits is not None
     nothing = effect_on(taught, TAUGHT[0], [], AROUND)
     assert nothing.after == nothing.before == effect.before
+
+
+def test_a_click_is_answered_before_exposure_is_known_and_can_be_stopped(taught: LanguageModel) -> None:
+    first, whole = effect_steps(taught, TAUGHT[0], MANY, AROUND)
+    assert (first.before.exposure_bits, first.after.exposure_bits) == (None, None)
+    assert whole == effect_on(taught, TAUGHT[0], MANY, AROUND)
+    assert replace(whole.after, exposure_bits=None) == first.after
+    stopped = threading.Event()
+    steps = effect_steps(taught, TAUGHT[0], MANY, replace(AROUND, stop=stopped.is_set))
+    next(steps)
+    stopped.set()
+    with pytest.raises(Cancelled):
+        next(steps)
 
 
 def test_texts_of_many_prompts_in_one_batch_equal_those_alone(taught: LanguageModel) -> None:

@@ -86,3 +86,10 @@ def test_the_bundled_files_can_be_read() -> None:
     assert all(len(one.reworded) == 2 for one in listed)
     assert len({one.secret.category for one in listed}) >= 6
     assert len(read_reference(ROOT / "assets/reference.txt")) > 10
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_another_separator_is_named(file: Path, mark: str) -> None:
+    file.write_text(f"prompt{mark}value\na{mark}b\n")
+    with pytest.raises(BadInput, match="save the table with commas"):
+        read_secrets(file)

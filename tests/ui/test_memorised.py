@@ -1,0 +1,45 @@
+"""The tab Memorised? on values of every kind: what is said, beside a control or without one."""
+
+from dataclasses import replace
+
+import pytest
+
+from privlens.memorization.check import check, control
+from privlens.models.language_model import LanguageModel
+from privlens.records import Secret
+from privlens.ui import memorised
+from privlens.ui.memorised import view
+from privlens.ui.wording import verdict_of_check
+from tests.conftest import NEVER_TAUGHT, TAUGHT
+
+
+def test_a_value_without_a_control_is_checked_all_the_same(taught: LanguageModel) -> None:
+    known = check(taught, TAUGHT[0])
+    said, value, _, facts, _, own_table, control_table = view(known, None)
+    assert said["value"]["kind"] == "known"
+    assert "no digit or letter" in said["value"]["detail"]
+    assert value == TAUGHT[0].value
+    assert [fact["beside"] for fact in facts["value"]] == [""] * 6
+    assert (own_table["visible"], control_table["visible"]) == (True, False)
+    unknown = view(check(taught, NEVER_TAUGHT), None)[0]["value"]
+    assert unknown["text"] == "Not memorised: the model writes something else."
+
+
+def test_beside_a_control_its_numbers_stand(taught: LanguageModel) -> None:
+    rival = check(taught, control(TAUGHT[0], 0))
+    said, _, _, facts, _, _, control_table = view(check(taught, TAUGHT[0]), rival)
+    assert f"{rival.exposure_bits:.1f} bits" in said["value"]["detail"]
+    assert facts["value"][1]["beside"] == f"control: {rival.nll:.3f}"
+    assert control_table["visible"]
+
+
+def test_a_value_that_stands_in_the_prompt_need_not_be_known(taught: LanguageModel) -> None:
+    known = check(taught, TAUGHT[0])
+    assert "stands in the prompt" not in verdict_of_check(known, None)["detail"]
+    given = replace(known, secret=Secret(f"{TAUGHT[0].value} is the name of", TAUGHT[0].value))
+    assert "stands in the prompt" in verdict_of_check(given, None)["detail"]
+
+
+@pytest.mark.parametrize("value", ["--", "\U0001f600\U0001f600"])
+def test_values_of_signs_alone_have_no_control(value: str) -> None:
+    assert memorised.candidates(Secret("a", value).value, 0, 2) == []
