@@ -271,6 +271,14 @@ def test_neighbours_are_the_models_own_and_hold_no_targets_value(taught: Languag
     assert [5, 6] in free
 
 
+def test_only_a_targets_own_prompt_is_cut_not_others_of_its_template(taught: LanguageModel) -> None:
+    template = "my name is {} and the number of my card is"
+    target, other = (Secret(template.format(name), value) for name, value in (("Mira", "555-0142"), ("Anna", "555-7788")))
+    encoded, same = taught.encode(target), taught.encode(other)
+    tried = [*plain_ids(taught.tokenizer, "Dear ", 4), *encoded.prompt_ids, encoded.value_ids[0]]
+    assert without_values(taught, [list(same.ids), tried], [encoded]) == [list(same.ids), tried[:-1]]
+
+
 @pytest.mark.parametrize(("slope", "moved"), [(1e-30, 0.0), (0.0, 0.0), (1e-6, 0.05)])
 def test_weights_without_a_gradient_to_speak_of_stay_where_they_are(taught: LanguageModel, slope: float, moved: float) -> None:
     """By chance neurons are chosen that never fire on the forget texts; a turned step has a fixed length, whatever the slope."""
