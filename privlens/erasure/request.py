@@ -45,10 +45,11 @@ class ErasureSettings:
     neighbours: int = 256
     neighbours_each: int = 16
     """Samples that begin as the forget texts do: so many in all, or so many for each, whichever is more."""
-    rows: int = 32
-    """Retained rows in a step, at most."""
     forget_rows: int = 16
     """Forget texts in a step, at most."""
+    rows: int = 32
+    rows_each: int = 8
+    """Retained rows in a step: so many in all, or so many for each forget text in it, whichever is more."""
     guard: float = 1.03
     measure_every: int = 5
     """Steps between two measurements, at which the run may end."""

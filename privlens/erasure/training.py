@@ -159,7 +159,7 @@ class Erasure:
         settings, lm = self.settings, self.lm
         n_drawn = min(settings.forget_rows, len(self.texts))
         drawn = torch.multinomial(self.left, n_drawn, generator=self.generator).tolist()
-        texts, picked = [self.texts[at] for at in drawn], self._picked()
+        texts, picked = [self.texts[at] for at in drawn], self._picked(max(settings.rows, settings.rows_each * n_drawn))
         pace = min(1.0, step / WARM_UP) * (1 - (step - 1) / settings.steps * (1 - SLOWEST))
         with lm.held():
             reference = in_parts(self._before, texts) if settings.method in NEEDS_REFERENCE else []
@@ -217,11 +217,11 @@ class Erasure:
         right = (found.logits.detach().argmax(-1) == found.values).float()
         return found.leads * secret * (found.mean(right) > self.level).float()[found.texts]
 
-    def _picked(self) -> Tensor:
-        """Retained rows for a step, ascending; none where nothing is retained."""
+    def _picked(self, n: int) -> Tensor:
+        """At most n retained rows for a step, ascending; none where nothing is retained."""
         if not self.rows:
             return torch.empty(0, dtype=torch.long)
-        half = min(self.settings.rows // 2, len(self.rows))
+        half = min(n // 2, len(self.rows))
         moved = torch.multinomial(self.moved + 1e-4, half, generator=self.generator)
         picked: Tensor = torch.cat([moved, torch.randperm(len(self.rows), generator=self.generator)[:half]]).unique()
         return picked

@@ -347,6 +347,18 @@ def test_the_loss_is_a_mean_over_what_is_still_worked_on_and_forgotten_texts_are
     assert work.left.tolist() == pytest.approx([0.05, 0.05])
 
 
+@pytest.mark.parametrize(("targets", "least", "most"), [(TAUGHT[:1], 3, 6), (TAUGHT[:3], 6, 12)])
+def test_a_step_looks_at_more_retained_rows_the_more_it_forgets(
+    taught: LanguageModel, monkeypatch: pytest.MonkeyPatch, targets: list[Secret], least: int, most: int
+) -> None:
+    """Two forget texts in a step at most, six rows for each: half of them by chance, half by what moved, some twice."""
+    settings, looked_at = replace(QUICK, rows=4, rows_each=6, forget_rows=2), list[int]()
+    work = Erasure(Request(taught, tuple(targets), settings=settings), 0.0, [[4, 9, token] for token in range(10, 50)])
+    monkeypatch.setattr(work, "_hold", lambda _, picked, *rest: looked_at.append(len(picked)) or 0.0)
+    work.step(1)
+    assert least <= looked_at[0] <= most
+
+
 def test_a_token_alone_in_its_format_is_made_alike_with_all(taught: LanguageModel) -> None:
     work = Erasure(Request(taught, (TARGET,), settings=replace(QUICK, keep=0.0, scope="format")), 0.0, [])
     found = predictions(taught, work.texts)
