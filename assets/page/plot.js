@@ -8,15 +8,22 @@ function css(name, fallback) {
   return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 }
 
+function cut(name) {
+  return name.length > 12 ? name.slice(0, 11).trimEnd() + '\u2026' : name;
+}
+
 function themed(layout) {
   const ink = css('--body-text-color', '#222'), line = css('--border-color-primary', '#ccc');
+  const narrow = div.clientWidth < 480;
   const paint = { paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)' };
-  const font = { color: ink, family: css('--font', 'sans-serif'), size: div.clientWidth < 480 ? 12 : 14 };
+  const font = { color: ink, family: css('--font', 'sans-serif'), size: narrow ? 12 : 14 };
   const hover = { bgcolor: css('--background-fill-primary', '#fff'), bordercolor: line, font: { color: ink, size: 14 } };
   const out = { ...layout, ...paint, font: { ...layout.font, ...font }, hoverlabel: hover };
   if (div.clientWidth) out.width = div.clientWidth;  // plotly measures a picture's place only the first time it is drawn
   for (const key of Object.keys(layout).filter(k => /^[xy]axis\d*$/.test(k))) {
     out[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line };
+    // On a narrow screen long names beside a picture would leave no room for it; whoever points at it reads them whole.
+    if (narrow && key[0] === 'y' && out[key].ticktext) out[key].ticktext = out[key].ticktext.map(cut);
   }
   out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: line, ...s.line } }));
   return out;

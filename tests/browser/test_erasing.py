@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Page
 
+from privlens.models.edit_files import save_edit
+from privlens.models.loading import load
+from privlens.provenance import provenance
+from privlens.records import Change, Edit
 from tests.browser.conftest import Visit
 from tests.browser.steps import IN_PLACE, check, choose_example, open_tab, unfold, value_of
+from tests.ui.conftest import MODEL
 
 ENABLED = "!document.querySelector('#{}').disabled"
 TICKED = "document.querySelectorAll('#edits input:checked').length === {}"
@@ -81,6 +87,26 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     (tmp_path / "broken.safetensors").write_text("<b>no edit</b>")
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
     page.wait_for_selector("text=broken.safetensors is no edit")
+    assert not visit.errors
+
+
+def test_edits_that_are_clicked_in_haste_all_count(visit: Visit, tmp_path: Path) -> None:
+    page, lm = visit.page, load(MODEL)
+    name, weight = next(iter(lm.model.named_parameters()))
+    open_tab(page, "Erase")
+    for at in range(3):
+        old = weight.detach().flatten()[at : at + 1].cpu().numpy().copy()
+        edit = Edit({name: Change(np.array([at]), old, old)}, provenance(lm, 0, {"method": "by hand"}, 0.0))
+        save_edit(edit, tmp_path / f"{at}.safetensors")
+        page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / f"{at}.safetensors")
+        page.wait_for_function(TICKED.format(at + 1))
+    for box in page.locator("#edits input").all():
+        box.click()
+    page.wait_for_function(f"!{IN_PLACE}")
+    page.wait_for_function(TICKED.format(0))
+    for _ in range(3):
+        page.click("#edits-undo")
+    page.wait_for_function(TICKED.format(3))
     assert not visit.errors
 
 

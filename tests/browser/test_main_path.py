@@ -3,12 +3,14 @@
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
+from privlens.memorization.check import exposure_bits
 from privlens.records import LocalizationStep
 from tests.browser.conftest import Visit
 from tests.browser.steps import FACTS, STOPPED, another_model, choose_example, localize
@@ -97,6 +99,56 @@ def test_boxes_that_are_clicked_in_haste_all_count(visit: Visit) -> None:
         box.click()
     wait_for_off(page, before - 6)
     assert page.locator("#neuron-toggles input:checked").count() == before - 6
+    assert not visit.errors
+
+
+def test_layers_that_are_clicked_in_haste_all_count(visit: Visit) -> None:
+    page = visit.page
+    choose_example(page)
+    localize(page, "contrastive-gradient")
+    boxes = page.locator("#layer-toggles input")
+    assert boxes.count() > 1
+    for box in boxes.all():
+        box.click()
+    wait_for_off(page, 0)
+    page.wait_for_function("!document.querySelector('#layer-toggles input:checked')")
+    assert not visit.errors
+
+
+def test_enter_in_the_private_value_checks_it(visit: Visit) -> None:
+    page = visit.page
+    value = choose_example(page)
+    page.locator("#value").locator("input, textarea").press("Enter")
+    page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {value!r}")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("!document.querySelector('#check-start').disabled")
+    shown = "document.querySelector('.sidebar').classList.contains('open')"
+    if not page.evaluate(shown):
+        page.click(".sidebar .toggle-button")
+        page.wait_for_function(shown)
+    page.locator("#value").locator("input, textarea").fill(value + "0")
+    page.locator("#value").locator("input, textarea").press("Enter")
+    page.wait_for_function(f"!{shown}")
+    page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {value + '0'!r}")
+    assert not visit.errors
+
+
+def test_that_exposure_is_being_measured_is_said_until_it_is_there(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def waits(*given: Any, **named: Any) -> Any:
+        assert go_on.wait(60)
+        return exposure_bits(*given, **named)
+
+    monkeypatch.setattr("privlens.deactivation.exposure_bits", waits)
+    page = visit.page
+    choose_example(page)
+    localize(page, "contrastive-gradient")
+    page.wait_for_selector("#quick-verdict em:has-text('measuring exposure')")
+    assert page.locator("#quick-facts .fact", has_text="exposure").locator(".fact-value").inner_text() == "-"
+    go_on.set()
+    page.wait_for_selector("#quick-verdict em", state="hidden")
+    assert page.locator("#quick-facts .fact", has_text="exposure").locator(".fact-value").inner_text() != "-"
     assert not visit.errors
 
 
