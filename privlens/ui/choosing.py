@@ -62,7 +62,9 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
                 [], label="Top neurons: ticked = off (Tab and Space do what a click does)", elem_id="neuron-toggles",
                 interactive=True,
             )
-            layers = gr.CheckboxGroup([], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles")
+            layers = gr.CheckboxGroup(
+                [], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles", interactive=True
+            )
             bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
         with gr.Column(min_width=300):
             layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")

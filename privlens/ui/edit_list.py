@@ -36,7 +36,7 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
     )
     about = facts("edits-facts", EMPTY)
     none: list[tuple[str, int]] = []
-    ticks = gr.CheckboxGroup(none, label="In place", elem_id="edits", visible=False)
+    ticks = gr.CheckboxGroup(none, label="In place", elem_id="edits", visible=False, interactive=True)
     with gr.Row():
         undo = gr.Button("Undo", interactive=False, elem_id="edits-undo", min_width=80)
         redo = gr.Button("Redo", interactive=False, elem_id="edits-redo", min_width=80)

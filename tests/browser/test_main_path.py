@@ -77,6 +77,11 @@ def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) 
     page.locator("#neuron-toggles input").first.focus()
     page.keyboard.press("Space")
     wait_for_off(page, before)
+    for off in (before + 1, before):
+        page.locator("#neuron-toggles input").first.focus()
+        page.keyboard.press("Enter")
+        wait_for_off(page, off)
+        page.wait_for_function(f"document.querySelectorAll('#neuron-toggles input:checked').length === {off}")
 
     slider = page.locator("#top-k input[type=range]")
     slider.focus()
