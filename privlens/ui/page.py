@@ -62,7 +62,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
     _, address, _ = page.launch(
-        server_name=host, server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False, footer_links=[],
-        share=False, ssr_mode=False, **more,
+        server_name=host, server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
+        footer_links=[], share=False, ssr_mode=False, **more,
     )  # fmt: skip
     return str(address)
