@@ -12,6 +12,7 @@ from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
 from privlens.memorization.check import exposure_bits
 from privlens.records import LocalizationStep
+from privlens.ui.choosing import view
 from tests.browser.conftest import Visit
 from tests.browser.steps import FACTS, STOPPED, another_model, choose_example, localize
 
@@ -107,16 +108,33 @@ def test_boxes_that_are_clicked_in_haste_all_count(visit: Visit) -> None:
     assert not visit.errors
 
 
-def test_layers_that_are_clicked_in_haste_all_count(visit: Visit) -> None:
+def test_a_layer_clicked_before_the_answer_to_the_one_before_counts(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the first click comes after the second: for a moment the second box looks as if it had not been clicked."""
     page = visit.page
     choose_example(page)
     localize(page, "contrastive-gradient")
-    boxes = page.locator("#layer-toggles input")
-    assert boxes.count() > 1
-    for box in boxes.all():
-        box.click()
-    wait_for_off(page, 0)
-    page.wait_for_function("!document.querySelector('#layer-toggles input:checked')")
+    boxes, ticked = page.locator("#layer-toggles input"), "document.querySelectorAll('#layer-toggles input:checked').length"
+    page.locator("#top-k input[type=range]").press("End")
+    page.wait_for_function("document.querySelectorAll('#layer-toggles input').length > 2")
+    n = boxes.count()
+    answers = threading.Semaphore(0)
+
+    def waits(*given: Any) -> Any:
+        assert answers.acquire(timeout=60)
+        return view(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("privlens.ui.choosing.view", waits)
+        boxes.nth(0).click()
+        boxes.nth(1).click()
+        page.wait_for_function(f"{ticked} === {n - 2}")
+        answers.release()
+        page.wait_for_function(f"{ticked} === {n - 1}")
+        for at in range(2, n):
+            boxes.nth(at).click()
+        answers.release(100)
+        wait_for_off(page, 0)
+        page.wait_for_function(f"{ticked} === 0")
     assert not visit.errors
 
 
