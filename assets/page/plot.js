@@ -8,16 +8,35 @@ function css(name, fallback) {
   return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 }
 
+// A narrow screen has no room beside a picture: names there are cut (pointed at, a cell says them whole), the scale stands above,
+// and numbers that would run into each other are left out.
+const narrow = () => div.clientWidth < 480;
+const cut = name => (name.length > 12 ? name.slice(0, 11).trimEnd() + '\u2026' : name);
+
+function fitted(data) {
+  if (!narrow()) return data;
+  return data.filter(trace => trace.mode !== 'text' || Math.max(...trace.x) < 8).map(trace => {
+    const bar = trace.colorbar;
+    if (!bar || bar.orientation === 'h') return trace;
+    const above = { orientation: 'h', x: 0.5, y: 1.02, yanchor: 'bottom', len: 1, title: { ...bar.title, side: 'top' } };
+    return { ...trace, colorbar: { ...bar, ...above } };
+  });
+}
+
 function themed(layout) {
   const ink = css('--body-text-color', '#222'), line = css('--border-color-primary', '#ccc');
   const paint = { paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)' };
-  const font = { color: ink, family: css('--font', 'sans-serif'), size: div.clientWidth < 480 ? 12 : 14 };
+  const font = { color: ink, family: css('--font', 'sans-serif'), size: narrow() ? 12 : 14 };
   const hover = { bgcolor: css('--background-fill-primary', '#fff'), bordercolor: line, font: { color: ink, size: 14 } };
   const out = { ...layout, ...paint, font: { ...layout.font, ...font }, hoverlabel: hover };
   if (div.clientWidth) out.width = div.clientWidth;  // plotly measures a picture's place only the first time it is drawn
   for (const key of Object.keys(layout).filter(k => /^[xy]axis\d*$/.test(k))) {
     out[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line };
+    if (!narrow() || !out[key].ticktext) continue;
+    if (key[0] === 'y') out[key].ticktext = out[key].ticktext.map(cut);
+    else if (out[key].tickangle && out[key].ticktext.length > 8) Object.assign(out[key], { tickangle: -90, tickfont: { size: 10 } });
   }
+  if (narrow()) out.annotations = (layout.annotations || []).map(a => ({ ...a, xshift: -44, yshift: 6, font: { ...a.font, size: 12 } }));
   out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: line, ...s.line } }));
   return out;
 }
@@ -63,7 +82,7 @@ function draw() {
   }
   if (!window.Plotly) return void setTimeout(draw, 100);
   const meta = figure.layout.meta;
-  const data = meta ? [...figure.data, ...marks(meta)] : figure.data;
+  const data = meta ? [...figure.data, ...marks(meta)] : fitted(figure.data);
   const config = { responsive: false, displaylogo: false, displayModeBar: meta ? undefined : false,
     modeBarButtonsToRemove: ['select2d', 'lasso2d', 'toImage', 'autoScale2d'] };
   drawing = drawing.then(() => window.Plotly.react(div, data, themed(figure.layout), config)).then(() => {

@@ -1,4 +1,4 @@
-// One sentence that stands out: `value` is {kind, text, detail}; everything is set as text.
+// One sentence that stands out: `value` is {kind, text, detail, busy}; everything is set as text.
 const box = element.querySelector('.verdict');
 
 function draw() {
@@ -6,6 +6,8 @@ function draw() {
   box.dataset.kind = said.kind || 'none';
   box.querySelector('strong').textContent = said.text || '';
   box.querySelector('span').textContent = said.detail || '';
+  box.querySelector('em').textContent = said.busy || '';
+  box.querySelector('em').hidden = !said.busy;
 }
 
 draw(); watch('value', draw);

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from privlens.figures.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.figures.heatmaps import HEAT, fold_all, heatmap_layout
+from privlens.figures.heatmaps import HEAT, fold_all, heatmap_layout, in_lines
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.records import Array, Site
 
@@ -44,9 +44,11 @@ def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:
         hovertemplate="%{z} % of its highest score<extra></extra>",
     )  # fmt: skip
     fig = heatmap_layout(go.Figure(trace, layout_template="none"), fold, height=250)
-    words = f"<b>{html.escape(title)}</b><br><span style='font-size:12px'>highest {top:.3g}; {html.escape(unit)}</span>"
+    said = in_lines(f"highest {top:.3g}; {unit}")
+    words = f"<b>{html.escape(title)}</b><br><span style='font-size:12px'>{said}</span>"
     fig.update_layout(
-        title={"text": words, "x": 0, "xanchor": "left", "font": {"size": 15}}, margin={"l": 34, "r": 6, "t": 52, "b": 12}
+        title={"text": words, "x": 0, "xanchor": "left", "font": {"size": 15}},
+        margin={"l": 34, "r": 6, "t": 52 + 22 * said.count("<br>"), "b": 12},
     )
     fig.update_xaxes(title=None, showticklabels=False, ticks="").update_yaxes(title=None)
     fig.update_layout(meta={**fig.layout.meta, "marker": 4, "ring": 9})

@@ -109,7 +109,7 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
     every = max(1, len(rows) // LABELLED)
     fig.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows)))[::every], ticktext=names[::every],
                      title="layer", showgrid=False)  # fmt: skip
-    fig.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), tickangle=30, showgrid=False,
+    fig.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), tickangle=-40, showgrid=False,
                      tickfont={"size": 11}, ticktext=[_short(column) for column in columns])  # fmt: skip
     return plain(fig, min(700, 170 + 30 * len(rows)), top=16)
 

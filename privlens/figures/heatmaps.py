@@ -6,6 +6,7 @@ them, so that nothing of the best k is lost. From a bin one goes on to its layer
 
 import html
 import math
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ MAX_ROWS = 96
 """A heatmap of all layers has about so many rows, so that single neurons can be seen and hit."""
 MAX_CELLS = 65_536
 """Above so many neurons a cell of all layers is a bin of neighbours."""
+
+LINE = 44
+"""So many characters of a title stand in one line, which a narrow screen has room for."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,13 @@ def live_gates(step: LocalizationStep, sufficient: bool = False) -> go.Figure:
     return heatmap(strong, fold_all(strong.shape), label, largest=1.0, named=False)
 
 
+def in_lines(text: str) -> str:
+    """A title, escaped, in lines of LINE characters at most."""
+    return "<br>".join(map(html.escape, textwrap.wrap(text, LINE)))
+
+
 def _bar(label: str) -> dict[str, object]:
-    title = {"text": html.escape(label), "side": "top"}
+    title = {"text": in_lines(label), "side": "top"}
     return {
         "orientation": "h",
         "y": 1.02,

@@ -17,7 +17,7 @@ from privlens.records import Neuron
 from privlens.ui import wording
 from privlens.ui.effect import effect_part
 from privlens.ui.heatmap import bin_of, marks, picked, plot
-from privlens.ui.parts import facts
+from privlens.ui.parts import facts, with_box
 from privlens.ui.runs import QUICK, in_words
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
 
@@ -62,7 +62,9 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
                 [], label="Top neurons: ticked = off (Tab and Space do what a click does)", elem_id="neuron-toggles",
                 interactive=True,
             )
-            layers = gr.CheckboxGroup([], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles")
+            layers = gr.CheckboxGroup(
+                [], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles", interactive=True
+            )
             bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
         with gr.Column(min_width=300):
             layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")
@@ -90,7 +92,7 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
         picture.pick(in_words(pick), [model, located, selection], [selection, layer], **CLICK)
     k.input(in_words(top), [model, located, selection, k], selection, **{**CLICK, "trigger_mode": "always_last"})
     neurons.select(ticked, selection, selection, **CLICK)  # which box, not all of them: others may have been clicked since
-    layers.input(lambda chosen, off: chosen.with_layers_off(frozenset(off)), [selection, layers], selection, **CLICK)
+    layers.select(layer_ticked, selection, selection, **CLICK)
     undo.click(Selection.undo, selection, selection, **CLICK)
     redo.click(Selection.redo, selection, selection, **CLICK)
     reset.click(start_over, [located, selection], selection, **CLICK)
@@ -143,6 +145,11 @@ def ticked(chosen: Selection, event: gr.SelectData) -> Selection:
     """The listed neuron whose box was ticked is off; where its tick was taken away it is on."""
     clicked = frozenset(neuron for neuron in chosen.now.neurons if key_of(neuron) == event.value)
     return chosen.with_off(clicked, clicked if event.selected else frozenset())
+
+
+def layer_ticked(chosen: Selection, event: gr.SelectData) -> Selection:
+    """The layer whose box was ticked is off; where its tick was taken away it is on. The others stay."""
+    return chosen.with_layers_off(with_box(chosen.layers_off, event))
 
 
 def view(shape: tuple[int, int], located: Located | None, selection: Selection) -> tuple[Any, ...]:

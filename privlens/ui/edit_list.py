@@ -14,13 +14,14 @@ from privlens.errors import BadInput
 from privlens.models.edit_files import save_edit
 from privlens.records import Edit
 from privlens.ui import wording
-from privlens.ui.choosing import Chosen
+from privlens.ui.choosing import CLICK, Chosen
 from privlens.ui.edits import EditList, Kept, opened
-from privlens.ui.parts import facts
+from privlens.ui.parts import facts, with_box
 from privlens.ui.runs import QUICK, SLOW, in_words
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar
 
+IN_TURN = {**CLICK, "concurrency_id": "edits"}
 EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
 Handler = Callable[[ModelName, EditList, Kept | None], tuple[Any, ...]]
 CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file button, button#edit-file')?.click()"
@@ -35,7 +36,7 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
     )
     about = facts("edits-facts", EMPTY)
     none: list[tuple[str, int]] = []
-    ticks = gr.CheckboxGroup(none, label="In place", elem_id="edits", visible=False)
+    ticks = gr.CheckboxGroup(none, label="In place", elem_id="edits", visible=False, interactive=True)
     with gr.Row():
         undo = gr.Button("Undo", interactive=False, elem_id="edits-undo", min_width=80)
         redo = gr.Button("Redo", interactive=False, elem_id="edits-redo", min_width=80)
@@ -51,7 +52,8 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
         shelf.get(name)  # raises where these edits do not go together
         return name, to
 
-    def switch(model: ModelName, now: EditList, ticked: list[int]) -> tuple[Any, ...]:
+    def switch(model: ModelName, now: EditList, event: gr.SelectData) -> tuple[Any, ...]:
+        ticked = sorted(with_box(now.now.ticked, event))
         to = now.now.with_on(ticked)
         tell_others(now, ticked, to.on)
         return moved(model, now.to(to))
@@ -76,14 +78,15 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
         return written(kept_at(now, at).edit, file.GRADIO_CACHE)
 
     def follow(model: ModelName, now: EditList) -> tuple[Any, ...]:
-        return now.following(shelf, model), gr.update(value=wording.of_model(shelf.get(model)))
+        to = now.following(shelf, model)  # sent only where it differs: a click may have changed the list since
+        return gr.skip() if to is now else to, gr.update(value=wording.of_model(shelf.get(model)))
 
     both = [side.model, edits]
     shown = [about, ticks, undo, redo, one, which]
-    switched = ticks.input(in_words(switch), [*both, ticks], both, **QUICK)
+    switched = ticks.select(in_words(switch), both, both, **IN_TURN)  # says which box, not how all of them stand
     switched.failure(view, edits, shown, **QUICK)  # a tick that was refused goes back
-    undo.click(in_words(lambda model, now: moved(model, now.undo())), both, both, **QUICK)
-    redo.click(in_words(lambda model, now: moved(model, now.redo())), both, both, **QUICK)
+    undo.click(in_words(lambda model, now: moved(model, now.undo())), both, both, **IN_TURN)
+    redo.click(in_words(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
     remove.click(in_words(take_out), [*both, which], both, **QUICK)
     open_file.upload(in_words(read), [*both, open_file], both, **SLOW)
     save.click(in_words(write), [edits, which], file, **QUICK).success(None, None, None, js=CLICKED, **QUICK)

@@ -8,14 +8,22 @@ import gradio as gr
 from privlens import figures
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check, control
-from privlens.records import Memorization
+from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.records import Memorization, Secret
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import Clock, facts, marked_text, progress, verdict
-from privlens.ui.runs import run_buttons, wire
+from privlens.ui.runs import QUICK, run_buttons, wire
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
 
+ENTERED = """() => {
+    const start = document.querySelector('#check-start'), done = document.querySelector('#done');
+    if (!start?.offsetParent) return;
+    start.click();
+    if (done?.offsetParent) done.click();
+}"""
+"""Enter in the private value presses Check where that can be seen, and on a narrow screen shows the page with the answer."""
 EMPTY = "Choose an example secret or type your own, then press Check."
 
 
@@ -48,19 +56,23 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     def run(model: ModelName, listed: Any, prompt: str, value: str, stop: Any) -> Iterator[tuple[Any, ...]]:
         lm, secret, clock = shelf.get(model), secret_of(listed, prompt, value), Clock()
         yield gr.update(value=clock.at(0, 2, "the private value")), *(gr.skip() for _ in outputs)
-        own, rival = check(lm, secret, stop=stop.is_set), None
-        if candidates(value, 0, 2):
-            yield gr.update(value=clock.at(1, 2, "the control")), *(gr.skip() for _ in outputs)
-            rival = check(lm, control(secret, 0), stop=stop.is_set)
-        yield gr.update(value=clock.at(2, 2, "done")), *view(own, rival)
+        own = check(lm, secret, stop=stop.is_set)
+        yield gr.update(value=clock.at(1, 2, "the control")), *(gr.skip() for _ in outputs)
+        yield gr.update(value=clock.at(2, 2, "done")), *view(own, control_of(lm, secret, stop.is_set))
 
     others = [side.secret.change, side.model.change]
     wire(start, cancel, bar, run, [side.model, side.listed, side.prompt, side.value], outputs, others, cleared)
+    side.value.submit(None, None, None, js=ENTERED, **QUICK)
     return onward
 
 
+def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never) -> Memorization | None:
+    """The control, checked; None where the value has no digit or letter that a control could differ in."""
+    return check(lm, control(secret, 0), stop=stop) if candidates(secret.value, 0, 2) else None
+
+
 def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
-    """The values of the tab's outputs; `rival` is None where the value has no digit or letter that a control could differ in."""
+    """The values of the tab's outputs; `rival` is None where there is no control."""
     written, _ = figures.marked(own.continuation.strip(), own.secret.value.strip())
     bars = figures.token_bars(own.tokens, rival.tokens if rival else (), ("private value", "control"))
     return (

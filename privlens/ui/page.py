@@ -17,7 +17,7 @@ from privlens.ui.memorised import memorised_tab
 from privlens.ui.runs import QUICK, Notices
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import sidebar
-from privlens.ui.theme import style, theme
+from privlens.ui.theme import keys, style, theme
 
 HOURS = (3600, 6 * 3600)
 """Seconds: files that visitors opened or saved are looked at every hour, and deleted when six hours old or the server ends."""
@@ -62,7 +62,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
     _, address, _ = page.launch(
-        server_name=host, server_port=port, theme=theme(), css=style(), head=script(), run_history=False, footer_links=[],
-        share=False, ssr_mode=False, **more,
+        server_name=host, server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
+        footer_links=[], share=False, ssr_mode=False, **more,
     )  # fmt: skip
     return str(address)

@@ -7,6 +7,7 @@ own stand in the template: a part on a tab that was not opened yet loses its oth
 import html
 import time
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,11 @@ def marked_text(elem_id: str, heading: str) -> gr.HTML:
 
 
 def verdict(elem_id: str, text: str) -> gr.HTML:
-    """One sentence that stands out; the value is {kind, text, detail}, kind one of none, known, unknown, note."""
-    template = '<div class="verdict" role="status"><strong></strong><span></span></div>'
+    """One sentence that stands out; the value is {kind, text, detail, busy}, kind one of none, known, unknown, note.
+
+    `busy` says what is still being worked out, beside something that turns.
+    """
+    template = '<div class="verdict" role="status"><strong></strong><span></span><em hidden></em></div>'
     return part("verdict", template, value={"kind": "none", "text": text}, elem_id=elem_id)
 
 
@@ -48,6 +52,12 @@ def progress(elem_id: str) -> gr.HTML:
     """A bar for a long run; the value is what `Clock.at` makes, or None when nothing runs."""
     template = '<div class="run" role="status" hidden><progress max="1"></progress><span></span></div>'
     return part("progress", template, value=None, elem_id=elem_id)
+
+
+def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:
+    """What is ticked after a click on one box, whatever else was clicked in the browser meanwhile."""
+    clicked = {int(event.value)}
+    return frozenset(ticked) | clicked if event.selected else frozenset(ticked) - clicked
 
 
 class Clock:

@@ -19,6 +19,11 @@ def theme() -> gr.themes.Base:
     )  # fmt: skip
 
 
+def keys() -> str:
+    """A script for the page's head, by which keys do what clicks do."""
+    return f"<script>{(PAGE / 'keys.js').read_text('utf-8')}</script>"
+
+
 def style() -> str:
     """The style sheet."""
     return (PAGE / "page.css").read_text("utf-8")

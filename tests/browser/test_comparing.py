@@ -142,6 +142,17 @@ def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit:
     assert not visit.errors
 
 
+def fits_a_phone(page: Page) -> None:
+    """On a narrow screen the matrices keep most of the width beside their names and scale."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    for picture in ("many-overlap", "many-means"):
+        drawn = f"document.querySelector('#{picture} .plot')"
+        page.wait_for_function(f"{drawn}._fullLayout.width < 390")
+        assert page.evaluate(f"{drawn}._fullLayout.xaxis._length") > 0.6 * page.evaluate(f"{drawn}.clientWidth")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.wait_for_function("document.querySelector('#many-overlap .plot')._fullLayout.width > 390")
+
+
 def test_many_secrets_vote_and_their_neurons_are_taken_over(visit: Visit, taught_folder: str) -> None:
     page = visit.page
     bring(page, taught_folder)
@@ -162,6 +173,7 @@ def test_many_secrets_vote_and_their_neurons_are_taken_over(visit: Visit, taught
     page.wait_for_function(f"{voted} > {before}")
     slide(page, "many-k", "End", "Number(document.querySelector('#many-k input[type=number]').value)")
     count = int(page.evaluate(voted))
+    fits_a_phone(page)
     page.click("#many-use")
     page.wait_for_function(FACTS.format("effect-facts"))
     open_tab(page, "Localize")

@@ -1,11 +1,21 @@
 """Erasing in Chromium: the curves while it runs, the edit in all tabs and for one visitor alone, undo, files, cancel, errors."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 from playwright.sync_api import Page
 
+from privlens.models.edit_files import save_edit
+from privlens.models.loading import load
+from privlens.provenance import provenance
+from privlens.records import Change, Edit
+from privlens.ui.edit_list import label
 from tests.browser.conftest import Visit
 from tests.browser.steps import IN_PLACE, check, choose_example, open_tab, unfold, value_of
+from tests.ui.conftest import MODEL
 
 ENABLED = "!document.querySelector('#{}').disabled"
 TICKED = "document.querySelectorAll('#edits input:checked').length === {}"
@@ -81,6 +91,38 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     (tmp_path / "broken.safetensors").write_text("<b>no edit</b>")
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
     page.wait_for_selector("text=broken.safetensors is no edit")
+    assert not visit.errors
+
+
+def test_an_edit_clicked_before_the_answer_to_the_one_before_counts(
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, lm = visit.page, load(MODEL)
+    name, weight = next(iter(lm.model.named_parameters()))
+    open_tab(page, "Erase")
+    for at in range(3):
+        old = weight.detach().flatten()[at : at + 1].cpu().numpy().copy()
+        edit = Edit({name: Change(np.array([at]), old, old)}, provenance(lm, 0, {"method": "by hand"}, 0.0))
+        save_edit(edit, tmp_path / f"{at}.safetensors")
+        page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / f"{at}.safetensors")
+        page.wait_for_function(TICKED.format(at + 1))
+    answers, boxes, first = threading.Semaphore(0), page.locator("#edits input"), label
+
+    def waits(now: Any, at: int) -> str:
+        assert at or answers.acquire(timeout=60)
+        return first(now, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("privlens.ui.edit_list.label", waits)
+        boxes.nth(0).click()
+        boxes.nth(1).click()
+        page.wait_for_function(TICKED.format(1))
+        answers.release()
+        page.wait_for_function(TICKED.format(2))
+        boxes.nth(2).click()
+        answers.release(100)
+        page.wait_for_function(f"!{IN_PLACE}")
+        page.wait_for_function(TICKED.format(0))
     assert not visit.errors
 
 

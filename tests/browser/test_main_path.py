@@ -3,13 +3,16 @@
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
+from privlens.memorization.check import exposure_bits
 from privlens.records import LocalizationStep
+from privlens.ui.choosing import view
 from tests.browser.conftest import Visit
 from tests.browser.steps import FACTS, STOPPED, another_model, choose_example, localize
 
@@ -75,6 +78,11 @@ def test_a_click_on_a_cell_switches_that_neuron_and_can_be_undone(visit: Visit) 
     page.locator("#neuron-toggles input").first.focus()
     page.keyboard.press("Space")
     wait_for_off(page, before)
+    for off in (before + 1, before):
+        page.locator("#neuron-toggles input").first.focus()
+        page.keyboard.press("Enter")
+        wait_for_off(page, off)
+        page.wait_for_function(f"document.querySelectorAll('#neuron-toggles input:checked').length === {off}")
 
     slider = page.locator("#top-k input[type=range]")
     slider.focus()
@@ -97,6 +105,73 @@ def test_boxes_that_are_clicked_in_haste_all_count(visit: Visit) -> None:
         box.click()
     wait_for_off(page, before - 6)
     assert page.locator("#neuron-toggles input:checked").count() == before - 6
+    assert not visit.errors
+
+
+def test_a_layer_clicked_before_the_answer_to_the_one_before_counts(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the first click comes after the second: for a moment the second box looks as if it had not been clicked."""
+    page = visit.page
+    choose_example(page)
+    localize(page, "contrastive-gradient")
+    boxes, ticked = page.locator("#layer-toggles input"), "document.querySelectorAll('#layer-toggles input:checked').length"
+    page.locator("#top-k input[type=range]").press("End")
+    page.wait_for_function("document.querySelectorAll('#layer-toggles input').length > 2")
+    n = boxes.count()
+    answers = threading.Semaphore(0)
+
+    def waits(*given: Any) -> Any:
+        assert answers.acquire(timeout=60)
+        return view(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("privlens.ui.choosing.view", waits)
+        boxes.nth(0).click()
+        boxes.nth(1).click()
+        page.wait_for_function(f"{ticked} === {n - 2}")
+        answers.release()
+        page.wait_for_function(f"{ticked} === {n - 1}")
+        for at in range(2, n):
+            boxes.nth(at).click()
+        answers.release(100)
+        wait_for_off(page, 0)
+        page.wait_for_function(f"{ticked} === 0")
+    assert not visit.errors
+
+
+def test_enter_in_the_private_value_checks_it(visit: Visit) -> None:
+    page = visit.page
+    value = choose_example(page)
+    page.locator("#value").locator("input, textarea").press("Enter")
+    page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {value!r}")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("!document.querySelector('#check-start').disabled")
+    shown = "document.querySelector('.sidebar').classList.contains('open')"
+    if not page.evaluate(shown):
+        page.click(".sidebar .toggle-button")
+        page.wait_for_function(shown)
+    page.locator("#value").locator("input, textarea").fill(value + "0")
+    page.locator("#value").locator("input, textarea").press("Enter")
+    page.wait_for_function(f"!{shown}")
+    page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {value + '0'!r}")
+    assert not visit.errors
+
+
+def test_that_exposure_is_being_measured_is_said_until_it_is_there(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def waits(*given: Any, **named: Any) -> Any:
+        assert go_on.wait(60)
+        return exposure_bits(*given, **named)
+
+    monkeypatch.setattr("privlens.deactivation.exposure_bits", waits)
+    page = visit.page
+    choose_example(page)
+    localize(page, "contrastive-gradient")
+    page.wait_for_selector("#quick-verdict em:has-text('measuring exposure')")
+    assert page.locator("#quick-facts .fact", has_text="exposure").locator(".fact-value").inner_text() == "-"
+    go_on.set()
+    page.wait_for_selector("#quick-verdict em", state="hidden")
+    assert page.locator("#quick-facts .fact", has_text="exposure").locator(".fact-value").inner_text() != "-"
     assert not visit.errors
 
 

@@ -119,6 +119,17 @@ def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | 
     assert wording.verdict_of_effect(effect, 0)["kind"] == "note"
 
 
+def test_a_long_unit_stands_in_lines_that_fit_a_narrow_screen() -> None:
+    unit = "geometric mean of <share> and activation, 3 to 1"
+    heat = figures.heatmap(np.ones((2, 24)), figures.fold_all((2, 24)), f"score ({unit})")
+    small = figures.small_heatmap(np.ones((2, 24), np.float32), "m", unit)
+    subtitle = small.layout.title.text.split("12px'>")[1].removesuffix("</span>")
+    for lines in (heat.data[0].colorbar.title.text.split("<br>"), subtitle.split("<br>")):
+        assert len(lines) == 2 and all(len(html.unescape(line)) <= 44 for line in lines)
+        assert unit in html.unescape(" ".join(lines)) and "&lt;share&gt;" in " ".join(lines)
+    assert small.layout.margin.t > figures.small_heatmap(np.ones((2, 24), np.float32), "m", "nats").layout.margin.t
+
+
 @pytest.mark.parametrize("shape", [(2, 24), (6, 2048), (32, 11008), (1, 701)])
 def test_a_small_heatmap_shows_the_highest_score_where_its_neuron_is(shape: tuple[int, int]) -> None:
     values = np.zeros(shape, np.float32)

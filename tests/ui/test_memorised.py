@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from privlens.memorization.candidates import format_of
 from privlens.memorization.check import check, control
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
-from privlens.ui import memorised
-from privlens.ui.memorised import view
+from privlens.ui.memorised import control_of, view
 from privlens.ui.wording import verdict_of_check
 from tests.conftest import NEVER_TAUGHT, TAUGHT
 
@@ -41,5 +41,12 @@ def test_a_value_that_stands_in_the_prompt_need_not_be_known(taught: LanguageMod
 
 
 @pytest.mark.parametrize("value", ["--", "\U0001f600\U0001f600"])
-def test_values_of_signs_alone_have_no_control(value: str) -> None:
-    assert memorised.candidates(Secret("a", value).value, 0, 2) == []
+def test_values_of_signs_alone_have_no_control(taught: LanguageModel, value: str) -> None:
+    assert control_of(taught, Secret(TAUGHT[0].prompt, value)) is None
+
+
+def test_a_control_has_the_same_prompt_and_another_value_of_the_format(taught: LanguageModel) -> None:
+    rival = control_of(taught, TAUGHT[0])
+    assert rival is not None and rival.secret.prompt == TAUGHT[0].prompt
+    assert rival.secret.value != TAUGHT[0].value
+    assert format_of(rival.secret.value) == format_of(TAUGHT[0].value)
