@@ -11,7 +11,10 @@ function css(name, fallback) {
 // A narrow screen has no room beside a picture: names there are cut (pointed at, a cell says them whole), the scale stands above,
 // and numbers that would run into each other are left out.
 const narrow = () => div.clientWidth < 480;
-const cut = name => (name.length > 12 ? name.slice(0, 11).trimEnd() + '\u2026' : name);
+function cut(name) {
+  const signs = name.match(/&[#\w]+;|./gsu) || [];  // names come escaped: &lt; is one sign
+  return signs.length > 12 ? signs.slice(0, 11).join('').trimEnd() + '\u2026' : name;
+}
 
 function fitted(data) {
   if (!narrow()) return data;

@@ -165,7 +165,7 @@ class Erasure:
             reference = in_parts(self._before, texts) if settings.method in NEEDS_REFERENCE else []
             with self.weights.in_place(), self.weights.learning(pace):
                 found, terms, self.keep = self.at_once.run(
-                    lambda at_once: self._gradients(drawn, reference, picked, at_once), max(len(texts), len(picked))
+                    lambda at_once: self._gradients(drawn, reference, picked, at_once), max(len(texts), settings.rows)
                 )
         return found, terms
 
