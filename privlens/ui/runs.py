@@ -4,7 +4,6 @@ Cancel sets the run's own flag, which the work asks at every step, and takes the
 visitor had stays, because a run hands over its result only at its end.
 """
 
-import contextlib
 import functools
 import html
 import inspect
@@ -91,11 +90,12 @@ class Latest:
 
 
 class Run(NamedTuple):
-    """One press of Start: what it was asked with, whether it is to stop, and whether something else is asked by now."""
+    """One press of Start: what it was asked with, whether it is to stop, whether something else is asked by now, and its end."""
 
     asked: tuple[Any, ...]
     stop: threading.Event
     outdated: threading.Event
+    over: threading.Event
 
 
 def wire(
@@ -111,7 +111,7 @@ def wire(
     buttons = [start, cancel, bar]
     began = start.click(_begin, list(inputs), [latest, *buttons], **QUICK)
     running = began.then(in_words(_heeding(work, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
-    stopped = cancel.click(_end, latest, buttons, cancels=[running], queue=False, **QUICK)
+    stopped = cancel.click(_cancel, latest, buttons, cancels=[running], queue=False, **QUICK)
     stopped.success(_tell_cancelled, None, None, **QUICK)  # gradio shows no message of a listener that is not queued
     if until:
         gr.on(until, functools.partial(_outdated, empty), [latest, *inputs], [bar, *outputs], **QUICK)
@@ -124,11 +124,15 @@ def _heeding(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
 
     def steps(*given: Any) -> Iterator[Any]:
         *inputs, run = given
-        with contextlib.suppress(Cancelled):
+        try:
             for shown in work(*inputs, run.stop):
                 if run.stop.is_set():
                     break
                 yield shown
+        except Cancelled:
+            pass
+        finally:
+            run.over.set()
         if run.outdated.is_set():
             yield gr.skip(), *empty()
 
@@ -137,14 +141,21 @@ def _heeding(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
 
 def _begin(*asked: Any) -> tuple[Any, ...]:
     bar = {"share": 0.0, "text": "starting"}
-    run = Run(asked, threading.Event(), threading.Event())
+    run = Run(asked, *(threading.Event() for _ in range(3)))
     return run, gr.update(interactive=False), gr.update(interactive=True), gr.update(value=bar)
 
 
 def _end(run: Run | None) -> tuple[Any, ...]:
+    """After a run: the buttons as before it. Nothing where Start was pressed again meanwhile, and another run is under way."""
+    if run is not None and not run.over.is_set() and not run.stop.is_set():
+        return gr.skip(), gr.skip(), gr.skip()
+    return gr.update(interactive=True), gr.update(interactive=False), gr.update(value=None)
+
+
+def _cancel(run: Run | None) -> tuple[Any, ...]:
     if run is not None:
         run.stop.set()
-    return gr.update(interactive=True), gr.update(interactive=False), gr.update(value=None)
+    return _end(run)
 
 
 def _tell_cancelled() -> None:

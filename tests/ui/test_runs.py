@@ -1,5 +1,6 @@
 """What the core has to say while it works reaches the visitor whose run it is, and nobody else; how long a run still takes."""
 
+import contextlib
 import copy
 import logging
 import time
@@ -11,9 +12,10 @@ import pytest
 import torch
 from gradio.context import LocalContext
 
+from privlens.errors import Cancelled
 from privlens.models.memory import in_parts
 from privlens.ui.parts import RECENT, Clock
-from privlens.ui.runs import Latest, Notices
+from privlens.ui.runs import Latest, Notices, Run, _begin, _cancel, _end, _heeding
 
 
 @pytest.fixture
@@ -81,3 +83,33 @@ def test_a_newer_question_stops_the_answer_before_and_each_visitor_has_their_own
     assert (first.is_set(), second.is_set()) == (True, False)
     copy.deepcopy(latest).begin()
     assert not second.is_set()
+
+
+def test_the_end_of_a_cancelled_run_leaves_the_next_one_alone() -> None:
+    """gradio tells late that a cancelled run is over, when Start may have been pressed again."""
+    first, second = (_begin("secret")[0] for _ in range(2))
+    idle = _cancel(first)
+    assert first.stop.is_set() and idle[0]["interactive"] and not idle[1]["interactive"]
+    assert _end(second) == (gr.skip(), gr.skip(), gr.skip())
+    assert not second.stop.is_set()
+    second.over.set()
+    assert _end(second) == idle
+
+
+def test_a_run_is_over_however_it_ends() -> None:
+    def work(how: Exception | None, stop: Any) -> Any:
+        yield "step"
+        if how:
+            raise how
+
+    def ran(how: Exception | None) -> Run:
+        run: Run = _begin(how)[0]
+        steps = _heeding(work, tuple)(how, run)
+        assert next(steps) == "step"
+        assert not run.over.is_set()
+        with contextlib.suppress(StopIteration, ValueError):
+            next(steps)
+        return run
+
+    for how in (None, Cancelled(), ValueError()):
+        assert ran(how).over.is_set()
