@@ -82,11 +82,11 @@ def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], a
     choices = ((), tuple(neurons))
     found = [replace(recalls(lm, [target], off, around)[0], text=text) for off, text in zip(choices, texts, strict=True)]
     yield Effect(target, *found)
-    exposed = [
-        exposure_bits(lm, target, gates=gates_of(lm, off, around), site=around.site, seed=around.seed, stop=around.stop)[0]
-        for off in choices
+    whole = [
+        states.exposed(lm, [target], [one], gates_of(lm, off, around), site=around.site, seed=around.seed, stop=around.stop)[0]
+        for off, one in zip(choices, found, strict=True)
     ]
-    yield Effect(target, *(replace(one, exposure_bits=bits) for one, bits in zip(found, exposed, strict=True)))
+    yield Effect(target, *whole)
 
 
 def effect_on(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Effect:

@@ -49,7 +49,7 @@ class ErasureSettings:
     """Forget texts in a step, at most."""
     rows: int = 32
     rows_each: int = 8
-    """Retained rows in a step: so many in all, or so many for each forget text in it, whichever is more."""
+    """Retained rows in a step: so many in all, or so many for each forget text in it, whichever is more; `rows` in one pass."""
     guard: float = 1.03
     measure_every: int = 5
     """Steps between two measurements, at which the run may end."""

@@ -69,8 +69,9 @@ def active_token_gradient(task: Task) -> Iterator[LocalizationStep]:
 
     Activity is the mean |activation| where the value is predicted.
     """
+    support = shares(task).pow(1 - ACTIVITY).sum(0)
     [activity] = active(task.lm, task.site)([task.lm.encode(task.target)])
-    scores = shares(task).pow(1 - ACTIVITY).sum(0) * activity.pow(ACTIVITY)
+    scores = support * activity.pow(ACTIVITY)
     yield task.only_step(
         "active-token-gradient", scores, "gradient x gate, token by token, and activations", {"activity": ACTIVITY}
     )

@@ -53,11 +53,18 @@ def states(
     Args:
         texts: of `continuations` in this state, one for each secret. seed: decides the candidates of the exposure.
     """
-    found = []
-    for secret, text, own in zip(secrets, texts, recalls(lm, secrets, gates, site=site, stop=stop), strict=True):
-        bits, _ = exposure_bits(lm, secret, gates=gates, site=site, seed=seed, stop=stop)
-        found.append(replace(own, text=text, exposure_bits=bits))
-    return found
+    found = recalls(lm, secrets, gates, site=site, stop=stop)
+    whole = [replace(own, text=text) for own, text in zip(found, texts, strict=True)]
+    return exposed(lm, secrets, whole, gates, site=site, seed=seed, stop=stop)
+
+
+def exposed(
+    lm: LanguageModel, secrets: Sequence[Secret], found: Sequence[Recall], gates: Tensor | None = None, *,
+    site: Site = "mlp", seed: int = 0, stop: Stop = never,
+) -> list[Recall]:  # fmt: skip
+    """What was found of every secret in this state, and its exposure; `seed` decides the candidates."""
+    bits = [exposure_bits(lm, secret, gates=gates, site=site, seed=seed, stop=stop)[0] for secret in secrets]
+    return [replace(own, exposure_bits=exposure) for own, exposure in zip(found, bits, strict=True)]
 
 
 def known(
