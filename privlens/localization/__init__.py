@@ -60,6 +60,7 @@ class MethodInfo:
         meaning: of a high score. cost: of one localization. unit: of the scores.
         across_sites: whether a score means the same in MLPs and in attention, so that the two can be weighed against each other.
         sufficient: whether its gates close what the value does not need, so that few stay open.
+        retains: whether it looks at retained text.
     """
 
     meaning: str
@@ -67,6 +68,7 @@ class MethodInfo:
     unit: str
     across_sites: bool = False
     sufficient: bool = False
+    retains: bool = False
 
 
 METHOD_INFO: dict[str, MethodInfo] = {
@@ -74,17 +76,20 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "gates that learn to close: few neurons that the value needs and retained text does not (LPNL)",
         "52 training steps of 12 rows",
         "how far closed: 0 open, 1 closed",
+        retains=True,
     ),
     "hard-concrete-deep": MethodInfo(
         "the same with a weak hold on retained text: more of the value goes, and more of its neighbours with it",
         "60 training steps of 12 rows",
         "how far closed: 0 open, 1 closed",
+        retains=True,
     ),
     "contrastive-gradient": MethodInfo(
         "how much closing the gate would make the value less likely, minus what retained text would lose",
         "1 backward pass, and 1 for each batch of retained text",
         "nats",
         across_sites=True,
+        retains=True,
     ),
     "gradient": MethodInfo(
         "how fast the value's log-probability falls as the gate begins to close", "1 backward pass", "nats", across_sites=True
@@ -130,6 +135,7 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "how strongly the neuron writes where the value is predicted, minus the same in retained text",
         "1 forward pass, and 1 for each batch of retained text",
         "length of what it writes",
+        retains=True,
     ),
     "random": MethodInfo(
         "nothing: the control that every other method is held against", "no pass at all", "none, drawn from 0 to 1"

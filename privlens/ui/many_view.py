@@ -9,6 +9,7 @@ import numpy as np
 
 from privlens import figures
 from privlens.errors import BadInput
+from privlens.localization import METHOD_INFO
 from privlens.localization.aggregate import (
     Specificity,
     VoteSettings,
@@ -128,8 +129,7 @@ def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) ->
                      chance),
         wording.fact("overlap between categories", share(specific.between), "", "the same of two different categories", chance),
         wording.fact("PII specificity", ratio(specific), "", "within / between; " + shuffled(specific)),
-        wording.fact("time", f"{scores.provenance.seconds:.1f}", "s", f"{found.scores[0].method}; {len(found.retained)} other "
-                     "secrets were retained text"),
+        wording.fact("time", f"{scores.provenance.seconds:.1f}", "s", f"{found.scores[0].method}; {retained(found)}"),
     ]  # fmt: skip
     if found.attention:
         sites = site_shares(found)["all secrets"]
@@ -138,6 +138,13 @@ def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) ->
         note = f"{attention}; {even:.0f} % of all gates are in MLPs"
         facts.append(wording.fact("of the score in MLPs", f"{100 * sites['mlp']:.0f}", "%", note))
     return facts
+
+
+def retained(found: Many) -> str:
+    """Which other secrets the method looked at as text that must stay."""
+    if not METHOD_INFO[found.scores[0].method].retains:
+        return "it looks at no retained text"
+    return f"{len(found.retained)} other secrets were retained text"
 
 
 def share(number: float | None) -> str:

@@ -108,6 +108,10 @@ def test_what_many_secrets_share_by_hand() -> None:
     assert shown["voted neurons"] == "2"
     assert (shown["overlap within categories"], shown["overlap between categories"]) == ("1.000", "0.000")
     assert shown["PII specificity"] == "x\u221e"
+    assert "looks at no retained text" in str([fact for fact in facts["value"] if fact["name"] == "time"])
+    masks = replace(many(), scores=tuple(scored("hard-concrete", 1, 0, 0, 0) for _ in range(3)))
+    facts, *_ = many_view.view(masks, VoteSettings(), 2)
+    assert "0 other secrets were retained text" in str([fact for fact in facts["value"] if fact["name"] == "time"])
     # Two secrets have half of their score in attention, the third none: (1/2 + 1/2 + 0) / 3.
     assert many_view.site_shares(many())["all secrets"]["attention"] == pytest.approx(1 / 3)
     assert many_view.site_shares(many())["card"] == {"mlp": 1.0, "attention": 0.0}

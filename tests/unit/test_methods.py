@@ -253,3 +253,14 @@ def test_every_method_says_what_it_means_and_costs_in_a_line() -> None:
         for line in (info.meaning, info.cost):
             assert 5 < len(line) < 110
             assert "\n" not in line and not line.endswith(".")
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_a_method_says_whether_it_looks_at_retained_text(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked = []
+    original = Task.retained_rows
+    monkeypatch.setattr(Task, "retained_rows", lambda *given: asked.append(name) or original(*given))
+    scores(name, Task(lm, SECRET))
+    assert bool(asked) is METHOD_INFO[name].retains
