@@ -36,9 +36,9 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
             device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
             dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)
         with gr.Row():
-            button = gr.Button("Load", elem_id="load-model", min_width=80)
-            cancel = gr.Button("Cancel", interactive=False, elem_id="load-cancel", min_width=80)
-            unload = gr.Button("Unload", elem_id="unload-model", min_width=80)
+            button = gr.Button("Load", elem_id="load-model", min_width=80, size="md")
+            cancel = gr.Button("Cancel", interactive=False, elem_id="load-cancel", min_width=80, size="md")
+            unload = gr.Button("Unload", elem_id="unload-model", min_width=80, size="md")
         bar = progress("load-bar")
         _fetching(known)
     known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
@@ -65,9 +65,11 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
 
 
 def _fetching(known: gr.Dropdown) -> None:
-    """The button that fetches SmolLM2, with its progress and its Cancel."""
-    note = gr.Markdown(HERE if is_ready(SMOLLM2) else SMOLLM2.about, elem_id="smollm2-note")
-    start, cancel = run_buttons(GET, "smollm2")
+    """The button that fetches SmolLM2, with its progress and its Cancel; without them where it was fetched already."""
+    here = is_ready(SMOLLM2)
+    note = gr.Markdown(HERE if here else SMOLLM2.about, elem_id="smollm2-note")
+    with gr.Column(visible=not here):
+        start, cancel = run_buttons(GET, "smollm2")
     bar = progress("smollm2-bar")
 
     def get(stop: Any) -> Iterator[tuple[Any, ...]]:
