@@ -7,7 +7,7 @@ import typer
 
 from privlens.benchmarks import erasing
 from privlens.cli import inputs, tables, telling
-from privlens.cli.erase import DEFAULTS
+from privlens.cli.erase import DECAY_HELP, DEFAULTS
 from privlens.cli.options import REFERENCE, SECRETS, AnySeed, AsJson, Device, Dtype, Model, Reference, Secrets
 from privlens.erasure import RATES, Choice, ErasureSettings, Spread
 from privlens.models.loading import load
@@ -24,6 +24,7 @@ def erase(
     draws: Annotated[int, typer.Option(min=1, help="Draws of forget texts for each number; the rows are means over them.")] = 1,
     share: Annotated[float, typer.Option(help="Share of all weights that may change.")] = DEFAULTS.share,
     keep: Annotated[float, typer.Option(min=0, help="Weight of retained text; 0 retains nothing.")] = DEFAULTS.keep,
+    decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
     choice: Annotated[str, typer.Option(help="The metric that chooses weights.")] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help="neuron, global or matrix.")] = DEFAULTS.spread,
@@ -37,7 +38,7 @@ def erase(
     """Erase memorised secrets by every method until they are known no better than unseen text; what is left of the rest?"""
     asked, counts = inputs.erasers(methods), inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
-        share=share, keep=keep, steps=steps, learning_rate=rate or DEFAULTS.learning_rate,
+        share=share, keep=keep, decay=decay, steps=steps, learning_rate=rate or DEFAULTS.learning_rate,
         choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"),
     ).checked()  # fmt: skip
     listed, paragraphs = read_secrets(secrets), read_reference(reference)

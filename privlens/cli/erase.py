@@ -33,6 +33,7 @@ SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: sing
 KEEP_HELP = "Weight of retained text: the other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
 ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square."
+DECAY_HELP = "Before every step the changed weights go back by this share of their change."
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
 SITE_HELP = "Where the neurons are: mlp, attention or both. If not given, as the file says."
 
@@ -49,6 +50,7 @@ def erase(
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
     rate: Annotated[float, typer.Option(help=RATE_HELP)] = DEFAULTS.learning_rate,
     keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
+    decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
     guard: Annotated[float, typer.Option(help=GUARD_HELP)] = DEFAULTS.guard,
     retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
     reference: Reference = REFERENCE,
@@ -65,7 +67,7 @@ def erase(
     settings = ErasureSettings(
         method=method, share=share, scope=inputs.one_of(scope, Scope, "--scope"), steps=steps, learning_rate=rate,
         choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"), keep=keep,
-        guard=guard,
+        decay=decay, guard=guard,
     ).checked()  # fmt: skip
     paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
     inputs.check_writable(out)

@@ -25,6 +25,7 @@ class ErasureSettings:
         choice: the metric that chooses them. spread: over the whole model, or in every matrix alike.
         keep: weight of the KL on retained text at the start; 0 is forget-only, as in the EMSO paper. loosen: it is multiplied by
             this after every step in which something was still known.
+        decay: before every step the changed weights go this share of the way back to the model's own, 0 <= decay < 1.
         guard: the run ends at its last good state when the reference text's perplexity rises above this ratio.
     """
 
@@ -33,11 +34,12 @@ class ErasureSettings:
     scope: Scope = "format"
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
-    steps: int = 60
+    steps: int = 100
     learning_rate: float = 0.05
     """In units of the root mean square of the chosen weights."""
     keep: float = 10.0
     loosen: float = 0.98
+    decay: float = 0.02
     own_samples: int = 128
     sample_tokens: int = 48
     by_heart: int = 64
@@ -64,6 +66,8 @@ class ErasureSettings:
             raise BadInput(f"The guard is {self.guard:g}, but must be at least 1; 1.03 lets the perplexity rise by 3 %.")
         if self.steps < 1 or self.learning_rate <= 0 or self.keep < 0:
             raise BadInput("Steps must be at least 1, the learning rate above 0 and the weight of retained text at least 0.")
+        if not 0 <= self.decay < 1:
+            raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")
         return self
 
 

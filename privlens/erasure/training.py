@@ -163,6 +163,7 @@ class Erasure:
         pace = min(1.0, step / WARM_UP) * (1 - (step - 1) / settings.steps * (1 - SLOWEST))
         with lm.held():
             reference = in_parts(self._before, texts) if settings.method in NEEDS_REFERENCE else []
+            self.weights.decay(settings.decay)
             with self.weights.in_place(), self.weights.learning(pace):
                 found, terms, self.keep = self.at_once.run(
                     lambda at_once: self._gradients(drawn, reference, picked, at_once), max(len(texts), settings.rows)

@@ -16,7 +16,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.moments import moments
 from privlens.models.vectors import neuron_vectors
 
-DAMPING = 0.1
+DAMPING = 0.03
 """Added to the diagonal, as a share of the mean second moment."""
 
 

@@ -124,6 +124,16 @@ class ChosenWeights:
         else:
             self._step_turned(self.turn, pace * self.rate)
 
+    @torch.no_grad()
+    def decay(self, share: float) -> None:
+        """Takes the values this share of the way back to the model's own. Within `lm.held()`, outside `in_place`.
+
+        Decoupled weight decay towards where the training began (L2-SP, Li et al., ICML 2018): what no gradient asks for any more
+        fades out of the edit.
+        """
+        for name, values in self.values.items() if share else ():
+            values.lerp_(self._read(name).to(values), share)
+
     def afresh(self) -> None:
         """Forgets the gradients that were added up so far, those of a backward pass that broke off among them."""
         self.adam.zero_grad()

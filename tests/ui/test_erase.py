@@ -168,10 +168,10 @@ def test_attacks_count_as_successful_above_chance_only() -> None:
 
 
 def test_methods_are_compared_at_equal_settings_and_against_chance() -> None:
-    asked_by = {name: by_method(question(share=2), name) for name in (*LOSSES, CONTROL)}
+    asked_by = {name: by_method(question(share=2, steps=7), name) for name in (*LOSSES, CONTROL)}
     assert [one.settings.method for one in asked_by.values()] == [*LOSSES, "emso"]
     assert asked_by[CONTROL].settings.choice == "random"
-    assert {(one.settings.share, one.settings.steps, one.targets) for one in asked_by.values()} == {(0.02, 60, (TAUGHT[0],))}
+    assert {(one.settings.share, one.settings.steps, one.targets) for one in asked_by.values()} == {(0.02, 7, (TAUGHT[0],))}
 
 
 def small(**changed: Any) -> Asked:

@@ -219,6 +219,7 @@ WRONG: dict[str, tuple[Callable[[Request], Request], str]] = {
     "more than all": (lambda given: replace(given, settings=replace(QUICK, share=1.5)), "share of weights is 1.5"),
     "guard": (lambda given: replace(given, settings=replace(QUICK, guard=0.9)), "guard is 0.9"),
     "rate": (lambda given: replace(given, settings=replace(QUICK, learning_rate=0.0)), "learning rate above 0"),
+    "decay": (lambda given: replace(given, settings=replace(QUICK, decay=1.0)), "decay is 1: it must be .* below 1"),
     "empty": (lambda given: replace(given, forget=(Secret("a", ""),)), "private value is empty"),
 }
 
@@ -289,6 +290,21 @@ def test_weights_without_a_gradient_to_speak_of_stay_where_they_are(taught: Lang
         (slope * weights.parameters[name].sum()).backward()
     size = float(before.square().mean().sqrt())
     assert float((weights.values[name] - before).square().mean().sqrt()) == pytest.approx(moved * size, rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_every_step_takes_the_change_back_by_a_share(taught: LanguageModel, share: float) -> None:
+    """Of whatever the model is to which the edit will belong: here it stands under an earlier one already."""
+    first = last_of(erase(Request(taught, (REST[0],), settings=replace(QUICK, keep=0.0, steps=2))))[1]
+    view = taught.under(first)
+    settings = replace(QUICK, keep=0.0, learning_rate=1e-9, decay=share)
+    work = Erasure(Request(view, (TARGET,), settings=settings), 0.1, [])
+    own = work.weights.copied()
+    for values in work.weights.values.values():
+        values += 0.5
+    work.step(1)
+    for name, values in work.weights.values.items():
+        torch.testing.assert_close(values - own[name], torch.full_like(values, 0.5 * (1 - share)), rtol=1e-3, atol=1e-4)
 
 
 def test_beams_are_the_likeliest_ways_on(taught: LanguageModel) -> None:
