@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from privlens.errors import BadInput
 from privlens.secrets import read_secrets
+from privlens.ui import models
 from privlens.ui.session import ModelName
 from privlens.ui.sidebar import ASSETS, listed_in
 
@@ -24,3 +26,19 @@ def test_an_own_list_is_named_as_the_visitor_knows_it(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("")
     with pytest.raises(BadInput, match=r"^mine\.csv is empty"):
         listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_smollm2_is_offered_only_where_it_was_not_fetched_already(monkeypatch: pytest.MonkeyPatch, here: bool) -> None:
+    monkeypatch.setattr(models, "is_ready", lambda _: here)
+    monkeypatch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
+    with gr.Blocks() as page:
+        models._fetching(gr.Dropdown())
+    [start] = [part for part in page.blocks.values() if part.elem_id == "smollm2-start"]
+    around = []
+    while start.parent is not None:
+        start = start.parent
+        around.append(start)
+    assert all(part.visible for part in around) is not here
+    [note] = [part for part in page.blocks.values() if part.elem_id == "smollm2-note"]
+    assert ("is on this machine" in note.value) is here
