@@ -163,7 +163,7 @@ def test_that_exposure_is_being_measured_is_said_until_it_is_there(visit: Visit,
         assert go_on.wait(60)
         return exposure_bits(*given, **named)
 
-    monkeypatch.setattr("privlens.deactivation.exposure_bits", waits)
+    monkeypatch.setattr("privlens.memorization.states.exposure_bits", waits)
     page = visit.page
     choose_example(page)
     localize(page, "contrastive-gradient")
