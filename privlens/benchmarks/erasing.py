@@ -34,7 +34,8 @@ class ErasureRow:
 
     `reworded_match` counts all reworded prompts of the targets, None without any; `peak_memory_ratio` is the most memory that the
     run took beside the model, measurements and all, as a multiple of the model's weights, None where the system does not tell.
-    `n_unseen` secrets were never shown to the method: `unseen_kept` moves in steps of 1 / n_unseen.
+    `n_unseen` secrets were never shown to the method: `unseen_kept` moves in steps of 1 / n_unseen. `unseen_nll_rise` is how much
+    their mean NLL rose, nats/token: it tells methods apart that keep the same few.
     """
 
     method: str
@@ -50,6 +51,7 @@ class ErasureRow:
     seen_kept: float
     unseen_kept: float
     n_unseen: int
+    unseen_nll_rise: float
     perplexity_ratio: float | None
     reworded_match: float | None
     peak_memory_ratio: float | None
@@ -107,6 +109,9 @@ def measured(
     def kept(secrets: Sequence[Secret]) -> float:
         return statistics.mean(state.greedy_match for state in recalls(view, secrets, (), around))
 
+    def mean_nll(model: LanguageModel) -> float:
+        return statistics.mean(state.nll for state in recalls(model, trial.unseen, (), around))
+
     return {
         "target_match": statistics.mean(state.greedy_match for state in states),
         "target_ma": statistics.mean(state.memorization_accuracy for state in states),
@@ -117,6 +122,7 @@ def measured(
         "seen_kept": kept(trial.seen),
         "unseen_kept": kept(trial.unseen),
         "n_unseen": len(trial.unseen),
+        "unseen_nll_rise": mean_nll(view) - mean_nll(lm),
         "perplexity_ratio": after / before if after is not None and before is not None else None,
         "reworded_match": kept(asked) if asked else None,
     }
@@ -144,8 +150,9 @@ def run(
                     **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
                     peak_memory_ratio=None if peak is None else peak / model_mb,
                 )  # fmt: skip
-                numbers = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}, unseen kept {row.unseen_kept:.2f}"
-                say(f"{method} {n_forget}: {last[0].ended}; {numbers}")
+                target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}"
+                unseen = f"unseen kept {row.unseen_kept:.2f}, their NLL {row.unseen_nll_rise:+.3f}"
+                say(f"{method} {n_forget}: {last[0].ended}; {target}; {unseen}")
                 yield row, last[0].ended
 
 
@@ -153,14 +160,20 @@ def summary(rows: Sequence[ErasureRow], seed: int) -> list[dict[str, object]]:
     """Means over the `draws`, a row for each method and number of forget texts.
 
     `unseen_kept_interval` is a 95 % bootstrap over the draws, None of a single one. The draws share the model and its secrets: it
-    says how much depends on which texts are drawn, and nothing of other models.
+    says how much depends on which texts are drawn, and nothing of other models. `unseen_nll_rise_beside_first` is the same of how
+    much more (less, below 0) the unseen secrets' NLL rose than by the first method on the same draws, None for that one.
     """
     found: list[dict[str, object]] = []
+    first = rows[0].method if rows else ""
     for key in dict.fromkeys((row.method, row.n_forget) for row in rows):
-        own = [asdict(row) for row in rows if (row.method, row.n_forget) == key]
-        means = {name: _mean([row[name] for row in own]) for name in own[0] if name not in ("method", "n_forget")}
-        spread = interval([row["unseen_kept"] for row in own], seed) if len(own) > 1 else None
-        found.append({"method": key[0], "n_forget": key[1], "draws": len(own), **means, "unseen_kept_interval": spread})
+        own, beside = ([row for row in rows if (row.method, row.n_forget) == (name, key[1])] for name in (key[0], first))
+        numbers = [asdict(row) for row in own]
+        means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in ("method", "n_forget")}
+        spread = interval([row.unseen_kept for row in own], seed) if len(own) > 1 else None
+        more = [row.unseen_nll_rise - other.unseen_nll_rise for row, other in zip(own, beside, strict=True)]
+        paired = interval(more, seed) if len(own) > 1 and key[0] != first else None
+        about = {"method": key[0], "n_forget": key[1], "draws": len(own)}
+        found.append({**about, **means, "unseen_kept_interval": spread, "unseen_nll_rise_beside_first": paired})
     return found
 
 

@@ -1,6 +1,7 @@
 """`erase`, `apply` and `bench erase`, and the other commands under an edit."""
 
-from dataclasses import fields
+import math
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ from conftest import TAUGHT
 from test_cli import SECRET, Run, json_of, run  # noqa: F401  # run is a fixture
 from transformers import AutoModelForCausalLM
 
-from privlens.benchmarks.erasing import ErasureRow, settings_of, summary, trials
+from privlens.benchmarks.erasing import ErasureRow, ErasureTrial, measured, settings_of, summary, trials
 from privlens.erasure import ErasureSettings, request
 from privlens.errors import BadInput
+from privlens.memorization.metrics import nll
 from privlens.models.edit_files import load_edit
+from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
+from privlens.models.scoring import score
+from privlens.provenance import provenance
+from privlens.records import Edit
 from privlens.secrets import read_secrets
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -141,8 +147,9 @@ def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:  # noqa: F81
     asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--methods", "emso,npo:all"]
     found = json_of(run(*asked, "--forget", "1,2", "--draws", "2", "--share", "0.1", "--steps", "4", "--json"))
     names = "method n_forget steps seconds target_match target_ma target_el target_exposure_bits forgotten entropy seen_kept"
-    names += " unseen_kept n_unseen perplexity_ratio reworded_match peak_memory_ratio"
-    assert [set(row) == {*names.split(), "draws", "unseen_kept_interval"} for row in found["rows"]] == [True] * 4
+    names += " unseen_kept n_unseen unseen_nll_rise perplexity_ratio reworded_match peak_memory_ratio"
+    more = ("draws", "unseen_kept_interval", "unseen_nll_rise_beside_first")
+    assert [set(row) == {*names.split(), *more} for row in found["rows"]] == [True] * 4
     assert [(row["draws"], row["n_unseen"]) for row in found["rows"]] == [(2, 2), (2, 2), (2, 1), (2, 1)]
     assert all(row["unseen_kept_interval"][0] <= row["unseen_kept"] <= row["unseen_kept_interval"][1] for row in found["rows"])
     assert [field.name for field in fields(ErasureRow)] == names.split()
@@ -176,14 +183,29 @@ def test_one_eight_and_thirty_two_leave_secrets_to_judge_by(demo: LanguageModel)
         assert len({trial.forget for trial in drawn}) == 3
 
 
+def test_the_rise_of_the_unseen_nll_is_of_those_that_were_never_shown(taught: LanguageModel) -> None:
+    trial = ErasureTrial((TAUGHT[0],), (TAUGHT[1],), (TAUGHT[2], TAUGHT[3]))
+    weight = taught.model.get_parameter("lm_head.weight")
+    edit = Edit({"lm_head.weight": change_of(weight, torch.zeros_like(weight))}, provenance(taught, 0, {}, 0.0))
+    found = measured(taught, trial, edit, {}, (), 0)
+    knew = [nll(one.logprobs) for one in score(taught, [taught.encode(secret) for secret in trial.unseen])]
+    assert found["unseen_nll_rise"] == pytest.approx(math.log(len(weight)) - sum(knew) / 2, rel=1e-5), "all tokens alike"
+    assert measured(taught, trial, Edit({}, edit.provenance), {}, (), 0)["unseen_nll_rise"] == 0
+
+
 def test_a_row_is_the_mean_over_its_draws_and_a_name_says_what_trains() -> None:
-    one = ErasureRow("emso", 1, 10, 2.0, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 1.01, None, 3.0)
-    other = ErasureRow("emso", 1, 20, 4.0, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, None, None, None)
+    one = ErasureRow("emso", 1, 10, 2.0, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
+    other = ErasureRow("emso", 1, 20, 4.0, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, 0.75, None, None, None)
     [row] = summary([one, other], 0)
     assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
     assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
     assert (row["draws"], row["n_unseen"], row["unseen_kept_interval"]) == (2, 6, (0.5, 1.0))
     assert summary([one], 0)[0]["unseen_kept_interval"] is None, "one draw says nothing of the next"
+    rivals = [replace(one, method="npo", unseen_nll_rise=0.5), replace(other, method="npo", unseen_nll_rise=0.5)]
+    mine, theirs = summary([one, rivals[0], other, rivals[1]], 0)
+    assert (mine["unseen_nll_rise"], mine["unseen_nll_rise_beside_first"]) == (0.5, None)
+    assert (theirs["unseen_nll_rise"], theirs["unseen_nll_rise_beside_first"]) == (0.5, (-0.25, 0.25)), "paired by draw"
+    assert summary([one, rivals[0]], 0)[1]["unseen_nll_rise_beside_first"] is None
     plain = ErasureSettings()
     assert (settings_of("npo:all", plain, {}).share, settings_of("npo:all", plain, {}).method) == (1.0, "npo")
     assert settings_of("npo", plain, {"npo": 0.5}).learning_rate == 0.5
