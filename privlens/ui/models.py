@@ -68,17 +68,17 @@ def _fetching(known: gr.Dropdown) -> None:
     """The button that fetches SmolLM2, with its progress and its Cancel; without them where it was fetched already."""
     here = is_ready(SMOLLM2)
     note = gr.Markdown(HERE if here else SMOLLM2.about, elem_id="smollm2-note")
-    with gr.Column(visible=not here):
+    with gr.Column(visible=not here) as offer:
         start, cancel = run_buttons(GET, "smollm2")
     bar = progress("smollm2-bar")
 
     def get(stop: Any) -> Iterator[tuple[Any, ...]]:
         clock = Clock()
         for step in fetch(SMOLLM2, stop=stop.is_set):
-            yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip()
-        yield gr.skip(), HERE, gr.update(choices=_names())
+            yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip(), gr.skip()
+        yield gr.skip(), HERE, gr.update(choices=_names()), gr.update(visible=False)
 
-    wire(start, cancel, bar, get, [], [note, known])
+    wire(start, cancel, bar, get, [], [note, known, offer])
 
 
 def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:

