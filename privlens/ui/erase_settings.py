@@ -57,6 +57,8 @@ def controls(side: Sidebar) -> list[Component]:
                              info="in units of the chosen weights' root mean square")  # fmt: skip
             weight = gr.Number(FIRST.keep, label="Weight of text to hold on to", minimum=0, elem_id="erase-weight", min_width=180,
                                info="of its KL divergence, beside the loss of the method")  # fmt: skip
+            decay = gr.Number(100 * FIRST.decay, label="Change taken back (% a step)", minimum=0, maximum=99, min_width=180,
+                              info="before every step; more spares other text", elem_id="erase-decay")  # fmt: skip
             every = gr.Number(FIRST.measure_every, label="Measure every so many steps", precision=0, minimum=1, min_width=180,
                               info="the run can end at these", elem_id="erase-every")  # fmt: skip
             seed = seed_setting("erase-seed")
@@ -66,14 +68,14 @@ def controls(side: Sidebar) -> list[Component]:
     method.change(about_method, method, about, **QUICK)
     return [
         side.listed, side.reference, side.prompt, side.value, which, ticked, method, hold, share, guard, steps, choice, spread,
-        scope, keep, rate, weight, every, seed, own,
+        scope, keep, rate, weight, decay, every, seed, own,
     ]  # fmt: skip
 
 
 def asked(
     listed: Any, reference: Any, prompt: str, value: str, which: str, rows: list[int], method: str, hold: str,
     share: float | None, guard: float | None, steps: float | None, choice: Choice, spread: Spread, scope: Scope, keep: str,
-    rate: float | None, weight: float | None, every: float | None, seed: float | None, own: str,
+    rate: float | None, weight: float | None, decay: float | None, every: float | None, seed: float | None, own: str,
 ) -> Asked:  # fmt: skip
     """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
     targets = chosen_targets(listed, prompt, value, which, rows)
@@ -81,6 +83,7 @@ def asked(
         share=FIRST.share if share is None else share / 100, choice=choice, spread=spread, scope=scope,
         steps=FIRST.steps if steps is None else int(steps), guard=FIRST.guard if guard is None else 1 + guard / 100,
         keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
+        decay=FIRST.decay if decay is None else decay / 100,
         measure_every=max(1, int(every or FIRST.measure_every)),
     )  # fmt: skip
     held = "none" if hold == "forget-only" else keep
