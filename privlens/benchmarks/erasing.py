@@ -14,7 +14,7 @@ from privlens.benchmarks.deletion import FORGOTTEN_BITS
 from privlens.benchmarks.injection import interval
 from privlens.benchmarks.measuring import peak_mb
 from privlens.deactivation import Surroundings, all_on, recalls, reference_perplexity
-from privlens.erasure import ErasureSettings, Request, erase
+from privlens.erasure import ErasureSettings, Request, erase, settings_of
 from privlens.erasure.measuring import EL_N
 from privlens.errors import BadInput
 from privlens.memorization.check import exposure_bits, extraction_likelihoods
@@ -23,7 +23,6 @@ from privlens.models.scoring import score
 from privlens.outcomes import ErasureStep
 from privlens.records import Edit, Secret
 
-ALL = ":all"
 Reworded = Mapping[Secret, Sequence[str]]
 """Other prompts for a secret's value."""
 
@@ -80,13 +79,6 @@ def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: i
     return found
 
 
-def settings_of(name: str, settings: ErasureSettings, rates: Mapping[str, float]) -> ErasureSettings:
-    """What a method's name stands for: its loss, its learning rate where it has one of its own, and `:all` for all weights."""
-    rate = rates.get(name, settings.learning_rate)
-    found = replace(settings, method=name.removesuffix(ALL), learning_rate=rate)
-    return replace(found, share=1.0) if name.endswith(ALL) else found
-
-
 def erased(lm: LanguageModel, trial: ErasureTrial, reference: Sequence[str], settings: ErasureSettings, seed: int) -> ErasureStep:
     """Runs an erasure to its end; the unseen half takes no part."""
     for step in erase(Request(lm, trial.forget, trial.seen, reference=tuple(reference), settings=settings, seed=seed)):
@@ -130,16 +122,16 @@ def measured(
 
 def run(
     lm: LanguageModel, secrets: Sequence[Secret], reworded: Reworded, reference: Sequence[str], methods: Sequence[str],
-    n_forgets: Sequence[int], draws: int, settings: ErasureSettings, rates: Mapping[str, float], seed: int,
+    n_forgets: Sequence[int], draws: int, settings: ErasureSettings, rate: float | None, seed: int,
     say: Callable[[str], None],
 ) -> Iterator[tuple[ErasureRow, str]]:  # fmt: skip
-    """A row for every method, number of forget texts and draw, with what ended the run."""
+    """A row for every method, number of forget texts and draw, with what ended the run; without a rate each has its own."""
     model_mb = sum(weight.numel() * weight.element_size() for weight in lm.model.parameters()) / 2**20
     for n_forget in n_forgets:
         for trial in trials(lm, secrets, n_forget, draws, seed):
             for method in methods:
                 last: list[ErasureStep] = []
-                how = settings_of(method, settings, rates)
+                how = settings_of(method, settings, rate)
                 peak = peak_mb(lambda how=how, last=last, trial=trial: last.append(erased(lm, trial, reference, how, seed)))  # type: ignore[misc]
                 if not last:  # the system does not tell peaks, and nothing ran
                     last.append(erased(lm, trial, reference, how, seed))

@@ -9,7 +9,7 @@ from privlens.benchmarks import erasing
 from privlens.cli import inputs, tables, telling
 from privlens.cli.erase import DECAY_HELP, DEFAULTS
 from privlens.cli.options import REFERENCE, SECRETS, AnySeed, AsJson, Device, Dtype, Model, Reference, Secrets
-from privlens.erasure import RATES, Choice, ErasureSettings, Spread
+from privlens.erasure import Choice, ErasureSettings, Spread, settings_of
 from privlens.models.loading import load
 from privlens.secrets import read_reference, read_secrets
 
@@ -38,19 +38,19 @@ def erase(
     """Erase memorised secrets by every method until they are known no better than unseen text; what is left of the rest?"""
     asked, counts = inputs.erasers(methods), inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
-        share=share, keep=keep, decay=decay, steps=steps, learning_rate=rate or DEFAULTS.learning_rate,
+        share=share, keep=keep, decay=decay, steps=steps,
         choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"),
-    ).checked()  # fmt: skip
+    )  # fmt: skip
+    rates = {name: settings_of(name, settings, rate).checked().learning_rate for name in asked}
     listed, paragraphs = read_secrets(secrets), read_reference(reference)
     lm = load(model, device, dtype)
-    rates = {} if rate else RATES
     reworded = {row.secret: row.reworded for row in listed}
     found = list(erasing.run(
-        lm, [row.secret for row in listed], reworded, paragraphs, asked, counts, draws, settings, rates, seed,
+        lm, [row.secret for row in listed], reworded, paragraphs, asked, counts, draws, settings, rate, seed,
         telling.tell,
     ))  # fmt: skip
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
-    about |= {**asdict(settings), "rates": {name: erasing.settings_of(name, settings, rates).learning_rate for name in asked}}
+    about |= {**asdict(settings), "rates": rates}
     each = [{**asdict(row), "ended": ended} for row, ended in found]
     rows = erasing.summary([row for row, _ in found], seed)
     tables.show({"rows": rows, "settings": about, "each": each}, as_json, tables.measured)

@@ -11,7 +11,7 @@ import typer
 from privlens.cli import inputs, objects, tables, telling
 from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
-from privlens.erasure import ERASURE_INFO, Choice, ErasureSettings, Request, Scope, Spread
+from privlens.erasure import ERASURE_INFO, Choice, ErasureSettings, Request, Scope, Spread, settings_of
 from privlens.erasure import erase as erase_steps
 from privlens.erasure.attacks import Siege
 from privlens.erasure.attacks import attacks as attack_steps
@@ -32,7 +32,7 @@ SCOPE_HELP = "What emso makes equally likely: the whole vocabulary, as in the pa
 SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
 KEEP_HELP = "Weight of retained text: the other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
 ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
-RATE_HELP = "Learning rate, in units of the chosen weights' root mean square."
+RATE_HELP = "Learning rate, in units of the chosen weights' root mean square; if not given, the method's own."
 DECAY_HELP = "Before every step the changed weights go back by this share of their change."
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
 SITE_HELP = "Where the neurons are: mlp, attention or both. If not given, as the file says."
@@ -48,7 +48,7 @@ def erase(
     choice: Annotated[str, typer.Option(help=CHOICE_HELP)] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help=SPREAD_HELP)] = DEFAULTS.spread,
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
-    rate: Annotated[float, typer.Option(help=RATE_HELP)] = DEFAULTS.learning_rate,
+    rate: Annotated[float | None, typer.Option(help=RATE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
     guard: Annotated[float, typer.Option(help=GUARD_HELP)] = DEFAULTS.guard,
@@ -65,10 +65,11 @@ def erase(
     """Erase secrets from the weights: a sparse edit, written to a file; and what it did to them and to everything else."""
     chosen, rest = inputs.rows_of(secrets, rows)
     settings = ErasureSettings(
-        method=method, share=share, scope=inputs.one_of(scope, Scope, "--scope"), steps=steps, learning_rate=rate,
+        share=share, scope=inputs.one_of(scope, Scope, "--scope"), steps=steps,
         choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"), keep=keep,
         decay=decay, guard=guard,
-    ).checked()  # fmt: skip
+    )  # fmt: skip
+    settings = settings_of(method, settings, rate).checked()
     paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
     inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit)

@@ -1,7 +1,7 @@
 """What an erasure is asked: one model, the secrets to forget, what must stay, and the settings. No method is known here."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from privlens.erasure.choice import Choice, Spread
@@ -11,8 +11,10 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Secret
 
 Scope = Literal["format", "vocabulary"]
-RATES: dict[str, float] = {"unlikelihood": 0.035, "npo": 0.035}
-"""Learning rates of methods that do better with another than the default; `:all` stands for all weights by Adam."""
+ALL = ":all"
+"""Behind a method's name: on all weights, by Adam."""
+RATES = {"emso": 0.035, "gradient-ascent": 0.05, "unlikelihood": 0.05, "npo": 0.04, "kl-uniform": 0.1, "undial": 0.07}
+"""Each method's own learning rate on chosen weights."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ErasureSettings:
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
     steps: int = 100
-    learning_rate: float = 0.05
+    learning_rate: float = RATES["emso"]
     """In units of the root mean square of the chosen weights."""
     keep: float = 10.0
     loosen: float = 0.98
@@ -69,6 +71,17 @@ class ErasureSettings:
         if not 0 <= self.decay < 1:
             raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")
         return self
+
+
+def settings_of(name: str, settings: ErasureSettings, rate: float | None = None) -> ErasureSettings:
+    """What a method's name stands for, the rest as in `settings`: its loss, all weights where `:all` is behind it, its rate.
+
+    Args:
+        rate: the learning rate; without one, or with 0, the method's own, whatever stands in `settings`.
+    """
+    method, share = name.removesuffix(ALL), 1.0 if name.endswith(ALL) else settings.share
+    own = ErasureSettings.learning_rate if share == 1 else RATES.get(method, ErasureSettings.learning_rate)
+    return replace(settings, method=method, share=share, learning_rate=rate or own)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import gradio as gr
 import pandas as pd
 from gradio.components import Component
 
-from privlens.erasure import ERASURE_INFO, LOSSES
+from privlens.erasure import ERASURE_INFO, LOSSES, settings_of
 from privlens.erasure.attacks import Siege, attacks
 from privlens.errors import BadInput
 from privlens.outcomes import Attack
@@ -17,7 +17,7 @@ from privlens.secrets import ListedSecret
 from privlens.ui import erase_view as show
 from privlens.ui.edit_list import kept_at
 from privlens.ui.edits import EditList
-from privlens.ui.erase_run import Asked, erasing, known_of, others_than, settings_for, what_of
+from privlens.ui.erase_run import Asked, erasing, known_of, others_than, what_of
 from privlens.ui.erase_settings import asked
 from privlens.ui.parts import Clock, progress, verdict
 from privlens.ui.runs import run_buttons, wire
@@ -111,5 +111,5 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
 def by_method(question: Asked, name: str) -> Asked:
     """The same question with another method, each with its own learning rate."""
     if name == CONTROL:
-        return replace(question, settings=replace(settings_for("emso", question.settings, 0.0), choice="random"))
-    return replace(question, settings=settings_for(name, question.settings, 0.0))
+        return replace(question, settings=replace(settings_of("emso", question.settings), choice="random"))
+    return replace(question, settings=settings_of(name, question.settings))

@@ -1,13 +1,12 @@
 """One erasure from the question to the judged answer, for the tab's Start and for comparing methods alike."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from privlens.benchmarks.erasing import ALL, settings_of
 from privlens.deactivation import Surroundings, all_on
-from privlens.erasure import RATES, ErasureSettings, Request, erase
+from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.states import effects
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel, Stop
@@ -76,13 +75,6 @@ def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> 
     """The listed secrets that may be known, without the targets."""
     gone = {(one.prompt, one.value) for one in targets}
     return tuple(one for one in others_of(listed) if (one.prompt, one.value) not in gone)
-
-
-def settings_for(method: str, settings: ErasureSettings, rate: float) -> ErasureSettings:
-    """The settings with a method; a rate of 0 stands for the method's own."""
-    if rate:
-        return replace(settings, method=method, learning_rate=rate)
-    return settings_of(method + ALL if settings.share == 1 else method, settings, RATES)
 
 
 def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[Secret, ...]:

@@ -5,9 +5,9 @@ from typing import Any, get_args
 import gradio as gr
 from gradio.components import Component
 
-from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Scope, Spread
+from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Scope, Spread, settings_of
 from privlens.secrets import paragraphs
-from privlens.ui.erase_run import Asked, chosen_targets, others_than, settings_for
+from privlens.ui.erase_run import Asked, chosen_targets, others_than
 from privlens.ui.runs import QUICK
 from privlens.ui.settings import keep_setting, seed_setting
 from privlens.ui.sidebar import Sidebar
@@ -87,7 +87,7 @@ def asked(
         measure_every=max(1, int(every or FIRST.measure_every)),
     )  # fmt: skip
     held = "none" if hold == "forget-only" else keep
-    settings = settings_for(method, settings, rate or 0.0).checked()
+    settings = settings_of(method, settings, rate).checked()
     return Asked(targets, others_than(listed, targets), paragraphs(own), tuple(reference), settings, held, int(seed or 0))
 
 

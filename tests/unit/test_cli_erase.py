@@ -11,8 +11,8 @@ from conftest import TAUGHT
 from test_cli import SECRET, Run, json_of, run  # noqa: F401  # run is a fixture
 from transformers import AutoModelForCausalLM
 
-from privlens.benchmarks.erasing import ErasureRow, ErasureTrial, measured, settings_of, summary, trials
-from privlens.erasure import ErasureSettings, request
+from privlens.benchmarks.erasing import ErasureRow, ErasureTrial, measured, summary, trials
+from privlens.erasure import RATES, ErasureSettings, request, settings_of
 from privlens.errors import BadInput
 from privlens.memorization.metrics import nll
 from privlens.models.edit_files import load_edit
@@ -54,6 +54,12 @@ def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:  # noqa: F
     assert found["n_weights"] == sum(found["changed"].values()) == load_edit("edit.safetensors").n_weights
     assert [attack["name"] for attack in found["attacks"]] == ["sampling", "logit lens", "relearning", "linear probe"]
     assert load_edit("edit.safetensors").provenance.fingerprint == found["fingerprint"]
+
+
+def test_without_a_rate_a_method_takes_its_own(run: Run) -> None:  # noqa: F811
+    own = [*ERASE[: -len(HOW)], "--method", "npo", "--steps", "1", "--no-attacks", "--json"]
+    assert json_of(run(*own))["settings"]["learning_rate"] == RATES["npo"]
+    assert json_of(run(*own, "--rate", "0.2"))["settings"]["learning_rate"] == 0.2
 
 
 def test_every_command_measures_under_an_edit(run: Run) -> None:  # noqa: F811
@@ -193,7 +199,7 @@ def test_the_rise_of_the_unseen_nll_is_of_those_that_were_never_shown(taught: La
     assert measured(taught, trial, Edit({}, edit.provenance), {}, (), 0)["unseen_nll_rise"] == 0
 
 
-def test_a_row_is_the_mean_over_its_draws_and_a_name_says_what_trains() -> None:
+def test_a_row_is_the_mean_over_its_draws() -> None:
     one = ErasureRow("emso", 1, 10, 2.0, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
     other = ErasureRow("emso", 1, 20, 4.0, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, 0.75, None, None, None)
     [row] = summary([one, other], 0)
@@ -206,7 +212,15 @@ def test_a_row_is_the_mean_over_its_draws_and_a_name_says_what_trains() -> None:
     assert (mine["unseen_nll_rise"], mine["unseen_nll_rise_beside_first"]) == (0.5, None)
     assert (theirs["unseen_nll_rise"], theirs["unseen_nll_rise_beside_first"]) == (0.5, (-0.25, 0.25)), "paired by draw"
     assert summary([one, rivals[0]], 0)[1]["unseen_nll_rise_beside_first"] is None
-    plain = ErasureSettings()
-    assert (settings_of("npo:all", plain, {}).share, settings_of("npo:all", plain, {}).method) == (1.0, "npo")
-    assert settings_of("npo", plain, {"npo": 0.5}).learning_rate == 0.5
-    assert settings_of("npo", plain, {"npo:all": 0.5}).learning_rate == plain.learning_rate
+
+
+def test_a_methods_name_says_what_trains_and_how_fast() -> None:
+    plain = ErasureSettings(steps=7)
+    every = settings_of("npo:all", plain)
+    assert (every.method, every.share, every.learning_rate, every.steps) == ("npo", 1.0, plain.learning_rate, 7)
+    assert settings_of("npo", plain).learning_rate == RATES["npo"] != plain.learning_rate
+    assert settings_of("npo", plain, 0).learning_rate == RATES["npo"], "as the page says of 0"
+    assert settings_of("npo", plain, 0.5).learning_rate == 0.5
+    assert settings_of("emso", settings_of("npo", plain)) == plain, "no method's rate becomes another's"
+    with pytest.raises(BadInput, match="learning rate above 0"):
+        settings_of("npo", plain, -1.0).checked()
