@@ -13,7 +13,7 @@ from privlens.records import Secret
 Scope = Literal["format", "vocabulary"]
 ALL = ":all"
 """Behind a method's name: on all weights, by Adam."""
-RATES = {"emso": 0.035, "gradient-ascent": 0.05, "unlikelihood": 0.05, "npo": 0.04, "kl-uniform": 0.1, "undial": 0.07}
+RATES = {"emso": 0.035, "gradient-ascent": 0.05, "unlikelihood": 0.05, "npo": 0.04, "kl-uniform": 0.1, "undial": 0.1}
 """Each method's own learning rate on chosen weights."""
 
 
