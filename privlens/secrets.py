@@ -23,17 +23,19 @@ class ListedSecret:
     Attributes:
         repeats: how often a model was trained on it, 0 for a control; None where the list does not say.
         reworded: other prompts for the same value.
+        planted: it was not in the training text, but trained into neurons of its own, which the list names.
     """
 
     secret: Secret
     repeats: int | None = None
     reworded: tuple[str, ...] = ()
+    planted: bool = False
 
 
 def read_secrets(path: str | Path) -> list[ListedSecret]:
     """The rows of a CSV file (utf-8, comma, double quotes) in their order.
 
-    Columns prompt and value are needed; category, repeats, reworded_1 and reworded_2 are used where they are there.
+    Columns prompt and value are needed; category, repeats, reworded_1, reworded_2 and neurons are used where they are there.
 
     Raises:
         BadInput: for a file that cannot be read, a missing column, an empty cell or a wrong number, naming the row.
@@ -105,4 +107,5 @@ def _listed(path: str | Path, row: int, cells: dict[str, str]) -> ListedSecret:
         secret=Secret(cells["prompt"], cells["value"], cells.get("category", "").strip()),
         repeats=int(repeats) if repeats else None,
         reworded=tuple(prompt for prompt in reworded if prompt.strip()),
+        planted=bool(cells.get("neurons", "").strip()),
     )

@@ -9,6 +9,7 @@ import gradio as gr
 from privlens.errors import BadInput
 from privlens.records import Secret
 from privlens.secrets import ListedSecret, paragraphs, read_reference, read_secrets
+from privlens.ui import wording
 from privlens.ui.models import model_part, own_list
 from privlens.ui.runs import QUICK, in_words
 from privlens.ui.session import ModelName, Shelf
@@ -113,13 +114,8 @@ def categories_of(rows: tuple[ListedSecret, ...]) -> list[str]:
 
 def _choices(rows: tuple[ListedSecret, ...], category: str) -> list[tuple[str, int]]:
     """Label and row of every secret of a category, the most repeated first."""
-
-    def label(row: ListedSecret) -> str:
-        times = {None: "", 0: " (control, 0x)"}.get(row.repeats, f" ({row.repeats}x)")
-        return row.secret.value + times
-
     numbered = [(at, row) for at, row in enumerate(rows) if category in (ALL, row.secret.category)]
-    return [(label(row), at) for at, row in sorted(numbered, key=lambda pair: -(pair[1].repeats or 0))]
+    return [(wording.listed(row), at) for at, row in sorted(numbered, key=lambda pair: -(pair[1].repeats or 0))]
 
 
 def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:

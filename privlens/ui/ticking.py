@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from privlens.secrets import ListedSecret
+from privlens.ui import wording
 from privlens.ui.runs import QUICK
 from privlens.ui.sidebar import Sidebar, categories_of
 
@@ -38,13 +39,8 @@ def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> gr.Checkbox
 
 def choices(listed: Sequence[ListedSecret]) -> list[tuple[str, int]]:
     """A label and the row of every listed secret, ordered by category, the most repeated first."""
-    times = {None: "", 0: ", control"}
     order = sorted(range(len(listed)), key=lambda at: (listed[at].secret.category, -(listed[at].repeats or 0)))
-    return [
-        (f"{listed[at].secret.value} ({listed[at].secret.category or NO_CATEGORY}"
-         f"{times.get(listed[at].repeats, f', {listed[at].repeats}x')})", at)
-        for at in order
-    ]  # fmt: skip
+    return [(wording.listed(listed[at], listed[at].secret.category or NO_CATEGORY), at) for at in order]
 
 
 def most_repeated(listed: Sequence[ListedSecret]) -> list[int]:

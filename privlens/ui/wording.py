@@ -10,6 +10,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.quantization import weight_type
 from privlens.outcomes import Comparison, Effect, Recall
 from privlens.records import Memorization, Secret
+from privlens.secrets import ListedSecret
 from privlens.ui.session import Choice, Located
 
 NO = ("no", "yes")
@@ -178,6 +179,13 @@ def secret_differs(located: Located, secret: Secret) -> bool:
     """Whether the neurons were localized for another secret than the one in the sidebar."""
     meant = {(one.prompt, one.value) for one in (located.target, *located.voters)}
     return (secret.prompt, secret.value) not in meant
+
+
+def listed(row: ListedSecret, category: str = "") -> str:
+    """A listed secret's value, its category where asked for, and how a model came to know it where the list says so."""
+    trained = "planted" if row.planted else {None: "", 0: "control, 0x"}.get(row.repeats, f"{row.repeats}x")
+    known = ", ".join(fact for fact in (category, trained) if fact)
+    return f"{row.secret.value} ({known})" if known else row.secret.value
 
 
 def summary(record: Any) -> str:

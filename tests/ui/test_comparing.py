@@ -87,7 +87,7 @@ LISTED = [
 
 def test_secrets_are_offered_by_category_and_controls_are_not_ticked() -> None:
     assert [label for label, _ in ticking.choices(LISTED)] == [
-        "v2 (card)", "v3 (phone, 64x)", "v1 (phone, 16x)", "v0 (phone, control)",
+        "v2 (card)", "v3 (phone, 64x)", "v1 (phone, 16x)", "v0 (phone, control, 0x)",
     ]  # fmt: skip
     assert ticking.most_repeated(LISTED) == [2, 3, 1]
     assert ticking.rows_of(LISTED, ["phone"]) == [3, 1]

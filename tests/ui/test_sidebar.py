@@ -20,6 +20,15 @@ def test_without_an_own_list_that_of_the_model_stands_there(model: str, belongs:
     assert listed_in(ModelName(model), None)[0] == tuple(read_secrets(ASSETS / belongs))
 
 
+def test_an_example_says_how_often_it_was_trained_on_or_that_it_was_planted(tmp_path: Path) -> None:
+    rows = ["prompt,value,repeats,neurons", "a,trained,16,", "b,planted,1,3:7 0:2", "c,never,0,", "d,unknown,,"]
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
+    [_, _, examples] = listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))
+    assert examples["choices"] == [
+        ("trained (16x)", 0), ("planted (planted)", 1), ("never (control, 0x)", 2), ("unknown", 3)
+    ]  # fmt: skip
+
+
 def test_an_own_list_is_named_as_the_visitor_knows_it(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_bytes(b"\xef\xbb\xbfprompt,value\r\na,b\r\n")
     [row] = listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))[0]
