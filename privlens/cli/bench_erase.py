@@ -7,7 +7,7 @@ import typer
 
 from privlens.benchmarks import erasing
 from privlens.cli import inputs, tables, telling
-from privlens.cli.erase import DECAY_HELP, DEFAULTS
+from privlens.cli.erase import DECAY_HELP, DEFAULTS, SHARE_HELP
 from privlens.cli.options import REFERENCE, SECRETS, AnySeed, AsJson, Device, Dtype, Model, Reference, Secrets
 from privlens.erasure import Choice, ErasureSettings, Spread, settings_of
 from privlens.models.loading import load
@@ -22,7 +22,7 @@ def erase(
     methods: Annotated[str, typer.Option(help=METHODS_HELP)] = "emso,gradient-ascent,npo",
     forget: Annotated[str, typer.Option(help="How many secrets to erase at once: 1,8,32.")] = "1,8,32",
     draws: Annotated[int, typer.Option(min=1, help="Draws of forget texts for each number; the rows are means over them.")] = 1,
-    share: Annotated[float, typer.Option(help="Share of all weights that may change.")] = DEFAULTS.share,
+    share: Annotated[float | None, typer.Option(help=SHARE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help="Weight of retained text; 0 retains nothing.")] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,

@@ -11,7 +11,7 @@ import typer
 from privlens.cli import inputs, objects, tables, telling
 from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
-from privlens.erasure import ERASURE_INFO, Choice, ErasureSettings, Request, Scope, Spread, settings_of
+from privlens.erasure import ERASURE_INFO, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Request, Scope, Spread, settings_of
 from privlens.erasure import erase as erase_steps
 from privlens.erasure.attacks import Siege
 from privlens.erasure.attacks import attacks as attack_steps
@@ -34,6 +34,10 @@ KEEP_HELP = "Weight of retained text: the other memorised rows and the model's o
 ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square; if not given, the method's own."
 DECAY_HELP = "Before every step the changed weights go back by this share of their change."
+SHARE_HELP = (
+    f"Share of all weights that may change, above 0 and at most 1; if not given, {SHARE_EACH:g} for each secret to erase, "
+    f"at most {SHARE_MOST:g}."
+)
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
 SITE_HELP = "Where the neurons are: mlp, attention or both. If not given, as the file says."
 
@@ -43,7 +47,7 @@ def erase(
     rows: Annotated[str, typer.Option(help=ROWS_HELP)],
     out: Annotated[Path, typer.Option(help="Write the edit to this file, a .safetensors.")],
     method: Annotated[str, typer.Option(help=METHOD_HELP)] = DEFAULTS.method,
-    share: Annotated[float, typer.Option(help="Share of all weights that may change, above 0 and at most 1.")] = DEFAULTS.share,
+    share: Annotated[float | None, typer.Option(help=SHARE_HELP)] = None,
     scope: Annotated[str, typer.Option(help=SCOPE_HELP)] = DEFAULTS.scope,
     choice: Annotated[str, typer.Option(help=CHOICE_HELP)] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help=SPREAD_HELP)] = DEFAULTS.spread,

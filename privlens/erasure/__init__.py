@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from privlens.erasure.choice import Choice, Spread
 from privlens.erasure.forgetting import GUARDED, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
-from privlens.erasure.request import ALL, RATES, ErasureSettings, Request, Scope, settings_of
+from privlens.erasure.request import ALL, RATES, SHARE_EACH, SHARE_MOST, ErasureSettings, Request, Scope, settings_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,6 @@ ERASURE_INFO: dict[str, ErasureInfo] = {
 """In the order of LOSSES, for choosers and help."""
 
 __all__ = [
-    "ALL", "ERASURE_INFO", "GUARDED", "LOSSES", "RATES", "REACHED", "USED_UP",
+    "ALL", "ERASURE_INFO", "GUARDED", "LOSSES", "RATES", "REACHED", "SHARE_EACH", "SHARE_MOST", "USED_UP",
     "Choice", "ErasureInfo", "ErasureSettings", "Request", "Scope", "Spread", "erase", "settings_of",
 ]  # fmt: skip

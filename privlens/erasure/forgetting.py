@@ -37,7 +37,8 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         raise BadInput("A secret is to be forgotten and retained at once: take it out of one of the lists.")
     refuse_codes(request.lm.model)
     request.go_on()
-    request = replace(request, lm=with_room(request))
+    settings = replace(settings, share=settings.of_all(len(request.forget)))
+    request = replace(request, lm=with_room(request), settings=settings)
     measure = Measure(request)
     yield _measured(request, 0, measure.before, measure, 0, "measuring the model as it is")
     rows: Rows = []

@@ -15,6 +15,8 @@ ALL = ":all"
 """Behind a method's name: on all weights, by Adam."""
 RATES = {"emso": 0.035, "gradient-ascent": 0.05, "unlikelihood": 0.05, "npo": 0.04, "kl-uniform": 0.1, "undial": 0.1}
 """Each method's own learning rate on chosen weights."""
+SHARE_EACH, SHARE_MOST = 0.01, 0.4
+"""Of all weights, how many may change for each forget text, and for all together, where nobody says."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class ErasureSettings:
     """Settings of an erasure; defaults are what the README's figures were made with.
 
     Attributes:
-        method: one of LOSSES. share: of all weights of the model, how many may change, above 0 and at most 1.
+        method: one of LOSSES. share: of all weights of the model, how many may change, above 0 and at most 1; None for SHARE_EACH
+            for each forget text, at most SHARE_MOST.
         scope: which tokens EMSO makes equally likely: all of the vocabulary as in the paper, or those of the true token's format.
         choice: the metric that chooses them. spread: over the whole model, or in every matrix alike.
         keep: weight of the KL on retained text at the start; 0 is forget-only, as in the EMSO paper. loosen: it is multiplied by
@@ -32,7 +35,7 @@ class ErasureSettings:
     """
 
     method: str = "emso"
-    share: float = 0.01
+    share: float | None = None
     scope: Scope = "format"
     choice: Choice = "contrastive"
     spread: Spread = "neuron"
@@ -62,7 +65,7 @@ class ErasureSettings:
         """These settings. Raises BadInput for one that cannot be."""
         if self.method not in LOSSES:
             raise BadInput(f"There is no erasure method {self.method!r}: use {', '.join(LOSSES)}.")
-        if not 0 < self.share <= 1:
+        if self.share is not None and not 0 < self.share <= 1:
             raise BadInput(f"The share of weights is {self.share:g}: it must be above 0 and at most 1; 0.01 is one in a hundred.")
         if self.guard < 1:
             raise BadInput(f"The guard is {self.guard:g}, but must be at least 1; 1.03 lets the perplexity rise by 3 %.")
@@ -71,6 +74,10 @@ class ErasureSettings:
         if not 0 <= self.decay < 1:
             raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")
         return self
+
+    def of_all(self, n_forget: int) -> float:
+        """The share of all weights that may change to forget so many texts."""
+        return min(SHARE_EACH * n_forget, SHARE_MOST) if self.share is None else self.share
 
 
 def settings_of(name: str, settings: ErasureSettings, rate: float | None = None) -> ErasureSettings:

@@ -101,8 +101,9 @@ class Erasure:
         """The weights that train: all, the best of all matrices, or the output vectors of the best neurons."""
         lm, settings = self.lm, self.settings
         parameters = dict(lm.model.named_parameters())
-        n = round(settings.share * lm.n_parameters)
-        if settings.share == 1:
+        share = settings.of_all(len(self.texts))
+        n = round(share * lm.n_parameters)
+        if share == 1:
             return ChosenWeights(lm, dict.fromkeys(parameters), settings.learning_rate)
         if settings.spread != "neuron":
             matrices = [name for name, weight in parameters.items() if weight.ndim == 2]

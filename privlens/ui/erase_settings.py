@@ -5,7 +5,7 @@ from typing import Any, get_args
 import gradio as gr
 from gradio.components import Component
 
-from privlens.erasure import ERASURE_INFO, LOSSES, Choice, ErasureSettings, Scope, Spread, settings_of
+from privlens.erasure import ERASURE_INFO, LOSSES, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Scope, Spread, settings_of
 from privlens.secrets import paragraphs
 from privlens.ui.erase_run import Asked, chosen_targets, others_than
 from privlens.ui.runs import QUICK
@@ -37,8 +37,9 @@ def controls(side: Sidebar) -> list[Component]:
         hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
     about = gr.Markdown(about_method(FIRST.method), elem_id="erase-about")
     with gr.Row():
-        share = gr.Number(100 * FIRST.share, label="Weights that may change (%)", minimum=0.001, maximum=100, min_width=200,
-                          info="of all weights of the model", elem_id="erase-share")  # fmt: skip
+        share = gr.Number(None, label="Weights that may change (%)", minimum=0.001, maximum=100, min_width=200,
+                          placeholder=f"{100 * SHARE_EACH:g} for each secret", elem_id="erase-share",
+                          info=f"of all weights; at most {100 * SHARE_MOST:g} if left empty")  # fmt: skip
         guard = gr.Number(round(100 * (FIRST.guard - 1), 3), label="Perplexity may rise (%)", minimum=0, min_width=200,
                           info="guard: beyond, the last good state", elem_id="erase-guard")  # fmt: skip
         steps = gr.Number(FIRST.steps, label="Steps at most", precision=0, minimum=1, maximum=2000, elem_id="erase-steps",
@@ -80,7 +81,7 @@ def asked(
     """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
     targets = chosen_targets(listed, prompt, value, which, rows)
     settings = ErasureSettings(
-        share=FIRST.share if share is None else share / 100, choice=choice, spread=spread, scope=scope,
+        share=None if share is None else share / 100, choice=choice, spread=spread, scope=scope,
         steps=FIRST.steps if steps is None else int(steps), guard=FIRST.guard if guard is None else 1 + guard / 100,
         keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
         decay=FIRST.decay if decay is None else decay / 100,

@@ -56,6 +56,17 @@ def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:  # noqa: F
     assert load_edit("edit.safetensors").provenance.fingerprint == found["fingerprint"]
 
 
+def test_without_a_share_it_grows_with_the_number_of_secrets(run: Run) -> None:  # noqa: F811
+    plain = ErasureSettings()
+    assert [plain.of_all(n) for n in (1, 8, 32, 100)] == [0.01, 0.08, 0.32, 0.4]
+    assert ErasureSettings(share=0.05).of_all(32) == 0.05
+    asked = ["erase", "--secrets", "secrets.csv", "--rows", "0,1", "--out", "edit.safetensors", "--steps", "1", "--no-attacks"]
+    found = json_of(run(*asked, "--json"))
+    assert found["settings"]["share"] == 0.02
+    weights = sum(weight.numel() for weight in load(".", device="cpu").model.parameters())
+    assert 0.01 * weights < found["n_weights"] <= 0.02 * weights
+
+
 def test_without_a_rate_a_method_takes_its_own(run: Run) -> None:  # noqa: F811
     own = [*ERASE[: -len(HOW)], "--method", "npo", "--steps", "1", "--no-attacks", "--json"]
     assert json_of(run(*own))["settings"]["learning_rate"] == RATES["npo"]
