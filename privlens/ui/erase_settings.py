@@ -37,9 +37,8 @@ def controls(side: Sidebar) -> list[Component]:
         hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
     about = gr.Markdown(about_method(FIRST.method), elem_id="erase-about")
     with gr.Row():
-        share = gr.Number(None, label="Weights that may change (%)", minimum=0.001, maximum=100, min_width=200,
-                          placeholder=f"{100 * SHARE_EACH:g} for each secret", elem_id="erase-share",
-                          info=f"of all weights; at most {100 * SHARE_MOST:g} if left empty")  # fmt: skip
+        share = gr.Number(0, label="Weights that may change (%)", minimum=0, maximum=100, min_width=200, elem_id="erase-share",
+                          info=f"0: {100 * SHARE_EACH:g} for each secret, up to {100 * SHARE_MOST:g}")  # fmt: skip
         guard = gr.Number(round(100 * (FIRST.guard - 1), 3), label="Perplexity may rise (%)", minimum=0, min_width=200,
                           info="guard: beyond, the last good state", elem_id="erase-guard")  # fmt: skip
         steps = gr.Number(FIRST.steps, label="Steps at most", precision=0, minimum=1, maximum=2000, elem_id="erase-steps",
@@ -81,7 +80,7 @@ def asked(
     """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
     targets = chosen_targets(listed, prompt, value, which, rows)
     settings = ErasureSettings(
-        share=None if share is None else share / 100, choice=choice, spread=spread, scope=scope,
+        share=share / 100 if share else None, choice=choice, spread=spread, scope=scope,
         steps=FIRST.steps if steps is None else int(steps), guard=FIRST.guard if guard is None else 1 + guard / 100,
         keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
         decay=FIRST.decay if decay is None else decay / 100,

@@ -74,7 +74,7 @@ def test_the_controls_change_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [({"prompt": " "}, "No secret stands in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
-     ({"share": 0.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "at least 1"), ({"guard": -1.0}, "at least 1"),
+     ({"share": -1.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "at least 1"), ({"guard": -1.0}, "at least 1"),
      ({"decay": 100.0}, "below 1")],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_words(changed: dict[str, Any], said: str) -> None:
