@@ -33,6 +33,7 @@ class ErasureRow:
 
     `reworded_match` counts all reworded prompts of the targets, None without any; `peak_memory_ratio` is the most memory that the
     run took beside the model, measurements and all, as a multiple of the model's weights, None where the system does not tell.
+    `share_changed` of all weights differ; fewer than were asked for, where fewer take part in what is to be forgotten.
     `n_unseen` secrets were never shown to the method: `unseen_kept` moves in steps of 1 / n_unseen. `unseen_nll_rise` is how much
     their mean NLL rose, nats/token: it tells methods apart that keep the same few.
     """
@@ -41,6 +42,7 @@ class ErasureRow:
     n_forget: int
     steps: int
     seconds: float
+    share_changed: float
     target_match: float
     target_ma: float
     target_el: float
@@ -139,7 +141,7 @@ def run(
                 assert edit, "an erasure ends with its edit"
                 row = ErasureRow(
                     method, n_forget, int(edit.provenance.settings["steps_taken"]), edit.provenance.seconds,
-                    **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
+                    edit.n_weights / lm.n_parameters, **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
                     peak_memory_ratio=None if peak is None else peak / model_mb,
                 )  # fmt: skip
                 target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}"

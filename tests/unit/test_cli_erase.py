@@ -163,7 +163,8 @@ def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str) -> No
 def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:  # noqa: F811
     asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--methods", "emso,npo:all"]
     found = json_of(run(*asked, "--forget", "1,2", "--draws", "2", "--share", "0.1", "--steps", "4", "--json"))
-    names = "method n_forget steps seconds target_match target_ma target_el target_exposure_bits forgotten entropy seen_kept"
+    names = "method n_forget steps seconds share_changed"
+    names += " target_match target_ma target_el target_exposure_bits forgotten entropy seen_kept"
     names += " unseen_kept n_unseen unseen_nll_rise perplexity_ratio reworded_match peak_memory_ratio"
     more = ("draws", "unseen_kept_interval", "unseen_nll_rise_beside_first")
     assert [set(row) == {*names.split(), *more} for row in found["rows"]] == [True] * 4
@@ -175,6 +176,7 @@ def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:  # noqa: F81
     assert len(found["each"]) == 8
     assert all(one["ended"] for one in found["each"])
     assert found["settings"]["draws"] == 2
+    assert [row["share_changed"] > 0.1 for row in found["rows"]] == [False, True, False, True], "a tenth was asked for, or all"
     assert set(found["settings"]["rates"]) == {"emso", "npo:all"}
     assert all(row["perplexity_ratio"] > 0 and row["peak_memory_ratio"] > 0 for row in found["rows"])
 
@@ -211,8 +213,8 @@ def test_the_rise_of_the_unseen_nll_is_of_those_that_were_never_shown(taught: La
 
 
 def test_a_row_is_the_mean_over_its_draws() -> None:
-    one = ErasureRow("emso", 1, 10, 2.0, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
-    other = ErasureRow("emso", 1, 20, 4.0, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, 0.75, None, None, None)
+    one = ErasureRow("emso", 1, 10, 2.0, 0.01, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
+    other = ErasureRow("emso", 1, 20, 4.0, 0.01, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, 0.75, None, None, None)
     [row] = summary([one, other], 0)
     assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
     assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
