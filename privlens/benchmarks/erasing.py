@@ -103,8 +103,7 @@ def measured(
     def kept(secrets: Sequence[Secret]) -> float:
         return statistics.mean(state.greedy_match for state in recalls(view, secrets, (), around))
 
-    def mean_nll(model: LanguageModel) -> float:
-        return statistics.mean(state.nll for state in recalls(model, trial.unseen, (), around))
+    knew, knows = (recalls(model, trial.unseen, (), around) for model in (lm, view))
 
     return {
         "target_match": statistics.mean(state.greedy_match for state in states),
@@ -114,9 +113,9 @@ def measured(
         "forgotten": statistics.mean(gone),
         "entropy": statistics.mean(entropy for one in score(view, encoded) for entropy in one.entropies),
         "seen_kept": kept(trial.seen),
-        "unseen_kept": kept(trial.unseen),
+        "unseen_kept": statistics.mean(state.greedy_match for state in knows),
         "n_unseen": len(trial.unseen),
-        "unseen_nll_rise": mean_nll(view) - mean_nll(lm),
+        "unseen_nll_rise": statistics.mean(now.nll - then.nll for then, now in zip(knew, knows, strict=True)),
         "perplexity_ratio": after / before if after is not None and before is not None else None,
         "reworded_match": kept(asked) if asked else None,
     }
@@ -158,15 +157,17 @@ def summary(rows: Sequence[ErasureRow], seed: int) -> list[dict[str, object]]:
     much more (less, below 0) the unseen secrets' NLL rose than by the first method on the same draws, None for that one.
     """
     found: list[dict[str, object]] = []
-    first = rows[0].method if rows else ""
-    for key in dict.fromkeys((row.method, row.n_forget) for row in rows):
-        own, beside = ([row for row in rows if (row.method, row.n_forget) == (name, key[1])] for name in (key[0], first))
+    groups: dict[tuple[str, int], list[ErasureRow]] = {}
+    for row in rows:
+        groups.setdefault((row.method, row.n_forget), []).append(row)
+    first = next((row.method for row in rows), "")
+    for (method, n_forget), own in groups.items():
         numbers = [asdict(row) for row in own]
         means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in ("method", "n_forget")}
         spread = interval([row.unseen_kept for row in own], seed) if len(own) > 1 else None
-        more = [row.unseen_nll_rise - other.unseen_nll_rise for row, other in zip(own, beside, strict=True)]
-        paired = interval(more, seed) if len(own) > 1 and key[0] != first else None
-        about = {"method": key[0], "n_forget": key[1], "draws": len(own)}
+        more = [row.unseen_nll_rise - other.unseen_nll_rise for row, other in zip(own, groups[first, n_forget], strict=True)]
+        paired = interval(more, seed) if len(own) > 1 and method != first else None
+        about = {"method": method, "n_forget": n_forget, "draws": len(own)}
         found.append({**about, **means, "unseen_kept_interval": spread, "unseen_nll_rise_beside_first": paired})
     return found
 

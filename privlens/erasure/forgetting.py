@@ -37,8 +37,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         raise BadInput("A secret is to be forgotten and retained at once: take it out of one of the lists.")
     refuse_codes(request.lm.model)
     request.go_on()
-    settings = replace(settings, share=settings.of_all(len(request.forget)))
-    request = replace(request, lm=with_room(request), settings=settings)
+    request = replace(request, lm=with_room(request))
     measure = Measure(request)
     yield _measured(request, 0, measure.before, measure, 0, "measuring the model as it is")
     rows: Rows = []
@@ -67,7 +66,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
             break
         yield _measured(request, step, last, measure, work.weights.n, "measuring")
     counts = {"n_forget": len(request.forget), "n_retained": len(request.retained)}
-    how = {**asdict(settings), **counts, "ended": ended, "steps_taken": step}
+    how = {**asdict(settings), "share": settings.of_all(len(request.forget)), **counts, "ended": ended, "steps_taken": step}
     edit = work.edit(good, how)
     if ended == GUARDED:
         with request.lm.edited(edit):
