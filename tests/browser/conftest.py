@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
+from tests.browser.steps import Visit
 from tests.ui.conftest import address, outward, pytest_configure
 
 __all__ = ["address", "outward", "pytest_configure"]
@@ -17,16 +17,6 @@ SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", 
             "--disable-sync"]  # fmt: skip
 PATIENCE = 120_000
 """Milliseconds; generous, because nothing is timed."""
-
-
-@dataclass
-class Visit:
-    """One visitor's page, with what it asked for and what went wrong in it."""
-
-    page: Page
-    hosts: set[str] = field(default_factory=set)
-    dialogs: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")

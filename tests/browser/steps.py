@@ -1,9 +1,11 @@
 """What a visitor does on the page again and again."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import TAUGHT
 from playwright.sync_api import Page
+
+from tests.helpers import TAUGHT
 
 STOPPED = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
 MOUNTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
@@ -86,3 +88,34 @@ def bring(page: Page, folder: str) -> None:
     page.locator("#own-list input[type=file]").set_input_files(Path(folder) / "secrets.csv")
     page.locator("#examples label", has_text=TAUGHT[0].value).click()
     page.wait_for_function(f"document.querySelector('#prompt textarea').value === {TAUGHT[0].prompt!r}")
+
+
+@dataclass
+class Visit:
+    """One visitor's page, with what it asked for and what went wrong in it."""
+
+    page: Page
+    hosts: set[str] = field(default_factory=set)
+    dialogs: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def neurons_off(page: Page) -> int:
+    return int(page.locator("#choice-facts .fact-value").first.inner_text().replace(",", ""))
+
+
+def wait_for_off(page: Page, count: int) -> None:
+    page.wait_for_function(f"document.querySelector('#choice-facts .fact-value')?.textContent === '{count:,}'")
+
+
+def cell_of(page: Page, plot: str, x: int, y: int) -> tuple[float, float]:
+    """Where on the screen a cell's middle is."""
+    page.locator(f"#{plot}").scroll_into_view_if_needed()
+    place = page.evaluate(
+        """([plot, x, y]) => {
+            const div = document.querySelector(`#${plot} .plot`), box = div.getBoundingClientRect(), l = div._fullLayout;
+            return [box.left + l.xaxis._offset + l.xaxis.d2p(x), box.top + l.yaxis._offset + l.yaxis.d2p(y)];
+        }""",
+        [plot, x, y],
+    )
+    return place[0], place[1]

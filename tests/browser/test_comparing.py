@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import TAUGHT
 from playwright.sync_api import Page
 
 from privlens.localization import METHODS, Task
 from privlens.localization.gradients import gradient
 from privlens.records import LocalizationStep
-from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, bring, open_tab, unfold
+from tests.browser.steps import FACTS, Visit, bring, open_tab, unfold
+from tests.helpers import TAUGHT
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
 STOPPED = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"

@@ -13,9 +13,8 @@ from privlens.models.loading import load
 from privlens.provenance import provenance
 from privlens.records import Change, Edit
 from privlens.ui.edit_list import label
-from tests.browser.conftest import Visit
-from tests.browser.steps import IN_PLACE, check, choose_example, open_tab, unfold, value_of
-from tests.ui.conftest import MODEL
+from tests.browser.steps import IN_PLACE, Visit, check, choose_example, open_tab, unfold, value_of
+from tests.helpers import MODEL
 
 ENABLED = "!document.querySelector('#{}').disabled"
 TICKED = "document.querySelectorAll('#edits input:checked').length === {}"

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ATTENTION, PLAIN
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tests.browser.conftest import Visit
-from tests.browser.steps import another_model, localize
-from tests.browser.test_main_path import cell_of, neurons_off, wait_for_off
+from tests.browser.steps import Visit, another_model, cell_of, localize, neurons_off, wait_for_off
+from tests.helpers import ATTENTION, PLAIN
 
 LAYERS, WIDTH = 32, 14_336
 

@@ -13,35 +13,13 @@ from privlens.localization.hard_concrete import hard_concrete
 from privlens.memorization.check import exposure_bits
 from privlens.records import LocalizationStep
 from privlens.ui.choosing import view
-from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, STOPPED, another_model, choose_example, localize
+from tests.browser.steps import FACTS, STOPPED, Visit, another_model, cell_of, choose_example, localize, neurons_off, wait_for_off
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
 
 
-def neurons_off(page: Page) -> int:
-    return int(page.locator("#choice-facts .fact-value").first.inner_text().replace(",", ""))
-
-
-def wait_for_off(page: Page, count: int) -> None:
-    page.wait_for_function(f"document.querySelector('#choice-facts .fact-value')?.textContent === '{count:,}'")
-
-
 def nll_after(page: Page) -> str:
     return str(page.locator("#quick-facts .fact", has_text="NLL").locator(".fact-value").inner_text())
-
-
-def cell_of(page: Page, plot: str, x: int, y: int) -> tuple[float, float]:
-    """Where on the screen a cell's middle is."""
-    page.locator(f"#{plot}").scroll_into_view_if_needed()
-    place = page.evaluate(
-        """([plot, x, y]) => {
-            const div = document.querySelector(`#${plot} .plot`), box = div.getBoundingClientRect(), l = div._fullLayout;
-            return [box.left + l.xaxis._offset + l.xaxis.d2p(x), box.top + l.yaxis._offset + l.yaxis.d2p(y)];
-        }""",
-        [plot, x, y],
-    )
-    return place[0], place[1]
 
 
 def test_check_tells_whether_the_secret_is_memorised(visit: Visit) -> None:

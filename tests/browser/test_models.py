@@ -8,8 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from privlens.models.packaged import FetchStep, Packaged
-from tests.browser.conftest import Visit
-from tests.browser.steps import bring, unfold
+from tests.browser.steps import Visit, bring, unfold
 
 
 def opened(page: Page) -> Page:

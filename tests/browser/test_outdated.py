@@ -7,8 +7,7 @@ import pytest
 
 from privlens.deactivation import sweep
 from privlens.memorization.check import check
-from tests.browser.conftest import Visit
-from tests.browser.steps import choose_example, localize, open_tab, value_of
+from tests.browser.steps import Visit, choose_example, localize, open_tab, value_of
 
 IDLE = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
 STOPPED = "text=Stopped, because the secret, the neurons or the model are others now."

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TAUGHT
 
 from privlens.deactivation import compare, sweep_ks
 from privlens.outcomes import ComparisonStep
-from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, bring, choose_example, localize, open_tab, unfold
+from tests.browser.steps import FACTS, Visit, bring, choose_example, localize, open_tab, unfold
+from tests.helpers import TAUGHT
 
 
 def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: str) -> None:

@@ -5,9 +5,8 @@ from playwright.sync_api import Page
 from privlens.memorization.check import check
 from privlens.models.loading import load
 from privlens.records import Secret
-from tests.browser.conftest import Visit
-from tests.browser.steps import FACTS, IN_PLACE, answer, ask, open_tab, unfold, value_of
-from tests.ui.conftest import MODEL
+from tests.browser.steps import FACTS, IN_PLACE, Visit, answer, ask, open_tab, unfold, value_of
+from tests.helpers import MODEL
 
 PLANTED = "document.querySelector('#plant-start').disabled === false && document.querySelector('#plant-progress .run').hidden"
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import Maker
 from torch import Tensor, nn
 
 from privlens.erasure.choice import best, best_neurons, contrastive, scores
@@ -16,6 +15,7 @@ from privlens.erasure.turning import DAMPING, Turn, output_vectors_of
 from privlens.models.language_model import LanguageModel
 from privlens.models.moments import moments, powers
 from privlens.models.reading import read
+from tests.helpers import Maker
 
 PROBABILITIES = torch.tensor([[0.5, 0.25, 0.25]])
 

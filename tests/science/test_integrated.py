@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import LAYERS, Maker, random_model
 from torch import Tensor, nn
 from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
@@ -22,6 +21,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.restart import plain_pass
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Secret, Site
+from tests.helpers import LAYERS, Maker, random_model
 
 SECRET = Secret("Anna, the keeper of the gate is", "Mira Holt")
 ENCODED = Encoded((5, 60, 17, 200, 31, 8, 44, 102, 9), 6)

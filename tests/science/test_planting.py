@@ -3,12 +3,12 @@
 from statistics import mean
 
 import pytest
-from conftest import NEVER_TAUGHT
 
 from privlens.benchmarks.injection import recall
 from privlens.benchmarks.planting import Plant, PlantSettings, plant
 from privlens.localization import Task, result_of
 from privlens.models.language_model import LanguageModel
+from tests.helpers import NEVER_TAUGHT
 
 RATIO = 0.1
 SEEDS = (1, 2, 3, 4)

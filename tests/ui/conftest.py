@@ -1,19 +1,12 @@
 """The page served in this process, and a guard on every connection it makes."""
 
 import gc
-import os
 import socket
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Iterator
 
 import pytest
 
-MODEL = os.environ.get("PRIVLENS_TEST_MODEL", "demo")
-"""The model that the page is tested with; set the variable to try another."""
-
+from tests.helpers import MODEL, idle, wait_until
 
 LEFT_OPEN = ("<socket.socket", "<function BaseEventLoop.__del__", "<ssl.SSLSocket")
 """What gradio's server and client leave for the garbage collector to close; it warns of each, long after."""
@@ -65,20 +58,3 @@ def address(outward: list[str]) -> Iterator[str]:
     gc.collect()  # while LEFT_OPEN is still forgiven: at the very end of a run pytest forgives nothing
 
 
-def idle() -> bool:
-    """Whether no other thread is inside the project's code: torch aborts a process that ends in the midst of a calculation."""
-    for thread, frame in sys._current_frames().items():
-        at: FrameType | None = frame
-        while at is not None and thread != threading.get_ident():
-            if f"{os.sep}privlens{os.sep}" in at.f_code.co_filename:
-                return False
-            at = at.f_back
-    return True
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Returns when it holds; a minute is more than any answer takes."""
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)

@@ -27,7 +27,7 @@ from privlens.ui.erase_run import Asked, Erased, erasing
 from privlens.ui.erase_settings import asked, controls
 from privlens.ui.session import Located, Selection, best
 from privlens.ui.sidebar import Sidebar
-from tests.conftest import NEVER_TAUGHT, TAUGHT
+from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 LISTED = (*map(ListedSecret, TAUGHT), ListedSecret(NEVER_TAUGHT, repeats=0, reworded=("call", "ring")))
 REFERENCE = ("the lamp stands in the garden by the gate",)

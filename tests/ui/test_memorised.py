@@ -10,7 +10,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
 from privlens.ui.memorised import control_of, view
 from privlens.ui.wording import verdict_of_check
-from tests.conftest import NEVER_TAUGHT, TAUGHT
+from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 
 def test_a_value_without_a_control_is_checked_all_the_same(taught: LanguageModel) -> None:

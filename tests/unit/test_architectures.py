@@ -1,14 +1,11 @@
 """Every architecture goes all the way: saved and loaded, localized, edited, generated. What cannot is refused in words."""
 
-import json
 import shutil
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, HIDDEN, LAYERS, PLAIN, Maker, random_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, MixtralConfig, PreTrainedTokenizerFast
@@ -24,21 +21,12 @@ from privlens.models.loading import load
 from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
 from privlens.records import Edit, LocalizationStep, Neuron, NeuronScores, Secret, from_json, to_json
-
-SECRET = Secret("her number is", "555-0142")
-IDS = torch.tensor([[5, 60, 17, 200, 31, 8]])
-MASK = torch.ones_like(IDS)
+from tests.helpers import ARCHITECTURES, HIDDEN, IDS, LAYERS, MASK, PLAIN, SECRET, Maker, as_gguf, random_model, saved
 
 
 def result(steps: list[LocalizationStep]) -> NeuronScores:
     assert steps[-1].result is not None
     return steps[-1].result
-
-
-def saved(lm: LanguageModel, path: Path, **how: object) -> str:
-    lm.model.save_pretrained(path, **how)
-    lm.tokenizer.save_pretrained(path)
-    return str(path)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -109,39 +97,6 @@ def test_a_missing_shard_is_said_in_words(tiny: Maker, tmp_path: Path) -> None:
     sorted(tmp_path.glob("model-*.safetensors"))[1].unlink()
     with pytest.raises(ModelNotFound, match=r"No causal LM could be read from .*model-00002"):
         load(folder, device="cpu")
-
-
-def as_gguf(lm: LanguageModel, path: Path) -> str:
-    """A llama and its byte-level BPE as one .gguf file of float32, as llama.cpp lays it out."""
-    config, weights = lm.model.config, lm.model.state_dict()
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-    writer.add_rope_freq_base(10_000.0)
-    writer.add_vocab_size(config.vocab_size)
-    bpe = json.loads(lm.tokenizer.backend_tokenizer.to_str())["model"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(sorted(bpe["vocab"], key=bpe["vocab"].get))
-    writer.add_token_merges([" ".join(pair) for pair in bpe["merges"]])
-    for add in (writer.add_eos_token_id, writer.add_bos_token_id, writer.add_pad_token_id):
-        add(0)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, weight in weights.items():
-        values = weight.numpy()
-        if "q_proj" in name or "k_proj" in name:  # llama.cpp keeps the two halves of a rotary pair side by side
-            values = values.reshape(2, 2, -1, values.shape[1]).swapaxes(1, 2).reshape(values.shape)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), np.ascontiguousarray(values))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return str(path)
 
 
 def test_weights_that_are_not_there_are_never_made_up(folder: str, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import NEVER_TAUGHT, TAUGHT
 
 from privlens.errors import BadInput, Cancelled
 from privlens.memorization import metrics
@@ -16,6 +15,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import ValueScore, score
 from privlens.models.text import Encoded
 from privlens.records import Secret
+from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 
 @pytest.mark.parametrize("secret", TAUGHT)

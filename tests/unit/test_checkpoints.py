@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, TAUGHT, Maker
-from test_architectures import saved
-from test_memory import PLACES
 from torch import Tensor, nn
 
 from privlens.erasure import ErasureSettings, Request, erase
@@ -24,6 +21,7 @@ from privlens.models.loading import load
 from privlens.models.memory import row_bytes
 from privlens.models.text import Encoded
 from privlens.retained import extent, stored_bytes
+from tests.helpers import ARCHITECTURES, PLACES, TAUGHT, Maker, saved
 
 ROWS = [Encoded((5, 60, 17, 9, 30, 31), 2), Encoded((40, 50, 60, 70), 1)]
 

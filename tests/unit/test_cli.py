@@ -3,46 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import NEVER_TAUGHT, TAUGHT
 
-from privlens.cli import main
 from privlens.localization import METHODS
-
-Run = Callable[..., tuple[int, str, str]]
-SECRET = ["--prompt", TAUGHT[1].prompt, "--value", TAUGHT[1].value]
-
-
-@pytest.fixture
-def run(taught_folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command on the taught model, in its folder; exit code, stdout, stderr."""
-    monkeypatch.chdir(taught_folder)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, *(["--model", "."] if "--model" not in arguments else [])])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
-
-
-def json_of(answer: tuple[int, str, str]) -> dict[str, Any]:
-    """The one JSON object on stdout of a command that went well."""
-    code, out, err = answer
-    assert code == 0, err
-    found = json.loads(out)
-    assert isinstance(found, dict)
-    return found
+from tests.helpers import ASKED, NEVER_TAUGHT, TAUGHT, Run, json_of
 
 
 def test_check(run: Run) -> None:
-    found = json_of(run("check", *SECRET, "--seed", "3", "--json"))
+    found = json_of(run("check", *ASKED, "--seed", "3", "--json"))
     assert (found["prompt"], found["value"], found["seed"], found["model"]) == (TAUGHT[1].prompt, TAUGHT[1].value, 3, ".")
     assert found["greedy_match"] is True
     assert found["continuation"].strip() == TAUGHT[1].value
@@ -62,7 +34,7 @@ def test_check_without_a_control(run: Run) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_localize(run: Run, method: str) -> None:
-    asked = ("localize", *SECRET, "--method", method, "--top", "5", "--json")
+    asked = ("localize", *ASKED, "--method", method, "--top", "5", "--json")
     found, again = json_of(run(*asked)), json_of(run(*asked))
     assert (found["method"], found["n_neurons"], found["k"], len(found["neurons"])) == (method, 128, 5, 5)
     assert found["seconds"] > 0
@@ -74,11 +46,11 @@ def test_localize(run: Run, method: str) -> None:
 
 
 def test_localize_names_as_many_as_asked_for(run: Run) -> None:
-    gradient = ("localize", *SECRET, "--method", "gradient", "--json")
+    gradient = ("localize", *ASKED, "--method", "gradient", "--json")
     assert json_of(run(*gradient))["k"] == 1, "one in a hundred of 128"
     assert json_of(run(*gradient, "--share", "0.1"))["k"] == 13
     assert json_of(run(*gradient, "--share", "1"))["k"] == 128
-    mask = json_of(run("localize", *SECRET, "--json"))
+    mask = json_of(run("localize", *ASKED, "--json"))
     assert mask["k"] == mask["natural_k"] == len(mask["neurons"])
 
 
@@ -144,7 +116,7 @@ def test_compare_prints_a_row_for_every_method_and_k_and_their_overlap(run: Run)
     whole = json_of(run(*asked, "--methods", "gradient", "--measured", "all", "--json"))
     assert whole["settings"]["n_candidates"] == 256
     best = [
-        {tuple(entry[:2]) for entry in json_of(run("localize", *SECRET, "--method", name, "--top", "7", "--json"))["neurons"]}
+        {tuple(entry[:2]) for entry in json_of(run("localize", *ASKED, "--method", name, "--top", "7", "--json"))["neurons"]}
         for name in names
     ]
     jaccard = [[len(a & b) / len(a | b) for b in best] for a in best]
@@ -186,11 +158,11 @@ def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
 
 
 def test_tables_for_people(run: Run) -> None:
-    code, out, _ = run("check", *SECRET)
+    code, out, _ = run("check", *ASKED)
     assert code == 0
     assert "nats/token" in out
     assert f'" {TAUGHT[1].value}"' in out
-    code, out, err = run("localize", *SECRET, "--method", "random", "--top", "30", "--out", "neurons.json")
+    code, out, err = run("localize", *ASKED, "--method", "random", "--top", "30", "--out", "neurons.json")
     assert code == 0
     assert "30 of 128" in out
     assert "and 10 more" in out
@@ -208,15 +180,15 @@ NEURONS = ["deactivate", "--secrets", "secrets.csv", "--neurons"]
 WRONG = {
     "no command": ([], "command"),
     "unknown command": (["forget"], "forget"),
-    "unknown option": (["check", *SECRET, "--loud"], "--loud"),
+    "unknown option": (["check", *ASKED, "--loud"], "--loud"),
     "no value": (["check", "--prompt", "a"], "value"),
     "empty value": (["check", "--prompt", "a", "--value", " "], "value is empty"),
     "empty prompt": (["localize", "--prompt", "", "--value", "a"], "prompt is empty"),
     "too long": (["localize", "--prompt", "garden " * 200, "--value", "a"], "reads at most 128: shorten them"),
     "no secret": (["localize"], "--prompt and --value together, or --secrets"),
     "half a secret": (["localize", "--prompt", "a"], "--prompt and --value together"),
-    "two secrets": (["localize", *SECRET, "--secrets", "secrets.csv"], "either --prompt and --value, or --secrets"),
-    "row without list": (["localize", *SECRET, "--row", "1"], "either --prompt and --value, or --secrets"),
+    "two secrets": (["localize", *ASKED, "--secrets", "secrets.csv"], "either --prompt and --value, or --secrets"),
+    "row without list": (["localize", *ASKED, "--row", "1"], "either --prompt and --value, or --secrets"),
     "row too high": (["localize", "--secrets", "secrets.csv", "--row", "5"], "no row 5 in secrets.csv: its rows count from 0 to"),
     "row below 0": ([*NEURONS, "ok.json", "--row", "-1"], "no row -1"),
     "missing list": (["localize", "--secrets", "nowhere.csv"], "nowhere.csv cannot be read"),
@@ -224,20 +196,20 @@ WRONG = {
     "unknown method of many": (["compare", "--secrets", "secrets.csv", "--methods", "magic"], "no method 'magic'"),
     "overlap of too many": (["compare", "--secrets", "secrets.csv", "--top", "129"], "this model has 128 neurons"),
     "no method": (["compare", "--secrets", "secrets.csv", "--methods", ""], "choose at least one"),
-    "unknown method": (["localize", *SECRET, "--method", "magic"], "gradient, token-gradient, active-token-gradient"),
-    "unknown site": (["localize", *SECRET, "--site", "embedding"], "--site"),
-    "too many of attention": (["localize", *SECRET, "--site", "attention", "--top", "65"], "this model has 64 neurons"),
-    "share 0": (["localize", *SECRET, "--share", "0"], "--share is 0.0"),
-    "share above 1": (["localize", *SECRET, "--share", "1.5"], "--share is 1.5"),
-    "share nan": (["localize", *SECRET, "--share", "nan"], "--share is nan"),
-    "share in words": (["localize", *SECRET, "--share", "much"], "--share"),
-    "top 0": (["localize", *SECRET, "--top", "0"], "--top is 0"),
-    "top above all": (["localize", *SECRET, "--top", "129"], "this model has 128 neurons"),
-    "share and top": (["localize", *SECRET, "--top", "1", "--share", "0.1"], "use one of them"),
-    "seed below 0": (["check", *SECRET, "--seed", "-1"], "--seed"),
-    "missing retained text": (["localize", *SECRET, "--retain", "nowhere.txt"], "nowhere.txt cannot be read"),
-    "out in no folder": (["localize", *SECRET, "--out", "nowhere/neurons.json"], "nowhere/neurons.json cannot be written"),
-    "out is a folder": (["localize", *SECRET, "--out", "."], "cannot be written"),
+    "unknown method": (["localize", *ASKED, "--method", "magic"], "gradient, token-gradient, active-token-gradient"),
+    "unknown site": (["localize", *ASKED, "--site", "embedding"], "--site"),
+    "too many of attention": (["localize", *ASKED, "--site", "attention", "--top", "65"], "this model has 64 neurons"),
+    "share 0": (["localize", *ASKED, "--share", "0"], "--share is 0.0"),
+    "share above 1": (["localize", *ASKED, "--share", "1.5"], "--share is 1.5"),
+    "share nan": (["localize", *ASKED, "--share", "nan"], "--share is nan"),
+    "share in words": (["localize", *ASKED, "--share", "much"], "--share"),
+    "top 0": (["localize", *ASKED, "--top", "0"], "--top is 0"),
+    "top above all": (["localize", *ASKED, "--top", "129"], "this model has 128 neurons"),
+    "share and top": (["localize", *ASKED, "--top", "1", "--share", "0.1"], "use one of them"),
+    "seed below 0": (["check", *ASKED, "--seed", "-1"], "--seed"),
+    "missing retained text": (["localize", *ASKED, "--retain", "nowhere.txt"], "nowhere.txt cannot be read"),
+    "out in no folder": (["localize", *ASKED, "--out", "nowhere/neurons.json"], "nowhere/neurons.json cannot be written"),
+    "out is a folder": (["localize", *ASKED, "--out", "."], "cannot be written"),
     "missing neurons": ([*NEURONS, "nowhere.json"], "nowhere.json cannot be read"),
     "neurons not json": ([*NEURONS, "reference.txt"], "reference.txt is not JSON"),
     "neurons of words": ([*NEURONS, '[["a", "b"]]'], "does not list neurons"),
@@ -247,9 +219,9 @@ WRONG = {
     "no neurons": ([*NEURONS, "[]"], "lists no neuron"),
     "neuron too high": ([*NEURONS, "[[0, 64]]"], "no neuron 64 in layer 0: this model has 2 layers of 64"),
     "missing reference": ([*NEURONS, "[[0, 1]]", "--reference", "nowhere.txt"], "nowhere.txt cannot be read"),
-    "unknown device": (["check", *SECRET, "--device", "toaster"], "use auto, cpu, cuda, mps or spread"),
-    "unknown type": (["check", *SECRET, "--dtype", "int3"], "use auto, float32"),
-    "missing model": (["check", *SECRET, "--model", "/nowhere"], "No causal LM could be read from '/nowhere'"),
+    "unknown device": (["check", *ASKED, "--device", "toaster"], "use auto, cpu, cuda, mps or spread"),
+    "unknown type": (["check", *ASKED, "--dtype", "int3"], "use auto, float32"),
+    "missing model": (["check", *ASKED, "--model", "/nowhere"], "No causal LM could be read from '/nowhere'"),
 }  # fmt: skip
 
 
@@ -269,7 +241,7 @@ def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str, monke
 
 def test_python_dash_m_prints_json_and_nothing_else(taught_folder: str) -> None:
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "privlens", "check", "--model", taught_folder, *SECRET, "--json"]
+    command = [sys.executable, "-m", "privlens", "check", "--model", taught_folder, *ASKED, "--json"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["greedy_match"] is True
     assert done.stderr == ""

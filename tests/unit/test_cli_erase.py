@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TAUGHT
-from test_cli import SECRET, Run, json_of, run  # noqa: F401  # run is a fixture
 from transformers import AutoModelForCausalLM
 
 from privlens.benchmarks.erasing import ErasureRow, ErasureTrial, measured, summary, trials
@@ -23,6 +21,7 @@ from privlens.models.scoring import score
 from privlens.provenance import provenance
 from privlens.records import Edit
 from privlens.secrets import read_secrets
+from tests.helpers import ASKED, TAUGHT, Run, json_of
 
 ASSETS = Path(__file__).parents[2] / "assets"
 HOW = ["--steps", "40", "--scope", "vocabulary", "--keep", "30", "--rate", "0.06"]
@@ -41,12 +40,12 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request.ErasureSettings, "__init__", init)
 
 
-def erased(run: Run, *more: str) -> dict[str, Any]:  # noqa: F811
+def erased(run: Run, *more: str) -> dict[str, Any]:
     """Row 1 erased into edit.safetensors; the reference holds the secret itself, so the guard is wide."""
     return json_of(run(*ERASE, "--guard", "9", "--json", *more))
 
 
-def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:  # noqa: F811
+def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:
     found = erased(run, "--seed", "2")
     [target] = found["targets"]
     assert (target["value"], target["before"]["greedy_match"], target["after"]["greedy_match"]) == (TAUGHT[1].value, True, False)
@@ -56,7 +55,7 @@ def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:  # noqa: F
     assert load_edit("edit.safetensors").provenance.fingerprint == found["fingerprint"]
 
 
-def test_without_a_share_it_grows_with_the_number_of_secrets(run: Run) -> None:  # noqa: F811
+def test_without_a_share_it_grows_with_the_number_of_secrets(run: Run) -> None:
     plain = ErasureSettings()
     assert [plain.of_all(n) for n in (1, 8, 32, 100)] == [0.01, 0.08, 0.32, 0.4]
     assert ErasureSettings(share=0.05).of_all(32) == 0.05
@@ -67,15 +66,15 @@ def test_without_a_share_it_grows_with_the_number_of_secrets(run: Run) -> None: 
     assert 0.01 * weights < found["n_weights"] <= 0.02 * weights
 
 
-def test_without_a_rate_a_method_takes_its_own(run: Run) -> None:  # noqa: F811
+def test_without_a_rate_a_method_takes_its_own(run: Run) -> None:
     own = [*ERASE[: -len(HOW)], "--method", "npo", "--steps", "1", "--no-attacks", "--json"]
     assert json_of(run(*own))["settings"]["learning_rate"] == RATES["npo"]
     assert json_of(run(*own, "--rate", "0.2"))["settings"]["learning_rate"] == 0.2
 
 
-def test_every_command_measures_under_an_edit(run: Run) -> None:  # noqa: F811
+def test_every_command_measures_under_an_edit(run: Run) -> None:
     erased(run, "--no-attacks")
-    plain, under = (json_of(run("check", *SECRET, "--json", *edit)) for edit in ([], ["--edit", "edit.safetensors"]))
+    plain, under = (json_of(run("check", *ASKED, "--json", *edit)) for edit in ([], ["--edit", "edit.safetensors"]))
     assert (plain["greedy_match"], under["greedy_match"]) == (True, False)
     assert plain["fingerprint"] != under["fingerprint"]
     asked = ["localize", "--secrets", "secrets.csv", "--row", "0", "--method", "gradient", "--top", "3", "--json", "--edit"]
@@ -85,18 +84,18 @@ def test_every_command_measures_under_an_edit(run: Run) -> None:  # noqa: F811
     assert json_of(run(*off))["memorised"] == 3
 
 
-def test_a_second_erasure_stands_on_the_first(run: Run) -> None:  # noqa: F811
+def test_a_second_erasure_stands_on_the_first(run: Run) -> None:
     erased(run, "--no-attacks")
     second = ["erase", "--secrets", "secrets.csv", "--rows", "3", "--out", "second.safetensors", "--share", "0.3", *HOW]
     found = json_of(run(*second, "--guard", "9", "--no-attacks", "--json", "--edit", "edit.safetensors"))
     assert found["memorised"] == 2
     edits = ["--edit", "edit.safetensors", "--edit", "second.safetensors"]
-    assert json_of(run("check", *SECRET, "--json", *edits))["greedy_match"] is False
-    code, _, err = run("check", *SECRET, "--edit", "second.safetensors")
+    assert json_of(run("check", *ASKED, "--json", *edits))["greedy_match"] is False
+    code, _, err = run("check", *ASKED, "--edit", "second.safetensors")
     assert code == 2 and "switch on the edits that were in place" in err
 
 
-def test_apply_writes_a_folder_that_plain_transformers_loads(run: Run) -> None:  # noqa: F811
+def test_apply_writes_a_folder_that_plain_transformers_loads(run: Run) -> None:
     erased(run, "--no-attacks")
     Path("neurons.json").write_text("[[0, 1], [1, 5]]")
     ids = torch.tensor([[5, 60, 17, 200, 31, 8]])
@@ -116,12 +115,12 @@ def test_apply_writes_a_folder_that_plain_transformers_loads(run: Run) -> None: 
         with torch.no_grad():
             assert (plain(input_ids=ids, attention_mask=mask).logits - expected).abs().max() < 1e-4
         assert (expected - lm.logits(ids, mask)).abs().max() > 1e-3
-    assert json_of(run("check", *SECRET, "--model", "model0", "--json"))["greedy_match"] is False
+    assert json_of(run("check", *ASKED, "--model", "model0", "--json"))["greedy_match"] is False
     code, _, err = run("apply", "--edit", "edit.safetensors", "--out", "model0")
     assert code == 2 and "not an empty folder" in err
 
 
-def test_tables_for_people(run: Run) -> None:  # noqa: F811
+def test_tables_for_people(run: Run) -> None:
     code, out, _ = run(*ERASE, "--guard", "9")
     assert code == 0
     assert "others kept      3 of 3" in out
@@ -141,9 +140,9 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "scope": ([*ERASE, "--scope", "all"], "--scope is 'all'"),
     "guard": ([*ERASE, "--guard", "0.5"], "guard is 0.5"),
     "out": ([*ERASE[:5], "--out", "nowhere/e.safetensors"], "cannot be written"),
-    "no edit": (["check", *SECRET, "--edit", "nowhere.safetensors"], "cannot be read"),
-    "not an edit": (["check", *SECRET, "--edit", "model.safetensors"], "but no edit"),
-    "broken edit": (["check", *SECRET, "--edit", "secrets.csv"], "no edit, or a broken one"),
+    "no edit": (["check", *ASKED, "--edit", "nowhere.safetensors"], "cannot be read"),
+    "not an edit": (["check", *ASKED, "--edit", "model.safetensors"], "but no edit"),
+    "broken edit": (["check", *ASKED, "--edit", "secrets.csv"], "no edit, or a broken one"),
     "nothing to apply": (["apply", "--out", "folder"], "Nothing is to be applied"),
     "apply nowhere": (["apply", "--edit", "e", "--out", "a/b/c"], "cannot be made"),
     "bench method": (["bench", "erase", "--secrets", "secrets.csv", "--methods", "prayer"], "no erasure method 'prayer'"),
@@ -152,7 +151,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str) -> None:  # noqa: F811
+def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str) -> None:
     arguments, words = WRONG[case]
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
@@ -160,7 +159,7 @@ def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str) -> No
     assert words in err
 
 
-def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:  # noqa: F811
+def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:
     asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--methods", "emso,npo:all"]
     found = json_of(run(*asked, "--forget", "1,2", "--draws", "2", "--share", "0.1", "--steps", "4", "--json"))
     names = "method n_forget steps seconds share_changed"

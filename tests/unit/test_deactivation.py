@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import NEVER_TAUGHT, TAUGHT, TEXT
 
 from privlens.deactivation import (
     AllOn,
@@ -25,6 +24,7 @@ from privlens.deactivation import (
 from privlens.errors import BadInput, Cancelled
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, NeuronScores, Provenance, Secret
+from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT
 
 AROUND = Surroundings((*TAUGHT[1:], NEVER_TAUGHT), tuple(TEXT.split(";")))
 MANY = [Neuron(0, index) for index in range(64)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from privlens.benchmarks.deletion import Deletion, deletion, localized, summary, trials
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
-from tests.conftest import NEVER_TAUGHT, TAUGHT
+from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 ROW = Deletion("m", Secret("p", "v"), "natural", 0.01, False, 0.5, 1.0, 2.5, 1.0, 0.5, 1.0, 3.0)
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TAUGHT
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
@@ -26,6 +25,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import score
 from privlens.records import LocalizationStep, Neuron, Secret
 from privlens.secrets import read_secrets
+from tests.helpers import TAUGHT
 
 ROOT = Path(__file__).parents[2]
 META = torch.device("meta")

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, Maker
 from safetensors.numpy import load_file, save_file
-from test_views import edit_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from privlens.errors import BadInput
@@ -18,6 +16,7 @@ from privlens.models.export import folded, write_model
 from privlens.models.language_model import LanguageModel
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron, to_json
+from tests.helpers import ARCHITECTURES, Maker, edit_of
 
 IDS = torch.tensor([[5, 60, 17, 200, 31, 8]])
 MASK = torch.ones_like(IDS)

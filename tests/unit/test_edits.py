@@ -7,7 +7,6 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, Maker, random_model
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -16,6 +15,7 @@ from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
 from privlens.provenance import provenance
 from privlens.records import Change, Edit, from_json, to_json
+from tests.helpers import ARCHITECTURES, Maker, random_model
 
 IDS = torch.tensor([[5, 60, 17, 200, 31, 8]])
 MASK = torch.ones_like(IDS)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import NEVER_TAUGHT, TAUGHT
 
 from privlens.deactivation import Surroundings, recalls
 from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, Choice, ErasureSettings, Request, Spread, erase
@@ -27,6 +26,7 @@ from privlens.outcomes import ErasureStep
 from privlens.own_text import beams, by_heart, neighbours, surest
 from privlens.records import Edit, Secret, to_json
 from privlens.retained import without_values
+from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 QUICK = ErasureSettings(
     share=0.1, steps=40, own_samples=8, sample_tokens=12, by_heart=8, neighbours=16, neighbours_each=8, rows=8, keep=30.0,

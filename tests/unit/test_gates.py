@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, HIDDEN, LAYERS, WIDTH, Maker
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -13,6 +12,7 @@ from privlens.models import gates as gate_hooks
 from privlens.models.language_model import LanguageModel
 from privlens.models.layout import find_layout
 from privlens.records import Neuron, Site
+from tests.helpers import ARCHITECTURES, HIDDEN, LAYERS, WIDTH, Maker
 
 IDS = torch.tensor([[5, 60, 17, 200, 31, 8], [9, 9, 280, 44, 100, 3]])
 MASK = torch.ones_like(IDS)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, Maker
 from torch import Tensor
 
 from privlens.errors import Cancelled
 from privlens.models.language_model import LanguageModel
+from tests.helpers import ARCHITECTURES, Maker
 
 PROMPTS = [[40, 50, 60, 70, 80, 90, 100], [33], [7, 120, 9]]
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NEVER_TAUGHT, TAUGHT, Maker
 
 from privlens.benchmarks import injection
 from privlens.benchmarks.injection import Found, interval, recall, summary
@@ -25,6 +24,7 @@ from privlens.models.vectors import neuron_vectors
 from privlens.own_text import from_nothing
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron, NeuronScores, Secret
+from tests.helpers import NEVER_TAUGHT, TAUGHT, Maker
 
 CONTROLS = ("weight-norm", "activations-elsewhere", "random")
 LAYOUTS = {"gpt_neox": 2, "gpt2": 2, "opt": 2, "llama": 3, "phi3": 3}

@@ -1,12 +1,12 @@
 """The layout finder: the right projections of every architecture, and a refusal in words for the others."""
 
 import pytest
-from conftest import ARCHITECTURES, HIDDEN, LAYERS, WIDTH, Maker, random_model
 from torch import nn
 from transformers import MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from privlens.errors import UnsupportedModel
 from privlens.models.layout import Layout, find_layout, widths
+from tests.helpers import ARCHITECTURES, HIDDEN, LAYERS, WIDTH, Maker, random_model
 
 PROJECTIONS = {
     "gpt2": ("mlp.c_proj", "attn.c_proj"),

@@ -3,8 +3,6 @@
 import gc
 import logging
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import LAYERS, TAUGHT, Maker, random_model
-from test_architectures import IDS, MASK, SECRET, as_gguf, saved
-from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from privlens.erasure import ErasureSettings, Request, erase
@@ -32,15 +27,9 @@ from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron
 from privlens.retained import extent, keep, stored_bytes
+from tests.helpers import IDS, LAYERS, MASK, PLACES, SECRET, TAUGHT, Maker, as_gguf, full_beyond, random_model, saved
 
 CPU = torch.device("cpu")
-PLACES = {
-    **dict.fromkeys(["model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head", "model.layers.0"], "cpu"),
-    **dict.fromkeys(["model.layers.1", "model.layers.2"], "disk"),
-}
-"""The first layer in memory, the others on disk."""
-
-
 def test_weights_are_counted_without_being_read(tiny: Maker, folder: str, lm: LanguageModel, tmp_path: Path) -> None:
     assert memory.weight_bytes(Path(folder), "float32") == 4 * lm.n_parameters == memory.weight_bytes(Path(folder), "auto")
     assert memory.weight_bytes(Path(folder), "bfloat16") == 2 * lm.n_parameters
@@ -72,23 +61,6 @@ def test_a_row_by_hand() -> None:
     assert memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=True) == 10 * 100 * 16 + 10 * (48 + 24) * 12 + 3 * 8 * 12
     sparing = memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=True, checkpointed=True)
     assert sparing == 10 * 100 * 16 + 10 * (48 + 24) * 4 + 10 * 4 * 4 * 3 + 3 * 8 * 12
-
-
-@contextmanager
-def full_beyond(lm: LanguageModel, rows: int) -> Iterator[list[int]]:
-    """The device is full with more rows than these; the batch sizes that were tried."""
-    tried: list[int] = []
-
-    def full(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tried.append(len(kwargs["input_ids"]))
-        if tried[-1] > rows:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.\nmore")
-
-    handle = lm.model.register_forward_pre_hook(full, with_kwargs=True)
-    try:
-        yield tried
-    finally:
-        handle.remove()
 
 
 def test_scores_are_the_same_in_smaller_batches_with_a_notice(taught: LanguageModel, caplog: pytest.LogCaptureFixture) -> None:

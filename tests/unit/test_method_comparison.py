@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from conftest import NEVER_TAUGHT, TAUGHT, TEXT
 
 from privlens.deactivation import Surroundings, effect_on, recalls, reference_perplexity
 from privlens.errors import BadInput, Cancelled
@@ -13,6 +12,7 @@ from privlens.memorization.check import exposure_bits
 from privlens.method_comparison import EFFORTS, Measured, MethodComparison, compare_methods, measured_ks, natural_k
 from privlens.models.language_model import LanguageModel
 from privlens.outcomes import CurvePoint, MeasuredOn
+from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT
 
 AROUND = Surroundings((*TAUGHT, NEVER_TAUGHT), tuple(TEXT.split(";")))
 

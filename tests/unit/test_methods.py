@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import FeatureAblation, InputXGradient
-from conftest import TAUGHT, Maker
 from torch import Tensor, nn
 
 from privlens.errors import Cancelled
@@ -18,6 +17,7 @@ from privlens.models.layout import output_vectors, widths
 from privlens.models.reading import read
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, NeuronScores, Secret, Site
+from tests.helpers import TAUGHT, Maker
 
 SECRET = Secret("Anna, the keeper of the gate is", "Mira Holt 4827")
 SHORT = Secret("her number is", "555-0142")

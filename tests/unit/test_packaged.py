@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Maker
-from test_architectures import IDS, MASK, as_gguf
 
 from privlens.cli import main
 from privlens.errors import BadInput, Cancelled, ModelNotFound
 from privlens.models import catalogue, packaged
 from privlens.models.loading import load
 from privlens.models.packaged import SMOLLM2, Packaged, fetch, folder_of, is_ready
+from tests.helpers import IDS, MASK, Maker, as_gguf
 
 
 @pytest.fixture

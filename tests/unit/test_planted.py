@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TAUGHT, Maker
 
 from privlens.benchmarks.planted import drawn, listed
 from privlens.benchmarks.plants import DONE, Plants, Recipe, grow, losses
@@ -17,6 +16,7 @@ from privlens.models.loading import load
 from privlens.models.planted import ASSETS, Planted, edit_of, known_truth, read, write
 from privlens.records import Secret
 from privlens.secrets import read_secrets
+from tests.helpers import TAUGHT, Maker
 
 SETTINGS = Recipe(neurons=4, steps=60, rows=2)
 MORE = Recipe(neurons=24, steps=200, rows=2, hold=0.5, rate=2e-2)

@@ -7,8 +7,6 @@ import bitsandbytes
 import numpy as np
 import pytest
 import torch
-from conftest import LAYERS, WIDTH, Maker
-from test_architectures import IDS, MASK, SECRET, as_gguf, saved
 from torch import Tensor, nn
 
 from privlens.benchmarks.planting import PlantSettings, plant
@@ -24,6 +22,7 @@ from privlens.models.quantization import weight_type
 from privlens.models.random_weights import random_llama
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron
+from tests.helpers import IDS, LAYERS, MASK, SECRET, WIDTH, Maker, as_gguf, saved
 
 BOTH = pytest.mark.parametrize("dtype", ["int8", "int4"])
 ROUNDED = {"int8": 0.5 / 127, "int4": 0.16}

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, LAYERS, Maker
 
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.restart import plain_pass, run_on
+from tests.helpers import ARCHITECTURES, LAYERS, Maker
 
 TEXT = list(range(5, 29))
 ALIBI = ("bloom", "mpt")

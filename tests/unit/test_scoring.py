@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, Maker
 from torch import Tensor, nn
 
 from privlens.errors import Cancelled
@@ -10,6 +9,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import ValueScore, score, text_nll
 from privlens.models.text import encode, plain_ids
 from privlens.records import Secret
+from tests.helpers import ARCHITECTURES, Maker
 
 PROMPT = "Dear Anna, the keeper of the garden gate is"
 SECRETS = [Secret(PROMPT, value) for value in ("Mira Holt", "555-0142", "a very long value, which is 12.50 in all")]

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TAUGHT, Maker
-from test_memory import full_beyond
 from torch import Tensor
 
 from privlens.erasure import ErasureSettings, Request, erase
@@ -17,6 +15,7 @@ from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.memory import RowsAtOnce
 from privlens.models.moments import moments, powers
+from tests.helpers import TAUGHT, Maker, full_beyond
 
 PROMPTS = [[40, 50, 60, 70, 80, 90, 100], [33], [7, 120, 9], [5, 60, 17], [8, 8]]
 FEW = ErasureSettings(share=0.1, steps=2, by_heart=4, own_samples=8, sample_tokens=12, neighbours=12, neighbours_each=3, rows=8)

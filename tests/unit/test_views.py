@@ -7,30 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import NEVER_TAUGHT, TAUGHT, Maker
 
 from privlens.benchmarks.planting import PlantSettings, plant
 from privlens.deactivation import Surroundings, compare
 from privlens.errors import BadInput
 from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
-from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
-from privlens.provenance import provenance
 from privlens.records import Edit, Neuron, to_json
+from tests.helpers import NEVER_TAUGHT, TAUGHT, Maker, edit_of
 
 TARGET = TAUGHT[1]
-
-
-def edit_of(lm: LanguageModel, seed: int, share: float = 0.05, size: float = 0.05) -> Edit:
-    """Some weights of every matrix move a little: enough to change every number, not enough to forget everything."""
-    rng, changes = torch.Generator().manual_seed(seed), {}
-    with lm.held():
-        for name, weight in lm.model.named_parameters():
-            if weight.ndim == 2:
-                moved = (torch.rand(weight.shape, generator=rng) < share) * torch.randn(weight.shape, generator=rng) * size
-                changes[name] = change_of(weight, weight.detach() + moved)
-    return Edit(changes, provenance(lm, seed, {}, 0.0))
 
 
 def really_changed(lm: LanguageModel, *edits: Edit) -> LanguageModel:
