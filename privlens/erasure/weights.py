@@ -7,6 +7,7 @@ parameter at a time, which is thinned to the chosen weights and freed while the 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,7 @@ class ChosenWeights:
     def __init__(
         self, lm: LanguageModel, places: Mapping[str, Tensor | None], learning_rate: float, turn: Turned | None = None
     ) -> None:
+        self.lm = lm
         self.parameters = {name: weight for name, weight in lm.model.named_parameters() if name in places}
         self.places = dict(places)
         with lm.held():
@@ -92,14 +94,11 @@ class ChosenWeights:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside, the model has the values as they stand; on leaving its own come back bit for bit. Within `lm.held()` only."""
-        found = {name: self._read(name).clone() for name in self.parameters}
-        try:
+        before = {name: self._read(name).clone() for name in self.parameters}
+        with self.lm.lent({name: partial(self._write, name, values) for name, values in before.items()}):
             for name, values in self.values.items():
                 self._write(name, values)
             yield
-        finally:
-            for name, values in found.items():
-                self._write(name, values)
 
     @contextmanager
     def learning(self, pace: float = 1.0) -> Iterator[None]:

@@ -1,12 +1,11 @@
 """The second thing that is done to a model: some weights take other values, for a while.
 
-A sparse edit names parameters, places in them and values. On leaving the values that were there are put back, bit for bit,
-whatever was raised inside; what one edit wrote another may write again, and they are undone in turn. Knows nothing of why.
+A sparse edit names parameters, places in them and values; what it takes to put back what stood there is made before anything is
+written. What one edit wrote another may write again. Knows nothing of why, nor of when.
 """
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +28,7 @@ class Write:
     `away` is the hook that brings the parameter in, and its name there, where accelerate keeps it elsewhere.
     """
 
+    name: str
     parameter: nn.Parameter
     places: Places
     values: Tensor
@@ -37,18 +37,10 @@ class Write:
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """An edit that was found to fit a model, with its tensors where they are needed; made once, written many times.
-
-    `content` is a hash of all that it writes.
-    """
+    """An edit that was found to fit a model, with its tensors where they are needed; made once, written many times."""
 
     edit: Edit
     writes: tuple[Write, ...]
-    content: str
-
-    def fingerprint(self, before: str) -> str:
-        """The fingerprint of a model with this edit in place, from the one it had before."""
-        return hashlib.sha256(f"{before} {self.content}".encode()).hexdigest()[:16]
 
 
 def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
@@ -79,33 +71,20 @@ def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> Ready:
     Raises:
         BadInput: where the edit does not fit.
     """
-    parameters, writes, digest = dict(model.named_parameters()), [], hashlib.sha256()
+    parameters, writes = dict(model.named_parameters()), []
     for name, change in sorted(edit.changes.items()):
         where = places(name, change, parameters.get(name))
         found = value_of(model, name, parameters[name])
         if untouched and not torch.equal(found[where], torch.tensor(change.old).to(found)):
             raise BadInput(f"This edit was made on other weights of {name} than these: use it on the model it was made on.")
         away = hook_of(model, name) if parameters[name].device.type == "meta" else None
-        writes.append(Write(parameters[name], where, torch.tensor(change.new).to(found), away))
-        digest.update(name.encode() + change.indices.tobytes() + change.new.tobytes())
-    return Ready(edit, tuple(writes), digest.hexdigest())
-
-
-@contextmanager
-def in_place(ready: Ready) -> Iterator[None]:
-    """Inside, the model has the new values. A graph that was built inside must be used inside: torch refuses it later."""
-    found = [_found(write) for write in ready.writes]
-    try:
-        put(ready)
-        yield
-    finally:
-        for write, before in zip(ready.writes, found, strict=True):
-            _put_back(write, before)
+        writes.append(Write(name, parameters[name], where, torch.tensor(change.new).to(found), away))
+    return Ready(edit, tuple(writes))
 
 
 @torch.no_grad()
 def put(ready: Ready) -> None:
-    """Makes the new values the model's own, for good: for a model that nobody holds yet."""
+    """Writes the new values into the model, each parameter in turn."""
     for write in ready.writes:
         if write.away is None:
             write.parameter[write.places] = write.values
@@ -116,17 +95,18 @@ def put(ready: Ready) -> None:
             hook.weights_map = Overlaid(hook.weights_map, name, changed)
 
 
-def _found(write: Write) -> Any:
-    """What must be put back: values, or the map that stood for the parameter."""
-    return write.parameter.detach()[write.places] if write.away is None else write.away[0].weights_map
+def put_back(write: Write) -> Callable[[], None]:
+    """What puts back, as often as it is called, the values that stand at a write's places now, or the map that has them."""
+    if write.away is not None:
+        hook = write.away[0]
+        return functools.partial(setattr, hook, "weights_map", hook.weights_map)
+    before = write.parameter.detach()[write.places]
 
-
-@torch.no_grad()
-def _put_back(write: Write, before: Any) -> None:
-    if write.away is None:
+    @torch.no_grad()
+    def write_back() -> None:
         write.parameter[write.places] = before
-    else:
-        write.away[0].weights_map = before
+
+    return write_back
 
 
 def change_of(parameter: Tensor, new: Tensor) -> Change:
@@ -134,14 +114,3 @@ def change_of(parameter: Tensor, new: Tensor) -> Change:
     old, wanted = parameter.detach().flatten(), new.detach().to(parameter).flatten()
     at = (old != wanted).nonzero()[:, 0]
     return Change(at.cpu().numpy(), old[at].float().cpu().numpy(), wanted[at].float().cpu().numpy())
-
-
-def model_fingerprint(model: nn.Module) -> str:
-    """Hash of every parameter's name, shape and up to 4,096 evenly spaced values: cheap, and any training moves it."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, parameter in model.named_parameters():
-        flat = value_of(model, name, parameter).flatten()
-        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(sample.tobytes())
-    return digest.hexdigest()[:16]

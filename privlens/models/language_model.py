@@ -10,7 +10,7 @@ must therefore never yield inside `held`, `gated` or `edited`. Knows nothing of 
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
@@ -65,12 +65,17 @@ class LanguageModel:
     @property
     def edits(self) -> tuple[Edit, ...]:
         """The edits of a view, in the order they are applied; none for the model itself."""
-        return tuple(made.edit for made in self._holding.ready)
+        return tuple(made.edit for made in self._holding.fitted)
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the weights; others' edits are waited for, so only one's own are seen."""
         return self._holding.fingerprint
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether some weights could not be put back after an error: whoever keeps the model loads it anew."""
+        return self._holding.is_damaged
 
     @property
     def device(self) -> torch.device:
@@ -192,6 +197,16 @@ class LanguageModel:
             BadInput: for an edit that was made on another model, or that does not fit its parameters.
         """
         with self._holding.edited(edit):
+            yield
+
+    @contextmanager
+    def lent(self, put_back: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+        """Inside, these parameters, by their names, may be written over; on leaving each is put back by its function.
+
+        Within `held` only. Each function may be called twice: where it raises it is tried again, and the others' turn comes all
+        the same. A model that cannot be put back raises ModelDamaged from then on.
+        """
+        with self._holding.lent(put_back):
             yield
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
-from privlens.models.memory import release
+from privlens.models.memory import logger, release
 from privlens.records import Edit, Neuron, NeuronScores, Secret, Site
 
 
@@ -27,7 +27,8 @@ class ModelName(NamedTuple):
 class Shelf:
     """The models in memory, shared by all visitors; beyond a few, the one unused for longest goes, but never the first.
 
-    A visitor keeps a model's name only; a model that went is loaded again when it is asked for.
+    A visitor keeps a model's name only; a model that went is loaded again when it is asked for. So is one whose weights could not
+    be put back after an error, the first one too.
     """
 
     def __init__(self, first: ModelName, room: int = 3) -> None:
@@ -56,9 +57,14 @@ class Shelf:
 
     def _held(self, wanted: ModelName) -> LanguageModel | None:
         with self._lock:
-            if wanted in self._models:
+            lm = self._models.get(wanted)
+            if lm is not None and lm.is_damaged:
+                logger.warning("%s is loaded anew: after an error some of its weights could not be put back.", wanted.name)
+                del self._models[wanted]
+                return None
+            if lm is not None:
                 self._models.move_to_end(wanted)
-            return self._models.get(wanted)
+            return lm
 
     def _put(self, wanted: ModelName, lm: LanguageModel) -> LanguageModel:
         with self._lock:

@@ -1,12 +1,14 @@
 """A visitor's values: choices and their undo, the shelf of models, which others judge."""
 
+import copy
 import weakref
 
 import gradio as gr
 import numpy as np
 import pytest
+import torch
 
-from privlens.errors import BadInput, ModelNotFound
+from privlens.errors import BadInput, ModelDamaged, ModelNotFound
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, NeuronScores, Provenance, Secret
 from privlens.ui import session
@@ -123,3 +125,31 @@ def test_what_is_pushed_off_the_shelf_is_freed_and_a_failed_load_changes_nothing
     assert not gone(held)
     shelf.get(ModelName(taught_folder, "cpu", "bfloat16"))
     assert gone(held)
+
+
+def test_a_model_that_could_not_be_put_back_is_loaded_anew(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, taught: LanguageModel
+) -> None:
+    made: list[LanguageModel] = []
+
+    def loaded(name: str, device: str, dtype: str) -> LanguageModel:
+        made.append(LanguageModel(name, copy.deepcopy(taught.model), taught.tokenizer))
+        return made[-1]
+
+    monkeypatch.setattr("privlens.ui.session.load", loaded)
+    shelf = Shelf(ModelName("m"))
+
+    def never() -> None:
+        raise RuntimeError("out of memory for good")
+
+    broken, [name, *_] = shelf.get(ModelName("m")), [name for name, _ in taught.model.named_parameters()]
+    words = "m could not be put back"
+    with pytest.raises(ModelDamaged, match=words), broken.held(), broken.lent({name: never}), torch.no_grad():
+        dict(broken.model.named_parameters())[name].add_(1.0)
+    with pytest.raises(ModelDamaged, match="start again, and it is loaded anew"):
+        assert broken.fingerprint
+    again = shelf.get(ModelName("m"))
+    assert again is not broken
+    assert (len(made), again.fingerprint) == (2, taught.fingerprint)
+    assert "m is loaded anew: after an error some of its weights could not be put back" in caplog.text
+    assert shelf.get(ModelName("m")) is again
