@@ -8,11 +8,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = [
     {"app", "__main__", "cli", "ui"},
-    {"audit", "benchmarks", "figures", "method_comparison"},
-    {"deactivation", "erasure", "localization", "neuron_stats"},
+    {"benchmarks", "figures", "method_comparison"},
+    {"deactivation", "erasure", "localization"},
     {"provenance", "memorization", "retained"},
     {"own_text"},
-    {"models", "pii", "secrets"},
+    {"models", "secrets"},
     {"outcomes"},
     {"records", "errors"},
 ]
@@ -58,3 +58,8 @@ def test_imports_run_one_way_and_libraries_stay_in_their_rooms(file: Path) -> No
         allowed = ONLY_IN.get(top)
         assert allowed is None or any(place == home or place.startswith(home + "/") for home in allowed), f"{place} imports {top}"
         assert top != "torch" or room not in NO_TORCH, f"{place} imports torch"
+
+
+def test_every_room_that_is_named_exists() -> None:
+    rooms = {path.stem for path in (ROOT / "privlens").iterdir() if path.stem not in ("__init__", "__pycache__")} | {"app"}
+    assert set(LEVEL) == rooms

@@ -9,12 +9,15 @@ import torch
 from privlens.benchmarks.measuring import cost
 from privlens.deactivation import Surroundings, random_like, texts_before_and_after
 from privlens.erasure import ErasureSettings, Request, erase
+from privlens.errors import BadInput
 from privlens.localization import Task, result_of
 from privlens.memorization.check import check
+from privlens.models.fingerprints import digests
 from privlens.models.language_model import LanguageModel
 from privlens.models.quantization import weight_type
 from privlens.records import Secret
 
+FINGERPRINT = "fingerprint"
 ERASURE_STEPS = 10
 N_OFF = 100
 """Neurons that are off in the text before and after; fewer where a model has fewer."""
@@ -37,6 +40,7 @@ def tasks(
     settings = ErasureSettings(steps=ERASURE_STEPS, measure_every=ERASURE_STEPS)
     request = Request(lm, (secret,), retained=tuple(others), settings=settings, seed=seed)
     return {
+        FINGERPRINT: lambda: digests(lm.model),
         "check": lambda: check(lm, secret, seed=seed),
         "text before and after": lambda: texts_before_and_after(lm, [secret], off, Surroundings(seed=seed)),
         **{
@@ -47,10 +51,22 @@ def tasks(
     }
 
 
-def costs(lm: LanguageModel, secret: Secret, others: Sequence[Secret], methods: Sequence[str], seed: int) -> Iterator[CostRow]:
-    """A row for every task as soon as it is measured."""
-    check(lm, secret, seed=seed)  # the first use of a device pays for its libraries
-    for name, run in tasks(lm, secret, others, methods, seed).items():
+def costs(
+    lm: LanguageModel, secret: Secret, others: Sequence[Secret], methods: Sequence[str], seed: int, only: str | None = None
+) -> Iterator[CostRow]:
+    """A row for every task as soon as it is measured; `only` names a single one.
+
+    Raises:
+        BadInput: where there is no task of that name.
+    """
+    asked = tasks(lm, secret, others, methods, seed)
+    if only is not None:
+        if only not in asked:
+            raise BadInput(f"There is no task {only!r}: use {', '.join(asked)}.")
+        asked = {only: asked[only]}
+    if only != FINGERPRINT:
+        check(lm, secret, seed=seed)  # the first use of a device pays for its libraries
+    for name, run in asked.items():
         seconds, peak = cost(run, lm.device)
         yield CostRow(name, seconds, peak)
 

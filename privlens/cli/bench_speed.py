@@ -63,6 +63,7 @@ def cost(
     llama: Annotated[tuple[int, int, int], typer.Option(metavar="LAYERS HIDDEN NEURONS", help=LLAMA)] = (0, 0, 0),
     secrets: Secrets = SECRETS,
     methods: Methods = "token-gradient,integrated-gradients,hard-concrete",
+    task: Annotated[str | None, typer.Option(help="Measure this task alone, fingerprint for example.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     seed: Seed = 0,
@@ -72,7 +73,7 @@ def cost(
     first, *others = [row.secret for row in read_secrets(secrets)]
     chosen = inputs.methods(methods)
     loading_s, lm = timed(lambda: random_llama(*llama, device, dtype, seed) if any(llama) else load(model, device, dtype))
-    rows = _told(map(asdict, costs(lm, first, others, chosen, seed)))
+    rows = _told(map(asdict, costs(lm, first, others, chosen, seed, task)))
     settings = {**described(lm, first), "loading_s": loading_s, "seed": seed}
     if as_json:
         print(json.dumps({"rows": rows, "settings": settings}))

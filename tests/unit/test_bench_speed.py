@@ -96,7 +96,8 @@ def test_cost_has_a_row_for_every_task_on_the_model_that_was_asked_for(capsys: p
         main(["bench", "cost", "--llama", "2", "32", "48", "--methods", "gradient,random", "--device", "cpu", "--json"])
     assert not ended.value.code
     found = json.loads(capsys.readouterr().out)
-    assert [row["task"] for row in found["rows"]] == ["check", "text before and after", "gradient", "random", "erase, 10 steps"]
+    tasks = ["fingerprint", "check", "text before and after", "gradient", "random", "erase, 10 steps"]
+    assert [row["task"] for row in found["rows"]] == tasks
     assert all(row["seconds"] > 0 for row in found["rows"])
     settings, lm = found["settings"], random_llama(2, 32, 48, "cpu", "float32")
     embeddings, attention, mlp, norms = 2 * 32_000 * 32, 2 * 4 * 32 * 32, 2 * 3 * 32 * 48, 5 * 32
@@ -105,3 +106,16 @@ def test_cost_has_a_row_for_every_task_on_the_model_that_was_asked_for(capsys: p
     assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
     again = random_llama(2, 32, 48, "cpu", "float32")
     assert lm.fingerprint == again.fingerprint != random_llama(2, 32, 48, "cpu", "float32", seed=1).fingerprint
+
+
+def test_cost_of_one_task_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["bench", "cost", "--llama", "2", "32", "48", "--device", "cpu", "--json", "--task"]
+    with pytest.raises(SystemExit) as ended:
+        main([*asked, "fingerprint"])
+    assert not ended.value.code
+    [row] = json.loads(capsys.readouterr().out)["rows"]
+    assert row["task"] == "fingerprint"
+    with pytest.raises(SystemExit) as ended:
+        main([*asked, "nothing"])
+    assert ended.value.code == 2
+    assert "There is no task 'nothing': use fingerprint, check" in capsys.readouterr().err
