@@ -1,19 +1,27 @@
-"""Reads what a person lists beside a model: a CSV file of secrets, and a text of ordinary paragraphs.
+"""Reads what a person lists beside a model: a list of secrets (CSV, JSON), and a text of ordinary paragraphs.
 
 Text is kept as it stands, spaces and all. Knows nothing of models.
 """
 
-import io
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from privlens import checks
 from privlens.errors import BadInput
+from privlens.list_files import Rejected, Row, read_rows, read_text
 from privlens.records import Secret
 
 NEEDED = ("prompt", "value")
+OPTIONAL = ("category", "repeats", "reworded_1", "reworded_2", "neurons")
+ALIASES = {"question": "prompt", "answer": "value"}
+SHOWN = 10
+"""So many of the rows that were left out are told with their reasons."""
+NOTHING = {"", "nan", "NaN"}
+"""What an empty cell is written as; the last two by pandas."""
+
+logger = logging.getLogger("privlens.secrets")
 
 
 @dataclass(frozen=True)
@@ -32,27 +40,78 @@ class ListedSecret:
     planted: bool = False
 
 
-def read_secrets(path: str | Path) -> list[ListedSecret]:
-    """The rows of a CSV file (utf-8, comma, double quotes) in their order.
+@dataclass(frozen=True)
+class SecretList:
+    """A list of secrets as its file has it.
 
-    Columns prompt and value are needed; category, repeats, reworded_1, reworded_2 and neurons are used where they are there.
+    Attributes:
+        entries: its rows in their order, those among them that cannot be used too; empty lines are no rows.
+    """
+
+    entries: tuple[ListedSecret | Rejected, ...]
+
+    @property
+    def rows(self) -> tuple[ListedSecret, ...]:
+        """The rows that can be used."""
+        return tuple(entry for entry in self.entries if isinstance(entry, ListedSecret))
+
+    @property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """The rows that were left out, and why."""
+        return tuple(entry for entry in self.entries if isinstance(entry, Rejected))
+
+    @property
+    def left_out(self) -> str:
+        """How many rows were left out, which and why, in a sentence; nothing where none was."""
+        if not self.rejected:
+            return ""
+        n, first = len(self.rejected), "; ".join(map(str, self.rejected[:SHOWN]))
+        more = f"; and {n - SHOWN} more" if n > SHOWN else ""
+        return f"{n} of {len(self.entries)} rows {'was' if n == 1 else 'were'} left out: {first}{more}."
+
+    @property
+    def doubt(self) -> str:
+        """What looks as if it had been changed on its way here; nothing where nothing does."""
+        rows = self.rows
+        if not all(re.fullmatch(r"\d+\.0", row.secret.value) for row in rows):
+            return ""
+        return (
+            "All values end in .0, as pandas writes whole numbers where some are missing: if they are such, write them as text."
+        )
+
+    def at(self, row: int, path: str | Path) -> ListedSecret:
+        """The row of this number, from 0; those that were left out count too. Raises BadInput where it is one of them, or none."""
+        if not 0 <= row < len(self.entries):
+            raise BadInput(f"There is no row {checks.shown(row)} in {path}: its rows count from 0 to {len(self.entries) - 1}.")
+        entry = self.entries[row]
+        if isinstance(entry, Rejected):
+            raise BadInput(f"Row {row} of {path} cannot be used: {entry}.")
+        return entry
+
+
+def read_list(path: str | Path) -> SecretList:
+    """A list of secrets, as CSV (parted by commas, semicolons, tabs or bars), JSON lines or a JSON list.
+
+    Columns prompt and value (or question and answer) are needed; category, repeats, reworded_1, reworded_2 and neurons are used
+    where they are there. A row that cannot be used is left out and told, with its line as a spreadsheet counts.
 
     Raises:
-        BadInput: for a file that cannot be read, a missing column, an empty cell or a wrong number, naming the row.
+        BadInput: for a file that cannot be read, a missing column, or where no row can be used.
     """
-    frame = _frame(path)
-    missing = [name for name in NEEDED if name not in frame.columns]
-    if missing:
-        alone = len(frame.columns) == 1
-        hint = " Cells are parted by commas: save the table with commas, not semicolons or tabs." if alone else ""
-        raise BadInput(
-            f"{path} has no column {' and no column '.join(missing)}: its first line must name the columns prompt and value "
-            f"(category, repeats, reworded_1, reworded_2 are optional), but names {', '.join(map(str, frame.columns))}.{hint}"
-        )
-    if frame.empty:
+    found = SecretList(tuple(_listed(row) for row in read_rows(path, NEEDED, OPTIONAL, ALIASES)))
+    if not found.entries:
         raise BadInput(f"{path} lists no secret: below the line with the column names add a line for each prompt and value.")
-    rows = (dict(zip(frame.columns, cells, strict=True)) for cells in frame.itertuples(index=False, name=None))
-    return [_listed(path, row, cells) for row, cells in enumerate(rows)]
+    if not found.rows:
+        raise BadInput(f"{path} has no row that can be used. {found.left_out}")
+    return found
+
+
+def read_secrets(path: str | Path) -> list[ListedSecret]:
+    """The rows of a list of secrets that can be used, in their order; a warning is logged of the others. Raises as `read_list`."""
+    found = read_list(path)
+    for said in filter(None, (found.left_out, found.doubt)):
+        logger.warning("%s: %s", path, said)
+    return list(found.rows)
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
@@ -63,49 +122,37 @@ def paragraphs(text: str) -> tuple[str, ...]:
 
 def read_reference(path: str | Path) -> tuple[str, ...]:
     """The paragraphs of a utf-8 text, parted by empty lines. Raises BadInput for a file without one, or not readable."""
-    found = paragraphs(_text(path))
+    found = paragraphs(read_text(path))
     if not found:
         raise BadInput(f"{path} holds no text: write ordinary paragraphs into it, parted by empty lines.")
     return found
 
 
-def _text(path: str | Path) -> str:
-    try:
-        return Path(path).expanduser().read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except OSError as cause:
-        raise BadInput(f"{path} cannot be read ({cause.strerror or cause}): give a file that exists and may be read.") from cause
-    except UnicodeDecodeError as cause:
-        raise BadInput(f"{path} is not utf-8 text (byte {cause.start}): save it as utf-8.") from cause
-
-
-def _frame(path: str | Path) -> pd.DataFrame:
-    """All cells as text; nothing is read as a number or as missing."""
-    text = _text(path)
-    if not text.strip():
-        raise BadInput(f"{path} is empty: its first line must name the columns prompt and value, then a line for each secret.")
-    try:
-        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as cause:
-        reason = " ".join(str(cause).split())
-        raise BadInput(f"{path} is not a CSV table ({reason}): put text with a comma or a quote in double quotes.") from cause
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise BadInput(f"{path} has a row with more cells than columns: put text that holds a comma in double quotes.")
-    frame = frame.fillna("")
-    frame.columns = frame.columns.str.strip()
-    return frame
-
-
-def _listed(path: str | Path, row: int, cells: dict[str, str]) -> ListedSecret:
+def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
+    """A row as a secret, or why it is none."""
+    if isinstance(row, Rejected):
+        return row
+    cells = {name: "" if cell.strip() in NOTHING else cell for name, cell in row.cells.items()}
     for name in NEEDED:
-        if not cells[name].strip():
-            raise BadInput(f"{path}, row {row} (rows count from 0): the {name} is empty. Fill it in, or take the row out.")
-    repeats = cells.get("repeats", "").strip()
-    if repeats and not (repeats.isascii() and repeats.isdigit()):
-        raise BadInput(f"{path}, row {row} (rows count from 0): repeats is {repeats!r}, but must be a whole number, or empty.")
-    reworded = (cells.get(name, "") for name in ("reworded_1", "reworded_2"))
+        if not cells.get(name):
+            return row.rejected(f"the {name} is {_empty(row.cells.get(name))}. Fill it in, or take the row out")
+    repeats = re.fullmatch(r"(\d{1,9})(?:[.,]0+)?", cells.get("repeats", "").strip() or "0", re.ASCII)
+    if not repeats:
+        return row.rejected(f"repeats is {checks.shown(cells['repeats'])}. Write a whole number, or nothing")
+    reworded = tuple(prompt for name in ("reworded_1", "reworded_2") if (prompt := cells.get(name, "")))
+    try:
+        for prompt in (cells["prompt"], *reworded):
+            checks.secret(prompt, cells["value"])
+        checks.text(cells.get("category", ""), "category", checks.VALUE_MOST)
+    except BadInput as error:
+        return row.rejected(str(error).rstrip("."))
     return ListedSecret(
         secret=Secret(cells["prompt"], cells["value"], cells.get("category", "").strip()),
-        repeats=int(repeats) if repeats else None,
-        reworded=tuple(prompt for prompt in reworded if prompt.strip()),
-        planted=bool(cells.get("neurons", "").strip()),
+        repeats=int(repeats[1]) if cells.get("repeats") else None,
+        reworded=reworded,
+        planted=bool(cells.get("neurons")),
     )
+
+
+def _empty(cell: str | None) -> str:
+    return "missing" if cell is None else f"{cell.strip()}, as pandas writes an empty cell" if cell.strip() else "empty"

@@ -13,7 +13,8 @@ ORDER = [
     {"provenance", "memorization", "retained"},
     {"own_text"},
     {"models", "secrets"},
-    {"outcomes"},
+    {"outcomes", "list_files"},
+    {"checks"},
     {"records", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
@@ -30,7 +31,7 @@ ONLY_IN = {
     "typer": {"cli", "models/demo", "benchmarks/planted", "benchmarks/pictures", "app"},
     "playwright": {"benchmarks/pictures"},
 }
-NO_TORCH = {"figures", "ui", "outcomes", "records", "errors", "secrets", "cli"}
+NO_TORCH = {"figures", "ui", "outcomes", "records", "errors", "secrets", "list_files", "checks", "cli"}
 FILES = sorted(ROOT.glob("privlens/**/*.py")) + sorted(ROOT.glob("app.py"))
 
 
