@@ -80,7 +80,7 @@ class SecretList:
         )
 
     def at(self, row: int, path: str | Path) -> ListedSecret:
-        """The row of this number, from 0; those that were left out count too. Raises BadInput where it is one of them, or none."""
+        """The row of this number, from 0; those that were left out count too. Raises BadInput for one of them, or none."""
         if not 0 <= row < len(self.entries):
             raise BadInput(f"There is no row {checks.shown(row)} in {path}: its rows count from 0 to {len(self.entries) - 1}.")
         entry = self.entries[row]
@@ -107,7 +107,7 @@ def read_list(path: str | Path) -> SecretList:
 
 
 def read_secrets(path: str | Path) -> list[ListedSecret]:
-    """The rows of a list of secrets that can be used, in their order; a warning is logged of the others. Raises as `read_list`."""
+    """The rows of a list of secrets that can be used, in their order; a warning tells the others. Raises as `read_list`."""
     found = read_list(path)
     for said in filter(None, (found.left_out, found.doubt)):
         logger.warning("%s: %s", path, said)

@@ -9,6 +9,7 @@ comes back bit for bit after every step.
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
+from privlens import checks
 from privlens.erasure.losses import Predicted, entropy
 from privlens.erasure.measuring import Measure, Measured
 from privlens.erasure.request import Request
@@ -31,6 +32,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         Cancelled: when `request.stop` said so, before the next step; nothing is left behind in the model.
     """
     settings = request.settings.checked()
+    checks.seed(request.seed)
     if not request.forget:
         raise BadInput("No secret was chosen: choose at least one to erase.")
     if request.retained and set(request.retained) & set(request.forget):

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from privlens import checks
 from privlens.erasure.choice import Choice, Spread
 from privlens.erasure.losses import LOSSES
 from privlens.errors import BadInput, Cancelled
@@ -67,10 +68,11 @@ class ErasureSettings:
             raise BadInput(f"There is no erasure method {self.method!r}: use {', '.join(LOSSES)}.")
         if self.share is not None and not 0 < self.share <= 1:
             raise BadInput(f"The share of weights is {self.share:g}: it must be above 0 and at most 1; 0.01 is one in a hundred.")
-        if self.guard < 1:
-            raise BadInput(f"The guard is {self.guard:g}, but must be at least 1; 1.03 lets the perplexity rise by 3 %.")
-        if self.steps < 1 or self.learning_rate <= 0 or self.keep < 0:
-            raise BadInput("Steps must be at least 1, the learning rate above 0 and the weight of retained text at least 0.")
+        checks.between(self.guard, "guard", 1, 1e6, "1.03 lets the perplexity rise by 3 %")
+        checks.between(self.learning_rate, "learning rate", 0, 10, "each method's own is about 0.05", above=True)
+        checks.between(self.keep, "weight of retained text", 0, 1e6, f"{ErasureSettings.keep:g} if not given")
+        checks.whole(self.steps, "number of steps", 1, 100_000)
+        checks.whole(self.measure_every, "number of steps between two measurements", 1, 100_000)
         if not 0 <= self.decay < 1:
             raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")
         return self

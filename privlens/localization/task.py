@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from privlens import checks
 from privlens.errors import Cancelled
 from privlens.models.fitting import fitting
 from privlens.models.language_model import LanguageModel, Stop, never
@@ -40,7 +41,8 @@ class Task:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        """Raises BadInput, with numbers, where not even the target alone can be run with gradients in the memory there is."""
+        """Raises BadInput for what is no seed; and, with numbers, where not even the target alone fits with its gradients."""
+        checks.seed(self.seed)
         self._fit(len(self.lm.encode(self.target).ids), 0)
 
     def _fit(self, n_tokens: int, n_retained: int) -> None:

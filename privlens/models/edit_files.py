@@ -11,11 +11,15 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from privlens.checks import shown
 from privlens.errors import BadInput
+from privlens.models.edits import check_change
 from privlens.records import Change, Edit, Provenance
 
 KIND = "privlens edit 1"
 PARTS = ("indices", "old", "new")
+ABOUT_MOST = 2**20
+"""Characters of what an edit says about how it was made."""
 
 
 def save_edit(edit: Edit, path: str | Path) -> None:
@@ -31,8 +35,10 @@ def load_edit(path: str | Path) -> Edit:
     """Reads an edit.
 
     Raises:
-        BadInput: for a file that cannot be read, or that is not a whole edit.
+        BadInput: for a file that cannot be read, or that is not a whole edit of plain numbers.
     """
+    if not Path(path).is_file():
+        raise BadInput(f"{path} cannot be read (there is no such file): give a file that exists and may be read.")
     try:
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
@@ -45,10 +51,12 @@ def load_edit(path: str | Path) -> Edit:
         raise BadInput(f"{path} is a safetensors file, but no edit: give what `erase --out` wrote.")
     names = dict.fromkeys(name.rpartition("/")[0] for name in tensors)
     try:
+        if len(about.get("provenance", "")) > ABOUT_MOST:
+            raise BadInput(f"{path} is a broken edit, it says too much about itself: erase again.")
         provenance = TypeAdapter(Provenance).validate_json(about.get("provenance", ""))
         changes = {name: Change(*(tensors[f"{name}/{part}"] for part in PARTS)) for name in names}
     except (KeyError, ValidationError) as cause:
         raise BadInput(f"{path} is a broken edit, parts of it are missing: erase again.") from cause
-    if any(change.indices.dtype != "int64" or change.old.dtype != "float32" for change in changes.values()):
-        raise BadInput(f"{path} is a broken edit, its numbers are of another type: erase again.")
+    for name, change in changes.items():
+        check_change(shown(name), change)
     return Edit(changes, provenance)

@@ -43,6 +43,17 @@ class Ready:
     writes: tuple[Write, ...]
 
 
+def check_change(name: str, change: Change) -> None:
+    """Raises BadInput for a change that fits no parameter: of other types or shapes, out of order, or not of numbers."""
+    flat, parts = change.indices, (change.indices, change.old, change.new)
+    if [part.dtype for part in parts] != [np.int64, np.float32, np.float32]:
+        raise BadInput(f"This edit of {name} is broken, its numbers are of another type. Make it again.")
+    if any(part.shape != (flat.size,) for part in parts) or (flat < 0).any() or (np.diff(flat) <= 0).any():
+        raise BadInput(f"This edit of {name} is broken: it needs ascending indices with old and new values. Make it again.")
+    if not (np.isfinite(change.old).all() and np.isfinite(change.new).all()):
+        raise BadInput(f"This edit of {name} is broken: some of its values are infinite or no numbers. Make it again.")
+
+
 def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
     """Where a change stands in its parameter.
 
@@ -53,10 +64,9 @@ def places(name: str, change: Change, parameter: nn.Parameter | None) -> Places:
         raise BadInput(f"This edit changes {name}, which this model does not have: use it on the model it was made on.")
     if not parameter.is_floating_point():
         raise BadInput(f"{name} is quantized, and an edit would be rounded away: load the model as float32 or bfloat16.")
-    flat, n = change.indices, len(change.indices)
-    if flat.shape != (n,) or change.old.shape != (n,) or change.new.shape != (n,) or (np.diff(flat) <= 0).any():
-        raise BadInput(f"This edit of {name} is broken: it needs ascending indices with old and new values. Make it again.")
-    if n and (flat[0] < 0 or flat[-1] >= parameter.numel()):
+    check_change(name, change)
+    flat = change.indices
+    if len(flat) and flat[-1] >= parameter.numel():
         raise BadInput(f"This edit of {name} reaches past its {parameter.numel()} weights: use it on the model it was made on.")
     device = "cpu" if parameter.device.type == "meta" else parameter.device  # what is kept elsewhere is edited there
     return torch.unravel_index(torch.tensor(flat, device=device), parameter.shape)
@@ -78,7 +88,10 @@ def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> Ready:
         if untouched and not torch.equal(found[where], torch.tensor(change.old).to(found)):
             raise BadInput(f"This edit was made on other weights of {name} than these: use it on the model it was made on.")
         away = hook_of(model, name) if parameters[name].device.type == "meta" else None
-        writes.append(Write(name, parameters[name], where, torch.tensor(change.new).to(found), away))
+        values = torch.tensor(change.new).to(found)
+        if not values.isfinite().all():
+            raise BadInput(f"This edit of {name} has values too large for {found.dtype}: load the model as float32 or bfloat16.")
+        writes.append(Write(name, parameters[name], where, values, away))
     return Ready(edit, tuple(writes))
 
 

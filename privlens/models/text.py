@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from privlens import checks
 from privlens.errors import BadInput, UnsupportedModel
 from privlens.records import Secret
 
@@ -40,11 +41,8 @@ def joined(prompt: str, value: str) -> tuple[str, int]:
     A value with or without a leading space gives the same answer: trailing spaces of the prompt and leading space of the
     value become one space. A prompt that ends with a line break, a tab or an opening mark needs none.
     """
+    checks.secret(prompt, value)
     stem, private = prompt.rstrip(" "), value.strip()
-    if not stem.strip():
-        raise BadInput("The prompt is empty: type the text that stands before the private value.")
-    if not private:
-        raise BadInput("The private value is empty: type the string that the model should not know.")
     space = "" if stem[-1] in "\n\t" + OPENING and stem == prompt else " "
     return stem + space + private, len(stem)
 

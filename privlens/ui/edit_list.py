@@ -3,6 +3,7 @@
 Whatever puts an edit in place or takes it out gives the visitor another ModelName; the list follows, and so does every tab.
 """
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,8 @@ def written(edit: Edit, cache: str) -> str:
     """The edit as a file in gradio's cache, in a folder whose name nobody can guess; no private value is in it."""
     Path(cache).mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(dir=cache)
-    path = Path(folder) / f"edit-{edit.provenance.settings.get('method', 'plant')}-{edit.provenance.fingerprint}.safetensors"
+    parts = (str(edit.provenance.settings.get("method", "plant")), edit.provenance.fingerprint)  # as a stranger's file has them
+    name = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower())[:40].strip("-") for part in ("edit", *parts))
+    path = Path(folder) / f"{name}.safetensors"
     save_edit(edit, path)
     return str(path)

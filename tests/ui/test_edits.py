@@ -1,5 +1,7 @@
 """A visitor's edits: what stands on what, undo, files, and that nobody else has them; on a tiny model and edits made by hand."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +122,7 @@ def test_what_was_erased_before_is_known_for_the_edits_in_place(shelf: Shelf) ->
 def test_a_saved_edit_opens_on_its_model_and_is_refused_on_another(shelf: Shelf, lm: LanguageModel, tmp_path: Path) -> None:
     edit = edit_of(lm)
     path = written(edit, str(tmp_path / "cache"))
-    assert Path(path).name == f"edit-by hand-{lm.fingerprint}.safetensors"
+    assert Path(path).name == f"edit-by-hand-{lm.fingerprint}.safetensors"
     assert Path(path).parent.parent == tmp_path / "cache"
     assert Path(path).parent.stat().st_mode & 0o077 == 0, "nobody else on the machine reads it"
     assert written(edit, str(tmp_path / "cache")) != path, "its place cannot be told from what it holds"
@@ -132,6 +134,18 @@ def test_a_saved_edit_opens_on_its_model_and_is_refused_on_another(shelf: Shelf,
     with pytest.raises(BadInput, match="switch on the edits that were in place"):
         opened(shelf, ModelName("m"), str(tmp_path / "top.safetensors"))
     assert below(shelf, ModelName("m", edits=(edit,)), on_top) == (edit,)
+
+
+@pytest.mark.parametrize("method", ["../../../../x", "/etc/x", "..\\..\\x", "x\0y", "x" * 900, "\N{SMILE}", ""])
+def test_a_methods_name_never_becomes_a_path(lm: LanguageModel, tmp_path: Path, method: str) -> None:
+    edit = edit_of(lm)
+    for about in (
+        replace(edit.provenance, settings={"method": method}), replace(edit.provenance, fingerprint=method),
+        replace(edit.provenance, settings={"method": [method]}),
+    ):  # fmt: skip
+        path = Path(written(replace(edit, provenance=about), str(tmp_path / "cache")))
+        assert path.parent.parent == tmp_path / "cache"
+        assert re.fullmatch(r"edit-[a-z0-9-]{0,82}\.safetensors", path.name)
 
 
 def test_a_file_that_is_no_edit_is_refused_by_its_own_name(shelf: Shelf, tmp_path: Path) -> None:

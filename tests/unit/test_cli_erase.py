@@ -234,5 +234,5 @@ def test_a_methods_name_says_what_trains_and_how_fast() -> None:
     assert settings_of("npo", plain, 0).learning_rate == RATES["npo"], "as the page says of 0"
     assert settings_of("npo", plain, 0.5).learning_rate == 0.5
     assert settings_of("emso", settings_of("npo", plain)) == plain, "no method's rate becomes another's"
-    with pytest.raises(BadInput, match="learning rate above 0"):
+    with pytest.raises(BadInput, match="learning rate is"):
         settings_of("npo", plain, -1.0).checked()

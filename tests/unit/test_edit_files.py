@@ -61,8 +61,16 @@ def test_broken_files_are_refused_in_words(lm: LanguageModel, tmp_path: Path) ->
     refused("parts of it are missing")
     save_file(tensors, bad, {"kind": "privlens edit 1", "provenance": "{}"})
     refused("parts of it are missing")
+    deep = whole["provenance"].replace('"settings":{', '"settings":{"deep":' + "[" * 50_000 + "]" * 50_000 + ",")
+    save_file(tensors, bad, {**whole, "provenance": deep.replace(",}", "}")})
+    refused("parts of it are missing")
+    long = whole["provenance"].replace('"settings":{', '"settings":{"long":"' + "a" * 2**20 + '",')
+    save_file(tensors, bad, {**whole, "provenance": long.replace(",}", "}")})
+    refused("says too much about itself")
     save_file({key: value.astype(np.float16) for key, value in tensors.items()}, bad, whole)
     refused("of another type")
+    with pytest.raises(BadInput, match="there is no such file"):
+        load_edit(tmp_path)
     with pytest.raises(BadInput, match="cannot be written"):
         save_edit(edit_of(lm, 1), tmp_path / "nowhere" / "edit.safetensors")
 

@@ -1,16 +1,21 @@
 """The second door: an edit is in place inside, and the model comes back bit for bit, fingerprint and all."""
 
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from privlens.errors import BadInput
+from privlens.models.edit_files import load_edit
 from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
 from privlens.provenance import provenance
@@ -145,10 +150,54 @@ def test_an_edit_that_does_not_fit_is_refused_in_words(tiny: Maker, lm: Language
     refused("made on llama", edit_of(tiny("llama"), 1))
     refused("does not have", replace(edit, changes={"nowhere.weight": change}))
     refused("reaches past", replace(edit, changes={name: Change(change.indices + 10**6, change.old, change.new)}))
-    refused("reaches past", replace(edit, changes={name: Change(change.indices - 10**6, change.old, change.new)}))
+    refused("broken", replace(edit, changes={name: Change(change.indices - 10**6, change.old, change.new)}))
     refused("broken", replace(edit, changes={name: Change(change.indices[::-1], change.old, change.new)}))
     refused("broken", replace(edit, changes={name: Change(change.indices, change.old, change.new[1:])}))
     refused("other weights", replace(edit, changes={name: Change(change.indices, change.old + 1, change.new)}))
+
+
+ODD: dict[str, Callable[[Change], dict[str, np.ndarray]]] = {
+    "new is NaN": lambda change: {"new": np.where(np.arange(len(change.new)) == 3, np.float32("nan"), change.new)},
+    "new is infinite": lambda change: {"new": np.full_like(change.new, -np.inf)},
+    "old is NaN": lambda change: {"old": np.full_like(change.old, np.nan)},
+    "new of float64": lambda change: {"new": change.new.astype(np.float64)},
+    "new of int64": lambda change: {"new": change.new.astype(np.int64)},
+    "old of float16": lambda change: {"old": change.old.astype(np.float16)},
+    "indices of float32": lambda change: {"indices": change.indices.astype(np.float32)},
+    "indices of int32": lambda change: {"indices": change.indices.astype(np.int32)},
+    "one index without a dimension": lambda change: {"indices": np.array(3)},
+    "nothing with a dimension": lambda _: {"indices": np.array(3), "old": np.float32([1])[0:1].sum(), "new": np.array(1.0, "f")},
+    "two dimensions": lambda change: {part: getattr(change, part)[:, None] for part in ("indices", "old", "new")},
+    "an index twice": lambda change: {"indices": np.sort(np.r_[change.indices[:1], change.indices[:-1]])},
+    "negative": lambda change: {"indices": np.r_[-1, change.indices[1:]]},
+    "the largest of all": lambda change: {"indices": np.r_[change.indices[:-1], 2**63 - 1]},
+    "from the lowest to the largest": lambda change: {"indices": np.r_[-(2**63), change.indices[1:-1], 2**63 - 1]},
+    "more old than new": lambda change: {"old": np.r_[change.old, change.old]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_edit_of_odd_numbers_is_refused_on_a_model_and_as_a_file(lm: LanguageModel, kind: str, tmp_path: Path) -> None:
+    edit = edit_of(lm, 1)
+    [(name, change)] = edit.changes.items()
+    parts = {part: np.asarray(getattr(change, part)) for part in ("indices", "old", "new")} | ODD[kind](change)
+    before = state(lm)
+    with pytest.raises(BadInput, match=f"This edit of {re.escape(name)} (is broken|reaches past)"):
+        lm.under(replace(edit, changes={name: Change(**parts)}))
+    assert_as_before(lm, before)
+    about = {"kind": "privlens edit 1", "provenance": to_json(edit.provenance)}
+    tensors = {f"{name}/{part}": np.ascontiguousarray(values).reshape(values.shape) for part, values in parts.items()}
+    save_file(tensors, tmp_path / "odd.safetensors", about)
+    with pytest.raises(BadInput, match=r"This edit of .* (is broken|reaches past)"):
+        lm.under(load_edit(tmp_path / "odd.safetensors"))
+
+
+def test_values_that_are_infinite_in_the_models_type_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    lm = LanguageModel("half", random_model("llama", len(tokenizer)).half(), tokenizer)
+    edit = edit_of(lm, 1)
+    [(name, change)] = edit.changes.items()
+    with pytest.raises(BadInput, match=r"values too large for torch.float16: load the model as float32 or bfloat16"):
+        lm.under(replace(edit, changes={name: replace(change, new=np.full_like(change.new, 70_000))}))
 
 
 def test_an_edit_is_written_as_json_and_read_back(lm: LanguageModel) -> None:
