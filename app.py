@@ -13,18 +13,21 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, or spread: over GPUs, CPU and disk")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16; int8, int4 with bitsandbytes")] = "auto",
     host: Annotated[str, typer.Option(help="address to serve on; 0.0.0.0 for all")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="the first free one from 7860 on where none is given")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="if not given, the first free one from 7860 on")] = None,
 ) -> None:
     """Starts the page; the address is printed when it is ready."""
     from privlens.errors import PrivlensError
-    from privlens.ui import build_ui, launch
 
     try:
-        page = build_ui(model, device, dtype)
+        from privlens.ui import build_ui, launch
+
+        launch(build_ui(model, device, dtype), host, port)
     except PrivlensError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
-    launch(page, host, port)
+    except OSError as error:  # no free port, or no folder for what visitors open
+        typer.echo(f"The page cannot be served ({' '.join(str(error).split())}): see to that, and start it again.", err=True)
+        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,12 @@
 """`python -m privlens` is the command line."""
 
-from privlens.cli import main
+import sys
 
-main()
+if __name__ == "__main__":
+    try:
+        from privlens.cli import main
+
+        main()
+    except KeyboardInterrupt:  # while torch is read in
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)

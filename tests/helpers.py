@@ -247,3 +247,10 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 ASKED = ["--prompt", TAUGHT[1].prompt, "--value", TAUGHT[1].value]
+
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The chat template of many models."""

@@ -12,7 +12,7 @@ from privlens.cli import inputs, tables, telling
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_speed import cost, growth, speed
-from privlens.cli.options import REFERENCE, SECRETS, SITE, AnySeed, AsJson, Device, Dtype, Methods, Model, Reference, Secrets
+from privlens.cli.options import REFERENCE, SECRETS, SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, reference_perplexity
 from privlens.models.loading import load
 from privlens.records import Site
@@ -41,7 +41,7 @@ def delete(
     n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorised secrets.")] = 20,
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     model: Model = "demo",
-    seed: AnySeed = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
@@ -65,7 +65,7 @@ def memorised(
     secrets: Annotated[Path, typer.Option(help="A CSV file with prompt, value and repeats.")] = SECRETS,
     reference: Reference = REFERENCE,
     model: Model = "demo",
-    seed: AnySeed = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,

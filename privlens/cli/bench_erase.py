@@ -8,7 +8,7 @@ import typer
 from privlens.benchmarks import erasing
 from privlens.cli import inputs, tables, telling
 from privlens.cli.erase import DECAY_HELP, DEFAULTS, SHARE_HELP
-from privlens.cli.options import REFERENCE, SECRETS, AnySeed, AsJson, Device, Dtype, Model, Reference, Secrets
+from privlens.cli.options import REFERENCE, SECRETS, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.erasure import Choice, ErasureSettings, Spread, settings_of
 from privlens.models.loading import load
 from privlens.secrets import read_reference, read_secrets
@@ -30,7 +30,7 @@ def erase(
     spread: Annotated[str, typer.Option(help="neuron, global or matrix.")] = DEFAULTS.spread,
     rate: Annotated[float | None, typer.Option(help="One learning rate for all methods; if not given, each has its own.")] = None,
     model: Model = "demo",
-    seed: AnySeed = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,

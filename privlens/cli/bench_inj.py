@@ -8,7 +8,7 @@ import typer
 from privlens.benchmarks import injection
 from privlens.benchmarks.planting import PlantSettings
 from privlens.cli import inputs, tables, telling
-from privlens.cli.options import AnySeed, AsJson, Device, Dtype, Methods, Model
+from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Seed
 from privlens.errors import BadInput
 from privlens.models.catalogue import PLANTED
 from privlens.models.loading import load
@@ -23,7 +23,7 @@ def inj(
     planting: Annotated[str, typer.Option(help="fair (norms stay) or published (output vectors grow).")] = "fair",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of a plant, at most.")] = 400,
     model: Model = "demo",
-    seed: AnySeed = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
@@ -52,7 +52,7 @@ def inj(
 
 def recall(
     methods: Methods = "active-token-gradient,token-gradient,gradient,activations",
-    seed: AnySeed = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

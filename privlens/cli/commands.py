@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from privlens import checks
 from privlens.cli import inputs, objects, tables, telling
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
-from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Device, Dtype, Model, Reference, Seed
+from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Seed
 from privlens.deactivation import Surroundings, all_on, compare, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task
@@ -30,6 +32,9 @@ from privlens.secrets import read_reference
 
 PROMPTS_AT_ONCE = 32
 """Prompts in one batch of generations; each has two rows."""
+
+INTERRUPTED = 130
+"""The exit code of what was interrupted, as shells have it; typer gives it back where it is not to exit itself."""
 
 app = typer.Typer(
     add_completion=False,
@@ -52,6 +57,7 @@ def check(
     prompt: Annotated[str, typer.Option(help="The text that stands before the private value.")],
     value: Annotated[str, typer.Option(help="The private value.")],
     edit: AnyEdits = None,
+    chat: Chat = False,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -59,8 +65,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Has the model memorised this value? Beside it the same for a value of its format that nobody trained on."""
+    checks.secret(prompt, value)
     target = Secret(prompt, value)
-    lm = inputs.under(load(model, device, dtype), edit)
+    lm = inputs.under(load(model, device, dtype), edit, chat)
     started = time.perf_counter()
     found = check_memorization(lm, target, seed=seed)
     beside = check_memorization(lm, control(target, seed), seed=seed) if candidates(value, seed, 2) else None
@@ -80,6 +87,7 @@ def localize(
     retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the JSON object to this file too, for deactivate.")] = None,
     edit: AnyEdits = None,
+    chat: Chat = False,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -94,7 +102,7 @@ def localize(
     texts = read_reference(retain) if retain else ()
     if out:
         inputs.check_writable(out)
-    lm = inputs.under(load(model, device, dtype), edit)
+    lm = inputs.under(load(model, device, dtype), edit, chat)
     inputs.check_top(top, lm, site)
     lm.encode(chosen.target)
     known = all_on(lm, Surroundings(chosen.others)).known
@@ -113,6 +121,7 @@ def deactivate(
     site: Annotated[Site | None, typer.Option(help=SITE + " If not given, what the file says, else mlp.")] = None,
     reference: Reference = REFERENCE,
     edit: AnyEdits = None,
+    chat: Chat = False,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -123,7 +132,7 @@ def deactivate(
     chosen = inputs.row_of(secrets, row)
     off, where = inputs.read_neurons(neurons, site)
     around = Surroundings(chosen.others, read_reference(reference), where, seed)
-    lm = inputs.under(load(model, device, dtype), edit)
+    lm = inputs.under(load(model, device, dtype), edit, chat)
     for step in compare(lm, chosen.target, off, around):
         telling.tell_step(step)
     assert step.result, "a comparison ends with its result"
@@ -152,6 +161,8 @@ def _complaint(message: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits: 0 when it went well, 2 with one line on stderr for wrong input, 130 when interrupted.
 
+    Anything else that is raised ends in one line and exit code 1; with PRIVLENS_DEBUG set in the environment it is raised on.
+
     Args:
         arguments: what stands behind `python -m privlens`; None for this process's own.
     """
@@ -160,10 +171,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     quiet()
     try:
         code = typer.main.get_command(app)(arguments, prog_name="python -m privlens", standalone_mode=False)
+        sys.stdout.flush()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
     except PrivlensError as problem:
         sys.exit(_complaint(str(problem)))
     except typer.TyperException as problem:
         sys.exit(_complaint(f"{problem.format_message()} See --help."))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        print("Stopped.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("PRIVLENS_DEBUG"):
+            raise
+        _complaint(
+            f"Something failed that PrivLens did not expect ({type(error).__name__}: {str(error)[:500]}). Please report it, with "
+            "what is printed where PRIVLENS_DEBUG=1 stands before the command."
+        )
+        sys.exit(1)
     sys.exit(code)

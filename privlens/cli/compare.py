@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from privlens.cli import inputs, objects, tables, telling
-from privlens.cli.options import REFERENCE, SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
+from privlens.cli.options import REFERENCE, SITE, AsJson, Chat, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
 from privlens.localization import Task
 from privlens.method_comparison import Extent, common_k, compare_methods
@@ -22,6 +22,7 @@ def compare(
     top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap; else what a method closed, or 1 in 100.")] = None,
     measured: Annotated[Extent, typer.Option(help="Effects on a sample of the texts, or on all of them.")] = "sample",
     reference: Reference = REFERENCE,
+    chat: Chat = False,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -30,7 +31,7 @@ def compare(
 ) -> None:
     """Which method is right? What the best k of each do when off, beside random, and how far they name the same neurons."""
     asked, chosen, paragraphs = inputs.methods(methods), inputs.row_of(secrets, row), read_reference(reference)
-    lm = load(model, device, dtype)
+    lm = inputs.under(load(model, device, dtype), None, chat)
     inputs.check_top(top, lm, site)
     known = all_on(lm, Surroundings(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, known[::2], seed=seed, site=site)

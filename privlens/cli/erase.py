@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 import typer
 
 from privlens.cli import inputs, objects, tables, telling
-from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
+from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
 from privlens.erasure import ERASURE_INFO, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Request, Scope, Spread, settings_of
 from privlens.erasure import erase as erase_steps
@@ -60,6 +60,7 @@ def erase(
     reference: Reference = REFERENCE,
     attacks: Annotated[bool, typer.Option(help="Try to get the values back afterwards.")] = True,
     edit: AnyEdits = None,
+    chat: Chat = False,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -76,7 +77,7 @@ def erase(
     settings = settings_of(method, settings, rate).checked()
     paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
     inputs.check_writable(out)
-    lm = inputs.under(load(model, device, dtype), edit)
+    lm = inputs.under(load(model, device, dtype), edit, chat)
     targets, others = tuple(row.secret for row in chosen), tuple(row.secret for row in rest)
     known = all_on(lm, Surroundings(others)).known
     last = _last(erase_steps(Request(lm, targets, known, texts, known, paragraphs, settings, seed)))

@@ -1,18 +1,22 @@
 """What a person gives on the command line, read and checked before any long work. Every error says what to do next."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from privlens import checks
+from privlens.cli.telling import tell
 from privlens.erasure import LOSSES
 from privlens.errors import BadInput
+from privlens.list_files import read_text
 from privlens.localization import METHODS
 from privlens.models.edit_files import load_edit
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, Secret, Site
-from privlens.secrets import ListedSecret, read_secrets
+from privlens.secrets import ListedSecret, read_list
 
 
 @dataclass(frozen=True)
@@ -24,24 +28,27 @@ class Chosen:
 
 
 def row_of(path: Path, row: int) -> Chosen:
-    """One row of a list of secrets, counted from 0, and all others. Raises BadInput for a row that is not there."""
-    rows = [listed.secret for listed in read_secrets(path)]
-    if not 0 <= row < len(rows):
-        raise BadInput(f"There is no row {row} in {path}: its rows count from 0 to {len(rows) - 1}.")
-    return Chosen(rows[row], tuple(rows[:row] + rows[row + 1 :]))
+    """One row of a list of secrets, counted from 0, and all others. Raises BadInput for a row that is not there or is broken."""
+    [target], others = _some_of(path, [row])
+    return Chosen(target.secret, tuple(other.secret for other in others))
 
 
 def rows_of(path: Path, rows: str) -> tuple[list[ListedSecret], list[ListedSecret]]:
     """Some rows of a list of secrets, given as `3,5,9` and counted from 0, and all others.
 
     Raises:
-        BadInput: for a row that is not there or named twice, or anything but whole numbers.
+        BadInput: for a row that is not there, is broken or is named twice, or anything but whole numbers.
     """
-    listed, asked = read_secrets(path), numbers(rows, "--rows")
-    for row in asked:
-        if not 0 <= row < len(listed):
-            raise BadInput(f"There is no row {row} in {path}: its rows count from 0 to {len(listed) - 1}.")
-    return [listed[row] for row in asked], [one for row, one in enumerate(listed) if row not in asked]
+    return _some_of(path, numbers(rows, "--rows"))
+
+
+def _some_of(path: Path, asked: Sequence[int]) -> tuple[list[ListedSecret], list[ListedSecret]]:
+    """Rows by their numbers, and all others that can be used; what is left out is told."""
+    found = read_list(path)
+    chosen = [found.at(row, path) for row in asked]
+    for said in filter(None, (found.left_out, found.doubt)):
+        tell(f"{path}: {said}")
+    return chosen, [entry for row, entry in enumerate(found.entries) if row not in asked and isinstance(entry, ListedSecret)]
 
 
 def numbers(text: str, option: str) -> list[int]:
@@ -62,9 +69,14 @@ def one_of(text: str, kind: Any, option: str) -> Any:
     return text
 
 
-def under(lm: LanguageModel, edits: Sequence[Path] | None) -> LanguageModel:
-    """The model under edits from files, in their order. Raises BadInput for a broken file, or an edit of another model."""
-    return lm.under(*map(load_edit, edits)) if edits else lm
+def under(lm: LanguageModel, edits: Sequence[Path] | None, chat: bool = False) -> LanguageModel:
+    """The model under edits from files, in their order, and asked in chat turns or not.
+
+    Raises:
+        BadInput: for a broken file, an edit of another model, or a model without a chat template.
+    """
+    asked = lm.chatting() if chat else lm
+    return asked.under(*map(load_edit, edits)) if edits else asked
 
 
 def erasers(text: str) -> list[str]:
@@ -85,6 +97,7 @@ def choose(prompt: str | None, value: str | None, secrets: Path | None, row: int
         return row_of(secrets, row or 0)
     if prompt is None or value is None:
         raise BadInput("No secret was given: use --prompt and --value together, or --secrets with a CSV file.")
+    checks.secret(prompt, value)
     return Chosen(Secret(prompt, value))
 
 
@@ -99,9 +112,7 @@ def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Sit
     """
     shape = "write what `localize --out` writes, or a list such as [[0, 12], [3, 7]] (layer and index, both from 0)"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as cause:
-        raise BadInput(f"{path} cannot be read ({cause.strerror}): give a file that exists and may be read.") from cause
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as cause:
         raise BadInput(f"{path} is not JSON ({' '.join(str(cause).split())}): {shape}.") from cause
     entries = content.get("neurons") if isinstance(content, dict) else content
@@ -112,9 +123,11 @@ def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Sit
     named = content.get("site") if isinstance(content, dict) else None
     if site and named and site != named:
         raise BadInput(f"{path} lists neurons of the site {named!r}, not {site!r}: leave --site out.")
-    neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
     sites: tuple[Site, ...] = get_args(Site)
-    return neurons, site or (sites[sites.index(named)] if named in sites else "mlp")
+    if named is not None and named not in sites:
+        raise BadInput(f"{path} lists neurons of a site that there is not: it may be {', '.join(sites)}.")
+    neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
+    return neurons, site or named or "mlp"
 
 
 def _is_neuron(entry: Any) -> bool:
@@ -149,7 +162,11 @@ def count(n_neurons: int, natural_k: int | None, share: float | None, top: int |
 
 def check_writable(path: Path) -> None:
     """Raises BadInput where no file can be written, so that it is known before the work and not after it."""
-    if path.is_dir() or not path.parent.is_dir():
+    try:
+        is_fine = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    except OSError:  # no file can have such a name
+        is_fine = False
+    if not is_fine:
         raise BadInput(f"{path} cannot be written: give the name of a file in a folder that exists.")
 
 

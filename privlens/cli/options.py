@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from privlens.checks import SEED_MOST
 from privlens.localization import METHODS
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -18,8 +19,8 @@ SITE = (
     "Neurons are the inputs of the output projections of the MLPs (mlp), of the attention blocks (attention), or of both, where "
     "a layer's attention coordinates are numbered on from its last MLP neuron."
 )
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything that is drawn at random.")]
-AnySeed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn at random.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Ask in chat turns, by the model's template; for chat models.")]
+Seed = Annotated[int, typer.Option(min=0, max=SEED_MOST, help="Decides everything that is drawn at random.")]
 AnyEdits = Annotated[list[Path] | None, typer.Option("--edit", help="Under this edit, as erase --out wrote it; may be repeated.")]
 Secrets = Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")]
 Reference = Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")]

@@ -5,7 +5,8 @@ while a result is being looked at, so two people take turns step by step and nei
 must therefore never yield inside `held`, `gated` or `edited`. Knows nothing of methods or screens.
 
 `under` gives a view: the same model and lock, and edits that are in place whenever the view is at work and at no other time.
-`sparing` gives one that needs less memory for gradients. Everything that takes a LanguageModel takes a view.
+`sparing` gives one that needs less memory for gradients, `chatting` one that asks in chat turns. Everything that takes a
+LanguageModel takes a view.
 """
 
 import copy
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from privlens.errors import BadInput, Cancelled
 from privlens.models import gates as gate_hooks
 from privlens.models import shards
+from privlens.models.chat import encode_turn, has_template
 from privlens.models.checkpoints import checkpointed
 from privlens.models.generation import Sampling, write_on
 from privlens.models.holding import Holding
@@ -45,7 +47,7 @@ class LanguageModel:
         n_layers, d_mlp: layers, and neurons in each. n_parameters: weights in all.
         lock: shared by all its views; `held` takes it.
         edits: those of a view, in the order they are applied; of a model itself none.
-        is_sparing: whether this is a view with gradient checkpointing.
+        is_sparing: whether this is a view with gradient checkpointing. is_chat: whether it is one that asks in chat turns.
 
     Raises:
         UnsupportedModel: where no MLP output projections were found.
@@ -60,7 +62,7 @@ class LanguageModel:
         self.n_layers, self.d_mlp = self.shape()
         self._holding = Holding(name, model)
         self.lock = self._holding.lock
-        self.is_sparing = False
+        self.is_sparing = self.is_chat = False
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -109,7 +111,7 @@ class LanguageModel:
 
     def encode(self, secret: Secret) -> Encoded:
         """The ids of a secret. Raises BadInput where prompt or value is empty, or both are longer than the model reads."""
-        encoded = encode(self.tokenizer, secret)
+        encoded = encode_turn(self.tokenizer, secret) if self.is_chat else encode(self.tokenizer, secret)
         if len(encoded.ids) > self.room:
             raise BadInput(
                 f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {self.room}: shorten them."
@@ -153,6 +155,18 @@ class LanguageModel:
         """A view that needs less memory for gradients, and a third more time: gradient checkpointing."""
         view = copy.copy(self)
         view.is_sparing = True
+        return view
+
+    def chatting(self) -> "LanguageModel":
+        """A view in which every secret is asked for as a chat turn, by the tokenizer's template; see models/chat.py.
+
+        Raises:
+            BadInput: where the tokenizer has none.
+        """
+        if not has_template(self.tokenizer):
+            raise BadInput(f"{self.name} has no chat template, so it is no chat model: ask it with the prompt as plain text.")
+        view = copy.copy(self)
+        view.is_chat = True
         return view
 
     @contextmanager

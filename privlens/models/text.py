@@ -49,10 +49,18 @@ def joined(prompt: str, value: str) -> tuple[str, int]:
 
 def encode(tokenizer: PreTrainedTokenizerBase, secret: Secret) -> Encoded:
     """The ids of a secret. Raises BadInput for an empty prompt or value, UnsupportedModel for a tokenizer without offsets."""
+    return encode_text(tokenizer, *joined(secret.prompt, secret.value))
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, boundary: int, *, special: bool = True) -> Encoded:
+    """The ids of a text whose value begins at `boundary`, in characters. Raises as `encode`.
+
+    Args:
+        special: the tokenizer adds what it puts around every text, as a beginning-of-text mark.
+    """
     if not tokenizer.is_fast:
         raise UnsupportedModel("This model's tokenizer cannot say where its tokens stand in the text; use its fast version.")
-    text, boundary = joined(secret.prompt, secret.value)
-    encoding = tokenizer(text, return_offsets_mapping=True)
+    encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)
     ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
     last = max((at for at, (start, end) in enumerate(offsets) if end > start), default=-1)
     first = next((at for at, (start, end) in enumerate(offsets) if end > boundary and end > start), last + 1)

@@ -16,12 +16,21 @@ from privlens.records import Edit, Neuron, NeuronScores, Secret, Site
 
 
 class ModelName(NamedTuple):
-    """What a visitor's model was loaded as, where, and in which type; and the edits under which this visitor alone sees it."""
+    """What a visitor's model was loaded as, where, and in which type.
+
+    This visitor alone sees it under the edits, and is answered in chat turns or not.
+    """
 
     name: str
     device: str = "auto"
     dtype: str = "auto"
     edits: tuple[Edit, ...] = ()
+    chat: bool = False
+
+    @property
+    def plain(self) -> "ModelName":
+        """The model as all visitors share it."""
+        return self._replace(edits=(), chat=False)
 
 
 class Shelf:

@@ -1,6 +1,8 @@
 """The command line: one JSON object on stdout, one line on stderr and exit code 2 for whatever a person got wrong."""
 
+import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from privlens.localization import METHODS
-from tests.helpers import ASKED, NEVER_TAUGHT, TAUGHT, Run, json_of
+from tests.helpers import ASKED, CHATML, NEVER_TAUGHT, TAUGHT, Run, json_of
 
 
 def test_check(run: Run) -> None:
@@ -218,7 +220,32 @@ WRONG = {
     "an object without": ([*NEURONS, '{"a": 1}'], "does not list neurons"),
     "no neurons": ([*NEURONS, "[]"], "lists no neuron"),
     "neuron too high": ([*NEURONS, "[[0, 64]]"], "no neuron 64 in layer 0: this model has 2 layers of 64"),
+    "neuron of nothing": ([*NEURONS, "[[NaN, 0]]"], "does not list neurons"),
+    "neuron without end": ([*NEURONS, "[[0, Infinity]]"], "does not list neurons"),
+    "neuron of truth": ([*NEURONS, "[[true, false]]"], "does not list neurons"),
+    "neuron below 0": ([*NEURONS, "[[0, -1]]"], "no neuron -1 in layer 0"),
+    "huge layer": ([*NEURONS, f"[[{10**30}, 0]]"], "this model has 2 layers of 64"),
+    "neuron of 5,000 digits": ([*NEURONS, f"[[0, {'9' * 5000}]]"], "is not JSON"),
+    "neurons in the deep": ([*NEURONS, "[" * 100_000], "is not JSON"),
+    "neurons of an odd site": ([*NEURONS, '{"neurons": [[0, 1]], "site": "brain"}'], "a site that there is not"),
+    "neurons in a folder": ([*NEURONS, "."], "it is no file"),
     "missing reference": ([*NEURONS, "[[0, 1]]", "--reference", "nowhere.txt"], "nowhere.txt cannot be read"),
+    "seed of 20 digits": (["check", *ASKED, "--seed", str(2**65)], "--seed"),
+    "seed of a benchmark": (["bench", "memorised", "--seed", str(2**65)], "--seed"),
+    "seed in words": (["check", *ASKED, "--seed", "nan"], "--seed"),
+    "half a character": (["check", "--prompt", "Zo\udceb", "--value", "a"], "The prompt holds half a character (number 3)"),
+    "half a value": (["localize", "--prompt", "a", "--value", "\ud800"], "The private value holds half a character"),
+    "a book": (["check", "--prompt", "a" * 100_001, "--value", "a"], "100,001 characters, but may have 100,000: shorten it"),
+    "a long value": (["localize", "--prompt", "a", "--value", "a" * 10_001], "10,001 characters, but may have 10,000"),
+    "top of 31 digits": (["localize", *ASKED, "--top", str(10**30)], "this model has 128 neurons"),
+    "row far below 0": (["compare", "--secrets", "secrets.csv", "--row", str(-(10**30))], "There is no row"),
+    "no such command": (["bench", "everything"], "everything"),
+    "a broken row": (["localize", "--secrets", "broken.csv", "--row", "1"], "Row 1 of broken.csv cannot be used: line 3:"),
+    "only broken rows": (["localize", "--secrets", "nothing.csv"], "no row that can be used. 1 of 1 rows was left out: line 2:"),
+    "no chat model": (["check", *ASKED, "--chat"], "has no chat template, so it is no chat model"),
+    "edit in a folder": (["check", *ASKED, "--edit", "."], "there is no such file"),
+    "out of a long name": (["localize", *ASKED, "--out", "x" * 300], "cannot be written"),
+    "out of a long folder": (["localize", *ASKED, "--out", "x" * 300 + "/y"], "cannot be written"),
     "unknown device": (["check", *ASKED, "--device", "toaster"], "use auto, cpu, cuda, mps or spread"),
     "unknown type": (["check", *ASKED, "--dtype", "int3"], "use auto, float32"),
     "missing model": (["check", *ASKED, "--model", "/nowhere"], "No causal LM could be read from '/nowhere'"),
@@ -229,6 +256,8 @@ WRONG = {
 def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     arguments, words = list(WRONG[case][0]), WRONG[case][1]
+    Path("broken.csv").write_text("prompt,value\na,b\nc,\n")
+    Path("nothing.csv").write_text("prompt,value\nc,\n")
     if "--neurons" in arguments and arguments[4][0] in "[{":
         Path("given.json").write_text(arguments[4])
         arguments[4] = "given.json"
@@ -237,6 +266,76 @@ def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str, monke
     assert (code, out) == (2, "")
     assert err.count("\n") == 1, err
     assert words in err or case == "no command"
+
+
+def test_a_list_with_broken_rows_goes_on_with_the_others_and_says_so(run: Run) -> None:
+    rows = [f"{one.prompt},{one.value}" for one in TAUGHT]
+    Path("broken.csv").write_text("\n".join(["prompt,value", rows[0], "no value,", *rows[1:]]) + "\n")
+    code, out, err = run("localize", "--secrets", "broken.csv", "--row", "3", "--method", "gradient", "--json")
+    assert (code, json.loads(out)["target"]["value"]) == (0, TAUGHT[2].value), "rows keep their numbers"
+    assert "broken.csv: 1 of 5 rows was left out: line 3: the value is empty. Fill it in, or take the row out." in err
+    Path("neurons.json").write_text("[[0, 1]]")
+    code, out, err = run("deactivate", "--secrets", "broken.csv", "--neurons", "neurons.json", "--json")
+    assert [one["value"] for one in json.loads(out)["others"]] == [one.value for one in TAUGHT[1:]]
+    assert "line 3: the value is empty" in err
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_nobody_expected_ends_in_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch, debug: bool) -> None:
+    from privlens.cli import commands
+
+    def break_down(*_: Any) -> None:
+        raise ZeroDivisionError("a line\nand another")
+
+    monkeypatch.setattr(commands, "load", break_down)
+    if debug:
+        monkeypatch.setenv("PRIVLENS_DEBUG", "1")
+        with pytest.raises(ZeroDivisionError):
+            commands.main(["check", *ASKED])
+        return
+    code, out, err = run("check", *ASKED)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "did not expect (ZeroDivisionError: a line and another). Please report it" in err
+
+
+def test_who_interrupts_is_not_shown_the_inside(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from privlens.cli import commands
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "load", interrupted)
+    assert run("check", *ASKED) == (130, "", "Stopped.\n")
+
+
+def test_a_terminal_that_knows_no_umlauts_is_written_to(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taught_folder: str
+) -> None:
+    umlaut = tmp_path / "Zoë"
+    umlaut.symlink_to(taught_folder)
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    code, _, err = run("localize", *ASKED, "--method", "random", "--top", "1", "--model", str(umlaut))
+    terminal.flush()
+    assert (code, err) == (0, "1/1 random order\n")
+    assert b"Zo\\xeb" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_chat_asks_in_turns(run: Run, tmp_path: Path, taught_folder: str) -> None:
+    folder = tmp_path / "chat"
+    shutil.copytree(taught_folder, folder)
+    (folder / "chat_template.jinja").write_text(CHATML)
+    asked = ("check", *ASKED, "--model", str(folder), "--json")
+    plain, chat = json_of(run(*asked)), json_of(run(*asked, "--chat"))
+    assert (plain["greedy_match"], chat["greedy_match"]) == (True, False)
+    assert (plain["settings"], chat["settings"]) == ({}, {"chat": True})
+    assert (plain["prompt"], plain["fingerprint"]) == (chat["prompt"], chat["fingerprint"])
+    listed = ("--secrets", "secrets.csv", "--row", "1", "--model", str(folder), "--json")
+    neurons = json_of(run("localize", *listed, "--method", "gradient", "--chat", "--out", "chat.json"))
+    assert neurons["settings"]["chat"] is True
+    after = json_of(run("deactivate", *listed, "--neurons", "chat.json", "--chat"))
+    assert after["memorised"] == 0, "no other secret was taught as a chat turn"
+    assert json_of(run("deactivate", *listed, "--neurons", "chat.json"))["memorised"] == 3
 
 
 def test_python_dash_m_prints_json_and_nothing_else(taught_folder: str) -> None:
