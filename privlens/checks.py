@@ -58,6 +58,13 @@ def whole(given: Any, what: str, least: int, most: int) -> int:
     return number
 
 
+def choice(given: Any, what: str) -> bool:
+    """True or false. Raises BadInput for anything else."""
+    if not isinstance(given, bool):
+        raise BadInput(f"What stands for {what} is {'missing' if given is None else shown(given)}, but must be true or false.")
+    return given
+
+
 def seed(given: Any) -> int:
     """What decides everything that is drawn. Raises BadInput for what is no seed."""
     return whole(given, "seed", 0, SEED_MOST)

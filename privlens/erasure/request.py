@@ -12,6 +12,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Secret
 
 Scope = Literal["format", "vocabulary"]
+STEPS_MOST = 100_000
 ALL = ":all"
 """Behind a method's name: on all weights, by Adam."""
 RATES = {"emso": 0.035, "gradient-ascent": 0.05, "unlikelihood": 0.05, "npo": 0.04, "kl-uniform": 0.1, "undial": 0.1}
@@ -71,8 +72,8 @@ class ErasureSettings:
         checks.between(self.guard, "guard", 1, 1e6, "1.03 lets the perplexity rise by 3 %")
         checks.between(self.learning_rate, "learning rate", 0, 10, "each method's own is about 0.05", above=True)
         checks.between(self.keep, "weight of retained text", 0, 1e6, f"{ErasureSettings.keep:g} if not given")
-        checks.whole(self.steps, "number of steps", 1, 100_000)
-        checks.whole(self.measure_every, "number of steps between two measurements", 1, 100_000)
+        checks.whole(self.steps, "number of steps", 1, STEPS_MOST)
+        checks.whole(self.measure_every, "number of steps between two measurements", 1, STEPS_MOST)
         if not 0 <= self.decay < 1:
             raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")
         return self

@@ -5,42 +5,53 @@ from typing import Any
 
 import gradio as gr
 
+from privlens import checks
 from privlens.deactivation import Surroundings, effect_on
 from privlens.errors import BadInput
 from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
+from privlens.models.language_model import LanguageModel
 from privlens.records import Secret, to_json
 from privlens.ui.runs import in_words
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
 
 
 def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.State) -> None:
-    """/check(prompt, value), /localize(prompt, value, method, seed, k) and /deactivate(prompt, value).
+    """/check(prompt, value), /localize(prompt, value, method, seed, k) and /deactivate(prompt, value); each may end with chat.
 
-    /localize keeps the k best neurons in the caller's session, /deactivate uses those.
+    /localize keeps the k best neurons in the caller's session, /deactivate uses those. With chat = true the prompt is asked as a
+    chat turn. What a caller sends comes as any JSON, and is looked at before any work.
     """
     with gr.Column(visible=False):
-        prompt, value = gr.Textbox(label="prompt"), gr.Textbox(label="value")
-        method, seed, k = gr.Textbox(label="method"), gr.Number(label="seed"), gr.Number(label="k")
+        prompt, value, method, seed, k = (gr.JSON(label=name) for name in ("prompt", "value", "method", "seed", "k"))
+        chat = gr.Checkbox(False, label="chat")
         answer = gr.JSON()
         ask = gr.Button()
 
-    def localize(name: ModelName, prompt: str, value: str, method: str, seed: float, k: float) -> tuple[Any, ...]:
-        if method not in METHODS:
-            raise BadInput(f"There is no method {method!r}: use {', '.join(METHODS)}.")
-        target = Secret(prompt, value)
-        scores = result_of(method, Task(shelf.get(name), target, seed=int(seed)))
-        choice = best(scores, int(k))
-        return {"natural_k": scores.natural_k, "neurons": choice.neurons}, Located(target, frozenset(), scores), Selection(choice)
+    def asked(name: ModelName, prompt: Any, value: Any, chat: Any) -> tuple[LanguageModel, Secret]:
+        checks.secret(prompt, value)
+        return shelf.get(name._replace(chat=checks.choice(chat, "chat"))), Secret(prompt, value)
 
-    def deactivate(name: ModelName, prompt: str, value: str, found: Located | None, chosen: Selection) -> Any:
-        lm = shelf.get(name)
+    def localize(name: ModelName, prompt: Any, value: Any, method: Any, seed: Any, k: Any, chat: Any) -> tuple[Any, ...]:
+        if checks.text(method, "method", 100) not in METHODS:
+            raise BadInput(f"There is no method {checks.shown(method)}: use {', '.join(METHODS)}.")
+        decides = checks.seed(seed)
+        lm, target = asked(name, prompt, value, chat)
+        n_neurons = checks.whole(k, "number of neurons, k,", 1, lm.n_neurons)
+        scores = result_of(method, Task(lm, target, seed=decides))
+        choice = best(scores, n_neurons)
+        found = {"natural_k": scores.natural_k, "neurons": [list(neuron) for neuron in choice.neurons]}
+        return found, Located(target, frozenset(), scores), Selection(choice)
+
+    def deactivate(name: ModelName, prompt: Any, value: Any, found: Located | None, chosen: Selection, chat: Any) -> Any:
+        lm, target = asked(name, prompt, value, chat)
         around = Surroundings(site=fitting(found, lm).site)
-        return json.loads(to_json(effect_on(lm, Secret(prompt, value), chosen.now.switched_off, around)))
+        return json.loads(to_json(effect_on(lm, target, chosen.now.switched_off, around)))
 
-    def memorised(name: ModelName, prompt: str, value: str) -> Any:
-        return json.loads(to_json(check(shelf.get(name), Secret(prompt, value))))
+    def memorised(name: ModelName, prompt: Any, value: Any, chat: Any) -> Any:
+        return json.loads(to_json(check(*asked(name, prompt, value, chat))))
 
-    ask.click(in_words(memorised), [model, prompt, value], answer, api_name="check")
-    ask.click(in_words(localize), [model, prompt, value, method, seed, k], [answer, located, selection], api_name="localize")
-    ask.click(in_words(deactivate), [model, prompt, value, located, selection], answer, api_name="deactivate")
+    secret, numbers = [model, prompt, value], [method, seed, k]
+    ask.click(in_words(memorised), [*secret, chat], answer, api_name="check")
+    ask.click(in_words(localize), [*secret, *numbers, chat], [answer, located, selection], api_name="localize")
+    ask.click(in_words(deactivate), [*secret, located, selection, chat], answer, api_name="deactivate")

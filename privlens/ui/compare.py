@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from privlens import checks
 from privlens.benchmarks.planting import Plant
 from privlens.deactivation import Surroundings
 from privlens.localization import METHOD_INFO, METHODS, WEIGHT_NORM, Task
@@ -68,7 +69,7 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         others, retained = judged(others_of(listed), target, keep)
         truth = truth_for(plant, model, target) if site == "mlp" else ()
         asked = [*methods, WEIGHT_NORM] if truth else methods
-        task = Task(lm, target, others=retained, seed=int(seed or 0), site=site, stop=stop.is_set)
+        task = Task(lm, target, others=retained, seed=checks.seed(seed or 0), site=site, stop=stop.is_set)
         clock, n_drawn, found = Clock(), -1, None
         for step in compare_methods(asked, task, Surroundings(others, tuple(reference)), extent, len(truth) or None):
             at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))

@@ -5,7 +5,9 @@ from typing import Any, get_args
 import gradio as gr
 from gradio.components import Component
 
+from privlens import checks
 from privlens.erasure import ERASURE_INFO, LOSSES, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Scope, Spread, settings_of
+from privlens.erasure.request import STEPS_MOST
 from privlens.secrets import paragraphs
 from privlens.ui.erase_run import Asked, chosen_targets, others_than
 from privlens.ui.runs import QUICK
@@ -81,14 +83,15 @@ def asked(
     targets = chosen_targets(listed, prompt, value, which, rows)
     settings = ErasureSettings(
         share=share / 100 if share else None, choice=choice, spread=spread, scope=scope,
-        steps=FIRST.steps if steps is None else int(steps), guard=FIRST.guard if guard is None else 1 + guard / 100,
+        steps=checks.whole(FIRST.steps if steps is None else steps, "number of steps", 1, STEPS_MOST),
+        guard=FIRST.guard if guard is None else 1 + guard / 100,
         keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
         decay=FIRST.decay if decay is None else decay / 100,
-        measure_every=max(1, int(every or FIRST.measure_every)),
+        measure_every=checks.whole(every or FIRST.measure_every, "number of steps between two measurements", 1, STEPS_MOST),
     )  # fmt: skip
     held = "none" if hold == "forget-only" else keep
     settings = settings_of(method, settings, rate).checked()
-    return Asked(targets, others_than(listed, targets), paragraphs(own), tuple(reference), settings, held, int(seed or 0))
+    return Asked(targets, others_than(listed, targets), paragraphs(own), tuple(reference), settings, held, checks.seed(seed or 0))
 
 
 def about_method(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from privlens import figures
+from privlens import checks, figures
 from privlens.localization import METHOD_INFO, METHODS, Task
 from privlens.records import LocalizationStep, Site
 from privlens.secrets import paragraphs
@@ -60,7 +60,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         _, retained = judged(others_of(listed), target, keep)
-        task = Task(lm, target, others=retained, texts=paragraphs(own), seed=int(seed or 0), site=site, stop=stop.is_set)
+        task = Task(lm, target, others=retained, texts=paragraphs(own), seed=checks.seed(seed or 0), site=site, stop=stop.is_set)
         clock, steps, drawn, sufficient = Clock(), [], 0.0, METHOD_INFO[method].sufficient
         for step in METHODS[method](task):
             steps.append(step)

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from privlens import checks
 from privlens.errors import BadInput
 from privlens.localization import METHOD_INFO, METHODS, Task
 from privlens.localization.aggregate import VoteSettings
@@ -86,7 +87,7 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         free = tuple(other for other in others_of(listed) if other not in targets)
         _, retained = judged(free, Secret("", ""), keep)
         tasks = [
-            Task(lm, target, others=retained, seed=int(seed or 0), site=where, stop=stop.is_set)
+            Task(lm, target, others=retained, seed=checks.seed(seed or 0), site=where, stop=stop.is_set)
             for where in wanted for target in targets
         ]  # fmt: skip
         clock = Clock()

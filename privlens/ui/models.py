@@ -54,7 +54,7 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
         yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), gr.update(choices=_names(), value=None), time.monotonic()
 
     def let_go(now: ModelName) -> tuple[Any, ...]:
-        if now._replace(edits=()) == shelf.first:
+        if now.plain == shelf.first:
             raise BadInput("This is the model that the page was started with, which stays: there is nothing to unload.")
         shelf.unload(now)
         return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()

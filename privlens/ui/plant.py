@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from privlens import checks
 from privlens.benchmarks.injection import new_secret
 from privlens.benchmarks.planting import Plant, PlantSettings, planting
 from privlens.models.catalogue import PLANTED
@@ -43,7 +44,7 @@ def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.Sta
 
     def run(model: ModelName, had: Plant | None, ratio: float, seed: float, stop: Any) -> Iterator[tuple[Any, ...]]:
         rest = without(model, had)
-        lm, number = shelf.get(rest), int(seed or 0)
+        lm, number = shelf.get(rest), checks.seed(seed or 0)
         clock = Clock()
         yield (gr.update(value={"share": 0.0, "text": "choosing a secret that the model does not know"}), *nothing_new())
         for step in planting(lm, new_secret(lm, 0, number), PlantSettings(ratio), number, stop=stop.is_set):

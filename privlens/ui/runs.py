@@ -51,8 +51,8 @@ def in_words(handler: Handler) -> Handler:
 
 
 def _shown(error: PrivlensError) -> gr.Error:
-    """gradio reads markup in messages, so it is escaped."""
-    return gr.Error(html.escape(str(error)), duration=15, print_exception=False, title="That did not work")
+    """gradio reads markup in messages, so it is escaped; quotation marks stand as they are, for whoever reads the answer."""
+    return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title="That did not work")
 
 
 class Notices(logging.Handler):

@@ -47,9 +47,9 @@ class Shelf:
         self.get(first)
 
     def get(self, wanted: ModelName) -> LanguageModel:
-        """The model under the visitor's edits, loaded where need be. Raises what `load` and `under` raise; the others stay."""
-        plain = wanted._replace(edits=())
-        lm = self._held(plain) or self._loaded(plain)
+        """The model under the visitor's edits, loaded where need be. Raises what `load`, `chatting`, `under` raise."""
+        lm = self._held(wanted.plain) or self._loaded(wanted.plain)
+        lm = lm.chatting() if wanted.chat else lm
         return lm.under(*wanted.edits) if wanted.edits else lm
 
     def _loaded(self, wanted: ModelName) -> LanguageModel:
@@ -58,10 +58,9 @@ class Shelf:
 
     def unload(self, name: ModelName) -> None:
         """Lets a model go and frees its memory; never the first. Who still has it chosen gets it loaded again."""
-        plain = name._replace(edits=())
         with self._lock:
-            if plain != self.first:
-                self._models.pop(plain, None)
+            if name.plain != self.first:
+                self._models.pop(name.plain, None)
         release()
 
     def _held(self, wanted: ModelName) -> LanguageModel | None:

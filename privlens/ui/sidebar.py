@@ -1,14 +1,18 @@
 """The sidebar: which model, which secret, and what must stay as it is."""
 
+import functools
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from privlens import checks
 from privlens.errors import BadInput
+from privlens.models.chat import has_template
 from privlens.records import Secret
-from privlens.secrets import ListedSecret, paragraphs, read_reference, read_secrets
+from privlens.secrets import ListedSecret, paragraphs, read_list, read_reference, read_secrets
 from privlens.ui import wording
 from privlens.ui.models import model_part, own_list
 from privlens.ui.runs import QUICK, in_words
@@ -16,6 +20,8 @@ from privlens.ui.session import ModelName, Shelf
 
 ASSETS = Path(__file__).parents[2] / "assets"
 ALL = "all categories"
+LISTS = [".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"]
+"""How the names of lists end."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,11 @@ def sidebar(shelf: Shelf) -> Sidebar:
         examples = gr.Radio(
             _choices(listed, categories_of(listed)[0]), label="Example secrets (times in the training text)", elem_id="examples"
         )
-        prompt = gr.Textbox("", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=4000)
-        value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=1000)
+        prompt = gr.Textbox("", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=checks.PROMPT_MOST)
+        value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=checks.VALUE_MOST)
+        chat = gr.Checkbox(
+            False, label="ask in chat turns, by the model's template", elem_id="chat", visible=speaks(shelf, shelf.first)
+        )
         own = gr.State(listed)
         reference = gr.State(read_reference(ASSETS / "reference.txt"))
         _own_part(model, own, reference, category, examples)
@@ -64,8 +73,25 @@ def sidebar(shelf: Shelf) -> Sidebar:
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
-    listing = loaded(in_words(_list_of_model), [model, own], [own, category, examples], **QUICK)
+    chat.input(in_words(functools.partial(asking, shelf)), [model, chat], model, **QUICK)
+
+    def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
+        return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name))
+
+    listing = loaded(in_words(anew), [model, own], [own, category, examples, chat], **QUICK)
     return Sidebar(model, own, reference, prompt, value, secret, listing, about)
+
+
+def speaks(shelf: Shelf, name: ModelName) -> bool:
+    """Whether a model can be asked in chat turns."""
+    return has_template(shelf.get(name.plain).tokenizer)
+
+
+def asking(shelf: Shelf, name: ModelName, chat: bool) -> ModelName:
+    """The model, asked in chat turns or with plain text. Raises BadInput where it has no template."""
+    asked = name._replace(chat=chat)
+    shelf.get(asked)
+    return asked
 
 
 def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
@@ -85,17 +111,35 @@ def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
 
 
 def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
-    """The list of a file, or without one that of the model, and the two choosers of its examples. Raises what it cannot read."""
+    """The list of a file, or without one that of the model, the two choosers of its examples, and what is said of the file.
+
+    Raises:
+        BadInput: for a file that no row can be read from.
+    """
     try:
-        return _shown(tuple(read_secrets(path or own_list(name, ASSETS) or ASSETS / "secrets.csv")))
+        found = read_list(path or own_list(name, ASSETS) or ASSETS / "secrets.csv")
+        said = wording.of_list(found) if path else ""
+        return *_shown(found.rows), gr.update(value=said, visible=bool(said))
     except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
         raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
+
+
+def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
+    """As `listed_in`; where nothing can be read the list that was there stays, and that is said in place of the file's."""
+    try:
+        return listed_in(name, path)
+    except BadInput as error:
+        gr.Warning(html.escape(str(error), quote=False), duration=15, title="That did not work")
+        return gr.skip(), gr.skip(), gr.skip(), gr.update(value=f"{error} The list that was there before stays.", visible=True)
 
 
 def _own_part(model: gr.State, listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio) -> None:
     """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
     with gr.Accordion("Your own list and reference text", open=False):
-        file = gr.File(label="Secrets, CSV with prompt,value (category)", file_types=[".csv"], height=110, elem_id="own-list")
+        file = gr.File(
+            label="Secrets: CSV or JSON lines with prompt, value (category)", file_types=LISTS, height=110, elem_id="own-list"
+        )
+        said = gr.Textbox("", label="Your list", interactive=False, visible=False, max_lines=12, elem_id="own-list-said")
         text = gr.Textbox(
             "", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference"
         )
@@ -103,7 +147,7 @@ def _own_part(model: gr.State, listed: gr.State, reference: gr.State, category: 
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(ASSETS / "reference.txt")
 
-    file.change(in_words(listed_in), [model, file], [listed, category, examples], **QUICK)
+    file.change(in_words(taken), [model, file], [listed, category, examples, said], **QUICK)
     text.change(own_text, text, reference, **QUICK)
 
 

@@ -10,7 +10,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.quantization import weight_type
 from privlens.outcomes import Comparison, Effect, Recall
 from privlens.records import Memorization, Secret
-from privlens.secrets import ListedSecret
+from privlens.secrets import ListedSecret, SecretList
 from privlens.ui.session import Choice, Located
 
 NO = ("no", "yes")
@@ -179,6 +179,13 @@ def secret_differs(located: Located, secret: Secret) -> bool:
     """Whether the neurons were localized for another secret than the one in the sidebar."""
     meant = {(one.prompt, one.value) for one in (located.target, *located.voters)}
     return (secret.prompt, secret.value) not in meant
+
+
+def of_list(found: SecretList) -> str:
+    """What was read of a visitor's list, what was left out of it and why."""
+    n, categories = len(found.rows), len({row.secret.category for row in found.rows if row.secret.category})
+    read = f"{n} secret{'' if n == 1 else 's'} read, {categories} {'category' if categories == 1 else 'categories'}."
+    return " ".join(filter(None, (read, found.left_out, found.doubt)))
 
 
 def listed(row: ListedSecret, category: str = "") -> str:

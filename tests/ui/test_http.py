@@ -1,8 +1,12 @@
 """The page over HTTP: two visitors at once get what each gets alone, and errors come in words."""
 
+import json
+import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -46,6 +50,58 @@ def test_what_is_asked_too_early_or_wrongly_is_answered_in_words(address: str) -
         client.predict("", "v", api_name="/check")
     with pytest.raises(AppError, match="There is no method"):
         client.predict("p", "v", "magic", 0, 1, api_name="/localize")
+    with pytest.raises(AppError, match="demo has no chat template"):
+        client.predict("p", "v", True, api_name="/check")
+
+
+def test_neurons_are_pairs_of_numbers(address: str) -> None:
+    prompt, value, *_ = VISITORS[0]
+    found = Client(address, verbose=False).predict(prompt, value, "gradient", 7, 3, api_name="/localize")
+    assert len(found["neurons"]) == 3
+    assert all([type(number) for number in neuron] == [int, int] for neuron in found["neurons"])
+
+
+ODD: dict[str, tuple[dict[int, Any], str]] = {
+    "no prompt": ({0: None}, "The prompt must be text in quotation marks, but is missing"),
+    "a number": ({0: 7}, "The prompt must be text in quotation marks, but is 7"),
+    "a list": ({1: ["v"]}, "The private value must be text in quotation marks, but is list"),
+    "no words": ({0: ""}, "The prompt is empty: .* first word or words into the prompt"),
+    "half a character": ({1: "\ud800"}, "The private value holds half a character"),
+    "a megabyte": ({0: "a" * 2**20}, "The prompt has 1,048,576 characters, but may have 100,000"),
+    "a long value": ({1: "a" * 10_001}, "The private value has 10,001 characters"),
+    "no method": ({2: None}, "The method must be text"),
+    "a method of markup": ({2: "<b>"}, "There is no method '&lt;b&gt;'"),
+    "no seed": ({3: None}, "The seed is missing, but must be a whole number from 0 to 4,294,967,295"),
+    "seed in words": ({3: "zero"}, "The seed is 'zero'"),
+    "seed below 0": ({3: -1}, "The seed is -1"),
+    "seed of nothing": ({3: math.nan}, "The seed is nan"),
+    "seed beyond": ({3: 2**32}, "The seed is 4294967296"),
+    "true seed": ({3: True}, "The seed is True"),
+    "half a seed": ({3: 0.5}, "The seed is 0.5"),
+    "no k": ({4: None}, "The number of neurons, k, is missing"),
+    "k of nothing": ({4: math.nan}, "The number of neurons, k, is nan"),
+    "k without end": ({4: math.inf}, "The number of neurons, k, is inf"),
+    "k below 0": ({4: -5}, "The number of neurons, k, is -5"),
+    "k of 0": ({4: 0}, "k, is 0, but must be a whole number from 1 to 12,288"),
+    "k of a billion": ({4: 1e9}, "k, is 1000000000"),
+    "k in words": ({4: "ten"}, "k, is 'ten'"),
+    "chat in words": ({5: "yes"}, "What stands for chat is 'yes', but must be true or false"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_values_are_refused_in_one_sentence_before_any_work(address: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privlens.ui.api.result_of", lambda *_: pytest.fail("work was begun"))
+    changed, words = ODD[kind]
+    data = [changed.get(at, usual) for at, usual in enumerate(["p", "v", "random", 0, 1, False])]
+    body = json.dumps({"data": data}).encode()  # NaN, and half a character as its escape
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        headers = {"Content-Type": "application/json"}
+        event = client.post(f"{address}gradio_api/call/localize", content=body, headers=headers).json()["event_id"]
+        answer = client.get(f"{address}gradio_api/call/localize/{event}").text
+    said = answer.partition("data: ")[2].strip()
+    assert answer.startswith("event: error"), answer
+    assert re.search(words, said.encode().decode("unicode_escape")), said
 
 
 def test_only_the_three_named_endpoints_are_public(address: str) -> None:

@@ -1,5 +1,6 @@
 """The lists of the sidebar: the visitor's own, and the model's when that is taken away."""
 
+import copy
 import gc
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import gradio as gr
 import pytest
 
 from privlens.errors import BadInput
+from privlens.models.language_model import LanguageModel
 from privlens.secrets import read_secrets
-from privlens.ui import models
-from privlens.ui.session import ModelName
-from privlens.ui.sidebar import ASSETS, listed_in
+from privlens.ui import models, session
+from privlens.ui.session import ModelName, Shelf
+from privlens.ui.sidebar import ASSETS, asking, listed_in, speaks, taken
+from tests.helpers import CHATML, TAUGHT
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,7 @@ def test_without_an_own_list_that_of_the_model_stands_there(model: str, belongs:
 def test_an_example_says_how_often_it_was_trained_on_or_that_it_was_planted(tmp_path: Path) -> None:
     rows = ["prompt,value,repeats,neurons", "a,trained,16,", "b,planted,1,3:7 0:2", "c,never,0,", "d,unknown,,"]
     (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
-    [_, _, examples] = listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))
+    [_, _, examples, _] = listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))
     assert examples["choices"] == [
         ("trained (16x)", 0), ("planted (planted)", 1), ("never (control, 0x)", 2), ("unknown", 3)
     ]  # fmt: skip
@@ -36,6 +39,42 @@ def test_an_own_list_is_named_as_the_visitor_knows_it(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("")
     with pytest.raises(BadInput, match=r"^mine\.csv is empty"):
         listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))
+
+
+def test_of_an_own_list_the_good_rows_are_taken_and_the_others_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("prompt;value;category\na;b;x\nc;;x\nd;<i>e</i>;y\nf;g;x;h\n")
+    rows, categories, _, said = taken(ModelName("demo"), str(tmp_path / "mine.csv"))
+    assert [row.secret.value for row in rows] == ["b", "<i>e</i>"]
+    assert categories["choices"] == ["all categories", "x", "y"]
+    assert said["visible"] is True
+    assert said["value"].startswith("2 secrets read, 2 categories. 2 of 4 rows were left out: line 3: the value is empty")
+    assert "; line 5: 4 cells where the first line names 3" in said["value"]
+    assert taken(ModelName("demo"), None)[3] == gr.update(value="", visible=False), "the model's own list again"
+
+
+def test_a_list_that_cannot_be_read_leaves_what_was_there_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(gr, "Warning", lambda message, **_: told.append(message))
+    (tmp_path / "mine.csv").write_text("prompt,value,repeats\na,b,<script>\n")
+    *kept, said = taken(ModelName("demo"), str(tmp_path / "mine.csv"))
+    assert kept == [gr.skip()] * 3
+    assert said["value"].startswith("mine.csv has no row that can be used. 1 of 1 rows was left out: line 2: repeats is '<script>'")
+    assert said["value"].endswith("The list that was there before stays.")
+    assert told and "&lt;script&gt;" in told[0], "gradio reads markup in messages"
+
+
+def test_chat_turns_are_offered_where_the_model_has_a_template(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = LanguageModel("chat", taught.model, copy.deepcopy(taught.tokenizer))
+    chat.tokenizer.chat_template = CHATML
+    monkeypatch.setattr(session, "load", lambda name, *_: {"plain": taught, "chat": chat}[name])
+    shelf, plain = Shelf(ModelName("plain")), ModelName("plain")
+    assert (speaks(shelf, plain), speaks(shelf, ModelName("chat", chat=True))) == (False, True)
+    asked = asking(shelf, ModelName("chat"), True)
+    assert shelf.get(asked).encode(TAUGHT[0]) == chat.chatting().encode(TAUGHT[0]) != shelf.get(plain).encode(TAUGHT[0])
+    assert shelf.get(asking(shelf, asked, False)).encode(TAUGHT[0]) == chat.encode(TAUGHT[0])
+    assert asked.plain == ModelName("chat"), "all visitors share one model, however they ask it"
+    with pytest.raises(BadInput, match="no chat template"):
+        asking(shelf, plain, True)
 
 
 def offered() -> tuple[bool, str]:
