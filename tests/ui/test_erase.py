@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import math
 import threading
 from dataclasses import replace
 from typing import Any
@@ -54,6 +55,28 @@ def question(**changed: Any) -> Asked:
     return asked(**{**values, **changed})
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rate": 1e30}, r"learning rate is 1e\+30"),
+        ({"rate": math.nan}, "learning rate is nan"),
+        ({"seed": 2**65}, "seed is 36893488147419103232"),
+        ({"seed": math.nan}, "seed is nan"),
+        ({"weight": math.nan}, "weight of retained text is nan"),
+        ({"weight": math.inf}, "weight of retained text is inf"),
+        ({"guard": math.inf}, "guard is inf"),
+        ({"share": math.nan}, "share of weights is nan"),
+        ({"decay": math.nan}, "decay is nan"),
+        ({"steps": math.nan}, "number of steps is nan"),
+        ({"steps": 10**9}, "number of steps is 1000000000"),
+        ({"every": -3}, "between two measurements is -3"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_any_work(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        question(**changed)
+
+
 def test_the_controls_as_they_stand_ask_for_the_defaults() -> None:
     found = question()
     assert found.settings == ErasureSettings()
@@ -74,7 +97,7 @@ def test_the_controls_change_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [({"prompt": " "}, "No secret stands in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
-     ({"share": -1.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "at least 1"), ({"guard": -1.0}, "at least 1"),
+     ({"share": -1.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "from 1 to"), ({"guard": -1.0}, "at least 1"),
      ({"decay": 100.0}, "below 1")],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_words(changed: dict[str, Any], said: str) -> None:
