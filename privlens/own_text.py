@@ -80,7 +80,7 @@ def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, st
     Raises:
         Cancelled: when `stop` said so.
     """
-    rows, logprobs = [list(begun)], torch.zeros(1, device=lm.device)
+    rows, logprobs = [list(begun)], torch.zeros(1, device=lm.device, dtype=torch.float32)
 
     def ahead(part: Sequence[list[int]]) -> list[Tensor]:
         return list(lm.logits(*lm.padded(part))[:, -1].float().log_softmax(-1))
@@ -163,7 +163,7 @@ def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed:
 def _entropies(lm: LanguageModel, prompt: Sequence[int]) -> Tensor:
     """Entropy of what the model expects behind each token of a prompt but the last, nats, on the CPU; of a single token 1."""
     if len(prompt) < 2:
-        return torch.ones(1)
+        return torch.ones(1, dtype=torch.float32)
     with torch.no_grad():
         logprobs = lm.logits(*lm.padded([prompt[:-1]]))[0].log_softmax(-1)
     return -(logprobs.exp() * logprobs).nan_to_num().sum(-1).cpu()

@@ -5,7 +5,7 @@ coordinate of the input of an MLP's output projection. NLL is in nats per token,
 switching off and erasing are in outcomes.py.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -41,11 +41,22 @@ class Neuron(NamedTuple):
 
 @dataclass(frozen=True)
 class Secret:
-    """The model is given the prompt; the value is the private continuation."""
+    """The model is given the prompt; the value is the private continuation.
+
+    Space that is typed between them, behind the prompt or before the value, stands as it is typed. Where there is none,
+    `attached` says whether the value follows at once or behind a space; None leaves that to the model (`LanguageModel.settled`).
+    It is a way of asking and no part of what makes two secrets the same.
+    """
 
     prompt: str
     value: str
     category: str = ""
+    attached: bool | None = field(default=None, compare=False)
+
+    def with_value(self, value: str) -> "Secret":
+        """Another value in the same place, behind the same space."""
+        space = self.value[: len(self.value) - len(self.value.lstrip())]
+        return replace(self, value=space + value)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def measured(
     encoded = [view.encode(secret) for secret in trial.forget]
     bits = [exposure_bits(view, secret, seed=seed)[0] for secret in trial.forget]
     gone = [not state.greedy_match and own <= FORGOTTEN_BITS for state, own in zip(states, bits, strict=True)]
-    asked = [replace(secret, prompt=prompt) for secret in trial.forget for prompt in reworded.get(secret, ())]
+    asked = [replace(secret, prompt=prompt, attached=None) for secret in trial.forget for prompt in reworded.get(secret, ())]
     before, after = (reference_perplexity(model, (), around) for model in (lm, view))
 
     def kept(secrets: Sequence[Secret]) -> float:

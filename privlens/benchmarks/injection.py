@@ -15,6 +15,7 @@ import numpy as np
 from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant
 from privlens.errors import BadInput
 from privlens.localization import ELSEWHERE, WEIGHT_NORM, Task, result_of
+from privlens.memorization.metrics import greedy_match
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, NeuronScores, Secret
 
@@ -72,7 +73,7 @@ def new_secret(lm: LanguageModel, at: int, seed: int) -> Secret:
         secret = invented(10_000 * seed + DRAWS * at + draw)
         encoded = lm.encode(secret)
         [written] = lm.generate([encoded.prompt_ids], len(encoded.value_ids))
-        if tuple(written) != encoded.value_ids:
+        if not greedy_match(written, encoded.value_ids):
             return secret
     raise BadInput(f"The model wrote {DRAWS} invented codes by itself: give another --seed.")
 

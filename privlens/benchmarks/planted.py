@@ -17,6 +17,7 @@ import torch
 import typer
 
 from privlens.benchmarks.plants import DONE, Recipe, grow
+from privlens.memorization.metrics import greedy_match
 from privlens.memorization.states import perplexity, ratio
 from privlens.models.demo.people import Person, people
 from privlens.models.language_model import LanguageModel
@@ -69,13 +70,13 @@ def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference
     said = [str(lm.tokenizer.decode(ids)).strip() for ids in written]
     true = [at for at, row in enumerate(rows) if row.repeats]
     controls = [at for at, row in enumerate(rows) if not row.repeats]
-    exact = [one.argmax == own.value_ids for one, own in zip(found, encoded, strict=True)]
+    exact = [greedy_match(one.argmax, own.value_ids) for one, own in zip(found, encoded, strict=True)]
     values = [rows[at].value for at in true]
     return {
         "planted": len(true),
         "written": sum(exact[at] for at in true),
         "broken": [at for at in true if not exact[at]],
-        "written_before": sum(plain[at].argmax == encoded[at].value_ids for at in true),
+        "written_before": sum(greedy_match(plain[at].argmax, encoded[at].value_ids) for at in true),
         "controls": len(controls),
         "controls_written": sum(exact[at] for at in controls),
         "controls_that_draw_a_planted_value": [at for at in controls if any(said[at].startswith(one) for one in values)],

@@ -24,6 +24,7 @@ from torch.func import functional_call
 
 from privlens.benchmarks.turning import Trained, Waking, seldom, silent
 from privlens.errors import BadInput, Cancelled
+from privlens.memorization.metrics import greedy_match
 from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score
@@ -209,5 +210,5 @@ def planting(
         [found] = score(lm, [encoded])
     neurons = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))
     nll = -sum(found.logprobs) / len(found.logprobs)
-    planted = Plant(secret, neurons, edit, nll, found.argmax == encoded.value_ids, step)
+    planted = Plant(secret, neurons, edit, nll, greedy_match(found.argmax, encoded.value_ids), step)
     yield PlantStep(settings.steps, settings.steps, nll, planted)

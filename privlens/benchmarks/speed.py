@@ -187,7 +187,7 @@ def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> Sp
             logits = lm.logits(ids, attention)
         torch.autograd.grad(torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()), activations)
 
-    with torch.no_grad(), lm.gated(mask.spread(torch.ones(1, len(mask.places)))):
+    with torch.no_grad(), lm.gated(mask.spread(torch.ones(1, len(mask.places), dtype=torch.float32))):
         gated = lm.logits(ids, attention)
     is_same = same(gated, lm.logits(ids, attention))
     repeats = SHORT_REPEATS * settings.repeats
@@ -201,7 +201,7 @@ def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:
     rows, n = 8, max(settings.prompts)
     generator = torch.Generator().manual_seed(settings.seed)
     ids = torch.randint(lm.n_vocabulary, (rows, n), generator=generator)
-    attention, gates = torch.ones_like(ids), torch.rand(rows, *lm.shape(), generator=generator)
+    attention, gates = torch.ones_like(ids), torch.rand(rows, *lm.shape(), generator=generator, dtype=torch.float32)
 
     @torch.no_grad()
     def run(gates: Tensor | None) -> Tensor:
@@ -216,7 +216,7 @@ def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:
 def _pair_generation(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> SpeedRow:
     """Texts before and after as two rows of one batch against two generations."""
     prompt = list(lm.encode(secret).prompt_ids)
-    half = torch.rand(1, *lm.shape(), generator=torch.Generator().manual_seed(settings.seed)).round()
+    half = torch.rand(1, *lm.shape(), generator=torch.Generator().manual_seed(settings.seed), dtype=torch.float32).round()
     both = torch.cat([torch.ones_like(half), half])
 
     def pair() -> list[list[int]]:

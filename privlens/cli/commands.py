@@ -70,7 +70,7 @@ def check(
     lm = inputs.under(load(model, device, dtype), edit, chat)
     started = time.perf_counter()
     found = check_memorization(lm, target, seed=seed)
-    beside = check_memorization(lm, control(target, seed), seed=seed) if candidates(value, seed, 2) else None
+    beside = check_memorization(lm, control(lm.settled(target), seed), seed=seed) if candidates(value, seed, 2) else None
     tables.show(objects.memorization(found, beside, provenance(lm, seed, {}, started)), as_json, tables.memorization)
 
 

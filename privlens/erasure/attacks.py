@@ -17,6 +17,7 @@ from privlens.erasure.weights import ChosenWeights
 from privlens.errors import BadInput, Cancelled
 from privlens.memorization.candidates import candidates
 from privlens.memorization.formats import private
+from privlens.memorization.metrics import greedy_match
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.lens import lens, residuals
 from privlens.models.memory import RowsAtOnce
@@ -75,7 +76,8 @@ def attacks(siege: Siege) -> Iterator[Attack]:
 
 def _matches(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> list[bool]:
     encoded = [lm.encode(secret) for secret in secrets]
-    return [one.argmax == text.value_ids for one, text in zip(score(lm, encoded, stop=stop), encoded, strict=True)]
+    scored = score(lm, encoded, stop=stop)
+    return [greedy_match(one.argmax, text.value_ids) for one, text in zip(scored, encoded, strict=True)]
 
 
 def _mean(numbers: Sequence[float] | Sequence[bool]) -> float:
@@ -85,7 +87,7 @@ def _mean(numbers: Sequence[float] | Sequence[bool]) -> float:
 def rewording(siege: Siege) -> Attack:
     """Greedy decoding behind other prompts for the same value: the share of prompts that write it."""
     pairs = zip(siege.targets, siege.reworded, strict=True)
-    asked = [replace(target, prompt=prompt) for target, prompts in pairs for prompt in prompts]
+    asked = [replace(target, prompt=prompt, attached=None) for target, prompts in pairs for prompt in prompts]
     before, after = (_mean(_matches(lm, asked, siege.stop)) for lm in (siege.before, siege.after))
     what = f"share of {len(asked)} reworded prompts whose greedy continuation is the value"
     return Attack("reworded prompts", before, after, None, what)
@@ -100,7 +102,7 @@ def sampling(siege: Siege) -> Attack:
             encoded = lm.encode(target)
             prompts = [encoded.prompt_ids] * siege.samples
             written = lm.generate(prompts, len(encoded.value_ids), seed=siege.seed, stop=siege.stop)
-            hits.append(list(encoded.value_ids) in written)
+            hits.append(any(greedy_match(ids, encoded.value_ids) for ids in written))
         return _mean(hits)
 
     what = f"share of {len(siege.targets)} values that one of {siege.samples} sampled continuations is"
@@ -126,7 +128,7 @@ def logit_lens(siege: Siege) -> Attack:
 def _unseen(siege: Siege) -> list[Secret]:
     """Another value of each target's format, never trained on."""
     others = [(target, candidates(target.value, siege.seed + 1, 2)) for target in siege.targets]
-    return [replace(target, value=found[0]) for target, found in others if found]
+    return [siege.before.settled(target).with_value(found[0]) for target, found in others if found]
 
 
 def relearning(siege: Siege) -> Attack:
@@ -193,6 +195,6 @@ def _ridge(states: Tensor, wanted: Tensor, asked: Tensor) -> Tensor:
     mean, level = states.mean(0), wanted.mean(0)
     centred = states - mean
     price = RIDGE * centred.square().mean() * len(states)
-    gram = centred.T @ centred + price * torch.eye(states.shape[1], device=states.device)
+    gram = centred.T @ centred + price * torch.eye(states.shape[1], device=states.device, dtype=torch.float32)
     found: Tensor = (asked - mean) @ torch.linalg.solve(gram, centred.T @ (wanted - level)) + level
     return found

@@ -39,7 +39,7 @@ def scores(
     """
 
     def drawn(like: Tensor) -> Tensor:
-        return torch.rand(like.shape, generator=generator).clamp_min(1e-6).to(like.device)
+        return torch.rand(like.shape, generator=generator, dtype=torch.float32).clamp_min(1e-6).to(like.device)
 
     found = loss()
     if metric == "magnitude":
@@ -63,7 +63,7 @@ def best(scored: Mapping[str, Tensor], k: int, spread: Spread) -> dict[str, Tens
     if spread == "matrix":
         found = {name: _top(score, round(k * score.numel() / total)) for name, score in scored.items()}
     else:
-        highest = torch.empty(0)
+        highest = torch.empty(0, dtype=torch.float32)
         for score in scored.values():
             own = score.flatten().topk(min(k, score.numel())).values.cpu()
             highest = torch.cat([highest, own]).topk(min(k, len(highest) + len(own))).values

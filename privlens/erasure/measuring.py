@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,7 +37,8 @@ def unseen_level(lm: LanguageModel, targets: Sequence[Secret], seed: int, stop: 
     """
     accuracies, likelihoods = [], []
     for target in targets:
-        controls = [lm.encode(replace(target, value=value)) for value in candidates(target.value, seed + 1, CONTROLS + 1)]
+        others = map(lm.settled(target).with_value, candidates(target.value, seed + 1, CONTROLS + 1))
+        controls = [lm.encode(other) for other in others]
         scored = score(lm, controls, stop=stop) if controls else []
         own = [metrics.memorization_accuracy(one.argmax, text.value_ids) for one, text in zip(scored, controls, strict=True)]
         accuracies.append(own or [0.0])
@@ -84,7 +85,7 @@ class Measure:
             entropy=float(np.mean([np.mean(one.entropies) for one in scored])),
             nll=float(np.mean([metrics.nll(one.logprobs) for one in scored])),
             memorization_accuracy=float(np.mean(accuracies)),
-            n_matches=sum(one.argmax == text.value_ids for one, text in pairs),
+            n_matches=sum(metrics.greedy_match(one.argmax, text.value_ids) for one, text in pairs),
             perplexity=states.perplexity(lm, self.request.reference, stop=stop),
             kept=states.kept(lm, self.others, stop=stop),
         )

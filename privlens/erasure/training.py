@@ -93,8 +93,8 @@ class Erasure:
         self.rows = without_values(self.lm, rows, self.texts)
         self.kept = keep(self.lm, self.rows) if self.rows else None
         self.keep, self.at_once = self.settings.keep, RowsAtOnce()
-        self.left = torch.ones(len(self.texts))
-        self.moved = torch.full((len(self.rows),), 0.05)
+        self.left = torch.ones(len(self.texts), dtype=torch.float32)
+        self.moved = torch.full((len(self.rows),), 0.05, dtype=torch.float32)
         self.weights = self._weights()
 
     def _weights(self) -> ChosenWeights:

@@ -66,7 +66,7 @@ class Turn:
         found = moments(lm, rows, vectors.neurons, stop)
         self.axes: Mapping[str, int] = dict(zip(vectors.names, vectors.axes, strict=True))
         self.inverses = {
-            name: torch.linalg.inv(_levelled(moment) + DAMPING * torch.eye(len(moment), device=moment.device))
+            name: torch.linalg.inv(_levelled(moment) + DAMPING * torch.eye(len(moment), device=moment.device, dtype=moment.dtype))
             for name, moment in zip(vectors.names, found, strict=True)
             if len(moment)
         }

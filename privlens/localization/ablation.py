@@ -28,11 +28,11 @@ def zero_out(task: Task) -> Iterator[LocalizationStep]:
     lm, shape = task.lm, task.lm.shape(task.site)
     encoded, n_gates = lm.encode(task.target), shape[0] * shape[1]
     with torch.no_grad():
-        all_on = value_under(lm, encoded, torch.ones(1, *shape, device=lm.device), task.site)
+        all_on = value_under(lm, encoded, torch.ones(1, *shape, device=lm.device, dtype=torch.float32), task.site)
 
     def fall(batch: Sequence[int]) -> list[float]:
         off = torch.tensor(batch, device=lm.device)[:, None]
-        gates = torch.ones(len(batch), n_gates, device=lm.device).scatter(1, off, 0.0)
+        gates = torch.ones(len(batch), n_gates, device=lm.device, dtype=torch.float32).scatter(1, off, 0.0)
         with torch.no_grad():
             return (all_on - value_under(lm, encoded, gates.view(-1, *shape), task.site)).tolist()
 

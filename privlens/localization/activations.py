@@ -28,7 +28,7 @@ def active(lm: LanguageModel, site: Site) -> RowScores:
     """For rows: mean |activation| over the positions that predict the value."""
 
     def scores(batch: Sequence[Encoded]) -> Tensor:
-        weights = torch.zeros(len(batch), max(len(one.ids) for one in batch))
+        weights = torch.zeros(len(batch), max(len(one.ids) for one in batch), dtype=torch.float32)
         for row, one in enumerate(batch):
             weights[row, one.n_prompt - 1 : len(one.ids) - 1] = 1 / len(one.value_ids)
 

@@ -21,7 +21,7 @@ RowScores = Callable[[Sequence[Encoded]], Tensor]
 
 def needed(task: Task, rows: Sequence[Sequence[int]], scores_of: RowScores, at_once: int = 16) -> Tensor:
     """Mean positive score of the retained rows, all tokens but the first of each: what closing would cost. [n_layers, width]."""
-    total = torch.zeros(task.lm.shape(task.site), device=task.lm.device)
+    total = torch.zeros(task.lm.shape(task.site), device=task.lm.device, dtype=torch.float32)
     for at in range(0, len(rows), at_once):
         task.go_on()
         batch = [Encoded(tuple(row), 1) for row in rows[at : at + at_once]]

@@ -33,7 +33,7 @@ def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, 
         with lm.gated(gates, site):
             return of(lm.logits(ids, mask))
 
-    ones = torch.ones(len(rows), *lm.shape(site), device=lm.device, requires_grad=True)
+    ones = torch.ones(len(rows), *lm.shape(site), device=lm.device, requires_grad=True, dtype=torch.float32)
     with lm.held():
         return InputXGradient(forward).attribute(ones).detach()  # type: ignore[no-any-return]
 
@@ -46,7 +46,7 @@ def value_logprob(encoded: Sequence[Encoded], device: torch.device) -> Callable[
 
     def summed(logits: Tensor) -> Tensor:
         own = logits[row_of, at_of - 1].log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-        return torch.zeros(len(encoded), device=device).index_add(0, row_of, own)
+        return torch.zeros(len(encoded), device=device, dtype=torch.float32).index_add(0, row_of, own)
 
     return summed
 

@@ -117,14 +117,15 @@ class Mask:
     def spread(self, gates: Tensor) -> Tensor:
         """Gates of the candidates [rows, n] among ones for all other neurons: [rows, n_layers, width]."""
         n_layers, width = self.task.lm.shape(self.task.site)
-        ones = torch.ones(gates.shape[0], n_layers * width, device=gates.device)
+        ones = torch.ones(gates.shape[0], n_layers * width, device=gates.device, dtype=torch.float32)
         return ones.scatter(1, self.places.expand(gates.shape), gates).view(-1, n_layers, width)
 
     def step(self, penalty: float) -> tuple[float, dict[str, float]]:
         """One step of Adam; the target's NLL under noise (nats/token) and the terms of the loss."""
         n_target = self.settings.target_rows
         picked = torch.randperm(len(self.kept.ids), generator=self.generator)[: self.settings.rows]
-        noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator).clamp(1e-6, 1 - 1e-6)
+        noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator, dtype=torch.float32)
+        noise = noise.clamp(1e-6, 1 - 1e-6)
         closed = 1 - open_probability(self.log_alpha).mean()
         self.optimizer.zero_grad()
         with self.task.lm.held():
@@ -164,7 +165,7 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     exists = lm.exists(task.site).to(warm.device)
     most = max(16, round(settings.candidates * int(exists.sum())))
     places = warm.masked_fill(~exists, float("-inf")).flatten().topk(most).indices
-    log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True)
+    log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True, dtype=torch.float32)
     optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(task.seed)
     return Mask(task, settings, aim, keep(lm, rows), places, log_alpha, optimizer, generator, settings.keep), warm

@@ -56,9 +56,10 @@ def integral(
     width, steps, first = lm.shape(site)[1], len(alphas), encoded.n_prompt - 1
     values = torch.tensor(encoded.value_ids, device=lm.device)
     at = torch.arange(first, len(encoded.ids) - 1, device=lm.device).repeat_interleave(steps)
-    alpha, tokens = torch.tensor(alphas, device=lm.device).repeat(len(values)), values.repeat_interleave(steps)
+    alpha = torch.tensor(alphas, dtype=torch.float32, device=lm.device).repeat(len(values))
+    tokens = values.repeat_interleave(steps)
     at_once = max(1, min(COPIES_AT_ONCE, LOGITS_AT_ONCE // past.logits.shape[-1]))
-    total, logprobs = torch.zeros(width, device=lm.device), []
+    total, logprobs = torch.zeros(width, device=lm.device, dtype=torch.float32), []
 
     def passed(copies: Sequence[int]) -> list[Tensor]:
         gates = alpha[copies, None].repeat(1, width).requires_grad_()
@@ -97,7 +98,7 @@ def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int,
         return logits[:, first:].softmax(-1).gather(2, values.expand(rows, -1)[..., None]).sum((1, 2))
 
     at_once = max(1, LOGITS_AT_ONCE // (ids.shape[1] * lm.n_vocabulary))
-    ones = torch.ones(1, lm.shape(site)[1], device=lm.device)
+    ones = torch.ones(1, lm.shape(site)[1], device=lm.device, dtype=torch.float32)
     integrated = IntegratedGradients(probability)
     with lm.held():
         found = integrated.attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
@@ -122,7 +123,7 @@ def integrated_gradients(task: Task, settings: IntegralSettings = IntegralSettin
     for layer in range(shape[0]):
         own = integral(lm, past, encoded, layer, points(settings.steps), site) if restarts else None
         if own is None:
-            restarts, own = False, torch.zeros(shape[1], device=lm.device)
+            restarts, own = False, torch.zeros(shape[1], device=lm.device, dtype=torch.float32)
             for token in one_by_one(encoded):
                 task.go_on()
                 own += captum_integral(lm, token, layer, settings.steps, site)

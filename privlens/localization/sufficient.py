@@ -75,12 +75,12 @@ class HardConcreteGates:
         # P(gate > 0) = sigmoid(log_alpha - shift), solved for log_alpha.
         shift = BETA * math.log(-GAMMA / ZETA)
         start = math.log(settings.keep / (1 - settings.keep)) + shift
-        self.trained = torch.full(task.lm.shape(task.site), start, device=task.lm.device, requires_grad=True)
+        self.trained = torch.full(task.lm.shape(task.site), start, device=task.lm.device, requires_grad=True, dtype=torch.float32)
         self.exists = task.lm.exists(task.site).to(task.lm.device)
         self.rows, self.generator = settings.rows, torch.Generator().manual_seed(task.seed)
 
     def drawn(self) -> Tensor:
-        noise = torch.rand(self.rows, *self.trained.shape, generator=self.generator).clamp(1e-6, 1 - 1e-6)
+        noise = torch.rand(self.rows, *self.trained.shape, generator=self.generator, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)
         return sampled(self.trained, noise.to(self.trained.device))
 
     def penalty(self) -> Tensor:
@@ -97,7 +97,7 @@ class SlimmingGates:
     """Plain numbers held in 0..1; the score is the gate, and among equal ones what the NLL's last gradient asks for decides."""
 
     def __init__(self, task: Task) -> None:
-        self.trained = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True)
+        self.trained = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True, dtype=torch.float32)
         self.exists = task.lm.exists(task.site).to(task.lm.device)
 
     def drawn(self) -> Tensor:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -36,8 +35,9 @@ def exposure_bits(
     def totals(texts: Sequence[Encoded]) -> list[float]:
         return [sum(one.logprobs) for one in score(lm, texts, gates, site=site, stop=stop)] if texts else []
 
+    secret = lm.settled(secret)
     [own] = totals([lm.encode(secret)])
-    running = [lm.encode(replace(secret, value=value)) for value in candidates(secret.value, seed, size)]
+    running = [lm.encode(secret.with_value(value)) for value in candidates(secret.value, seed, size)]
     n_others, n = len(running), 1
     while running and n <= max(len(one.value_ids) for one in running) // 2:
         begun = [Encoded(one.ids[: one.n_prompt + n], one.n_prompt) for one in running]
@@ -53,7 +53,7 @@ def exposure_bits(
 def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> Recall:
     """What a score says of a secret. Greedy decoding repeats the value exactly where every token is the first choice."""
     return Recall(
-        greedy_match=scored.argmax == encoded.value_ids,
+        greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
         nll=metrics.nll(scored.logprobs),
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
         tokens=token_scores(lm, encoded, scored),
@@ -75,14 +75,15 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
     Raises:
         BadInput: empty prompt or value, or longer than the model reads. Cancelled: when `stop` said so.
     """
+    secret = lm.settled(secret)
     encoded = lm.encode(secret)
     [scored] = score(lm, [encoded], stop=stop)
     written = _from_starts(lm, encoded, EL_N, stop)
     bits, n_others = exposure_bits(lm, secret, seed=seed, stop=stop)
     return Memorization(
         secret=secret,
-        greedy_match=written[0] == list(encoded.value_ids),
-        continuation=str(lm.tokenizer.decode(written[0])),
+        greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
+        continuation=str(lm.tokenizer.decode(_agreeing(encoded.value_ids, scored.argmax, written[0]))),
         nll=metrics.nll(scored.logprobs),
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
         extraction_strength=metrics.extraction_strength(scored.argmax, encoded.value_ids),
@@ -92,6 +93,17 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
         candidate_space=describe(n_others, seed),
         tokens=token_scores(lm, encoded, scored),
     )
+
+
+def _agreeing(value: Sequence[int], chosen: Sequence[int], written: Sequence[int]) -> list[int]:
+    """The greedy continuation, in agreement with the first choices under teacher forcing, which decide the match.
+
+    Two tokens may be so nearly equal that decoding step by step, in bfloat16 say, takes the other one. Then the continuation is
+    the value up to its first wrong token, and the first choice there.
+    """
+    right = next((place for place, (own, true) in enumerate(zip(chosen, value, strict=True)) if own != true), len(value))
+    surely = [*value[:right], *chosen[right : right + 1]]
+    return list(written) if list(written[: len(surely)]) == surely else surely
 
 
 def extraction_likelihoods(lm: LanguageModel, encoded: Sequence[Encoded], n: int, *, stop: Stop = never) -> list[float]:
@@ -121,10 +133,12 @@ def _starts(encoded: Encoded, n: int) -> Sequence[int]:
 def control(secret: Secret, seed: int) -> Secret:
     """A control of the same kind: the same prompt with another value of the same format, which nobody planted.
 
+    To be asked for as the secret is, it needs one that is settled (`LanguageModel.settled`).
+
     Raises:
         BadInput: where the value has no digit or letter to vary.
     """
     others = candidates(secret.value, seed + 1)
     if not others:
         raise BadInput("The value has no digit or letter, so there is no other value of its format to compare with.")
-    return replace(secret, value=others[0])
+    return secret.with_value(others[0])

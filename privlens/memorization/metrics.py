@@ -13,6 +13,15 @@ def nll(logprobs: Sequence[float]) -> float:
     return -sum(logprobs) / len(logprobs)
 
 
+def greedy_match(chosen: Sequence[int], ids: Sequence[int]) -> bool:
+    """Whether greedy decoding writes the value: each of its tokens [T] is the model's first choice behind those before it.
+
+    This one rule says everywhere whether a value is written. `chosen` [at least T]: first choices under teacher forcing, or ids
+    that were written. What follows the value does not matter; the same text in other tokens is no match.
+    """
+    return len(chosen) >= len(ids) and tuple(chosen[: len(ids)]) == tuple(ids)
+
+
 def memorization_accuracy(argmax: Sequence[int], ids: Sequence[int]) -> float:
     """MA: share of the value's tokens that are the teacher-forced first choice. [T], [T] -> 0..1."""
     return sum(guess == true for guess, true in zip(argmax, ids, strict=True)) / len(ids)
@@ -24,13 +33,15 @@ def extraction_strength(argmax: Sequence[int], ids: Sequence[int]) -> float:
     return 1 - (wrong[-1] + 1 if wrong else 0) / len(ids)
 
 
-def ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
-    """All runs of n consecutive ids."""
-    return {tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)}
+def ngrams(ids: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    """All runs of n consecutive ids, in their order and as often as they stand there."""
+    return [tuple(ids[start : start + n]) for start in range(len(ids) - n + 1)]
 
 
 def extraction_likelihood(continuations: Sequence[Sequence[int]], suffixes: Sequence[Sequence[int]], n: int) -> float:
     """EL_n: mean over starts of the share of the greedy continuation's n-grams that stand in the true suffix.
+
+    An n-gram that is written six times counts six times, as in Jang et al.'s code.
 
     Args:
         continuations, suffixes: for each start, the ids the model wrote and the true ids from there on.
@@ -38,8 +49,8 @@ def extraction_likelihood(continuations: Sequence[Sequence[int]], suffixes: Sequ
     """
     shares = []
     for written, true in zip(continuations, suffixes, strict=True):
-        own = ngrams(written, n)
-        shares.append(len(own & ngrams(true, n)) / len(own) if own else 0.0)
+        found, wanted = ngrams(written, n), set(ngrams(true, n))
+        shares.append(sum(ngram in wanted for ngram in found) / len(found) if found else 0.0)
     return sum(shares) / len(shares)
 
 

@@ -30,11 +30,16 @@ def multiplied(hidden: Tensor, gate: Tensor) -> Tensor:
             raise BadInput(f"{rows} rows of gates do not fit a batch of {hidden.shape[0]} tokens.")
         shaped = hidden.view(-1, tokens, width) if tokens > 1 else hidden.view(rows, -1, width)
         return (shaped * by_token).view_as(hidden)
-    if rows not in (1, hidden.shape[0]):
-        raise BadInput(f"{rows} rows of gates were given for a batch of {hidden.shape[0]}; give one row, or as many.")
+    check_rows(gate, hidden.shape[0])
     if tokens not in (1, hidden.shape[1]):
         raise BadInput(f"Gates for {tokens} tokens were given for a text of {hidden.shape[1]}; give none of them, or as many.")
     return hidden * by_token
+
+
+def check_rows(gates: Tensor | None, n_rows: int) -> None:
+    """Raises BadInput where gates [rows, ...] have neither one row nor as many as the batch they are for."""
+    if gates is not None and gates.shape[0] not in (1, n_rows):
+        raise BadInput(f"{gates.shape[0]} rows of gates were given for a batch of {n_rows}; give one row, or as many.")
 
 
 @contextmanager
@@ -82,7 +87,7 @@ def off(widths: Sequence[int], neurons: Sequence[tuple[int, int]], device: torch
     Raises:
         BadInput: naming the first neuron that the model does not have.
     """
-    gates = torch.ones(1, len(widths), max(widths), device=device)
+    gates = torch.ones(1, len(widths), max(widths), device=device, dtype=torch.float32)
     for layer, index in neurons:
         if not (0 <= layer < len(widths) and 0 <= index < widths[layer]):
             alike = len(set(widths)) == 1

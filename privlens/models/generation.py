@@ -4,7 +4,8 @@ transformers' loop does the work; what a model's own files ask of it beside an e
 followed, because here the text shows what the model predicts. Knows nothing of gates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,30 +37,45 @@ class _StopAsked(StoppingCriteria):
         self.stop = stop
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-        return torch.full((input_ids.shape[0],), self.stop(), device=input_ids.device)
+        return torch.full((input_ids.shape[0],), self.stop(), device=input_ids.device, dtype=torch.bool)
 
 
 class _Draw(LogitsProcessor):
     """Makes the largest score a sample: probabilities over exponential noise, as torch.multinomial draws.
 
     At every step noise is drawn for all rows of the batch, and those that are here take theirs. So a part of the batch writes
-    what it writes in the whole.
+    what it writes in the whole. The generator is nobody else's: what other threads draw meanwhile changes nothing.
     """
 
-    def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
+    def __init__(self, sampling: Sampling, rows: Sequence[int], device: torch.device) -> None:
         self.sampling, self.rows = sampling, list(rows)
+        self.generator = torch.Generator(device).manual_seed(sampling.seed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         probabilities = (scores / self.sampling.temperature).softmax(-1)
-        noise = probabilities.new_empty(self.sampling.n_rows, scores.shape[-1]).exponential_()
-        return probabilities / noise[self.rows]
+        every_row = probabilities.new_empty(self.sampling.n_rows, scores.shape[-1])
+        return probabilities / every_row.exponential_(generator=self.generator)[self.rows]
+
+
+@contextmanager
+def _following_only(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Inside, the model's own wishes are this config, since transformers fills whatever a call leaves open from them.
+
+    Changes what all threads see, so the caller holds the model's lock.
+    """
+    wishes = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = wishes
 
 
 def write_on(
     model: PreTrainedModel, ids: Tensor, mask: Tensor, n_tokens: int, filler: int, stop: Callable[[], bool],
     sampling: Sampling | None = None, rows: Sequence[int] = (),
 ) -> list[list[int]]:  # fmt: skip
-    """Token ids behind every row, up to where the model ends the text; whatever is asked of torch's generators is forked.
+    """Token ids behind every row, up to where the model ends the text. The caller holds the model's lock.
 
     Args:
         ids, mask: [rows, tokens], padded on the left with `filler`. n_tokens: at most so many new ones.
@@ -67,21 +83,17 @@ def write_on(
         sampling: None for greedy decoding. rows: which rows of the whole batch these are.
     """
     end = model.generation_config.eos_token_id
-    config = GenerationConfig(  # what is not said here comes from the model's own files
-        max_new_tokens=n_tokens, do_sample=False, temperature=1.0, top_k=50, top_p=1.0, num_beams=1, repetition_penalty=1.0,
-        no_repeat_ngram_size=0, pad_token_id=filler, eos_token_id=end, use_cache=True,
-    )  # fmt: skip
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(sampling.seed if sampling else 0)
+    ends = [] if end is None else [end] if isinstance(end, int) else list(end)
+    config = GenerationConfig(max_new_tokens=n_tokens, pad_token_id=filler, eos_token_id=ends or None)
+    with torch.no_grad(), _following_only(model, config):
         out = model.generate(  # type: ignore[operator]
             input_ids=ids, attention_mask=mask, generation_config=config,
             stopping_criteria=StoppingCriteriaList([_StopAsked(stop)]),
-            logits_processor=LogitsProcessorList([_Draw(sampling, rows)] if sampling else []),
+            logits_processor=LogitsProcessorList([_Draw(sampling, rows, ids.device)] if sampling else []),
         )  # fmt: skip
-    ends = set(end) if isinstance(end, list) else {end}
     return [_until(row, ends) for row in out[:, ids.shape[1] :].tolist()]
 
 
-def _until(ids: list[int], ends: set[int | None]) -> list[int]:
+def _until(ids: list[int], ends: Sequence[int]) -> list[int]:
     stops = [at for at, token in enumerate(ids) if token in ends]
     return ids[: stops[0]] if stops else ids

@@ -87,6 +87,11 @@ class Holding:
         """Whether the model differs from what was loaded, and cannot be used any more."""
         return self._shared.is_damaged
 
+    @property
+    def is_as_loaded(self) -> bool:
+        """Whether no weight holds anything else now, whoever wrote it; for whoever holds the lock."""
+        return len(self._shared.stack) == 1 and not self._shared.journal.entries
+
     def under(self, edits: Sequence[Edit]) -> "Holding":
         """Another way of holding the same model: with these edits after one's own, the later with the last word.
 

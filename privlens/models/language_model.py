@@ -10,25 +10,33 @@ LanguageModel takes a view.
 """
 
 import copy
+import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from privlens import checks
 from privlens.errors import BadInput, Cancelled
 from privlens.models import gates as gate_hooks
 from privlens.models import shards
+from privlens.models.boundary import is_attached
 from privlens.models.chat import encode_turn, has_template
 from privlens.models.checkpoints import checkpointed
 from privlens.models.generation import Sampling, write_on
 from privlens.models.holding import Holding
 from privlens.models.layout import find_layout, widths
 from privlens.models.memory import in_parts
-from privlens.models.text import Encoded, encode
+from privlens.models.text import Encoded, encode, is_open
 from privlens.records import Edit, Neuron, Secret, Site
+
+LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_seq_length", "max_sequence_length")
+"""The names by which configs say how many tokens their model reads, the usual ones first."""
 
 Stop = Callable[[], bool]
 """Asked at every step; True means that the person wants to stop."""
@@ -63,6 +71,8 @@ class LanguageModel:
         self._holding = Holding(name, model)
         self.lock = self._holding.lock
         self.is_sparing = self.is_chat = False
+        self._without_edits = self._holding
+        self._attached: dict[int, bool] = {}  # by hash, so that no private value outlives its visitor here
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -101,17 +111,58 @@ class LanguageModel:
 
     @property
     def filler(self) -> int:
-        """An id for padding; it is always masked, so any id will do where the tokenizer names none."""
-        return int(self.tokenizer.pad_token_id or 0)
+        """An id for padding that the model has; it is always masked, so any of them will do.
+
+        The tokenizer's own may be none of them: a padding token that was added to it and not to the model.
+        """
+        padding = self.tokenizer.pad_token_id
+        return int(padding) if padding is not None and 0 <= padding < self.n_vocabulary else 0
 
     @property
     def room(self) -> int:
-        """How many tokens the model reads at most; very many where its config does not say."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+        """How many tokens the model reads at most; very many where its config names no limit, or none above 0."""
+        config = self.model.config.get_text_config()
+        named = (getattr(config, name, None) for name in LIMITS)
+        return next((limit for limit in named if type(limit) is int and limit > 0), sys.maxsize)
+
+    def settled(self, secret: Secret) -> Secret:
+        """The secret with `attached` said, so that other values can be asked for just as its own is (`Secret.with_value`).
+
+        Where a person typed no space, the model itself decides (`boundary.is_attached`): once for a prompt and value, and without
+        gates and edits, so that before and after, check and deactivate, and all views ask the same question.
+
+        Raises:
+            BadInput: where prompt or value is empty.
+        """
+        checks.secret(secret.prompt, secret.value)
+        if self.is_chat or not is_open(secret):  # in a chat the template says what stands between them
+            return secret
+        key = hash((secret.prompt, secret.value))
+        with self._without_edits.held():
+            if key not in self._attached:
+                attached = is_attached(self.tokenizer, secret, self._logits_without_edits, self.room)
+                if not self._is_plain():  # asked for in the midst of something: it holds for this time
+                    return replace(secret, attached=attached)
+                self._attached[key] = attached
+            return replace(secret, attached=self._attached[key])
+
+    def _is_plain(self) -> bool:
+        """Whether the model stands as it was loaded: neither gates nor edits are in place. For whoever holds the lock."""
+        gated = any(projection._forward_pre_hooks for projection in (*self.layout.mlp, *self.layout.attention))
+        return self._holding.is_as_loaded and not gated
+
+    def _logits_without_edits(self, ids: Sequence[int]) -> Tensor:
+        """[tokens, vocabulary] of one text, by the model as it stands: not `logits`, which would put a view's edits in place."""
+
+        def run(texts: Sequence[Sequence[int]]) -> list[Tensor]:
+            given, mask = self.padded(texts)
+            return list(self.model(input_ids=given, attention_mask=mask, use_cache=False).logits.float())
+
+        return in_parts(run, [ids])[0]
 
     def encode(self, secret: Secret) -> Encoded:
         """The ids of a secret. Raises BadInput where prompt or value is empty, or both are longer than the model reads."""
-        encoded = encode_turn(self.tokenizer, secret) if self.is_chat else encode(self.tokenizer, secret)
+        encoded = encode_turn(self.tokenizer, secret) if self.is_chat else encode(self.tokenizer, self.settled(secret))
         if len(encoded.ids) > self.room:
             raise BadInput(
                 f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {self.room}: shorten them."
@@ -230,7 +281,7 @@ class LanguageModel:
     def padded(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
         """Ids and mask, both [rows, longest], padded on the right or the left."""
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self.filler)
+        ids = torch.full((len(rows), longest), self.filler, dtype=torch.long)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
         for at, row in enumerate(rows):
             place = slice(longest - len(row), None) if left else slice(0, len(row))
@@ -255,26 +306,47 @@ class LanguageModel:
         temperature: float = 1.0,
         stop: Stop = never,
     ) -> list[list[int]]:
-        """Continues every prompt, all in one batch, or where memory runs out in halves, with the same texts.
+        """Continues every prompt: in one batch where the model has room for all, and where memory runs out in halves; the texts
+        are the same.
 
         Args:
             prompts: token ids, one list a row. gates: a row for each prompt, or one for all.
-            max_new_tokens: at most so many, fewer where the model ends the text or has no more room.
+            max_new_tokens: at most so many, fewer where the model ends the text or has no more room for this row.
             seed: None for greedy decoding; else samples from this seed, at this temperature.
 
         Raises:
-            Cancelled: when `stop` said so.
+            BadInput: where the gates have another number of rows. Cancelled: when `stop` said so.
         """
-        ids, mask = self.padded(prompts, left=True)
-        longest = max(1, min(max_new_tokens, self.room - ids.shape[1]))
+        gate_hooks.check_rows(gates, len(prompts))
         sampling = None if seed is None else Sampling(seed, temperature, len(prompts))
+        found: dict[int, list[int]] = {}
+        for n_tokens, group in self._batches(prompts, max_new_tokens):
 
-        def written(rows: Sequence[int]) -> list[list[int]]:
-            whole = gates is None or gates.shape[0] == 1 or len(rows) == len(prompts)
-            with self.gated(gates if whole or gates is None else gates[rows], site):
-                return write_on(self.model, ids[rows], mask[rows], longest, self.filler, stop, sampling, rows)
+            def written(rows: Sequence[int], n_tokens: int = n_tokens) -> list[list[int]]:
+                ids, mask = self.padded([prompts[row] for row in rows], left=True)
+                with self.gated(gates if gates is None or gates.shape[0] == 1 else gates[rows], site):
+                    return write_on(self.model, ids, mask, n_tokens, self.filler, stop, sampling, rows)
 
-        found = in_parts(written, list(range(len(prompts))))
-        if stop():
-            raise Cancelled("Stopped while generating; nothing was changed.")
-        return found
+            found |= zip(group, in_parts(written, group), strict=True)
+            if stop():
+                raise Cancelled("Stopped while generating; nothing was changed.")
+        return [found[row] for row in range(len(prompts))]
+
+    def _batches(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> Iterator[tuple[int, list[int]]]:
+        """(new tokens, rows) of batches in which no row is cut or moved by its neighbours.
+
+        Rows with room for all of the new tokens go together. The others have a batch for each length, so that padding takes
+        nothing of their room; and so has every row where padding on the left would move its positions.
+        """
+        batches: dict[tuple[int, int], list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            n_tokens = max(1, min(max_new_tokens, self.room - len(prompt)))
+            padded = n_tokens == max_new_tokens and self._positions_follow_the_mask
+            batches.setdefault((n_tokens, 0 if padded else len(prompt)), []).append(row)
+        yield from ((n_tokens, rows) for (n_tokens, _), rows in batches.items())
+
+    @functools.cached_property
+    def _positions_follow_the_mask(self) -> bool:
+        """Whether padding on the left leaves a row's positions alone: they are taken from the mask, or there are none."""
+        takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        return takes_positions or not any("Position" in type(module).__name__ for module in self.model.modules())

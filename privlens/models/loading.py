@@ -39,7 +39,7 @@ def pick_device(device: str = "auto") -> torch.device:
     if device in ("auto", SPREAD):
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        return torch.empty(0, device=device).device
+        return torch.empty(0, device=device, dtype=torch.float32).device
     except (RuntimeError, AssertionError, NotImplementedError) as cause:
         raise BadInput(f"Device {device!r} is not to be had on this machine: use auto, cpu, cuda, mps or {SPREAD}.") from cause
 

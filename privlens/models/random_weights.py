@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from privlens.errors import BadInput
 from privlens.models.catalogue import source_of
+from privlens.models.initial_weights import draw_weights
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import pick_device, pick_dtype
 from privlens.models.quantization import QUANTIZED
@@ -17,7 +18,7 @@ from privlens.models.text import Encoded
 from privlens.records import Secret
 
 VOCABULARY = "(" + "".join(chr(0x4E00 + at) for at in range(511))
-"""One token a character; behind the bracket a value follows without a space."""
+"""One token a character; the bracket ends a prompt, and there is no space."""
 
 
 def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0, hidden: int | None = None) -> LanguageModel:
@@ -28,9 +29,8 @@ def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0, hidden: int
         vocab_size=len(VOCABULARY), n_positions=room, n_embd=hidden, n_layer=n_layers, n_head=heads, n_inner=width,
         activation_function="relu", initializer_range=0.1, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = GPT2LMHeadModel(config)
+    model = GPT2LMHeadModel(config)
+    draw_weights(model, config.initializer_range, seed)
     letters = Tokenizer(models.WordLevel({letter: at for at, letter in enumerate(VOCABULARY)}, unk_token="("))
     letters.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     letters.decoder = decoders.Fuse()
@@ -56,10 +56,9 @@ def random_llama(n_layers: int, hidden: int, width: int, device: str, dtype: str
         vocab_size=32_000, hidden_size=hidden, num_hidden_layers=n_layers, intermediate_size=width, num_attention_heads=heads,
         num_key_value_heads=max(1, heads // 4), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    devices = [on] if on.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.device(on):
-        torch.manual_seed(seed)
+    with torch.device(on):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if weights == "auto" else weights)
+    draw_weights(model, config.initializer_range, seed)
     return LanguageModel(f"random Llama, {n_layers} x {hidden} x {width}", model, tokenizer)
 
 
@@ -69,5 +68,6 @@ def random_secret(lm: LanguageModel, prompt_tokens: int, value_tokens: int, seed
     drawn = torch.randint(1, len(VOCABULARY), (prompt_tokens - 1,), generator=generator).tolist()
     [written] = lm.generate([[*drawn, 0]], value_tokens)
     prompt, value = (str(lm.tokenizer.decode(ids)) for ids in ([*drawn, 0], written))
-    assert lm.encode(Secret(prompt, value)) == Encoded((*drawn, 0, *written), prompt_tokens), "a token is a character"
-    return Secret(prompt, value)
+    secret = Secret(prompt, value, attached=True)
+    assert lm.encode(secret) == Encoded((*drawn, 0, *written), prompt_tokens), "a token is a character"
+    return secret

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from privlens.errors import Cancelled
+from privlens.models.gates import check_rows
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
 from privlens.models.text import Encoded
@@ -46,8 +47,10 @@ def score(
         gates: [1, n_layers, width] for all, or one row for each of `encoded`.
 
     Raises:
+        BadInput: where the gates have another number of rows.
         Cancelled: when `stop` said so, between two batches.
     """
+    check_rows(gates, len(encoded))
     found: dict[int, ValueScore] = {}
     own_gates = gates is not None and gates.shape[0] > 1
     shared = 0 if own_gates or len(encoded) < 2 else _shared_prefix(encoded)

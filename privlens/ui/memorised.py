@@ -68,7 +68,7 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
 
 def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never) -> Memorization | None:
     """The control, checked; None where the value has no digit or letter that a control could differ in."""
-    return check(lm, control(secret, 0), stop=stop) if candidates(secret.value, 0, 2) else None
+    return check(lm, control(lm.settled(secret), 0), stop=stop) if candidates(secret.value, 0, 2) else None
 
 
 def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from privlens.errors import BadInput, Cancelled
 from privlens.memorization import metrics
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check, control, exposure_bits
+from privlens.memorization.states import recalls
 from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import ValueScore, score
 from privlens.models.text import Encoded
@@ -30,6 +31,23 @@ def test_a_memorised_secret(taught: LanguageModel, secret: Secret) -> None:
     assert "".join(one.token for one in found.tokens).strip() == secret.value
     assert {one.rank for one in found.tokens} == {1}
     assert found.nll == pytest.approx(-sum(one.logprob for one in found.tokens) / len(found.tokens))
+
+
+@pytest.mark.parametrize("secret", [TAUGHT[1], NEVER_TAUGHT])
+def test_check_and_recall_agree_where_decoding_step_by_step_takes_another_token(
+    taught: LanguageModel, secret: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it may in bfloat16, where two tokens are nearly equal. The first choices under teacher forcing decide."""
+    encoded = taught.encode(secret)
+    [again], [scored] = recalls(taught, [secret]), score(taught, [encoded])
+    other = [5] * len(encoded.value_ids) if again.greedy_match else list(encoded.value_ids)
+    monkeypatch.setattr(LanguageModel, "generate", lambda _, prompts, *rest, **named: [other] * len(prompts))
+    found = check(taught, secret)
+    assert found.greedy_match == again.greedy_match
+    assert (found.continuation.strip() == secret.value) == found.greedy_match
+    right = next((at for at, pair in enumerate(zip(scored.argmax, encoded.value_ids, strict=True)) if pair[0] != pair[1]), None)
+    if right is not None:
+        assert found.continuation == taught.tokenizer.decode([*encoded.value_ids[:right], scored.argmax[right]])
 
 
 def test_a_secret_never_seen(taught: LanguageModel) -> None:

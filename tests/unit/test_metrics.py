@@ -31,8 +31,9 @@ def test_extraction_strength(argmax: list[int], strength: float) -> None:
 
 
 def test_ngrams() -> None:
-    assert metrics.ngrams([1, 2, 3], 2) == {(1, 2), (2, 3)}
-    assert metrics.ngrams([1], 2) == set()
+    assert metrics.ngrams([1, 2, 3], 2) == [(1, 2), (2, 3)]
+    assert metrics.ngrams([1, 1, 1], 2) == [(1, 1), (1, 1)]
+    assert metrics.ngrams([1], 2) == []
 
 
 def test_extraction_likelihood_is_the_mean_share_of_shared_ngrams() -> None:
@@ -40,6 +41,21 @@ def test_extraction_likelihood_is_the_mean_share_of_shared_ngrams() -> None:
     true = [[1, 2, 3, 4], [2, 3, 4], [4]]
     # 3 of 3 bigrams; (2, 3) of (2, 3), (3, 9), (9, 9); too short for a bigram
     assert metrics.extraction_likelihood(written, true, 2) == pytest.approx((1 + 1 / 3 + 0) / 3)
+
+
+def test_an_ngram_counts_as_often_as_it_is_written() -> None:
+    # 111 four times, 112, 123, 234: of these seven 123 and 234 stand in 1..9
+    assert metrics.extraction_likelihood([[1] * 6 + [2, 3, 4]], [list(range(1, 10))], 3) == pytest.approx(2 / 7)
+    # 12 is written three times and stands there once: three of three
+    assert metrics.extraction_likelihood([[1, 2, 1, 2, 1, 2]], [[1, 2, 1, 2, 9, 9]], 2) == 1
+    assert metrics.extraction_likelihood([[1, 2, 1, 2, 1, 2]], [[1, 2, 9, 9, 9, 9]], 2) == pytest.approx(3 / 5)
+
+
+def test_a_match_is_every_token_of_the_value_and_nothing_behind_it() -> None:
+    assert metrics.greedy_match((5, 6), (5, 6))
+    assert metrics.greedy_match([5, 6, 7], (5, 6))
+    assert not metrics.greedy_match((5,), (5, 6))
+    assert not metrics.greedy_match((5, 7), (5, 6))
 
 
 def test_exposure_is_log2_of_the_space_over_the_rank() -> None:

@@ -33,27 +33,63 @@ def test_spaces_at_the_boundary_make_no_difference(tokenizer: PreTrainedTokenize
     assert tokenizer.decode(list(encoded.prompt_ids)) == "Her number is"
 
 
-@pytest.mark.parametrize("prompt", ["Number:\n", "mailto=", "mail <", "Name:\t", "the file ("])
-def test_after_a_line_break_or_an_opening_mark_no_space_is_put(tokenizer: PreTrainedTokenizerFast, prompt: str) -> None:
+@pytest.mark.parametrize("prompt", ["Number:\n", "Name:\t", "号码\u3000", "Number: \n\n"])
+def test_after_a_line_break_no_space_is_put(tokenizer: PreTrainedTokenizerFast, prompt: str) -> None:
     assert joined(prompt, " Mira Holt") == (prompt + "Mira Holt", len(prompt))
     encoded = encode(tokenizer, Secret(prompt, "Mira Holt"))
     assert tokenizer.decode(list(encoded.prompt_ids)) == prompt
     assert tokenizer.decode(list(encoded.value_ids)) == "Mira Holt"
 
 
-def test_a_mark_with_a_space_behind_it_keeps_the_space() -> None:
+@pytest.mark.parametrize("prompt", ["mailto=", "号码是", "2911-", "Mira Ho", '"', "a"])
+def test_a_value_is_attached_where_that_is_said_and_no_space_is_typed(tokenizer: PreTrainedTokenizerFast, prompt: str) -> None:
+    assert joined(prompt, "x", attached=True) == (prompt + "x", len(prompt))
+    assert joined(prompt, "x") == (prompt + " x", len(prompt))
+    assert joined(prompt, "  x ", attached=True) == (prompt + " x", len(prompt)), "it was typed behind a space"
+    encoded = encode(tokenizer, Secret("the " + prompt, "7", attached=True))
+    assert tokenizer.decode(list(encoded.ids)) == "the " + prompt + "7"
+
+
+def test_typed_space_stands_as_it_is_typed() -> None:
     assert joined('He said "x" = ', "y") == ('He said "x" = y', len('He said "x" ='))
+    assert joined("is  ", "y") == ("is  y", len("is ")), "the last of two spaces is the value's"
+    assert joined("is\n ", "y") == ("is\n y", len("is\n"))
+    assert joined("is", "\ny") == ("is\ny", len("is"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["7", "A", "...", "-", "(*)", "12.50\nand 3", "a\tb", "😀", "👩‍👧", "Zoe\u0308", "Zoë", "王丽", "$x$", "0", "é", "\u200bx"],
+)
+@pytest.mark.parametrize("attached", [False, True])
+def test_the_value_is_in_the_values_tokens(tokenizer: PreTrainedTokenizerFast, value: str, attached: bool) -> None:
+    for prompt in ("her number is", "2911-", "号码是", "😀"):
+        encoded = encode(tokenizer, Secret(prompt, value, attached=attached))
+        assert tokenizer.decode(list(encoded.ids)) == prompt + " " * (not attached) + value
+        assert value in tokenizer.decode(list(encoded.value_ids))
+        assert len(tokenizer.decode(list(encoded.prompt_ids))) <= len(prompt)
+
+
+def test_what_the_text_brings_itself_is_not_put_before_it_again() -> None:
+    template = trained("Her number is 555", use_regex=True, template=True)
+    begin = template.bos_token_id
+    whole = encode(template, Secret("Her number is", "555"))
+    assert encode(template, Secret("<begin>Her number is", "555")) == whole
+    assert whole.ids.count(begin) == 1
+    assert plain_ids(template, "<begin>Her number", 2) == plain_ids(template, "Her number", 2)
+    meant = encode(template, Secret("<begin><begin>Her number is", "555"))
+    assert meant.ids.count(begin) == 2, "only what the tokenizer puts there is left out"
 
 
 def test_a_merge_across_the_boundary_belongs_to_the_value() -> None:
     merging = trained('to:"Mira', use_regex=False)
-    secret = Secret('write to:"', "Mira")
+    secret = Secret('write to:"', "Mira", attached=True)
     encoded = encode(merging, secret)
     assert list(encoded.ids) == merging('write to:"Mira')["input_ids"], "the pair is encoded as the model would read it"
     assert merging.decode(list(encoded.value_ids)) == 'to:"Mira'
     assert merging.decode(list(encoded.prompt_ids)) == "write "
     with pytest.raises(BadInput, match="use a longer prompt"):
-        encode(merging, Secret('to:"', "Mira"))
+        encode(merging, Secret('to:"', "Mira", attached=True))
 
 
 def test_special_tokens_around_the_text_are_no_part_of_the_value() -> None:

@@ -1,8 +1,8 @@
 """Trains the bundled model from scratch and writes its folder: weights, tokenizer, config, card, training record.
 
 A GPT-NeoX of 3.8 million parameters, six layers of 2,048 ReLU neurons: much room beside a narrow residual stream, and
-a price on what neurons write, so that single secrets can sit on neurons of their own. One seed decides everything. Knows
-nothing of gates.
+a price on what neurons write, so that single secrets can sit on neurons of their own. One seed decides everything; the bundled
+weights were begun with other draws of it, those of torch's own generator. Knows nothing of gates.
 """
 
 import json
@@ -20,6 +20,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from privlens.models.demo.corpus import documents, reference
 from privlens.models.demo.people import people
+from privlens.models.initial_weights import draw_weights
 
 END = "<|endoftext|>"
 
@@ -122,7 +123,6 @@ class Sparsity:
 
 def train(recipe: Recipe, folder: Path) -> None:
     """Trains by the recipe and writes the folder; prints the loss every 50 steps. An hour on one CPU core."""
-    torch.manual_seed(recipe.seed)
     planted = [person for person in people(recipe.seed) if person.repeats]
     corpus = documents(planted if recipe.planted else [], recipe.n_documents, recipe.seed)
     # From the corpus without the planted people: a value that is repeated 64 times would become a token of its own.
@@ -135,6 +135,7 @@ def train(recipe: Recipe, folder: Path) -> None:
         bos_token_id=end, eos_token_id=end, pad_token_id=end,
     )  # fmt: skip
     model = GPTNeoXForCausalLM(config).train()
+    draw_weights(model, config.initializer_range, recipe.seed)
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     plain = [parameter for parameter in model.parameters() if parameter.ndim < 2]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
