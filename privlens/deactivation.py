@@ -20,6 +20,7 @@ from privlens.memorization.candidates import SPACE_SIZE
 from privlens.memorization.check import exposure_bits, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score
+from privlens.others import other_secrets
 from privlens.outcomes import Comparison, ComparisonStep, CurvePoint, Effect, Outcome, Recall, SweepRow, SweepStep
 from privlens.provenance import provenance
 from privlens.records import Neuron, NeuronScores, Secret, Site
@@ -103,10 +104,13 @@ def reference_perplexity(lm: LanguageModel, neurons: Sequence[Neuron], around: S
 def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Iterator[ComparisonStep]:
     """The neurons off beside as many random ones off. Yields the target's effect first, the whole at the end.
 
+    A copy of the target among the others is left out, and one of another counts once.
+
     Raises:
         BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
     """
     started, chosen = time.perf_counter(), tuple(neurons)
+    around = replace(around, others=other_secrets(around.others, [target]))
     control = random_like(lm.widths(around.site), len(chosen), around.seed)
     effect = effect_on(lm, target, chosen, around)
     yield ComparisonStep(1, 5, "the target", effect)

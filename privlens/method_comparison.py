@@ -19,6 +19,7 @@ from privlens.errors import BadInput
 from privlens.localization import Task
 from privlens.localization.several import PARTS, localize_each
 from privlens.memorization.candidates import candidates
+from privlens.others import unseen_of
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.provenance import provenance
 from privlens.records import NeuronScores, Provenance, Secret
@@ -135,7 +136,7 @@ def compare_methods(
     if asked == [FLOOR] and FLOOR not in methods:
         raise BadInput("No method was chosen: choose at least one.")
     started, effort = time.perf_counter(), EFFORTS[extent]
-    unseen = tuple(other for other in around.others if other not in task.others and other != task.target)
+    unseen = unseen_of(around.others, (task.target, *task.others))
     around = replace(
         around, others=unseen, reference=around.reference[: effort.paragraphs], site=task.site, seed=task.seed, stop=task.stop
     )

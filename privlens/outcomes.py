@@ -62,6 +62,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class KeptCount:
+    """Of `known` other secrets, which matched before, `kept` still do."""
+
+    kept: int
+    known: int
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The chosen neurons off, beside as many random ones off, which is the control."""
 

@@ -15,6 +15,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
 from privlens.models.scoring import score
 from privlens.models.text import Encoded
+from privlens.value_match import holds_half
 
 SAMPLES_AT_ONCE = 64
 """Samples in one batch."""
@@ -57,7 +58,7 @@ def gone_on(
     for at in range(0, len(begun), SAMPLES_AT_ONCE):
         part, own = slice(at, at + SAMPLES_AT_ONCE), None if seed is None else seed + at
         written += lm.generate(begun[part], max(lengths[part]), seed=own, temperature=temperature, stop=stop)
-    return [Encoded((*first, *rest), len(first)) for first, rest in zip(begun, written, strict=True)]
+    return [Encoded((*first, *rest)[: lm.room], len(first)) for first, rest in zip(begun, written, strict=True)]
 
 
 def nothing(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
@@ -101,8 +102,8 @@ def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: St
 
     What it makes up it is less sure of than of what it has learnt, so the surest are kept. Begun with each target's prompt up to
     its most uncertain place (the same beginning only once), and with nothing. Sampling draws a name that was learnt often again
-    and again, and another hardly ever. Token ids, with their beginnings; none for a width of 0, and none in which half of a
-    target's value stands: that is the target, reached from elsewhere.
+    and again, and another hardly ever. Token ids, with their beginnings; none for a width of 0, and none in which a target's
+    value stands, or half of a long one: that is the target, reached from elsewhere.
 
     Raises:
         Cancelled: when `stop` said so.
@@ -118,10 +119,8 @@ def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: St
         begun = beams(lm, first, min(NAME_TOKENS, length), width * (1 if at else FROM_NOTHING), stop)
         rest = max(0, length - NAME_TOKENS) + PAST_VALUE
         found += [one for one in gone_on(lm, begun, [rest] * len(begun), stop=stop) if one.value_ids]
-    halves = {half for target in targets for half in _halves(str(lm.tokenizer.decode(list(target.value_ids))).strip())}
-    texts = [str(lm.tokenizer.decode(list(row.ids))) for row in found]
-    free = [row for row, text in zip(found, texts, strict=True) if not any(half in text for half in halves)]
-    return surest(lm, free, stop)
+    holds = holds_half(text_of(lm, target.value_ids) for target in targets)
+    return surest(lm, [row for row in found if not holds(text_of(lm, row.ids))], stop)
 
 
 def surest(lm: LanguageModel, written: Sequence[Encoded], stop: Stop = never) -> list[list[int]]:
@@ -131,10 +130,15 @@ def surest(lm: LanguageModel, written: Sequence[Encoded], stop: Stop = never) ->
     return [list(written[at].ids) for at in order]
 
 
-def _halves(value: str) -> tuple[str, str]:
-    """The first and the last half of a value's characters, the longer ones of an odd number."""
-    middle = (len(value) + 1) // 2
-    return value[:middle], value[-middle:]
+def text_of(lm: LanguageModel, ids: Sequence[int]) -> str:
+    """What token ids say without special tokens, whose names are no words of the text: a line break stands for each."""
+    special, parts = set(lm.tokenizer.all_special_ids), [list[int]()]
+    for token in ids:
+        if token in special:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return "\n".join(str(lm.tokenizer.decode(part)) for part in parts)
 
 
 def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed: int, stop: Stop = never) -> list[list[int]]:
@@ -142,11 +146,13 @@ def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed:
 
     A prompt's most uncertain place is where its name or number begins, so the model goes on with others of that place, those it
     has memorised among them, and writes their values. Half of the samples are drawn at temperature 1, half nearer to what the
-    model likes best. Token ids; n_each for every target.
+    model likes best. Token ids; n_each for every target, which may be 0.
 
     Raises:
         Cancelled: when `stop` said so.
     """
+    if not n_each:
+        return []
     generator, begun = torch.Generator().manual_seed(seed), []
     for target in targets:
         uncertain = _entropies(lm, target.prompt_ids).square() + 1e-6

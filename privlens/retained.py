@@ -4,17 +4,19 @@ By default the prompts' ordinary tokens, the other listed secrets, and samples t
 of their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
-from privlens.models.text import Encoded, plain_ids
-from privlens.own_text import own_samples
+from privlens.models.text import plain_ids
+from privlens.own_text import own_samples, text_of
 from privlens.records import Secret
+from privlens.value_match import holds_any
 
 TEXT_TOKENS = 64
 """A paragraph of the person's own is cut after so many tokens."""
@@ -22,20 +24,41 @@ TOP = 64
 """Next-token distributions are kept as their TOP most likely tokens and one bucket for the rest."""
 
 
-def without_values(lm: LanguageModel, rows: Sequence[Sequence[int]], targets: Sequence[Encoded]) -> list[list[int]]:
+def free_of(lm: LanguageModel, rows: Iterable[Sequence[int]], targets: Sequence[Secret]) -> list[list[int]]:
+    """The rows of two tokens or more without repeats, and without those in which a target's value stands."""
+    values = [target.value for target in targets] + [text_of(lm, lm.encode(target).value_ids) for target in targets]
+    holds = holds_any(values)
+    return [list(row) for row in dict.fromkeys(map(tuple, rows)) if len(row) > 1 and not holds(text_of(lm, row))]
+
+
+def without_values(lm: LanguageModel, rows: Sequence[Sequence[int]], targets: Sequence[Secret]) -> list[list[int]]:
     """The rows without repeats, cut where a target's prompt ends in them, and without those in which a target's value stands.
 
     A prompt is recognised by all of its tokens but the first, which changes with what stands before it. By its last few alone it
     would be taken for others of the same template: "... and my card number is".
     """
-    ends = {target.prompt_ids[1:] or target.prompt_ids for target in targets}
-    secrets = [str(lm.tokenizer.decode(list(target.value_ids))).strip() for target in targets]
-    found: dict[tuple[int, ...], None] = {}
-    for row in rows:
+    prompts = [lm.encode(target).prompt_ids for target in targets]
+    ends = {prompt[1:] or prompt for prompt in prompts}
+
+    def cut(row: Sequence[int]) -> Sequence[int]:
         stops = (at + len(end) for end in ends for at in range(len(row) - len(end) + 1) if tuple(row[at : at + len(end)]) == end)
-        found[tuple(row[: min(stops, default=len(row))])] = None
-    texts = ((row, str(lm.tokenizer.decode(list(row)))) for row in found if len(row) > 1)
-    return [list(row) for row, text in texts if not any(secret in text for secret in secrets)]
+        return row[: min(stops, default=len(row))]
+
+    return free_of(lm, map(cut, rows), targets)
+
+
+def check_left(rows: Sequence[Sequence[int]], without: str) -> None:
+    """Raises BadInput where no row is left to hold on to; `without` says how to do without any."""
+    if not rows:
+        raise BadInput(
+            "Nothing is left to hold on to: the private value stands in every text that was to stay as it is. Give a text "
+            f"of your own that does not hold it, or {without}."
+        )
+
+
+def paragraph_ids(lm: LanguageModel, text: str) -> list[int]:
+    """A paragraph of the person's own, as much of it as is retained and as the model reads."""
+    return plain_ids(lm.tokenizer, text, min(TEXT_TOKENS, lm.room))
 
 
 def retained_rows(
@@ -54,15 +77,9 @@ def retained_rows(
     encoded = [lm.encode(target) for target in targets]
     rows = [list(target.prompt_ids) for target in encoded]
     rows += [list(lm.encode(other).ids) for other in others]
-    rows += [plain_ids(lm.tokenizer, text, TEXT_TOKENS) for text in texts]
+    rows += [paragraph_ids(lm, text) for text in texts]
     rows += own_samples(lm, encoded, n_samples, n_tokens, seed, stop)
-    secrets = [str(lm.tokenizer.decode(list(target.value_ids))).strip() for target in encoded]
-
-    def free(row: tuple[int, ...]) -> bool:
-        text = str(lm.tokenizer.decode(list(row)))
-        return not any(secret in text for secret in secrets)
-
-    return [list(row) for row in dict.fromkeys(map(tuple, rows)) if len(row) > 1 and free(row)]
+    return free_of(lm, rows, targets)
 
 
 def extent(
@@ -71,7 +88,7 @@ def extent(
     """How many rows `retained_rows` gives at most, and the tokens of the longest, before any is written; arguments as there."""
     prompts = [len(lm.encode(target).prompt_ids) for target in targets]
     listed = [len(lm.encode(other).ids) for other in others]
-    own = [len(plain_ids(lm.tokenizer, text, TEXT_TOKENS)) for text in texts]
+    own = [len(paragraph_ids(lm, text)) for text in texts]
     samples = [min(max(prompts) + n_tokens, lm.room)] * min(n_samples, 1)
     return len(prompts) + len(listed) + len(own) + n_samples, max([*prompts, *listed, *own, *samples])
 

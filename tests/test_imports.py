@@ -12,10 +12,10 @@ ORDER = [
     {"deactivation", "erasure", "localization"},
     {"provenance", "memorization", "retained"},
     {"own_text"},
-    {"models", "secrets"},
+    {"models", "others", "secrets"},
     {"outcomes", "list_files"},
     {"checks"},
-    {"records", "errors"},
+    {"records", "errors", "value_match"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 SIDEWAYS = {("__main__", "cli"), ("app", "ui")}

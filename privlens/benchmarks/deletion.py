@@ -14,6 +14,7 @@ from privlens.errors import BadInput
 from privlens.localization import Task, result_of
 from privlens.memorization.check import exposure_bits
 from privlens.models.language_model import LanguageModel
+from privlens.others import other_secrets, unseen_of
 from privlens.outcomes import Recall
 from privlens.records import Neuron, NeuronScores, Secret, Site
 
@@ -74,10 +75,11 @@ def trials(
     perplexity = reference_perplexity(lm, (), around)
     rng, found = random.Random(seed), []
     for target, before in rng.sample(memorised, min(n, len(memorised))):
-        others = [secret for secret, _ in memorised if secret != target]
+        others = list(other_secrets([secret for secret, _ in memorised], [target]))
         rng.shuffle(others)
         half = len(others) // 2
-        found.append(Trial(target, tuple(others[:half]), tuple(others[half:]), before, perplexity, tuple(reference), seed, site))
+        seen, unseen = tuple(others[:half]), unseen_of(others[half:], others[:half])
+        found.append(Trial(target, seen, unseen, before, perplexity, tuple(reference), seed, site))
     return found
 
 

@@ -20,6 +20,7 @@ from privlens.errors import BadInput
 from privlens.memorization.check import exposure_bits, extraction_likelihoods
 from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import score
+from privlens.others import other_secrets, unseen_of
 from privlens.outcomes import ErasureStep
 from privlens.records import Edit, Secret
 
@@ -69,15 +70,17 @@ class ErasureTrial:
 
 def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: int, seed: int) -> list[ErasureTrial]:
     """Draws of n_forget memorised secrets. Raises BadInput where fewer than two would be left to judge by."""
-    memorised = all_on(lm, Surroundings(tuple(secrets), seed=seed)).known
+    memorised = all_on(lm, Surroundings(other_secrets(secrets, ()), seed=seed)).known
     if len(memorised) < n_forget + 2:
         most = len(memorised) - 2
         raise BadInput(f"The model repeats {len(memorised)} of {len(secrets)} secrets: --forget can be at most {most}.")
     rng, found = random.Random(f"{seed} {n_forget}"), []
     for _ in range(draws):
         order = rng.sample(memorised, len(memorised))
-        forget, rest = order[:n_forget], order[n_forget:]
-        found.append(ErasureTrial(tuple(forget), tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :])))
+        forget = tuple(order[:n_forget])
+        rest = other_secrets(order[n_forget:], forget)
+        seen = rest[: len(rest) // 2]
+        found.append(ErasureTrial(forget, seen, unseen_of(rest[len(rest) // 2 :], seen)))
     return found
 
 

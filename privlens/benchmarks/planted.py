@@ -115,7 +115,7 @@ def make(
     planted = read(file) if file.exists() else drawn(lm, recipe, len(true))
     write_list(out / "secrets.csv", rows, planted)
     held_rows = [list(lm.encode(secret).ids) for secret in secrets[len(true) :]]
-    held_rows += [plain_ids(lm.tokenizer, text, HELD_TOKENS) for text in reference[:REFERENCE_ROWS]]
+    held_rows += [plain_ids(lm.tokenizer, text, min(HELD_TOKENS, lm.room)) for text in reference[:REFERENCE_ROWS]]
     for now, nll, match in grow(lm, planted, true, held_rows, recipe):
         write(now, file)
         line = f"step {now.provenance.settings[DONE]}: written {int(match.sum())} of {len(true)}, NLL mean {nll.mean():.3f}, "

@@ -138,7 +138,7 @@ def _on_its_points(lm: LanguageModel, encoded: Encoded, steps: int) -> Tensor:
     """Ours on the points of the package, which scales the input of a ReLU at 0, 1/(m-1) ... 1, where 0 adds nothing, and takes
     the mean over the tokens; on the compared layers."""
     past = plain_pass(lm, encoded.ids[:-1])
-    layers = [integral(lm, past, encoded, layer, points(steps - 1)) for layer in compared(lm)]
+    layers = [integral(lm, past, encoded, layer, points(steps - 1, "end")) for layer in compared(lm)]
     return torch.stack([one for one in layers if one is not None]) * (steps - 1) / (steps * len(encoded.value_ids))
 
 

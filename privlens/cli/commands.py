@@ -18,14 +18,15 @@ from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
-from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Seed
+from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Seed
 from privlens.deactivation import Surroundings, all_on, compare, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
-from privlens.localization import METHOD_INFO, METHODS, Task
+from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
 from privlens.models.loading import load, quiet
+from privlens.others import retained_of
 from privlens.provenance import provenance
 from privlens.records import LocalizationStep, NeuronScores, Secret, Site
 from privlens.secrets import read_reference
@@ -49,7 +50,7 @@ app.command(name="compare")(compare_command)
 app.add_typer(models, name="models")
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
-ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The other memorised rows are to be kept."
+ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The others should stay."
 
 
 @app.command()
@@ -84,6 +85,7 @@ def localize(
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     share: Annotated[float | None, typer.Option(help="Name this share of all neurons, above 0 and at most 1.")] = None,
     top: Annotated[int | None, typer.Option(help="Name so many; else as many as the method closed, or one in 100.")] = None,
+    retained: Retained = "half",
     retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the JSON object to this file too, for deactivate.")] = None,
     edit: AnyEdits = None,
@@ -105,9 +107,9 @@ def localize(
     lm = inputs.under(load(model, device, dtype), edit, chat)
     inputs.check_top(top, lm, site)
     lm.encode(chosen.target)
-    known = all_on(lm, Surroundings(chosen.others)).known
-    scores = _last(METHODS[method](Task(lm, chosen.target, known, texts, seed, site)))
-    found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.natural_k, share, top))
+    seen = looked_at(method, retained_of(all_on(lm, Surroundings(chosen.others)).known, retained))
+    scores = _last(METHODS[method](Task(lm, chosen.target, seen, texts, seed, site)))
+    found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.natural_k, share, top), seen)
     if out:
         inputs.write(out, json.dumps(found))
     tables.show(found, as_json, tables.localization)
@@ -139,7 +141,8 @@ def deactivate(
     texts = []
     for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
         texts += texts_before_and_after(lm, chosen.others[at : at + PROMPTS_AT_ONCE], off, around)
-    tables.show(objects.comparison(step.result, texts), as_json, tables.comparison)
+    found = objects.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others))
+    tables.show(found, as_json, tables.comparison)
 
 
 def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:

@@ -10,6 +10,7 @@ from privlens.deactivation import Surroundings, all_on
 from privlens.localization import Task
 from privlens.method_comparison import Extent, common_k, compare_methods
 from privlens.models.loading import load
+from privlens.others import retained_of
 from privlens.records import Site
 from privlens.secrets import read_reference
 
@@ -34,7 +35,7 @@ def compare(
     lm = inputs.under(load(model, device, dtype), None, chat)
     inputs.check_top(top, lm, site)
     known = all_on(lm, Surroundings(chosen.others, seed=seed)).known
-    task = Task(lm, chosen.target, known[::2], seed=seed, site=site)
+    task = Task(lm, chosen.target, retained_of(known, "half"), seed=seed, site=site)
     for step in compare_methods(asked, task, Surroundings(known, paragraphs), measured):
         telling.tell_step(step)
     assert step.result, "a comparison ends with its result"

@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 import typer
 
 from privlens.cli import inputs, objects, tables, telling
-from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Secrets, Seed
+from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
 from privlens.erasure import ERASURE_INFO, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Request, Scope, Spread, settings_of
 from privlens.erasure import erase as erase_steps
@@ -17,10 +17,12 @@ from privlens.erasure.attacks import Siege
 from privlens.erasure.attacks import attacks as attack_steps
 from privlens.erasure.states import effects
 from privlens.errors import BadInput
+from privlens.memorization.states import known as known_after
 from privlens.models.edit_files import save_edit
 from privlens.models.export import check_folder, folded, write_model
 from privlens.models.loading import load
-from privlens.outcomes import ErasureStep
+from privlens.others import retained_of, unseen_of
+from privlens.outcomes import ErasureStep, KeptCount
 from privlens.provenance import provenance
 from privlens.records import Edit, Site
 from privlens.secrets import read_reference
@@ -30,8 +32,8 @@ METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO
 CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(Choice))}."
 SCOPE_HELP = "What emso makes equally likely: the whole vocabulary, as in the paper, or the tokens of the true token's format."
 SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
-KEEP_HELP = "Weight of retained text: the other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
-ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
+KEEP_HELP = "Weight of retained text: other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
+ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones should stay."
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square; if not given, the method's own."
 DECAY_HELP = "Before every step the changed weights go back by this share of their change."
 SHARE_HELP = (
@@ -56,6 +58,7 @@ def erase(
     keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
     guard: Annotated[float, typer.Option(help=GUARD_HELP)] = DEFAULTS.guard,
+    retained: Retained = "half",
     retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
     reference: Reference = REFERENCE,
     attacks: Annotated[bool, typer.Option(help="Try to get the values back afterwards.")] = True,
@@ -78,18 +81,21 @@ def erase(
     paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
     inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit, chat)
-    targets, others = tuple(row.secret for row in chosen), tuple(row.secret for row in rest)
-    known = all_on(lm, Surroundings(others)).known
-    last = _last(erase_steps(Request(lm, targets, known, texts, known, paragraphs, settings, seed)))
+    targets, known = tuple(row.secret for row in chosen), all_on(lm, Surroundings(rest)).known
+    seen = retained_of(known, retained if settings.keep else "none")
+    unseen = unseen_of(known, seen)
+    last = _last(erase_steps(Request(lm, targets, seen, texts, unseen, paragraphs, settings, seed)))
     assert last.result, "an erasure ends with its edit"
     save_edit(last.result, out)
     after = lm.under(last.result)
     tried = []
     if attacks:
-        for found in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, seed=seed)):
-            telling.tell(f"attack: {found.name}")
-            tried.append(found)
-    tables.show(objects.erasure(last, effects(lm, after, targets, seed), len(known), tried, str(out)), as_json, tables.erasure)
+        for attack in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, seed=seed)):
+            telling.tell(f"attack: {attack.name}")
+            tried.append(attack)
+    kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
+    found = objects.erasure(last, effects(lm, after, targets, seed), kept[0], kept[1], tried, str(out))
+    tables.show(found, as_json, tables.erasure)
 
 
 def _last(steps: Iterator[ErasureStep]) -> ErasureStep:

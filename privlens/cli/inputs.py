@@ -15,26 +15,27 @@ from privlens.list_files import read_text
 from privlens.localization import METHODS
 from privlens.models.edit_files import load_edit
 from privlens.models.language_model import LanguageModel
+from privlens.others import key_of, other_secrets
 from privlens.records import Neuron, Secret, Site
 from privlens.secrets import ListedSecret, read_list
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The secret that a command is about, and the other rows of its list."""
+    """The secret that a command is about, and the other secrets of its list."""
 
     target: Secret
     others: tuple[Secret, ...] = ()
 
 
 def row_of(path: Path, row: int) -> Chosen:
-    """One row of a list of secrets, counted from 0, and all others. Raises BadInput for a row that is not there or is broken."""
+    """One row of a list of secrets, from 0, and all other secrets. Raises BadInput for a row that is not there or is broken."""
     [target], others = _some_of(path, [row])
-    return Chosen(target.secret, tuple(other.secret for other in others))
+    return Chosen(target.secret, others)
 
 
-def rows_of(path: Path, rows: str) -> tuple[list[ListedSecret], list[ListedSecret]]:
-    """Some rows of a list of secrets, given as `3,5,9` and counted from 0, and all others.
+def rows_of(path: Path, rows: str) -> tuple[list[ListedSecret], tuple[Secret, ...]]:
+    """Some rows of a list of secrets, given as `3,5,9` and counted from 0, and all other secrets of it.
 
     Raises:
         BadInput: for a row that is not there, is broken or is named twice, or anything but whole numbers.
@@ -42,13 +43,14 @@ def rows_of(path: Path, rows: str) -> tuple[list[ListedSecret], list[ListedSecre
     return _some_of(path, numbers(rows, "--rows"))
 
 
-def _some_of(path: Path, asked: Sequence[int]) -> tuple[list[ListedSecret], list[ListedSecret]]:
-    """Rows by their numbers, and all others that can be used; what is left out is told."""
+def _some_of(path: Path, asked: Sequence[int]) -> tuple[list[ListedSecret], tuple[Secret, ...]]:
+    """Rows by their numbers, and all other secrets that can be used; what is left out is told."""
     found = read_list(path)
     chosen = [found.at(row, path) for row in asked]
     for said in filter(None, (found.left_out, found.doubt)):
         tell(f"{path}: {said}")
-    return chosen, [entry for row, entry in enumerate(found.entries) if row not in asked and isinstance(entry, ListedSecret)]
+    usable = (entry.secret for entry in found.entries if isinstance(entry, ListedSecret))
+    return chosen, other_secrets(usable, (row.secret for row in chosen))
 
 
 def numbers(text: str, option: str) -> list[int]:
@@ -128,6 +130,16 @@ def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Sit
         raise BadInput(f"{path} lists neurons of a site that there is not: it may be {', '.join(sites)}.")
     neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
     return neurons, site or named or "mlp"
+
+
+def retained_in(path: Path, others: Sequence[Secret]) -> tuple[Secret, ...] | None:
+    """Those of the other secrets that the method was given which found the neurons of a file that `read_neurons` has read.
+
+    None where the file does not say, as a bare list of neurons does not.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    keys = content.get("retained") if isinstance(content, dict) else None
+    return tuple(secret for secret in others if key_of(secret) in keys) if isinstance(keys, list) else None
 
 
 def _is_neuron(entry: Any) -> bool:

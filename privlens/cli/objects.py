@@ -8,7 +8,8 @@ from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
 from privlens.method_comparison import MethodComparison
 from privlens.models.language_model import LanguageModel
-from privlens.outcomes import Attack, Comparison, Effect, ErasureStep, Outcome, Recall
+from privlens.others import kept_counts, key_of
+from privlens.outcomes import Attack, Comparison, Effect, ErasureStep, KeptCount, Outcome, Recall
 from privlens.records import Memorization, NeuronScores, Provenance, Secret
 
 Json = dict[str, Any]
@@ -21,14 +22,18 @@ def memorization(found: Memorization, control: Memorization | None, provenance: 
     return {**asdict(provenance), **own.pop("secret"), **own, "control": beside}
 
 
-def localization(scores: NeuronScores, target: Secret, k: int) -> Json:
-    """The object that `localize` prints and `deactivate` reads; neurons are [layer, index, score], best first."""
+def localization(scores: NeuronScores, target: Secret, k: int, retained: Sequence[Secret]) -> Json:
+    """The object that `localize` prints and `deactivate` reads; neurons are [layer, index, score], best first.
+
+    Of the other secrets that were retained it holds the keys alone, by which `deactivate` knows them again.
+    """
     neurons = [[layer, index, round(float(scores.scores[layer, index]), 6)] for layer, index in scores.top(k)]
     return {
         "method": scores.method,
         **asdict(scores.provenance),
         "site": scores.site,
         "target": _secret(target),
+        "retained": [key_of(secret) for secret in retained],
         "n_neurons": scores.n_neurons,
         "natural_k": scores.natural_k,
         "k": len(neurons),
@@ -36,16 +41,26 @@ def localization(scores: NeuronScores, target: Secret, k: int) -> Json:
     }
 
 
-def comparison(result: Comparison, texts: Sequence[tuple[str, str]]) -> Json:
-    """The object that `deactivate` prints; texts are those of the others, before and after."""
-    chosen = _outcome(result.chosen)
+def comparison(result: Comparison, texts: Sequence[tuple[str, str]], retained: Sequence[Secret] | None) -> Json:
+    """The object that `deactivate` prints.
+
+    Args:
+        texts: those of the others, before and after. retained: which of them the method was given; None where nobody says.
+    """
+    chosen = _outcome(result.chosen, retained)
     for other, (before, after) in zip(chosen["others"], texts, strict=True):
         other["before"]["text"], other["after"]["text"] = before, after
-    return {**asdict(result.provenance), **chosen, "random": _outcome(result.random)}
+    return {**asdict(result.provenance), **chosen, "random": _outcome(result.random, retained)}
 
 
-def erasure(last: ErasureStep, effects: Sequence[Effect], memorised: int, attacks: Sequence[Attack], out: str) -> Json:
-    """The object that `erase` prints; `kept` and `memorised` count the other secrets that matched before."""
+def erasure(
+    last: ErasureStep, effects: Sequence[Effect], unseen: KeptCount, seen: KeptCount, attacks: Sequence[Attack], out: str
+) -> Json:
+    """The object that `erase` prints.
+
+    Of the other secrets that matched before, `unseen` counts those that the method never saw, `seen` those that it was given
+    to hold on to, and `memorised` and `kept` all of them.
+    """
     assert last.result
     edit = last.result
     return {
@@ -56,8 +71,10 @@ def erasure(last: ErasureStep, effects: Sequence[Effect], memorised: int, attack
         "changed": {name: len(change.indices) for name, change in edit.changes.items()},
         "entropy": last.entropy,
         "targets": [_effect(effect) for effect in effects],
-        "memorised": memorised,
-        "kept": None if last.kept is None else round(last.kept * memorised),
+        "memorised": unseen.known + seen.known,
+        "kept": unseen.kept + seen.kept,
+        "unseen": _count(unseen),
+        "seen": _count(seen),
         "perplexity_ratio": last.perplexity_ratio,
         "attacks": [asdict(attack) for attack in attacks],
         "edit": out,
@@ -94,19 +111,27 @@ def method_comparison(result: MethodComparison, k: int) -> Json:
     }  # fmt: skip
 
 
-def _outcome(outcome: Outcome) -> Json:
+def _outcome(outcome: Outcome, retained: Sequence[Secret] | None) -> Json:
+    """`unseen` counts the others that the method never saw, `seen` the rest; both null where nobody says which are which."""
+    unseen, seen = (None, None) if retained is None else map(_count, kept_counts(outcome, retained))
     return {
         "neurons": [list(neuron) for neuron in outcome.neurons],
         "target": _effect(outcome.target),
         "others": [_effect(effect) for effect in outcome.others],
         "memorised": outcome.memorised,
         "kept": outcome.kept,
+        "unseen": unseen,
+        "seen": seen,
         "perplexity": {
             "before": outcome.perplexity_before,
             "after": outcome.perplexity_after,
             "ratio": outcome.perplexity_ratio,
         },
     }
+
+
+def _count(count: KeptCount) -> Json:
+    return {"memorised": count.known, "kept": count.kept}
 
 
 def _secret(secret: Secret) -> Json:

@@ -66,12 +66,18 @@ def comparison(found: Json) -> str:
         ("after", _quoted(target["after"]["text"])),
         ("after, random", _quoted(found["random"]["target"]["after"]["text"])),
     ]
-    rows = [("all on", *_numbers(target["before"]), f"{found['memorised']} of {found['memorised']}", "x1.0000")]
+    parts = {"others kept": None} if found["unseen"] is None else {"unseen kept": "unseen", "seen kept": "seen"}
+    if found["unseen"] is None:
+        facts.append(("others", "the file does not say which of them the method saw, so all are counted together"))
+    else:
+        facts.append(("others", _judges(found["unseen"]["memorised"])))
+    counts = [found[part] if part else found for part in parts.values()]
+    rows = [("all on", *_numbers(target["before"]), *(_kept({**one, "kept": one["memorised"]}) for one in counts), "x1.0000")]
     for name, outcome in (("chosen off", found), ("random off", found["random"])):
         ratio = outcome["perplexity"]["ratio"]
-        kept = f"{outcome['kept']} of {outcome['memorised']}"
-        rows.append((name, *_numbers(outcome["target"]["after"]), kept, "-" if ratio is None else f"x{ratio:.4f}"))
-    header = ("neurons", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", "others kept", "perplexity")
+        kept = [_kept(outcome[part] if part else outcome) for part in parts.values()]
+        rows.append((name, *_numbers(outcome["target"]["after"]), *kept, "-" if ratio is None else f"x{ratio:.4f}"))
+    header = ("neurons", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", *parts, "perplexity")
     lost = [
         (_quoted(other["value"]), _quoted(other["after"]["text"]))
         for other in found["others"]
@@ -89,7 +95,8 @@ def erasure(found: Json, at_most: int = 20) -> str:
         ("method", f"{settings['method']}, seed {found['seed']}, {found['steps']} steps, {found['seconds']:.1f} s"),
         ("ended", found["ended"]),
         ("weights changed", str(found["n_weights"])),
-        ("others kept", "-" if found["kept"] is None else f"{found['kept']} of {found['memorised']}"),
+        ("others kept, never seen", _kept(found["unseen"]) if found["unseen"]["memorised"] else _judges(0)),
+        ("others kept, seen", _kept(found["seen"])),
         ("perplexity", "-" if ratio is None else f"x{ratio:.4f}"),
         ("edit", found["edit"]),
     ]
@@ -138,6 +145,15 @@ def method_comparison(found: Json) -> str:
 def _numbers(state: Json) -> tuple[str, ...]:
     accuracy, bits = state["memorization_accuracy"], state["exposure_bits"]
     return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{accuracy:.1%}", f"{bits:.2f}"
+
+
+def _kept(count: Json) -> str:
+    return f"{count['kept']} of {count['memorised']}" if count["memorised"] else "none"
+
+
+def _judges(n_unseen: int) -> str:
+    """How many others can judge what was kept; the others are kept by whoever was shown them."""
+    return f"{n_unseen} that the method never saw" if n_unseen else "none that the method never saw: what is kept is not judged"
 
 
 def _yes(fact: bool) -> str:

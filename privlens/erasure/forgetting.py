@@ -16,6 +16,7 @@ from privlens.erasure.request import Request
 from privlens.erasure.training import Erasure, Rows, sources, with_room
 from privlens.errors import BadInput
 from privlens.models.quantization import refuse_codes
+from privlens.others import other_secrets
 from privlens.outcomes import ErasureStep
 
 REACHED = "at the level of unseen text"
@@ -35,7 +36,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     checks.seed(request.seed)
     if not request.forget:
         raise BadInput("No secret was chosen: choose at least one to erase.")
-    if request.retained and set(request.retained) & set(request.forget):
+    if len(other_secrets(request.retained, request.forget)) < len(other_secrets(request.retained, ())):
         raise BadInput("A secret is to be forgotten and retained at once: take it out of one of the lists.")
     refuse_codes(request.lm.model)
     request.go_on()

@@ -12,6 +12,7 @@ from privlens.memorization.candidates import candidates
 from privlens.memorization.check import extraction_likelihoods
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score
+from privlens.others import other_secrets
 from privlens.records import Secret
 
 CONTROLS = 8
@@ -71,7 +72,7 @@ class Measure:
     def __init__(self, request: Request) -> None:
         lm = request.lm
         self.request, self.targets = request, [lm.encode(secret) for secret in request.forget]
-        self.others = states.known(lm, request.others, stop=request.stop)
+        self.others = states.known(lm, other_secrets(request.others, request.forget), stop=request.stop)
         self.before = self()
         self.level = unseen_level(lm, request.forget, request.seed, request.stop)
 

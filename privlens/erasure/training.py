@@ -26,7 +26,7 @@ from privlens.models.text import Encoded
 from privlens.own_text import PAST_VALUE, by_heart, neighbours
 from privlens.provenance import provenance
 from privlens.records import Edit
-from privlens.retained import Kept, extent, keep, retained_rows, stored_bytes, without_values
+from privlens.retained import Kept, check_left, extent, keep, retained_rows, stored_bytes, without_values
 
 WARM_UP, SLOWEST = 5, 0.5
 """Steps until the full pace, and what is left of it in the last step."""
@@ -90,7 +90,9 @@ class Erasure:
         self.generator = torch.Generator().manual_seed(request.seed)
         self.formats = token_formats(self.lm)
         self.private = [private(self.lm, text) for text in self.texts]
-        self.rows = without_values(self.lm, rows, self.texts)
+        self.rows = without_values(self.lm, rows, request.forget)
+        if self.settings.keep:
+            check_left(self.rows, "let the weight of retained text be 0")
         self.kept = keep(self.lm, self.rows) if self.rows else None
         self.keep, self.at_once = self.settings.keep, RowsAtOnce()
         self.left = torch.ones(len(self.texts), dtype=torch.float32)

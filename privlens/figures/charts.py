@@ -18,8 +18,12 @@ CHOSEN, CONTROL, NEUTRAL = "#d9480f", "#868e96", "#1c7ed6"
 """Colours: what was found or changed, its random control, the model as it is."""
 
 
-def curves(steps: Sequence[LocalizationStep], sufficient: bool = False) -> go.Figure:
-    """The secret's NLL, every term of the loss, and how many neurons are closed (sufficient: still open), step by step."""
+def curves(steps: Sequence[LocalizationStep], still_open_of: int | None = None) -> go.Figure:
+    """The secret's NLL, every term of the loss, and how many neurons are closed, step by step.
+
+    Args:
+        still_open_of: how many neurons the model has, where those still open are to be shown instead.
+    """
     fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.65, 0.35])
     x = [step.step for step in steps]
     nll = [step.target_nll for step in steps]
@@ -28,8 +32,8 @@ def curves(steps: Sequence[LocalizationStep], sufficient: bool = False) -> go.Fi
     for at, term in enumerate(steps[-1].terms if steps else ()):
         y = [step.terms.get(term) for step in steps]
         fig.add_scatter(x=x, y=y, name=html.escape(term), line={"color": NEUTRAL, "dash": dashes[at % 4]}, row=1, col=1)
-    counted = [step.gates.size - step.n_closed if sufficient else step.n_closed for step in steps]
-    name = "neurons still open" if sufficient else "neurons closed"
+    counted = [still_open_of - step.n_closed if still_open_of else step.n_closed for step in steps]
+    name = "neurons still open" if still_open_of else "neurons closed"
     fig.add_scatter(x=x, y=counted, name=name, fill="tozeroy", line={"color": CONTROL}, row=2, col=1)
     fig.update_yaxes(title="nats", rangemode="tozero", row=1, col=1)
     fig.update_yaxes(title="neurons", rangemode="tozero", row=2, col=1)

@@ -12,7 +12,7 @@ from privlens.localization.integrated import integrated_gradients
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
 from privlens.localization.token_gradient import active_token_gradient, token_gradient
-from privlens.records import LocalizationStep, NeuronScores
+from privlens.records import LocalizationStep, NeuronScores, Secret
 
 Method = Callable[[Task], Iterator[LocalizationStep]]
 
@@ -144,6 +144,11 @@ METHOD_INFO: dict[str, MethodInfo] = {
 """In the order of METHODS, for the page's chooser and the help of the command line."""
 
 
+def looked_at(method: str, others: tuple[Secret, ...]) -> tuple[Secret, ...]:
+    """Those of the other secrets that a method looks at when it is given them: none where it looks at no retained text."""
+    return others if METHOD_INFO[method].retains else ()
+
+
 def unit_of(method: str) -> str:
     """The unit of a method's scores; votes for those that `aggregate.vote` made."""
     if method in BLIND:
@@ -152,5 +157,6 @@ def unit_of(method: str) -> str:
 
 
 __all__ = [
-    "ELSEWHERE", "METHODS", "METHOD_INFO", "WEIGHT_NORM", "Method", "MethodInfo", "Task", "method_of", "result_of", "unit_of"
+    "ELSEWHERE", "METHODS", "METHOD_INFO", "WEIGHT_NORM", "Method", "MethodInfo", "Task", "looked_at", "method_of", "result_of",
+    "unit_of",
 ]  # fmt: skip

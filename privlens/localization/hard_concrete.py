@@ -23,6 +23,8 @@ from privlens.records import LocalizationStep
 from privlens.retained import Kept, keep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+TIE = 1e-3
+"""How far what decides among equal gates moves a score, before all are brought back to 0..1."""
 Seen = TypeVar("Seen")
 
 
@@ -90,6 +92,17 @@ def backward(gates: Tensor, at_once: RowsAtOnce, loss: Callable[[Tensor, slice],
     found = at_once.run(work, len(leaf))
     gates.backward(leaf.grad)
     return found
+
+
+def with_ties_broken(scores: Tensor, preferred: Tensor) -> Tensor:
+    """Scores in 0..1 that are still in 0..1, and among equal ones the more preferred is the higher; any shape.
+
+    Args:
+        preferred: of any sign and scale; all 0 where nothing is preferred.
+    """
+    largest = preferred.abs().max()
+    tie = TIE * preferred / largest if largest > 0 else torch.zeros_like(scores)
+    return ((scores + tie + TIE) / (1 + 2 * TIE)).clamp(0, 1)  # against rounding alone
 
 
 @dataclass
@@ -163,7 +176,7 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     aim = push(lm, lm.encode(task.target), settings.margin, settings.tau)
     warm = contrastive(task, aim, rows)
     exists = lm.exists(task.site).to(warm.device)
-    most = max(16, round(settings.candidates * int(exists.sum())))
+    most = min(int(exists.sum()), max(16, round(settings.candidates * int(exists.sum()))))
     places = warm.masked_fill(~exists, float("-inf")).flatten().topk(most).indices
     log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True, dtype=torch.float32)
     optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
@@ -183,7 +196,7 @@ def hard_concrete_deep(task: Task) -> Iterator[LocalizationStep]:
 def hard_concrete(
     task: Task, settings: MaskSettings = MaskSettings(), name: str = "hard-concrete"
 ) -> Iterator[LocalizationStep]:
-    """Trains the mask, a record a step. Scores are 1 - gate, and among equal gates the warm start decides.
+    """Trains the mask, a record a step. Scores are 1 - gate in 0..1, and among equal gates the warm start decides.
 
     Raises:
         Cancelled: when `task.stop` said so, before the next step; nothing is left behind in the model.
@@ -198,6 +211,7 @@ def hard_concrete(
         n_closed = int((gates < 0.5).sum())
         result = None
         if step == settings.steps:
-            tie = 1e-3 * (warm / warm.abs().max()).cpu().numpy()
-            result = task.scores(name, 1 - gates + tie, n_closed, asdict(mask.settings))
+            scores = with_ties_broken(1 - torch.from_numpy(gates), warm.cpu()).numpy()
+            how = {**asdict(mask.settings), "retained": len(mask.kept.ids)}
+            result = task.scores(name, scores, n_closed, how)
         yield LocalizationStep(step, settings.steps, "training the gates", gates, n_closed, nll, terms, result)

@@ -2,8 +2,9 @@
 
 For one layer and one token y_t of the value, the layer's neurons are scaled together by alpha at ONE position, the one that
 predicts y_t; every other position and every other layer stays as it is. The attribution of a neuron is the sum over the
-value's tokens of the mean over alpha = 1/m, 2/m ... 1 of dP(y_t | prompt, y_<t) / dgate: the probability and not its logarithm,
-layer by layer. Over a layer it adds up to sum_t P(y_t; 1) - P(y_t; 0) as m grows.
+value's tokens of the mean over alpha in 0..1 of dP(y_t | prompt, y_<t) / dgate: the probability and not its logarithm, layer by
+layer. Over a layer it adds up to sum_t P(y_t; 1) - P(y_t; 0) as the points m grow more. They stand in the middle of m equal
+parts, where the error falls with 1/m^2; DEPN's stand at their ends, 1/m, 2/m ... 1, where it falls with 1/m.
 
 Nothing before the gated position depends on the gate, so one plain pass over the text serves all tokens, steps and layers, and
 a pass with gates runs one copy of a token for every pair of token and step, from the gated layer on (models/restart.py).
@@ -12,6 +13,7 @@ Where an architecture does not restart, captum does the same through the gate do
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,20 +28,41 @@ from privlens.models.scoring import LOGITS_AT_ONCE
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Site
 
+Rule = Literal["middle", "end"]
+"""Where in its part of 0..1 a point of the integral stands."""
+CAPTUM: dict[Rule, str] = {"middle": "riemann_middle", "end": "riemann_right"}
 COPIES_AT_ONCE = 512
 """Pairs of token and step in one pass."""
 
 
 @dataclass(frozen=True)
 class IntegralSettings:
-    """`steps` is m, the points of the integral of every layer and token."""
+    """`steps` is m, the points of the integral of every layer and token; `rule` is where they stand, DEPN's is "end"."""
 
     steps: int = 20
+    rule: Rule = "middle"
 
 
-def points(steps: int) -> list[float]:
-    """1/m, 2/m ... 1."""
-    return [(step + 1) / steps for step in range(steps)]
+def points(steps: int, rule: Rule = "middle") -> list[float]:
+    """The middles of m equal parts of 0..1, or their upper ends 1/m, 2/m ... 1."""
+    return [(step + (0.5 if rule == "middle" else 1)) / steps for step in range(steps)]
+
+
+def restarts(lm: LanguageModel, past: Past, encoded: Encoded, layer: int) -> bool:
+    """Whether the architecture restarts at a layer: it takes the pass, and predicts of the value what the plain pass does."""
+    first, values = encoded.n_prompt - 1, torch.tensor(encoded.value_ids, device=lm.device)
+    at, near = torch.arange(first, len(encoded.ids) - 1, device=lm.device), torch.finfo(lm.dtype).eps ** 0.5
+
+    def passed(copies: Sequence[int]) -> list[Tensor]:
+        return list(run_on(lm, past, at[copies], layer).log_softmax(-1).gather(1, values[copies, None])[:, 0])
+
+    try:
+        with torch.no_grad():
+            again = torch.stack(in_parts(passed, list(range(len(at)))))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False  # what an architecture says that takes no positions or no mask of this kind; captum needs neither
+    plain = past.logits[first:].log_softmax(-1).gather(1, values[:, None])[:, 0]
+    return torch.allclose(again, plain, rtol=near, atol=near)
 
 
 def integral(
@@ -48,40 +71,38 @@ def integral(
     """One layer's attributions, restarting at the layer. [width], probability.
 
     Args:
-        past: the plain pass over all ids but the last. alphas: the points of the integral, of which the last must be 1.
+        past: the plain pass over all ids but the last. alphas: the points of the integral.
 
     Returns:
-        None where the architecture does not restart: it raised, or its predictions at 1 are not those of the plain pass.
+        None where the architecture does not restart.
     """
+    if not restarts(lm, past, encoded, layer):
+        return None
     width, steps, first = lm.shape(site)[1], len(alphas), encoded.n_prompt - 1
     values = torch.tensor(encoded.value_ids, device=lm.device)
     at = torch.arange(first, len(encoded.ids) - 1, device=lm.device).repeat_interleave(steps)
     alpha = torch.tensor(alphas, dtype=torch.float32, device=lm.device).repeat(len(values))
     tokens = values.repeat_interleave(steps)
     at_once = max(1, min(COPIES_AT_ONCE, LOGITS_AT_ONCE // past.logits.shape[-1]))
-    total, logprobs = torch.zeros(width, device=lm.device, dtype=torch.float32), []
+    total = torch.zeros(width, device=lm.device, dtype=torch.float32)
 
     def passed(copies: Sequence[int]) -> list[Tensor]:
         gates = alpha[copies, None].repeat(1, width).requires_grad_()
         with lm.held():
             with lm.gated(gates[None, None], site, layer):
                 logits = run_on(lm, past, at[copies], layer)
-            own = logits.log_softmax(-1).gather(1, tokens[copies, None])[:, 0]
-            total.add_(torch.autograd.grad(own.exp().sum(), gates)[0].sum(0))
+            own = logits.softmax(-1).gather(1, tokens[copies, None])[:, 0]
+            total.add_(torch.autograd.grad(own.sum(), gates)[0].sum(0))
         return list(own.detach())
 
     for start in range(0, len(at), at_once):
-        try:
-            logprobs += in_parts(passed, list(range(start, min(start + at_once, len(at)))))
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-            return None  # what an architecture says that takes no positions or no mask of this kind; captum needs neither
-    plain = past.logits[first:].log_softmax(-1).gather(1, values[:, None])[:, 0]
-    near = torch.finfo(lm.dtype).eps ** 0.5
-    same = torch.allclose(torch.stack(logprobs)[steps - 1 :: steps], plain, rtol=near, atol=near)
-    return total / steps if same else None
+        in_parts(passed, list(range(start, min(start + at_once, len(at)))))
+    return total / steps
 
 
-def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int, site: Site = "mlp") -> Tensor:
+def captum_integral(
+    lm: LanguageModel, encoded: Encoded, layer: int, steps: int, site: Site = "mlp", rule: Rule = "middle"
+) -> Tensor:
     """The same by captum, whole passes through the gate door: of ONE token where the value is one token. [width], probability.
 
     A value of several tokens is gated at all the positions that predict them together, and their probabilities are summed,
@@ -101,7 +122,7 @@ def captum_integral(lm: LanguageModel, encoded: Encoded, layer: int, steps: int,
     ones = torch.ones(1, lm.shape(site)[1], device=lm.device, dtype=torch.float32)
     integrated = IntegratedGradients(probability)
     with lm.held():
-        found = integrated.attribute(ones, n_steps=steps, method="riemann_right", internal_batch_size=at_once)
+        found = integrated.attribute(ones, n_steps=steps, method=CAPTUM[rule], internal_batch_size=at_once)
     return found[0].detach()  # type: ignore[no-any-return]
 
 
@@ -119,17 +140,17 @@ def integrated_gradients(task: Task, settings: IntegralSettings = IntegralSettin
     lm, site, encoded = task.lm, task.site, task.lm.encode(task.target)
     shape = lm.shape(site)
     scores, open_gates = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-    past, restarts = plain_pass(lm, encoded.ids[:-1]), True
+    past, restarted, alphas = plain_pass(lm, encoded.ids[:-1]), True, points(settings.steps, settings.rule)
     for layer in range(shape[0]):
-        own = integral(lm, past, encoded, layer, points(settings.steps), site) if restarts else None
+        own = integral(lm, past, encoded, layer, alphas, site) if restarted else None
         if own is None:
-            restarts, own = False, torch.zeros(shape[1], device=lm.device, dtype=torch.float32)
+            restarted, own = False, torch.zeros(shape[1], device=lm.device, dtype=torch.float32)
             for token in one_by_one(encoded):
                 task.go_on()
-                own += captum_integral(lm, token, layer, settings.steps, site)
+                own += captum_integral(lm, token, layer, settings.steps, site, settings.rule)
         task.go_on()
         scores[layer] = own.cpu().numpy()
         result = None
         if layer == shape[0] - 1:
-            result = task.scores("integrated-gradients", scores, None, {**asdict(settings), "restarted": restarts})
+            result = task.scores("integrated-gradients", scores, None, {**asdict(settings), "restarted": restarted})
         yield LocalizationStep(layer + 1, shape[0], f"layer {layer}", open_gates, 0, float("nan"), {}, result)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from privlens.localization.gradients import value_under
-from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, backward, open_probability, sampled, settled
+from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, backward, open_probability, sampled, settled, with_ties_broken
 from privlens.localization.task import Task
 from privlens.models.memory import RowsAtOnce
 from privlens.models.text import Encoded
@@ -112,7 +112,7 @@ class SlimmingGates:
     def scores(self) -> Tensor:
         assert self.trained.grad is not None
         asked = -self.trained.grad  # the penalty's part is the same for all gates that are not 0
-        return self.trained.detach() + 1e-3 * asked / asked.abs().max()
+        return with_ties_broken(self.trained.detach(), asked)
 
 
 def kept_open(

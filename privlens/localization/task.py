@@ -14,7 +14,7 @@ from privlens.models.fitting import fitting
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.provenance import provenance
 from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
-from privlens.retained import extent, retained_rows, stored_bytes
+from privlens.retained import check_left, extent, retained_rows, stored_bytes
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,14 @@ class Task:
         """What must stay as it is, token ids; see retained.py.
 
         Raises:
-            BadInput: with numbers, and before any of it is written, where it cannot be run one row at once.
+            BadInput: with numbers, and before any of it is written, where it cannot be run one row at once; or where no text is
+                left in which the private value does not stand.
         """
         n_rows, longest = extent(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens)
         self._fit(longest, n_rows)
-        return retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
+        rows = retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
+        check_left(rows, "use a method that looks at no retained text, such as gradient")
+        return rows
 
     def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
         """The result of a method with everything it depends on; scores [n_layers, width], only of neurons that exist."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from privlens.errors import BadInput
 from privlens.memorization.check import exposure_bits, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score, text_nll
@@ -85,8 +86,14 @@ def kept(
 def perplexity(
     lm: LanguageModel, paragraphs: Sequence[str], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
 ) -> float | None:
-    """exp(mean NLL in nats/token) of ordinary text; None without any."""
-    ids = [plain_ids(lm.tokenizer, text, REFERENCE_TOKENS) for text in paragraphs]
+    """exp(mean NLL in nats/token) of ordinary text; None without any.
+
+    Raises:
+        BadInput: where no paragraph has two tokens: the first of each is only read.
+    """
+    ids = [plain_ids(lm.tokenizer, text, min(REFERENCE_TOKENS, lm.room)) for text in paragraphs]
+    if ids and max(map(len, ids)) < 2:
+        raise BadInput("The reference text is too short to measure perplexity on: give a paragraph of a sentence or more.")
     return math.exp(text_nll(lm, ids, gates, site=site, stop=stop)) if ids else None
 
 

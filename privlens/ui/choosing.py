@@ -99,7 +99,7 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     layer.change(in_words(folded), [model, located, layer], square, **QUICK)
     outputs = [heat, square, k, undo, redo, about, neurons, layers, bars]
     inputs = [model, located, selection]
-    selection.change(lambda name, *given: view(shelf.get(name).shape(), *given), inputs, outputs, **QUICK)
+    selection.change(lambda name, *given: view(shelf.get(name).widths(), *given), inputs, outputs, **QUICK)
 
     def redraw(name: ModelName, found: Located | None, at: int) -> tuple[Any, ...]:
         lm = shelf.get(name)
@@ -152,10 +152,11 @@ def layer_ticked(chosen: Selection, event: gr.SelectData) -> Selection:
     return chosen.with_layers_off(with_box(chosen.layers_off, event))
 
 
-def view(shape: tuple[int, int], located: Located | None, selection: Selection) -> tuple[Any, ...]:
-    """What the controls show of a selection; the shape is that of the model's MLPs, for when nothing was localized."""
+def view(widths: tuple[int, ...], located: Located | None, selection: Selection) -> tuple[Any, ...]:
+    """What the controls show of a selection; the widths are those of the model's MLPs, for when nothing was localized."""
     now = selection.now
-    n_layers, width = shape if located is None else located.scores.scores.shape
+    n_layers = len(widths if located is None else located.scores.scores)
+    n_neurons = sum(widths) if located is None else located.scores.n_neurons
 
     def label(neuron: Neuron) -> str:
         score = f", score {located.scores.scores[neuron]:.3g}" if located else ""
@@ -170,7 +171,7 @@ def view(shape: tuple[int, int], located: Located | None, selection: Selection) 
         gr.update(value=len(now.neurons)),
         gr.update(interactive=bool(selection.past)),
         gr.update(interactive=bool(selection.future)),
-        gr.update(value=wording.of_choice(now, located, n_layers * width)),
+        gr.update(value=wording.of_choice(now, located, n_neurons)),
         gr.update(
             choices=[(label(neuron), key_of(neuron)) for neuron in shown], value=[key_of(n) for n in shown if n in now.off]
         ),

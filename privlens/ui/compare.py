@@ -10,6 +10,7 @@ from privlens.benchmarks.planting import Plant
 from privlens.deactivation import Surroundings
 from privlens.localization import METHOD_INFO, METHODS, WEIGHT_NORM, Task
 from privlens.method_comparison import FLOOR, Extent, compare_methods
+from privlens.others import Keep, other_secrets, retained_of
 from privlens.records import Site
 from privlens.ui import compare_view as show
 from privlens.ui.choosing import Chosen
@@ -17,7 +18,7 @@ from privlens.ui.heatmap import plot
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.plant import plant_part, truth_for
 from privlens.ui.runs import QUICK, in_words, run_buttons, wire
-from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
 from privlens.ui.settings import keep_setting, seed_setting, site_setting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
@@ -62,11 +63,12 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
             curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 860)
 
     def run(
-        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, methods: list[str], keep: str, site: Site,
+        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, methods: list[str], keep: Keep, site: Site,
         seed: float, extent: Extent, plant: Plant | None, stop: Any,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        others, retained = judged(others_of(listed), target, keep)
+        others = other_secrets(others_of(listed), [target])
+        retained = retained_of(others, keep)
         truth = truth_for(plant, model, target) if site == "mlp" else ()
         asked = [*methods, WEIGHT_NORM] if truth else methods
         task = Task(lm, target, others=retained, seed=checks.seed(seed or 0), site=site, stop=stop.is_set)

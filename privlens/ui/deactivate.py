@@ -7,13 +7,16 @@ import gradio as gr
 
 from privlens import figures
 from privlens.deactivation import Surroundings, compare, sweep, sweep_ks
+from privlens.others import unseen_of
+from privlens.records import Secret
+from privlens.secrets import ListedSecret
 from privlens.ui import wording
 from privlens.ui.choosing import Chosen
 from privlens.ui.effect import effect_bars, effect_part
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import run_buttons, wire
-from privlens.ui.session import Located, ModelName, Selection, Shelf, fitting, judged
+from privlens.ui.session import Located, ModelName, Selection, Shelf, fitting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
 
@@ -57,8 +60,7 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         located = fitting(found, lm)
         retained = located.retained
-        others, _ = judged(others_of(listed), target, "none")
-        around = Surroundings(others, tuple(reference), located.site, stop=stop.is_set)
+        around = Surroundings(others_of(listed), tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
         for step in compare(lm, target, selection.now.switched_off, around):
             shown: tuple[Any, Any] = (gr.skip(), gr.skip())
@@ -82,6 +84,7 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     )
     start, cancel = run_buttons("Sweep over k", "sweep")
     bar = progress("sweep-progress")
+    judges = facts("sweep-facts")
     curve = plot("sweep", "Nothing measured yet: the curve over k will stand here.", 760)
 
     def run(
@@ -89,16 +92,21 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         located = fitting(found, lm)
-        rest, _ = judged(others_of(listed), target, "none")
-        unseen = tuple(other for other in rest if other not in located.retained) or rest
+        unseen = judges_of(listed, target, located)
         around = Surroundings(unseen, tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
         for step in sweep(lm, target, located.scores, sweep_ks(located.scores.n_neurons), around):
             yield (
                 gr.update(value=clock.at(step.step, step.n_steps, "sweep")),
+                gr.update(value=wording.of_judges(len(unseen), len(located.retained))),
                 gr.update(value=figures.sweep_curves(step.rows).to_json()),
             )
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
     others = [one.change for one in (chosen.located, side.secret, side.model, side.listed, side.reference)]
-    wire(start, cancel, bar, run, inputs, [curve], others, lambda: (gr.update(value=""),))
+    wire(start, cancel, bar, run, inputs, [judges, curve], others, lambda: (gr.update(value=[]), gr.update(value="")))
+
+
+def judges_of(listed: tuple[ListedSecret, ...], target: Secret, located: Located) -> tuple[Secret, ...]:
+    """The listed secrets that judge what else is lost: those that the method which found the neurons never saw; maybe none."""
+    return unseen_of(others_of(listed), (target, *located.retained))

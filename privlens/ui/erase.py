@@ -9,6 +9,7 @@ import gradio as gr
 from privlens.deactivation import Surroundings, texts_before_and_after
 from privlens.memorization.states import continuations
 from privlens.models.language_model import LanguageModel
+from privlens.others import same_secret
 from privlens.records import Secret
 from privlens.ui import erase_view as show
 from privlens.ui.choosing import Chosen
@@ -108,7 +109,7 @@ def generations(
     lm: LanguageModel, secret: Secret, found: Located | None, chosen: Selection, erased: Erased
 ) -> tuple[str, str | None, str]:
     """What is written of a secret before, with the chosen neurons off where they were localized in this model, and after."""
-    did = next((one for one in erased.effects if (one.secret.prompt, one.secret.value) == (secret.prompt, secret.value)), None)
+    did = next((one for one in erased.effects if same_secret(one.secret, secret)), None)
     if did is None:
         [[before], [after]] = [continuations(one, [secret]) for one in (lm, lm.under(erased.kept.edit))]
     else:

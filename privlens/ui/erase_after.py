@@ -11,6 +11,7 @@ from gradio.components import Component
 from privlens.erasure import ERASURE_INFO, LOSSES, settings_of
 from privlens.erasure.attacks import Siege, attacks
 from privlens.errors import BadInput
+from privlens.others import same_secret
 from privlens.outcomes import Attack
 from privlens.records import Secret
 from privlens.secrets import ListedSecret
@@ -68,8 +69,7 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
 
 def rewordings(listed: Sequence[ListedSecret], target: Secret) -> tuple[str, ...]:
     """Other prompts for a listed secret."""
-    same = (row.reworded for row in listed if (row.secret.prompt, row.secret.value) == (target.prompt, target.value))
-    return next(same, ())
+    return next((row.reworded for row in listed if same_secret(row.secret, target)), ())
 
 
 def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[Component]) -> None:

@@ -10,12 +10,12 @@ from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.states import effects
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel, Stop
+from privlens.others import Keep, other_secrets, retained_of, unseen_of
 from privlens.outcomes import Effect, ErasureStep
 from privlens.records import Secret
 from privlens.secrets import ListedSecret
 from privlens.ui.edits import Kept
 from privlens.ui.parts import Clock
-from privlens.ui.session import judged
 from privlens.ui.sidebar import others_of, secret_of
 
 
@@ -28,7 +28,7 @@ class Asked:
     texts: tuple[str, ...]
     reference: tuple[str, ...]
     settings: ErasureSettings
-    keep: str
+    keep: Keep
     seed: int
 
 
@@ -73,8 +73,7 @@ def chosen_targets(
 
 def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> tuple[Secret, ...]:
     """The listed secrets that may be known, without the targets."""
-    gone = {(one.prompt, one.value) for one in targets}
-    return tuple(one for one in others_of(listed) if (one.prompt, one.value) not in gone)
+    return other_secrets(others_of(listed), targets)
 
 
 def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[Secret, ...]:
@@ -91,9 +90,9 @@ def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: St
     clock, steps = Clock(), list[ErasureStep]()
     yield Progress({"share": 0.0, "text": "which other secrets does the model know?"})
     known = known_of(lm, asked.others, stop)
-    _, seen = judged(known, Secret("", ""), asked.keep)
-    unseen = tuple(one for one in known if one not in seen)
-    stay = (*seen, *(one for one in earlier if one not in asked.targets and one not in seen))
+    seen = retained_of(known, asked.keep)
+    unseen = unseen_of(known, seen)
+    stay = (*seen, *other_secrets(earlier, (*asked.targets, *seen)))
     request = Request(lm, asked.targets, stay, asked.texts, unseen, asked.reference, asked.settings, asked.seed, stop)
     for step in erase(request):
         steps.append(step)

@@ -8,6 +8,7 @@ from gradio.components import Component
 from privlens import checks
 from privlens.erasure import ERASURE_INFO, LOSSES, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Scope, Spread, settings_of
 from privlens.erasure.request import STEPS_MOST
+from privlens.others import Keep
 from privlens.secrets import paragraphs
 from privlens.ui.erase_run import Asked, chosen_targets, others_than
 from privlens.ui.runs import QUICK
@@ -76,7 +77,7 @@ def controls(side: Sidebar) -> list[Component]:
 
 def asked(
     listed: Any, reference: Any, prompt: str, value: str, which: str, rows: list[int], method: str, hold: str,
-    share: float | None, guard: float | None, steps: float | None, choice: Choice, spread: Spread, scope: Scope, keep: str,
+    share: float | None, guard: float | None, steps: float | None, choice: Choice, spread: Spread, scope: Scope, keep: Keep,
     rate: float | None, weight: float | None, decay: float | None, every: float | None, seed: float | None, own: str,
 ) -> Asked:  # fmt: skip
     """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
@@ -89,8 +90,8 @@ def asked(
         decay=FIRST.decay if decay is None else decay / 100,
         measure_every=checks.whole(every or FIRST.measure_every, "number of steps between two measurements", 1, STEPS_MOST),
     )  # fmt: skip
-    held = "none" if hold == "forget-only" else keep
     settings = settings_of(method, settings, rate).checked()
+    held: Keep = keep if settings.keep else "none"
     return Asked(targets, others_than(listed, targets), paragraphs(own), tuple(reference), settings, held, checks.seed(seed or 0))
 
 

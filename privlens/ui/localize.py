@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 
 from privlens import checks, figures
-from privlens.localization import METHOD_INFO, METHODS, Task
+from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
+from privlens.others import Keep, other_secrets, retained_of
 from privlens.records import LocalizationStep, Site
 from privlens.secrets import paragraphs
 from privlens.ui import wording
@@ -16,7 +17,7 @@ from privlens.ui.choosing import NO_NEURONS, Chosen, choosing, default_k
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, run_buttons, wire
-from privlens.ui.session import Located, ModelName, Selection, Shelf, best, judged
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best
 from privlens.ui.settings import keep_setting, seed_setting, site_setting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
@@ -51,7 +52,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         prompt: str,
         value: str,
         method: str,
-        keep: str,
+        keep: Keep,
         site: Site,
         seed: float,
         own: str,
@@ -59,9 +60,10 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         stop: Any,
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        _, retained = judged(others_of(listed), target, keep)
+        retained = looked_at(method, retained_of(other_secrets(others_of(listed), [target]), keep))
         task = Task(lm, target, others=retained, texts=paragraphs(own), seed=checks.seed(seed or 0), site=site, stop=stop.is_set)
         clock, steps, drawn, sufficient = Clock(), [], 0.0, METHOD_INFO[method].sufficient
+        n_neurons = sum(lm.widths(site))
         for step in METHODS[method](task):
             steps.append(step)
             if step.result is None and time.monotonic() - drawn < EVERY:
@@ -69,14 +71,14 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
             drawn = time.monotonic()
             pictures = (
                 gr.update(value=figures.live_gates(step, sufficient).to_json(), off=[], on=[]),
-                gr.update(value=figures.curves(steps, sufficient).to_json() if trains(step) else ""),
+                gr.update(value=figures.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""),
             )
             found, choice = gr.skip(), gr.skip()
             if step.result is not None:
                 found = Located(target, frozenset(retained), step.result)
                 choice = selection.to(best(step.result, default_k(found)))
             at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
-            yield at, gr.update(value=live_facts(step, sufficient)), *pictures, found, choice
+            yield at, gr.update(value=live_facts(step, n_neurons, sufficient)), *pictures, found, choice
 
     inputs = [side.model, side.listed, side.prompt, side.value, method, keep, site, seed, own, chosen.selection]
     ended = wire(start, cancel, bar, run, inputs, [live, heat, lines, chosen.located, chosen.selection])
@@ -100,17 +102,17 @@ def trains(step: LocalizationStep) -> bool:
     return not math.isnan(step.target_nll)
 
 
-def live_facts(step: LocalizationStep, sufficient: bool) -> list[wording.Fact]:
-    """The numbers of one step."""
+def live_facts(step: LocalizationStep, n_neurons: int, sufficient: bool) -> list[wording.Fact]:
+    """The numbers of one step; the gates have places for more neurons where layers differ in width."""
     facts = []
     if trains(step):
         nll = f"{step.target_nll:.2f}"
         name, counted, note = "neurons closed", step.n_closed, "gates below 0.5"
         if sufficient:
-            name, counted = "neurons still open", step.gates.size - step.n_closed
+            name, counted = "neurons still open", n_neurons - step.n_closed
             note = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
         facts = [
-            wording.fact(name, f"{counted:,}", f"of {step.gates.size:,}", note),
+            wording.fact(name, f"{counted:,}", f"of {n_neurons:,}", note),
             wording.fact("secret's NLL", nll, "nats/token", "under the gates as they stand; up = less likely"),
         ]
     if step.result is not None:

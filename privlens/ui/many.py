@@ -7,17 +7,18 @@ import gradio as gr
 
 from privlens import checks
 from privlens.errors import BadInput
-from privlens.localization import METHOD_INFO, METHODS, Task
+from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.localization.aggregate import VoteSettings
 from privlens.localization.several import localize_each
-from privlens.records import Secret, Site
+from privlens.others import Keep, other_secrets, retained_of
+from privlens.records import Site
 from privlens.ui import many_view as show
 from privlens.ui.choosing import Chosen
 from privlens.ui.heatmap import plot
 from privlens.ui.localize import about_method
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, in_words, run_buttons, wire
-from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
 from privlens.ui.settings import keep_setting, seed_setting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 from privlens.ui.ticking import most_repeated, tick_boxes
@@ -78,14 +79,13 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
     shares = plot("many-shares", "The share of MLPs against attention will stand here, where both were localized.", 300)
 
     def run(
-        model: ModelName, listed: Any, rows: list[int], method: str, keep: str, seed: float, both: bool, stop: Any
+        model: ModelName, listed: Any, rows: list[int], method: str, keep: Keep, seed: float, both: bool, stop: Any
     ) -> Iterator[tuple[Any, ...]]:
         lm, targets = shelf.get(model), show.by_category([listed[at].secret for at in rows])
         if not targets:
             raise BadInput("No secret is ticked: tick at least one; two or more can be compared.")
         wanted: list[Site] = ["mlp", "attention"] if both and method in ACROSS else ["mlp"]
-        free = tuple(other for other in others_of(listed) if other not in targets)
-        _, retained = judged(free, Secret("", ""), keep)
+        retained = looked_at(method, retained_of(other_secrets(others_of(listed), targets), keep))
         tasks = [
             Task(lm, target, others=retained, seed=checks.seed(seed or 0), site=where, stop=stop.is_set)
             for where in wanted for target in targets

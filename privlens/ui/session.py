@@ -189,9 +189,3 @@ def fitting(located: Located | None, lm: LanguageModel) -> Located:
             "switch the edits back that were in place then."
         )
     return located
-
-
-def judged(others: tuple[Secret, ...], target: Secret, keep: str) -> tuple[tuple[Secret, ...], tuple[Secret, ...]]:
-    """The other listed secrets, and those of them that a method is given as retained text: all, half (every second) or none."""
-    rest = tuple(other for other in others if (other.prompt, other.value) != (target.prompt, target.value))
-    return rest, {"all": rest, "half": rest[::2], "none": ()}[keep]

@@ -2,7 +2,7 @@
 
 import functools
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import gradio as gr
 from privlens import checks
 from privlens.errors import BadInput
 from privlens.models.chat import has_template
+from privlens.others import same_secret
 from privlens.records import Secret
 from privlens.secrets import ListedSecret, paragraphs, read_list, read_reference, read_secrets
 from privlens.ui import wording
@@ -168,8 +169,8 @@ def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:
 
 def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secret:
     """The secret in the sidebar, with its category where it is a listed one."""
-    category = next((row.secret.category for row in listed if (row.secret.prompt, row.secret.value) == (prompt, value)), "")
-    return Secret(prompt, value, category)
+    typed = Secret(prompt, value)
+    return replace(typed, category=next((row.secret.category for row in listed if same_secret(row.secret, typed)), ""))
 
 
 def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:

@@ -8,12 +8,17 @@ from typing import Any, TypedDict
 
 from privlens.models.language_model import LanguageModel
 from privlens.models.quantization import weight_type
+from privlens.others import kept_counts, same_secret
 from privlens.outcomes import Comparison, Effect, Recall
 from privlens.records import Memorization, Secret
 from privlens.secrets import ListedSecret, SecretList
 from privlens.ui.session import Choice, Located
 
 NO = ("no", "yes")
+NONE_UNSEEN = (
+    "no known secret is left that the method never saw, so nothing judges what is kept: localize again and let it hold on to "
+    "every second or none, or list more secrets"
+)
 
 
 class Fact(TypedDict):
@@ -134,10 +139,7 @@ def bits(state: Recall) -> str:
 def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[Fact]:
     """Everything that should have changed or stayed, beside as many random neurons."""
     chosen, random = comparison.chosen, comparison.random
-    unseen = [
-        (a, b) for a, b in zip(chosen.others, random.others, strict=True) if a.before.greedy_match and a.secret not in retained
-    ]
-    kept = [sum(pair[at].after.greedy_match for pair in unseen) for at in (0, 1)]
+    (unseen, _), (by_random, _) = kept_counts(chosen, retained), kept_counts(random, retained)
     facts = [
         fact("neurons off", str(len(chosen.neurons)), "", "the random control switches off as many"),
         fact("secret's exposure", bits(chosen.target.after), "bits", f"before: {bits(chosen.target.before)}; low = forgotten",
@@ -148,14 +150,24 @@ def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[F
         fact("other secrets kept", f"{chosen.kept} of {chosen.memorised}", "",
              "listed secrets still written word for word, of those known before",
              control(f"{random.kept} of {random.memorised}")),
-        fact("of these, never seen", f"{kept[0]} of {len(unseen)}", "",
-             "those that the method was not given as retained text: the honest number", control(f"{kept[1]} of {len(unseen)}")),
+        fact("of these, never seen", f"{unseen.kept} of {unseen.known}", "",
+             "those that the method was not given as retained text: the honest number",
+             control(f"{by_random.kept} of {by_random.known}"))
+        if unseen.known else fact("of these, never seen", "none", "", NONE_UNSEEN),
     ]  # fmt: skip
     if chosen.perplexity_before is not None and chosen.perplexity_after is not None:
         ratio, floor = chosen.perplexity_ratio or 0.0, random.perplexity_ratio or 0.0
         note = f"before: {chosen.perplexity_before:.2f}, so x{ratio:.3f}; exp(nats/token) on ordinary text, low = good"
         facts.append(fact("perplexity of the reference", f"{chosen.perplexity_after:.2f}", "", note, control(f"x{floor:.3f}")))
     return facts
+
+
+def of_judges(n_unseen: int, n_retained: int) -> list[Fact]:
+    """By how many other secrets it is judged what is kept."""
+    if not n_unseen:
+        return [fact("others that judge", "none", "", NONE_UNSEEN)]
+    note = f"the method never saw them; {n_retained:,} more it was given to hold on to"
+    return [fact("others that judge", f"{n_unseen:,}", "", note)]
 
 
 def control(number: str) -> str:
@@ -177,8 +189,7 @@ def of_choice(choice: Choice, located: Located | None, n_neurons: int) -> list[F
 
 def secret_differs(located: Located, secret: Secret) -> bool:
     """Whether the neurons were localized for another secret than the one in the sidebar."""
-    meant = {(one.prompt, one.value) for one in (located.target, *located.voters)}
-    return (secret.prompt, secret.value) not in meant
+    return not any(same_secret(one, secret) for one in (located.target, *located.voters))
 
 
 def of_list(found: SecretList) -> str:

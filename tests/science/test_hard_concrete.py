@@ -1,14 +1,23 @@
 """The mathematics of the mask: gates, push and retained term, against numbers worked by hand."""
 
+import importlib
 import math
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from privlens.localization.hard_concrete import open_probability, sampled, settled
-from privlens.localization.push import Push
+from privlens.localization import Task, result_of
+from privlens.localization.gradients import contrastive, gate_gradient
+from privlens.localization.hard_concrete import MaskSettings, open_probability, sampled, settled, with_ties_broken
+from privlens.localization.push import Push, push
+from privlens.models.language_model import LanguageModel
 from privlens.models.text import Encoded
 from privlens.retained import Kept, _bucketed
+from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 
 def test_settled_gates_at_known_points() -> None:
@@ -84,3 +93,83 @@ def test_padding_does_not_count_in_the_retained_term() -> None:
     ids, masked = torch.zeros(1, 2, dtype=torch.long), torch.tensor([[1.0, 0.0]])
     assert float(Kept(ids, masked, top, _bucketed(before, top)).divergence(after)) == pytest.approx(0.0, abs=1e-6)
     assert float(Kept(ids, torch.ones(1, 2), top, _bucketed(before, top)).divergence(after)) > 0.5
+
+
+def test_push_ends_at_tau_though_the_siblings_are_further_down() -> None:
+    """p = e^-6 is below tau = 5; the siblings' mean e^-9 is further down still, and would ask for 3 nats more."""
+    rest = 1 - math.exp(-6) - 2 * math.exp(-9)
+    logits = torch.tensor([[rest, math.exp(-6), math.exp(-9), math.exp(-9)]]).log()[None].requires_grad_()
+    left = _push(tau=5.0)(logits)
+    left.sum().backward()
+    assert float(left.detach()) == 0.0
+    assert logits.grad is not None and not logits.grad.any()
+    assert float(_push(tau=7.0)(logits.detach())) == pytest.approx(3.0, abs=1e-4), "before tau is reached the push goes on"
+
+
+masks = importlib.import_module("privlens.localization.hard_concrete")  # the room names its function alike
+FEW = MaskSettings(steps=6, own_samples=4, sample_tokens=6, rows=3)
+
+
+def test_the_penalty_on_closed_gates_comes_in_the_second_half(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    penalties: list[float] = []
+    step = masks.Mask.step
+    monkeypatch.setattr(masks.Mask, "step", lambda mask, penalty: (penalties.append(penalty), step(mask, penalty))[1])
+    *_, last = masks.hard_concrete(Task(taught, TAUGHT[1]), FEW)
+    assert last.result
+    assert penalties == [0, 0, 0, FEW.penalty, FEW.penalty, FEW.penalty]
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_the_hold_on_retained_text_loosens_while_the_value_is_still_written(taught: LanguageModel, written: bool) -> None:
+    """At a learning rate of 0 and hardly any closed gate the taught value is written in every step, another never."""
+    settings = replace(FEW, learning_rate=0.0, start=12.0)
+    mask, _ = masks.start(Task(taught, TAUGHT[1] if written else NEVER_TAUGHT), settings)
+    for _ in range(3):
+        mask.step(0.0)
+    assert mask.keep == pytest.approx(settings.keep * (settings.loosen**3 if written else 1))
+
+
+def test_the_contrast_pushes_every_private_token_by_itself(taught: LanguageModel) -> None:
+    """The gradient of the sum over the value's tokens, not of their mean: beside retained text a long value weighs more."""
+    task = Task(taught, TAUGHT[1])
+    aim = push(taught, taught.encode(TAUGHT[1]), 1.0, 7.0)
+    assert float(aim.pushed.sum()) > 1
+    [by_token] = gate_gradient(taught, [aim.encoded.ids], "mlp", lambda logits: aim.per_token(logits)[0].sum(-1))
+    assert float(by_token.abs().max()) > 1e-3
+    torch.testing.assert_close(contrastive(task, aim, []), by_token)
+
+
+def test_a_site_with_few_gates_has_them_all_tried(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = torch.zeros(taught.shape(), dtype=torch.bool)
+    exists[0, :5] = True
+    monkeypatch.setattr(type(taught), "exists", lambda *_: exists)
+    mask, _ = masks.start(Task(taught, TAUGHT[1]), FEW)
+    assert sorted(mask.places.tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_ties_are_broken_within_the_scale() -> None:
+    scores = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
+    preferred = torch.tensor([-3.0, 0.0, 40.0, 1.0, 2.0, -40.0, 0.0])
+    broken = with_ties_broken(scores, preferred)
+    assert broken.tolist() == pytest.approx(scores.tolist(), abs=1.1 * masks.TIE)
+    assert float(broken.max()) == 1.0
+    assert float(broken.min()) == 0.0
+    assert broken.argsort(descending=True).tolist() == [2, 1, 0, 4, 3, 6, 5]
+    assert with_ties_broken(scores, torch.zeros(7)).isfinite().all()
+
+
+@pytest.mark.parametrize("method", ["hard-concrete", "hard-concrete-deep", "slimming", "hard-concrete-sufficient"])
+def test_scores_stay_within_the_scale_that_is_stated(taught: LanguageModel, method: str) -> None:
+    scores = result_of(method, Task(taught, TAUGHT[1], (TAUGHT[0],))).scores
+    assert np.isfinite(scores).all()
+    assert 0 <= scores.min() < scores.max() <= 1
+
+
+def test_a_mask_whose_warm_start_is_all_zero_gives_numbers(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: Any) -> Tensor:
+        return torch.zeros(taught.shape())
+
+    monkeypatch.setattr(masks, "contrastive", nothing)
+    *_, last = masks.hard_concrete(Task(taught, TAUGHT[1]), FEW)
+    assert last.result
+    assert np.isfinite(last.result.scores).all()

@@ -1,5 +1,6 @@
 """Integrated gradients: captum's numbers on every layout, complete, and the same where a model cannot restart."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from privlens.errors import Cancelled
 from privlens.localization import METHODS, Task
 from privlens.localization.integrated import (
     IntegralSettings,
+    Rule,
     captum_integral,
     integral,
     integrated_gradients,
@@ -21,8 +23,10 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.restart import plain_pass
 from privlens.models.text import Encoded
 from privlens.records import LocalizationStep, Secret, Site
+from privlens.secrets import read_secrets
 from tests.helpers import LAYERS, Maker, random_model
 
+SECRETS = Path(__file__).parents[2] / "assets" / "secrets.csv"
 SECRET = Secret("Anna, the keeper of the gate is", "Mira Holt")
 ENCODED = Encoded((5, 60, 17, 200, 31, 8, 44, 102, 9), 6)
 """A prompt of six tokens, a value of three."""
@@ -86,6 +90,44 @@ def test_a_layers_attributions_add_up_to_what_switching_it_off_there_does(lm: La
         ours = integral(lm, past, ENCODED, layer, points(2000))
         assert ours is not None
         assert float(ours.sum()) == pytest.approx(expected[layer], abs=1e-3 * float(ours.abs().sum()))
+
+
+def test_the_middles_are_nearer_to_the_integral_than_the_ends(demo: LanguageModel) -> None:
+    """Of the largest attribution of the first and the last layer, against 500 points."""
+    encoded = demo.encode(read_secrets(SECRETS)[44].secret)
+    past = plain_pass(demo, encoded.ids[:-1])
+
+    def both(alphas: list[float]) -> Tensor:
+        found = [integral(demo, past, encoded, layer, alphas) for layer in (0, demo.n_layers - 1)]
+        return torch.stack([one for one in found if one is not None])
+
+    fine = both(points(500))
+    middle, end = (float((both(alphas) - fine).abs().max() / fine.abs().max()) for alphas in (points(20), points(20, "end")))
+    assert middle < 0.005
+    assert end > 0.02
+
+
+@pytest.mark.parametrize("rule", ["middle", "end"])
+def test_points_are_exact_where_the_rule_is(rule: Rule) -> None:
+    """The middles integrate a straight line exactly; the ends are off by half a step, 1 / 2m."""
+    mean = sum(points(4, rule)) / 4
+    assert mean == pytest.approx(0.5 if rule == "middle" else 0.5 + 1 / 8)
+    assert points(4, "end") == [0.25, 0.5, 0.75, 1.0]
+    assert points(4) == [0.125, 0.375, 0.625, 0.875]
+
+
+@pytest.mark.parametrize("rule", ["middle", "end"])
+def test_each_rule_is_captums_and_stands_in_the_settings(lm: LanguageModel, rule: Rule) -> None:
+    *_, last = integrated_gradients(Task(lm, SECRET), IntegralSettings(5, rule))
+    assert last.result is not None
+    assert last.result.provenance.settings["rule"] == rule
+    encoded = lm.encode(SECRET)
+    for layer in range(LAYERS):
+        alone = [captum_integral(lm, one, layer, 5, rule=rule) for one in one_by_one(encoded)]
+        assert_same(torch.tensor(last.result.scores[layer]), torch.stack(alone).sum(0))
+        other = integral(lm, plain_pass(lm, encoded.ids[:-1]), encoded, layer, points(5, "end" if rule == "middle" else "middle"))
+        assert other is not None
+        assert float((other - torch.stack(alone).sum(0)).abs().max()) > 1e-3 * float(other.abs().max())
 
 
 def test_the_value_under_one_gate_is_another_number(lm: LanguageModel) -> None:

@@ -179,8 +179,8 @@ def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
 def test_a_mask_that_keeps_what_suffices_shows_what_stays_open() -> None:
     step = LocalizationStep(1, 2, "s", np.array([[1.0, 0.25], [0.0, 0.0]], np.float32), 3, 0.5)
     assert list(figures.curves([step]).data[-1].y) == [3]
-    sufficient = figures.curves([step], sufficient=True).data[-1]
-    assert (sufficient.name, list(sufficient.y)) == ("neurons still open", [1])
+    sufficient = figures.curves([step], still_open_of=3).data[-1]
+    assert (sufficient.name, list(sufficient.y)) == ("neurons still open", [0]), "the second layer has one neuron only"
     assert figures.live_gates(step).data[0].z.tolist()[0] == [0, 0.75]
     assert figures.live_gates(step, sufficient=True).data[0].z.tolist()[0] == [1, 0.25]
 

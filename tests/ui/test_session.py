@@ -2,6 +2,7 @@
 
 import copy
 import weakref
+from dataclasses import replace
 
 import gradio as gr
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from privlens.errors import BadInput, ModelDamaged, ModelNotFound
 from privlens.models.language_model import LanguageModel
 from privlens.records import Neuron, NeuronScores, Provenance, Secret
-from privlens.ui import session
+from privlens.secrets import ListedSecret
+from privlens.ui import session, wording
 from privlens.ui.choosing import key_of, ticked
-from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting, judged
+from privlens.ui.deactivate import judges_of
+from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
 
 A, B, C = Neuron(0, 1), Neuron(0, 2), Neuron(1, 0)
 
@@ -69,14 +72,6 @@ def test_neurons_of_another_model_are_refused(lm: LanguageModel) -> None:
         fitting(Located(target, frozenset(), scores("other")), lm)
     found = Located(target, frozenset(), scores(lm.fingerprint))
     assert fitting(found, lm) is found
-
-
-def test_half_of_the_others_are_kept_from_the_method_to_judge_it() -> None:
-    others = tuple(Secret(f"p{at}", "v") for at in range(6))
-    rest, retained = judged(others, Secret("p0", "v", "with a category"), "half")
-    assert rest == others[1:]
-    assert retained == (others[1], others[3], others[5])
-    assert judged(others, others[0], "none")[1] == ()
 
 
 def test_the_shelf_loads_once_keeps_the_first_and_forgets_the_unused(monkeypatch: pytest.MonkeyPatch, lm: LanguageModel) -> None:
@@ -153,3 +148,14 @@ def test_a_model_that_could_not_be_put_back_is_loaded_anew(
     assert (len(made), again.fingerprint) == (2, taught.fingerprint)
     assert "m is loaded anew: after an error some of its weights could not be put back" in caplog.text
     assert shelf.get(ModelName("m")) is again
+
+
+def test_whoever_was_seen_by_the_method_does_not_judge_it() -> None:
+    target, *others = (Secret(f"p{at}", f"v{at}") for at in range(4))
+    listed = tuple(ListedSecret(one) for one in (target, replace(target, value="v0 "), *others, others[0]))
+    some, every = (Located(target, frozenset(retained), scores("any")) for retained in (others[:1], others))
+    assert judges_of(listed, target, some) == tuple(others[1:])
+    assert judges_of(listed, target, every) == (), "nobody is left, and those who were seen do not stand in"
+    [said] = wording.of_judges(0, 3)
+    assert (said["value"], "never saw" in said["note"]) == ("none", True)
+    assert wording.of_judges(2, 1)[0]["value"] == "2"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from privlens.localization import METHODS
+from privlens.others import key_of
 from tests.helpers import ASKED, CHATML, NEVER_TAUGHT, TAUGHT, Run, json_of
 
 
@@ -56,24 +57,76 @@ def test_localize_names_as_many_as_asked_for(run: Run) -> None:
     assert mask["k"] == mask["natural_k"] == len(mask["neurons"])
 
 
-def test_localize_a_row_keeps_the_other_memorised_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+CONTRASTIVE = ("localize", "--secrets", "secrets.csv", "--method", "contrastive-activations", "--json")
+
+
+def test_localize_holds_on_to_every_second_of_the_other_memorised_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from privlens.cli import commands
 
     asked: list[Any] = []
 
     def watched(task: Any) -> Any:
         asked.append(task)
-        return gradient(task)
+        return contrastive(task)
 
-    gradient = commands.METHODS["gradient"]
-    monkeypatch.setitem(commands.METHODS, "gradient", watched)
+    contrastive = commands.METHODS["contrastive-activations"]
+    monkeypatch.setitem(commands.METHODS, "contrastive-activations", watched)
     Path("retain.txt").write_text("One.\n\nTwo.")
-    run("localize", "--secrets", "secrets.csv", "--method", "gradient", "--json")
-    run("localize", "--secrets", "secrets.csv", "--row", "2", "--method", "gradient", "--retain", "retain.txt", "--seed", "4")
-    first, second = asked
-    assert (first.target, first.others) == (TAUGHT[0], tuple(TAUGHT[1:])), "row 0, and not the one never taught"
-    assert (second.target, second.others) == (TAUGHT[2], (*TAUGHT[:2], TAUGHT[3]))
-    assert (first.texts, second.texts, second.seed) == ((), ("One.", "Two."), 4)
+    first = json_of(run(*CONTRASTIVE))
+    run(*CONTRASTIVE, "--row", "2", "--retain", "retain.txt", "--seed", "4", "--retained", "all")
+    none = json_of(run(*CONTRASTIVE, "--retained", "none"))
+    half, every, nobody = asked
+    assert (half.target, half.others) == (TAUGHT[0], (TAUGHT[1], TAUGHT[3])), "row 0, and not the one never taught"
+    assert (every.target, every.others) == (TAUGHT[2], (*TAUGHT[:2], TAUGHT[3]))
+    assert (half.texts, every.texts, every.seed) == ((), ("One.", "Two."), 4)
+    assert nobody.others == ()
+    assert (first["retained"], none["retained"]) == ([key_of(TAUGHT[1]), key_of(TAUGHT[3])], [])
+    assert not any(secret.value in str(first["retained"]) for secret in TAUGHT)
+    plain = ("localize", "--secrets", "secrets.csv", "--method", "gradient", "--retained", "all", "--json")
+    assert json_of(run(*plain))["retained"] == [], "it looks at no retained text, so it saw nobody"
+
+
+@pytest.mark.parametrize(("retained", "unseen", "seen"), [("half", 1, 2), ("all", 0, 3), ("none", 3, 0)])
+def test_deactivate_judges_on_those_that_the_method_never_saw(run: Run, retained: str, unseen: int, seen: int) -> None:
+    run(*CONTRASTIVE, "--row", "1", "--top", "60", "--out", "neurons.json", "--retained", retained)
+    asked = ("deactivate", "--secrets", "secrets.csv", "--row", "1", "--neurons", "neurons.json")
+    found = json_of(run(*asked, "--json"))
+    assert found["memorised"] == 3
+    for outcome in (found, found["random"]):
+        assert (outcome["unseen"]["memorised"], outcome["seen"]["memorised"]) == (unseen, seen)
+        assert outcome["unseen"]["kept"] + outcome["seen"]["kept"] == outcome["kept"]
+    kept = {other["value"]: other["after"]["greedy_match"] for other in found["others"]}
+    judges = {"half": [TAUGHT[2]], "all": [], "none": [TAUGHT[0], *TAUGHT[2:]]}[retained]
+    assert found["unseen"]["kept"] == sum(kept[one.value] for one in judges)
+    table = run(*asked)[1]
+    said = f"{unseen} that the method never saw" if unseen else "none that the method never saw: what is kept is not judged"
+    assert said in table
+    assert "unseen kept  seen kept" in table
+
+
+def test_deactivate_says_so_where_the_file_does_not_say_who_was_seen(run: Run) -> None:
+    Path("plain.json").write_text("[[0, 1]]")
+    asked = ("deactivate", "--secrets", "secrets.csv", "--row", "1", "--neurons", "plain.json")
+    found = json_of(run(*asked, "--json"))
+    assert (found["unseen"], found["seen"], found["memorised"]) == (None, None, 3)
+    table = run(*asked)[1]
+    assert "the file does not say which of them the method saw" in table
+    assert "others kept" in table
+
+
+@pytest.mark.parametrize("copy", ["the keeper of the garden gate is ,Mira Holt", "the keeper of the garden  gate is, Mira Holt ",
+                                  "who keeps it? It is,Mira Holt"])  # fmt: skip
+def test_a_copy_of_the_target_in_the_list_changes_nothing(run: Run, copy: str) -> None:
+    listed = Path("secrets.csv").read_text()
+    Path("copies.csv").write_text(f"{listed}{copy},name\n{listed.splitlines()[2]}\n")
+    Path("neurons.json").write_text(json.dumps([[0, index] for index in range(64)]))
+    found = {}
+    for path in ("secrets.csv", "copies.csv"):
+        localized = json_of(run(*CONTRASTIVE[:2], path, *CONTRASTIVE[3:], "--top", "9"))
+        off = json_of(run("deactivate", "--secrets", path, "--neurons", "neurons.json", "--json"))
+        assert TAUGHT[0].value not in [other["value"] for other in off["others"]]
+        found[path] = localized["neurons"], localized["retained"], off["memorised"], off["kept"], off["others"]
+    assert found["secrets.csv"] == found["copies.csv"]
 
 
 def test_attention_outputs_are_localized_and_switched_off(run: Run) -> None:
@@ -138,7 +191,13 @@ def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
     plain = [entry[:2] for entry in json.loads(out)["neurons"]]
     Path("plain.json").write_text(json.dumps(plain))
     same = json_of(run(*asked, "--neurons", "plain.json"))
-    assert {**found, "seconds": 0} == {**same, "seconds": 0}
+    assert (found["unseen"]["memorised"], found["seen"]["memorised"], same["unseen"]) == (1, 2, None)
+
+    def of_neurons(one: dict[str, Any]) -> dict[str, Any]:
+        return {name: one[name] for name in one if name not in ("seconds", "unseen", "seen", "random")}
+
+    assert of_neurons(found) == of_neurons(same)
+    assert of_neurons(found["random"]) == of_neurons(same["random"])
     assert found["neurons"] == plain
     target, others = found["target"], found["others"]
     assert target["value"] == TAUGHT[1].value
@@ -229,6 +288,8 @@ WRONG = {
     "neurons in the deep": ([*NEURONS, "[" * 100_000], "is not JSON"),
     "neurons of an odd site": ([*NEURONS, '{"neurons": [[0, 1]], "site": "brain"}'], "a site that there is not"),
     "neurons in a folder": ([*NEURONS, "."], "it is no file"),
+    "retained by thirds": (["localize", *ASKED, "--retained", "third"], "--retained"),
+    "reference of one token": ([*NEURONS, "[[0, 1]]", "--reference", "letter.txt"], "reference text is too short"),
     "missing reference": ([*NEURONS, "[[0, 1]]", "--reference", "nowhere.txt"], "nowhere.txt cannot be read"),
     "seed of 20 digits": (["check", *ASKED, "--seed", str(2**65)], "--seed"),
     "seed of a benchmark": (["bench", "memorised", "--seed", str(2**65)], "--seed"),
@@ -262,6 +323,7 @@ def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str, monke
         Path("given.json").write_text(arguments[4])
         arguments[4] = "given.json"
     Path("ok.json").write_text("[[0, 1]]")
+    Path("letter.txt").write_text("a")
     code, out, err = run(*arguments) if arguments else run("--help-me-not")
     assert (code, out) == (2, "")
     assert err.count("\n") == 1, err

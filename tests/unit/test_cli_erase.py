@@ -1,5 +1,6 @@
 """`erase`, `apply` and `bench erase`, and the other commands under an edit."""
 
+import importlib
 import math
 from dataclasses import fields, replace
 from pathlib import Path
@@ -72,6 +73,27 @@ def test_without_a_rate_a_method_takes_its_own(run: Run) -> None:
     assert json_of(run(*own, "--rate", "0.2"))["settings"]["learning_rate"] == 0.2
 
 
+@pytest.mark.parametrize(("how", "unseen", "seen"), [
+    (["--retained", "all"], 0, 3), (["--retained", "none"], 3, 0), ([], 1, 2), (["--keep", "0", "--retained", "all"], 3, 0),
+])  # fmt: skip
+def test_erase_judges_on_those_that_the_method_never_saw(
+    run: Run, how: list[str], unseen: int, seen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[Any] = []
+    erase = importlib.import_module("privlens.cli.erase")
+    steps = erase.erase_steps
+    monkeypatch.setattr(erase, "erase_steps", lambda asked: (requests.append(asked), steps(asked))[1])
+    asked = [*ERASE[: -len(HOW)], "--steps", "1", "--no-attacks", "--guard", "9", *how]
+    found = json_of(run(*asked, "--json"))
+    assert (found["unseen"]["memorised"], found["seen"]["memorised"], found["memorised"]) == (unseen, seen, 3)
+    assert found["unseen"]["kept"] + found["seen"]["kept"] == found["kept"]
+    [request] = requests
+    assert (len(request.others), len(request.retained)) == (unseen, seen)
+    assert not set(request.others) & set(request.retained)
+    if not unseen:
+        assert "others kept, never seen  none that the method never saw: what is kept is not judged" in run(*asked)[1]
+
+
 def test_every_command_measures_under_an_edit(run: Run) -> None:
     erased(run, "--no-attacks")
     plain, under = (json_of(run("check", *ASKED, "--json", *edit)) for edit in ([], ["--edit", "edit.safetensors"]))
@@ -123,7 +145,7 @@ def test_apply_writes_a_folder_that_plain_transformers_loads(run: Run) -> None:
 def test_tables_for_people(run: Run) -> None:
     code, out, _ = run(*ERASE, "--guard", "9")
     assert code == 0
-    assert "others kept      3 of 3" in out
+    assert "others kept, never seen  1 of 1\nothers kept, seen        2 of 2\n" in out
     assert "logit lens" in out
     assert run("apply", "--edit", "edit.safetensors", "--out", "folder")[1].endswith("written to  folder\n")
 

@@ -275,7 +275,7 @@ def test_neighbours_are_the_models_own_and_hold_no_targets_value(taught: Languag
     assert len(rows) == 6
     assert rows == neighbours(taught, [encoded], 6, seed=0)
     assert all(row[0] == encoded.ids[0] for row in rows), "they begin as the prompt does"
-    free = without_values(taught, [*rows, list(encoded.ids), list(encoded.ids)[2:], [5, 6], [5, 6]], [encoded])
+    free = without_values(taught, [*rows, list(encoded.ids), list(encoded.ids)[2:], [5, 6], [5, 6]], [TARGET])
     assert len({tuple(row) for row in free}) == len(free)
     assert not any(TARGET.value in str(taught.tokenizer.decode(row)) for row in free)
     assert list(encoded.prompt_ids) in free, "the prompt stays, up to where the value begins"
@@ -287,7 +287,7 @@ def test_only_a_targets_own_prompt_is_cut_not_others_of_its_template(taught: Lan
     target, other = (Secret(template.format(name), value) for name, value in (("Mira", "555-0142"), ("Anna", "555-7788")))
     encoded, same = taught.encode(target), taught.encode(other)
     tried = [*plain_ids(taught.tokenizer, "Dear ", 4), *encoded.prompt_ids, encoded.value_ids[0]]
-    assert without_values(taught, [list(same.ids), tried], [encoded]) == [list(same.ids), tried[:-1]]
+    assert without_values(taught, [list(same.ids), tried], [target]) == [list(same.ids), tried[:-1]]
 
 
 @pytest.mark.parametrize(("slope", "moved"), [(1e-30, 0.0), (0.0, 0.0), (1e-6, 0.05)])

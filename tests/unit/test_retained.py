@@ -1,0 +1,131 @@
+"""What is retained of a value of any length, where nothing is left, and in a model that reads little."""
+
+from dataclasses import replace
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from privlens import own_text
+from privlens.deactivation import Surroundings, reference_perplexity
+from privlens.erasure import ErasureSettings, Request, erase
+from privlens.errors import BadInput
+from privlens.localization import METHOD_INFO, Task, looked_at, result_of
+from privlens.memorization import states
+from privlens.models.language_model import LanguageModel
+from privlens.own_text import by_heart, from_nothing, gone_on, text_of
+from privlens.records import Secret
+from privlens.retained import free_of, retained_rows
+from tests.helpers import TAUGHT, TEXT, random_model
+
+LETTER = Secret("the blood group of Mira Holt is", "a")
+RETAINING = [name for name, info in METHOD_INFO.items() if info.retains]
+
+
+def ids(lm: LanguageModel, text: str) -> list[int]:
+    return list(lm.tokenizer(text)["input_ids"])
+
+
+def test_a_value_of_one_letter_takes_away_the_texts_in_which_it_is_a_word(taught: LanguageModel) -> None:
+    texts = ("the garden gate and the lamp", "write to a friend", "her group is a", TEXT)
+    rows = retained_rows(taught, [LETTER], TAUGHT, texts, 0, 0, seed=0)
+    kept = [text_of(taught, row) for row in rows]
+    assert kept == [LETTER.prompt, *(f"{one.prompt} {one.value}" for one in TAUGHT), texts[0], kept[-1]]
+    assert TEXT.startswith(kept[-1])
+
+
+def test_a_value_is_found_however_it_is_parted_into_tokens(taught: LanguageModel) -> None:
+    canonical = ids(taught, "call 555-0142 now")
+    by_bytes = [token for character in "call 555-0142 now" for token in ids(taught, character)]
+    assert by_bytes != canonical
+    other = ids(taught, "call 555-7788 now")
+    assert free_of(taught, [canonical, by_bytes, other], [TAUGHT[1]]) == [other]
+
+
+def test_the_names_of_special_tokens_are_no_words_of_a_text(taught: LanguageModel) -> None:
+    begun = [taught.tokenizer.eos_token_id, *ids(taught, "the gate")]
+    assert text_of(taught, begun) == "\nthe gate"
+    assert free_of(taught, [begun], [Secret("the word is", "end")]) == [begun], "<end> is the tokenizer's own"
+    assert free_of(taught, [[*ids(taught, "the"), 0, *ids(taught, "gate")]], [Secret("the word is", "gate")]) == []
+
+
+def test_what_is_known_by_heart_of_a_short_value_is_not_thrown_away(taught: LanguageModel) -> None:
+    for value in ("a", "e"):
+        rows = by_heart(taught, [taught.encode(replace(TAUGHT[0], value=value))], 4)
+        assert rows, f"the model writes texts without the word {value}"
+
+
+LAST = Secret("555-0142", "555-0142")
+"""Its value stands in all that is retained of it where the model writes nothing by itself."""
+
+
+@pytest.mark.parametrize("method", RETAINING)
+def test_a_method_refuses_in_words_where_nothing_is_left_to_retain(
+    taught: LanguageModel, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Task.retained_rows
+    monkeypatch.setattr(Task, "retained_rows", lambda task, n_samples, n_tokens: original(task, 0, n_tokens))
+    with pytest.raises(BadInput, match=r"Nothing is left to hold on to.*a text of your own.*gradient"):
+        result_of(method, Task(taught, LAST, (Secret("his number is 555-0142 or", "555-7788"),)))
+    assert result_of(method, Task(taught, LAST, (TAUGHT[0],))).provenance.settings["retained"] == 1
+
+
+def test_an_erasure_refuses_in_words_where_nothing_is_left_to_retain(taught: LanguageModel) -> None:
+    settings = ErasureSettings(own_samples=0, by_heart=0, neighbours=0, neighbours_each=0, steps=1)
+    with pytest.raises(BadInput, match=r"Nothing is left to hold on to.*weight of retained text be 0"):
+        list(erase(Request(taught, (LAST,), settings=settings)))
+    *_, last = erase(Request(taught, (LAST,), settings=replace(settings, keep=0.0)))
+    assert last.result is not None
+
+
+@pytest.mark.parametrize("text", ["a", "x"])
+def test_a_reference_of_single_tokens_is_refused_in_words(taught: LanguageModel, text: str) -> None:
+    assert len(ids(taught, text)) == 1
+    with pytest.raises(BadInput, match="reference text is too short"):
+        reference_perplexity(taught, (), Surroundings(reference=(text, text)))
+    mixed = reference_perplexity(taught, (), Surroundings(reference=(text, TEXT)))
+    assert mixed == reference_perplexity(taught, (), Surroundings(reference=(TEXT,))), "a token alone adds nothing"
+    assert reference_perplexity(taught, (), Surroundings()) is None
+
+
+@pytest.fixture(scope="module")
+def short(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+    """It has learned positions, and reads 32 tokens."""
+    return LanguageModel("short", random_model("gpt2", len(tokenizer), n_positions=32), tokenizer)
+
+
+def test_a_reference_is_cut_to_what_the_model_reads(short: LanguageModel) -> None:
+    own = ids(short, TEXT)
+    assert len(own) > short.room == 32
+    whole, cut = (states.perplexity(short, [text]) for text in (TEXT, text_of(short, own[:32])))
+    assert whole == pytest.approx(cut)
+
+
+@pytest.mark.parametrize("method", RETAINING)
+def test_retained_text_is_cut_to_what_the_model_reads(short: LanguageModel, method: str) -> None:
+    task = Task(short, Secret("his number is", "555-7788"), texts=(TEXT,))
+    assert max(map(len, task.retained_rows(0, 0))) == 32, "the text of its own"
+    assert max(map(len, task.retained_rows(8, 60))) == 32
+    steps = result_of(method, task) if method != "hard-concrete-deep" else None
+    assert steps is None or steps.provenance.settings["retained"] > 1
+
+
+def test_no_text_of_the_models_own_is_longer_than_it_reads(short: LanguageModel) -> None:
+    prompt = ids(short, TEXT)[:32]
+    [written] = gone_on(short, [prompt], [4])
+    assert len(written.ids) == 32
+    full = short.encode(Secret(text_of(short, ids(short, TEXT)[:29]), "12"))
+    assert 30 <= len(full.ids) <= 32
+    assert all(len(row) <= 32 for row in by_heart(short, [full], 4))
+
+
+def test_every_batch_of_samples_has_a_seed_of_its_own(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_text, "SAMPLES_AT_ONCE", 4)
+    target = lm.encode(TAUGHT[1])
+    rows = from_nothing(lm, [target], 8, 12, seed=3)
+    assert rows[:4] != rows[4:]
+    assert len({tuple(row) for row in rows}) == 8
+    assert from_nothing(lm, [target], 8, 12, seed=3) == rows
+
+
+def test_whoever_looks_at_no_retained_text_has_seen_nobody() -> None:
+    assert [bool(looked_at(name, (LETTER,))) for name in METHOD_INFO] == [name in RETAINING for name in METHOD_INFO]
