@@ -44,7 +44,7 @@ app.command(name="compare")(compare_command)
 app.add_typer(models, name="models")
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
-ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The other memorised rows are to be kept."
+ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The other memorized rows are to be kept."
 
 
 @app.command()
@@ -58,7 +58,7 @@ def check(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Has the model memorised this value? Beside it the same for a value of its format that nobody trained on."""
+    """Has the model memorized this value? Beside it the same for a value of its format that nobody trained on."""
     target = Secret(prompt, value)
     lm = inputs.under(load(model, device, dtype), edit)
     started = time.perf_counter()
@@ -130,7 +130,8 @@ def deactivate(
     texts = []
     for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
         texts += texts_before_and_after(lm, chosen.others[at : at + PROMPTS_AT_ONCE], off, around)
-    tables.show(objects.comparison(step.result, texts), as_json, tables.comparison)
+    listed = (*chosen.others[:row], chosen.target, *chosen.others[row:])
+    tables.show(objects.comparison(step.result, texts, listed), as_json, tables.comparison)
 
 
 def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:

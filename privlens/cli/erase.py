@@ -23,15 +23,15 @@ from privlens.models.loading import load
 from privlens.outcomes import ErasureStep
 from privlens.provenance import provenance
 from privlens.records import Edit, Site
-from privlens.secrets import read_reference
+from privlens.secrets import read_reference, read_secrets
 
 DEFAULTS = ErasureSettings()
 METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
 CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(Choice))}."
 SCOPE_HELP = "What emso makes equally likely: the whole vocabulary, as in the paper, or the tokens of the true token's format."
 SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
-KEEP_HELP = "Weight of retained text: the other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
-ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones are to stay."
+KEEP_HELP = "Weight of retained text: the other memorized rows and the model's own samples. 0 retains nothing, as in the paper."
+ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorized ones are to stay."
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square; if not given, the method's own."
 DECAY_HELP = "Before every step the changed weights go back by this share of their change."
 SHARE_HELP = (
@@ -88,7 +88,8 @@ def erase(
         for found in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, seed=seed)):
             telling.tell(f"attack: {found.name}")
             tried.append(found)
-    tables.show(objects.erasure(last, effects(lm, after, targets, seed), len(known), tried, str(out)), as_json, tables.erasure)
+    did, listed = effects(lm, after, targets, seed), [row.secret for row in read_secrets(secrets)]
+    tables.show(objects.erasure(last, did, len(known), tried, str(out), listed), as_json, tables.erasure)
 
 
 def _last(steps: Iterator[ErasureStep]) -> ErasureStep:

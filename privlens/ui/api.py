@@ -31,7 +31,8 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
         target = Secret(prompt, value)
         scores = result_of(method, Task(shelf.get(name), target, seed=int(seed)))
         choice = best(scores, int(k))
-        return {"natural_k": scores.natural_k, "neurons": choice.neurons}, Located(target, frozenset(), scores), Selection(choice)
+        found = Located(target, frozenset(), scores, n_edits=len(name.edits))
+        return {"natural_k": scores.natural_k, "neurons": choice.neurons}, found, Selection(choice)
 
     def deactivate(name: ModelName, prompt: str, value: str, found: Located | None, chosen: Selection) -> Any:
         lm = shelf.get(name)

@@ -7,19 +7,26 @@ import gradio as gr
 
 from privlens import figures
 from privlens.deactivation import Surroundings, compare, sweep, sweep_ks
+from privlens.outcomes import SweepRow
 from privlens.ui import wording
 from privlens.ui.choosing import Chosen
 from privlens.ui.effect import effect_bars, effect_part
 from privlens.ui.heatmap import plot
-from privlens.ui.parts import Clock, facts, progress
+from privlens.ui.made import strip, watch
+from privlens.ui.parts import Clock, facts, progress, results_table
 from privlens.ui.runs import run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, fitting, judged
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
+
+OTHERS_WIDTHS = ["180px", "95px", "95px", "95px", "115px", "85px", "95px", "95px", "360px"]
+NOT_MEASURED = "Nothing is measured of what is chosen now."
+NO_SWEEP = "Nothing is measured of what is chosen now; the curve over k will stand here."
 
 
 def deactivate_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
     """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
     gr.Markdown("What the model writes with the chosen neurons off, beside what it writes with all of them on.")
+    watch(chosen.told, [strip("deactivate-made")])
     part = effect_part("effect")
     bars = effect_bars("effect-bars")
     back = gr.Button("Back to Localize: choose other neurons", elem_id="back")
@@ -36,13 +43,11 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     )
     start, cancel = run_buttons("Measure everything", "measure")
     bar = progress("measure-progress")
-    numbers = facts("measure-facts", "Nothing measured yet.")
-    table = gr.Dataframe(
-        label="The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
-        "retained = the method was given it; NLL in nats/token",
-        interactive=False,
-        elem_id="others",
-    )
+    numbers = facts("measure-facts", NOT_MEASURED)
+    table = results_table(
+        "others", "The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
+        "retained = the method was given it; NLL in nats/token", OTHERS_WIDTHS,
+    )  # fmt: skip
 
     def run(
         model: ModelName,
@@ -82,7 +87,7 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     )
     start, cancel = run_buttons("Sweep over k", "sweep")
     bar = progress("sweep-progress")
-    curve = plot("sweep", "Nothing measured yet: the curve over k will stand here.", 760)
+    curve, measured = plot("sweep", NO_SWEEP, 760), gr.State(())
 
     def run(
         model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Located | None, stop: Any
@@ -94,11 +99,13 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         around = Surroundings(unseen, tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
         for step in sweep(lm, target, located.scores, sweep_ks(located.scores.n_neurons), around):
-            yield (
-                gr.update(value=clock.at(step.step, step.n_steps, "sweep")),
-                gr.update(value=figures.sweep_curves(step.rows).to_json()),
-            )
+            rows = step.rows if step.step == step.n_steps else gr.skip()
+            yield gr.update(value=clock.at(step.step, step.n_steps, "sweep")), draw(step.rows), rows
+
+    def draw(rows: tuple[SweepRow, ...]) -> Any:
+        return gr.update(value=figures.sweep_curves(rows).to_json() if rows else "")
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
     others = [one.change for one in (chosen.located, side.secret, side.model, side.listed, side.reference)]
-    wire(start, cancel, bar, run, inputs, [curve], others, lambda: (gr.update(value=""),))
+    redraw = (draw, [measured], [curve])
+    wire(start, cancel, bar, run, inputs, [curve, measured], others, lambda: (gr.update(value=""), ()), redraw)
