@@ -157,8 +157,9 @@ class ErasureStep:
     this step's batch, or over all targets where `measured`; `n_matches` counts the targets still written word for word.
     `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorised others that still match
     (None without others), are those of the last measurement. `n_weights` is how many weights train. `unseen_accuracy` is the
-    memorization accuracy of text that was never trained on, at which the run may end. `terms` names the parts of the loss. The
-    last step says in `ended` why it is the last, and carries the edit.
+    memorization accuracy of text that was never trained on, at which the run may end. `terms` names the parts of the loss.
+    `text` is the greedy continuation of the first target's prompt, as last measured. The last step says in `ended` why it is the
+    last, and carries the edit.
     """
 
     step: int
@@ -175,6 +176,7 @@ class ErasureStep:
     unseen_accuracy: float
     measured: bool = False
     terms: dict[str, float] = field(default_factory=dict)
+    text: str = ""
     ended: str = ""
     result: Edit | None = None
 

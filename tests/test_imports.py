@@ -27,6 +27,7 @@ ONLY_IN = {
     "tokenizers": {"models/demo", "models/random_weights"},
     "faker": {"models/demo"},
     "captum": {"localization"},
+    "rapidfuzz": {"memorization"},
     "knowledge_neurons": {"benchmarks/speed"},
     "typer": {"cli", "models/demo", "benchmarks/planted", "benchmarks/pictures", "app"},
     "playwright": {"benchmarks/pictures"},

@@ -1,3 +1,5 @@
+// What keys should do and gradio leaves undone.
+
 // Enter does to a box what a click and Space do. gradio itself ticks it on Enter too, but then reports the opposite.
 window.addEventListener('keydown', event => {
   if (event.key !== 'Enter' || !event.target.matches?.('input[type="checkbox"]')) return;
@@ -5,3 +7,26 @@ window.addEventListener('keydown', event => {
   event.stopImmediatePropagation();
   event.target.click();
 }, true);
+
+// Tab leaves a list of choices, and what leaves it closes it; but gradio then opens it again, as for every key that it is told of.
+const list = 'input[role="combobox"]';
+window.addEventListener('keydown', event => {
+  if (event.key === 'Tab' && event.target.matches?.(list)) event.stopImmediatePropagation();
+}, true);
+
+// An open list does not follow its box when the page becomes narrower or wider. (Lower: a phone that shows its keyboard.)
+let width = window.innerWidth;
+window.addEventListener('resize', () => {
+  if (window.innerWidth !== width && document.activeElement?.matches(list)) document.activeElement.blur();
+  width = window.innerWidth;
+});
+
+// A button that is pressed and then disabled drops the focus: it goes to the button beside it that can be pressed now, from Start
+// to Cancel and back, unless the visitor has put it elsewhere meanwhile.
+let held = null;
+window.addEventListener('pointerdown', () => { held = null; }, true);
+document.addEventListener('focusin', event => { held = event.target; });
+const lost = () => held?.matches('button') && (document.activeElement === held ? held.disabled : document.activeElement === document.body);
+new MutationObserver(() => setTimeout(() => {  // a moment later: its neighbour is enabled in the same answer
+  if (lost()) (held.disabled ? held.parentElement.querySelector('button:not([disabled])') : held)?.focus();
+}, 60)).observe(document, { subtree: true, attributes: true, attributeFilter: ['disabled'] });

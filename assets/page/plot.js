@@ -18,7 +18,8 @@ function cut(name) {
 
 function fitted(data) {
   if (!narrow()) return data;
-  return data.filter(trace => trace.mode !== 'text' || Math.max(...trace.x) < 8).map(trace => {
+  const columns = Math.max(...data.filter(trace => trace.mode === 'text').flatMap(trace => trace.x));
+  return data.filter(trace => trace.mode !== 'text' || columns < 8).map(trace => {
     const bar = trace.colorbar;
     if (!bar || bar.orientation === 'h') return trace;
     const above = { orientation: 'h', x: 0.5, y: 1.02, yanchor: 'bottom', len: 1, title: { ...bar.title, side: 'top' } };

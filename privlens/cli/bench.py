@@ -38,7 +38,7 @@ def delete(
     reference: Reference = REFERENCE,
     methods: Methods = "hard-concrete,contrastive-gradient,random",
     share: Annotated[str, typer.Option(help="Shares of all neurons beside what the mask itself closed: 0.005,0.01")] = "",
-    n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorised secrets.")] = 20,
+    n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorized secrets.")] = 20,
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     model: Model = "demo",
     seed: Seed = 0,
@@ -60,8 +60,9 @@ def delete(
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
 
 
+@bench.command("memorised", hidden=True)  # its name until now
 @bench.command()
-def memorised(
+def memorized(
     secrets: Annotated[Path, typer.Option(help="A CSV file with prompt, value and repeats.")] = SECRETS,
     reference: Reference = REFERENCE,
     model: Model = "demo",

@@ -35,7 +35,7 @@ def erase(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Erase memorised secrets by every method until they are known no better than unseen text; what is left of the rest?"""
+    """Erase memorized secrets by every method until they are known no better than unseen text; what is left of the rest?"""
     asked, counts = inputs.erasers(methods), inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
         share=share, keep=keep, decay=decay, steps=steps,

@@ -65,7 +65,7 @@ def check(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Has the model memorised this value? Beside it the same for a value of its format that nobody trained on."""
+    """Has the model memorized this value? Beside it the same for a value of its format that nobody trained on."""
     checks.secret(prompt, value)
     target = Secret(prompt, value)
     lm = inputs.under(load(model, device, dtype), edit, chat)
@@ -141,7 +141,8 @@ def deactivate(
     texts = []
     for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
         texts += texts_before_and_after(lm, chosen.others[at : at + PROMPTS_AT_ONCE], off, around)
-    found = objects.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others))
+    listed = (*chosen.others[:row], chosen.target, *chosen.others[row:])
+    found = objects.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others), listed)
     tables.show(found, as_json, tables.comparison)
 
 

@@ -17,7 +17,7 @@ from privlens.secrets import read_reference
 
 def compare(
     secrets: Secrets,
-    row: Annotated[int, typer.Option(help="The target's row in it, from 0; every second memorised other is to be kept.")] = 0,
+    row: Annotated[int, typer.Option(help="The target's row in it, from 0; every second memorized other is to be kept.")] = 0,
     methods: Methods = "active-token-gradient,contrastive-gradient,gradient,activations",
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap; else what a method closed, or 1 in 100.")] = None,

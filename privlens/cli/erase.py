@@ -25,15 +25,15 @@ from privlens.others import retained_of, unseen_of
 from privlens.outcomes import ErasureStep, KeptCount
 from privlens.provenance import provenance
 from privlens.records import Edit, Site
-from privlens.secrets import read_reference
+from privlens.secrets import read_reference, read_secrets
 
 DEFAULTS = ErasureSettings()
 METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
 CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(Choice))}."
 SCOPE_HELP = "What emso makes equally likely: the whole vocabulary, as in the paper, or the tokens of the true token's format."
 SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
-KEEP_HELP = "Weight of retained text: other memorised rows and the model's own samples. 0 retains nothing, as in the paper."
-ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorised ones should stay."
+KEEP_HELP = "Weight of retained text: other memorized rows and the model's own samples. 0 retains nothing, as in the paper."
+ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorized ones should stay."
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square; if not given, the method's own."
 DECAY_HELP = "Before every step the changed weights go back by this share of their change."
 SHARE_HELP = (
@@ -94,7 +94,8 @@ def erase(
             telling.tell(f"attack: {attack.name}")
             tried.append(attack)
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
-    found = objects.erasure(last, effects(lm, after, targets, seed), kept[0], kept[1], tried, str(out))
+    did, listed = effects(lm, after, targets, seed), [row.secret for row in read_secrets(secrets)]
+    found = objects.erasure(last, did, kept[0], kept[1], tried, str(out), listed)
     tables.show(found, as_json, tables.erasure)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
+from privlens.memorization.whose import listed_owner
 from privlens.method_comparison import MethodComparison
 from privlens.models.language_model import LanguageModel
 from privlens.others import kept_counts, key_of
@@ -41,27 +42,36 @@ def localization(scores: NeuronScores, target: Secret, k: int, retained: Sequenc
     }
 
 
-def comparison(result: Comparison, texts: Sequence[tuple[str, str]], retained: Sequence[Secret] | None) -> Json:
+def comparison(
+    result: Comparison, texts: Sequence[tuple[str, str]], retained: Sequence[Secret] | None, listed: Sequence[Secret] = ()
+) -> Json:
     """The object that `deactivate` prints.
 
     Args:
         texts: those of the others, before and after. retained: which of them the method was given; None where nobody says.
+        listed: all rows of the list: what is written in place of the target may be another one's value.
     """
     chosen = _outcome(result.chosen, retained)
+    chosen["target"]["after"]["listed_owner"] = owner(result.chosen.target, listed)
     for other, (before, after) in zip(chosen["others"], texts, strict=True):
         other["before"]["text"], other["after"]["text"] = before, after
     return {**asdict(result.provenance), **chosen, "random": _outcome(result.random, retained)}
 
 
 def erasure(
-    last: ErasureStep, effects: Sequence[Effect], unseen: KeptCount, seen: KeptCount, attacks: Sequence[Attack], out: str
-) -> Json:
+    last: ErasureStep, effects: Sequence[Effect], unseen: KeptCount, seen: KeptCount, attacks: Sequence[Attack], out: str,
+    listed: Sequence[Secret] = (),
+) -> Json:  # fmt: skip
     """The object that `erase` prints.
 
     Of the other secrets that matched before, `unseen` counts those that the method never saw, `seen` those that it was given
-    to hold on to, and `memorised` and `kept` all of them.
+    to hold on to, and `memorised` and `kept` all of them. `listed` are all rows of the list: what is written in place of a
+    target may be another one's value.
     """
     assert last.result
+    targets = [_effect(effect) for effect in effects]
+    for target, effect in zip(targets, effects, strict=True):
+        target["after"]["listed_owner"] = owner(effect, listed)
     edit = last.result
     return {
         **asdict(edit.provenance),
@@ -70,7 +80,7 @@ def erasure(
         "n_weights": edit.n_weights,
         "changed": {name: len(change.indices) for name, change in edit.changes.items()},
         "entropy": last.entropy,
-        "targets": [_effect(effect) for effect in effects],
+        "targets": targets,
         "memorised": unseen.known + seen.known,
         "kept": unseen.kept + seen.kept,
         "unseen": _count(unseen),
@@ -144,6 +154,14 @@ def _numbers(state: Recall | Memorization) -> Json:
 
 def _effect(effect: Effect) -> Json:
     return {**_secret(effect.secret), "before": _state(effect.before), "after": _state(effect.after)}
+
+
+def owner(effect: Effect, listed: Sequence[Secret]) -> Json | None:
+    """The other row whose value is written in place of the target's; null where it is nobody's."""
+    match = listed_owner(effect.after.text, effect.secret, listed)
+    if match is None:
+        return None
+    return {"row": match.row, **_secret(match.secret), "match": match.kind, "similarity": round(match.similarity, 1)}
 
 
 def _state(state: Recall) -> Json:

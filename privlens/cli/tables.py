@@ -64,6 +64,7 @@ def comparison(found: Json) -> str:
         ("prompt", _quoted(target["prompt"])),
         ("before", _quoted(target["before"]["text"])),
         ("after", _quoted(target["after"]["text"])),
+        *whose([target]),
         ("after, random", _quoted(found["random"]["target"]["after"]["text"])),
     ]
     parts = {"others kept": None} if found["unseen"] is None else {"unseen kept": "unseen", "seen kept": "seen"}
@@ -107,8 +108,20 @@ def erasure(found: Json, at_most: int = 20) -> str:
     ]
     header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", "text")
     tried = [(one["name"], f"{one['before']:.1%}", f"{one['after']:.1%}", one["detail"]) for one in found["attacks"]]
+    theirs = whose(found["targets"])
+    others = "\n\n" + _pairs(theirs) if theirs else ""
     attacks = "\n\n" + _columns(("attack", "before", "after", "what is counted"), tried) if tried else ""
-    return _pairs(facts) + "\n\n" + _columns(header, states) + attacks
+    return _pairs(facts) + "\n\n" + _columns(header, states) + others + attacks
+
+
+def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
+    """A line for each target in whose place another listed person's data is written."""
+    words = {"equal": "is", "near": "is nearly", "part": "has a word of"}
+    return [
+        ("another person's data", f"{_quoted(one['after']['text'])} {words[owner['match']]} the value of row {owner['row']}, "
+         f"{_quoted(owner['value'])}")
+        for one in targets if (owner := one["after"]["listed_owner"])
+    ]  # fmt: skip
 
 
 def applied(found: Json) -> str:
@@ -122,7 +135,7 @@ def method_comparison(found: Json) -> str:
     facts = [
         ("model", f"{found['model']} ({found['fingerprint']})"),
         ("secret", _quoted(found["target"]["value"])),
-        ("judged on", f"{on['n_unseen']} of {on['n_unseen_known']} memorised secrets that no method was given"),
+        ("judged on", f"{on['n_unseen']} of {on['n_unseen_known']} memorized secrets that no method was given"),
         ("and on", f"{on['n_reference']} paragraphs; exposure is the rank among {on['n_candidates']} values"),
     ]
 

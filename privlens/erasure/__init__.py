@@ -1,4 +1,4 @@
-"""Erasing memorised text from the weights: entropy maximisation (EMSO), its rivals behind the same call, and attacks."""
+"""Erasing memorized text from the weights: entropy maximization (EMSO), its rivals behind the same call, and attacks."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ class ErasureInfo:
 
 
 ERASURE_INFO: dict[str, ErasureInfo] = {
-    "emso": ErasureInfo("every token of the format becomes as likely as every other: entropy maximisation (EMSO)"),
+    "emso": ErasureInfo("every token of the format becomes as likely as every other: entropy maximization (EMSO)"),
     "gradient-ascent": ErasureInfo("the value becomes unlikelier without end"),
     "unlikelihood": ErasureInfo("the value's tokens become unlikely, and no more once they are"),
-    "npo": ErasureInfo("the value becomes unlikelier than it was, ever more slowly (negative preference optimisation)"),
+    "npo": ErasureInfo("the value becomes unlikelier than it was, ever more slowly (negative preference optimization)"),
     "kl-uniform": ErasureInfo("the next token is drawn from all tokens evenly, the least likely ones too"),
     "undial": ErasureInfo("the model learns from itself with the value's tokens turned down"),
 }

@@ -71,7 +71,7 @@ def best(scored: Mapping[str, Tensor], k: int, spread: Spread) -> dict[str, Tens
         found = {name: ((score >= least) & (score > 0)).flatten().nonzero()[:, 0] for name, score in scored.items()}
     found = {name: places for name, places in found.items() if len(places)}
     if not found:
-        raise BadInput("No weight takes part in what is to be forgotten: is the secret memorised at all?")
+        raise BadInput("No weight takes part in what is to be forgotten: is the secret memorized at all?")
     return found
 
 

@@ -81,7 +81,7 @@ def _measured(request: Request, step: int, now: Measured, measure: Measure, n_we
     """The record of a measurement of all targets."""
     return ErasureStep(
         step, request.settings.steps, stage, now.entropy, now.nll, now.memorization_accuracy, now.n_matches, len(request.forget),
-        measure.ratio(now), now.kept, n_weights, measure.level.memorization_accuracy, measured=True,
+        measure.ratio(now), now.kept, n_weights, measure.level.memorization_accuracy, measured=True, text=now.text,
     )  # fmt: skip
 
 
@@ -93,5 +93,5 @@ def _trained(
     return ErasureStep(
         step, request.settings.steps, "training", float(entropy(found.logits).mean()), -float(found.own.mean()),
         accuracy, None, len(request.forget), measure.ratio(last), last.kept, n_weights, measure.level.memorization_accuracy,
-        terms=terms,
+        terms=terms, text=last.text,
     )  # fmt: skip

@@ -56,7 +56,10 @@ def _upper(by_target: Sequence[Sequence[float]]) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """One state of the model: means over the targets (nats, nats/token, 0..1), and what is left of everything else."""
+    """One state of the model: means over the targets (nats, nats/token, 0..1), and what is left of everything else.
+
+    `text` is what it writes by itself after the first target's prompt.
+    """
 
     entropy: float
     nll: float
@@ -64,6 +67,7 @@ class Measured:
     n_matches: int
     perplexity: float | None
     kept: float | None
+    text: str
 
 
 class Measure:
@@ -89,6 +93,7 @@ class Measure:
             n_matches=sum(metrics.greedy_match(one.argmax, text.value_ids) for one, text in pairs),
             perplexity=states.perplexity(lm, self.request.reference, stop=stop),
             kept=states.kept(lm, self.others, stop=stop),
+            text=states.continuations(lm, self.request.forget[:1], stop=stop)[0],
         )
 
     def ratio(self, now: Measured) -> float | None:

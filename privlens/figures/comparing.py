@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from privlens.figures.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.figures.heatmaps import HEAT, fold_all, heatmap_layout, in_lines
+from privlens.figures.heatmaps import HEAT, fold_all, heatmap_layout, in_lines, numbers_in
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.records import Array, Site
 
@@ -77,11 +77,8 @@ def overlap_matrix(
     )  # fmt: skip
     fig = go.Figure(trace, layout_template="none")
     if n <= 13:
-        fig.add_scatter(
-            x=[b for _ in range(n) for b in range(n)], y=[a for a in range(n) for _ in range(n)], mode="text", hoverinfo="skip",
-            text=["" if np.isnan(one) else f"{one:.2f}" for one in shown.ravel()], showlegend=False,
-            textfont={"size": 12 if n < 7 else 10},
-        )  # fmt: skip
+        words = [["" if np.isnan(one) else f"{one:.2f}" for one in row] for row in shown]
+        numbers_in(fig, shown, words, max(most, 1e-9), 12 if n < 7 else 10)
     edges = [at - 0.5 for at, pair in enumerate(itertools.pairwise(groups), start=1) if pair[0] != pair[1]]
     lines = [{"type": "line", "x0": edge, "x1": edge, "y0": -0.5, "y1": n - 0.5} for edge in edges]
     lines += [{"type": "line", "y0": edge, "y1": edge, "x0": -0.5, "x1": n - 0.5} for edge in edges]

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from privlens.figures.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.figures.heatmaps import HEAT
+from privlens.figures.heatmaps import HEAT, numbers_in
 from privlens.outcomes import ErasureStep
 
 OUTSIDE = "outside"
@@ -94,17 +94,15 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
         percent[y, x] = 100 * n / size
         words[y][x] = f"{html.escape(name)}<br>{n:,} of {size:,} weights changed ({100 * n / size:.3g} %)"
         labels[y][x] = f"{n:,}" if n else ""
+    top = max(float(np.nanmax(percent)), 1e-9)
     trace = go.Heatmap(
-        z=percent, zmin=0, zmax=max(float(np.nanmax(percent)), 1e-9), colorscale=HEAT, hoverongaps=False, text=words,
+        z=percent, zmin=0, zmax=top, colorscale=HEAT, hoverongaps=False, text=words,
         hovertemplate="%{text}<extra></extra>", xgap=2, ygap=2,
         colorbar={"thickness": 8, "title": {"text": "changed (%)", "side": "right"}, "nticks": 5},
     )  # fmt: skip
     fig = go.Figure(trace, layout_template="none")
     if len(rows) <= LABELLED:
-        fig.add_scatter(
-            x=[x for _ in rows for x in range(len(columns))], y=[y for y in range(len(rows)) for _ in columns], mode="text",
-            text=[label for row in labels for label in row], hoverinfo="skip", showlegend=False, textfont={"size": 12},
-        )  # fmt: skip
+        numbers_in(fig, percent, labels, top, 12)
     names = [OUTSIDE if row is None else str(row) for row in rows]
     every = max(1, len(rows) // LABELLED)
     fig.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows)))[::every], ticktext=names[::every],

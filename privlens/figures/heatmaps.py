@@ -7,6 +7,7 @@ them, so that nothing of the best k is lost. From a bin one goes on to its layer
 import html
 import math
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,6 +138,23 @@ def live_gates(step: LocalizationStep, sufficient: bool = False) -> go.Figure:
     strong = np.round(gates if sufficient else 1 - gates, 2)
     label = "how far open (0 closed, 1 open)" if sufficient else "how far closed (0 open, 1 closed)"
     return heatmap(strong, fold_all(strong.shape), label, largest=1.0, named=False)
+
+
+INKS: tuple[tuple[float, str | None], ...] = ((0.85, "#ffffff"), (0.3, "#000000"), (-math.inf, None))
+"""What can be read on a cell, from which share of the strongest colour on: white on red, black on orange, else the page's own."""
+
+
+def numbers_in(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], top: float, size: int) -> None:
+    """Writes a text into every cell of [rows, columns] values, in an ink to be read on its colour; `top` is the strongest."""
+    groups: dict[str | None, list[tuple[int, int, str]]] = {}
+    for (y, x), value in np.ndenumerate(np.nan_to_num(np.asarray(values))):
+        if texts[y][x]:
+            ink = next(color for share, color in INKS if value / top >= share)
+            groups.setdefault(ink, []).append((x, y, texts[y][x]))
+    for ink, cells in groups.items():
+        xs, ys, words = zip(*cells, strict=True)
+        font = {"size": size, **({"color": ink} if ink else {})}
+        fig.add_scatter(x=xs, y=ys, text=words, mode="text", hoverinfo="skip", showlegend=False, textfont=font)
 
 
 def in_lines(text: str) -> str:

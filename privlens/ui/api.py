@@ -41,7 +41,7 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
         scores = result_of(method, Task(lm, target, seed=decides))
         choice = best(scores, n_neurons)
         found = {"natural_k": scores.natural_k, "neurons": [list(neuron) for neuron in choice.neurons]}
-        return found, Located(target, frozenset(), scores), Selection(choice)
+        return found, Located(target, frozenset(), scores, n_edits=len(name.edits)), Selection(choice)
 
     def deactivate(name: ModelName, prompt: Any, value: Any, found: Located | None, chosen: Selection, chat: Any) -> Any:
         lm, target = asked(name, prompt, value, chat)

@@ -3,7 +3,7 @@
 Every control makes a new Selection, and one view draws whatever stands selected; no control knows another.
 """
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from privlens.records import Neuron
 from privlens.ui import wording
 from privlens.ui.effect import effect_part
 from privlens.ui.heatmap import bin_of, marks, picked, plot
+from privlens.ui.made import Telling
 from privlens.ui.parts import facts, with_box
-from privlens.ui.runs import QUICK, in_words
+from privlens.ui.runs import QUICK, Redraw, in_words
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
 
 LISTED = 60
@@ -36,17 +37,19 @@ class Chosen:
 
     Attributes:
         located: a Located or None. selection: a Selection. quick: the part that answers every toggle.
-        redraw: handler, its inputs and outputs, for a new localization.
+        redraw: draws all of a localization, for a new one and where another was streamed over it.
+        told: events, handler and inputs by which a strip says of what the localization was made.
     """
 
     located: gr.State
     selection: gr.State
     quick: list[Component]
-    redraw: tuple[Any, Sequence[Component], Sequence[Component]]
+    redraw: Redraw
+    told: Telling = ((), dict, ())
 
 
-def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
-    """Builds the controls below the heatmap and wires them."""
+def choosing(shelf: Shelf, model: gr.State, live: gr.HTML, heat: gr.HTML, lines: gr.HTML) -> Chosen:
+    """Builds the controls below the heatmap and wires them. `live` and `lines` are what is told and drawn of the run itself."""
     located, selection = gr.State(None), gr.State(Selection())
     with gr.Row():
         k = gr.Slider(0, 100, value=0, step=1, label="top k: switch off the k best neurons", elem_id="top-k", scale=3)
@@ -83,10 +86,8 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     def start_over(found: Located | None, chosen: Selection) -> Selection:
         return chosen if found is None else chosen.to(best(found.scores, default_k(found)))
 
-    def folded(name: ModelName, found: Located | None, at: int) -> Any:
-        if found is None:
-            return gr.update(value="")
-        return gr.update(value=square_of(fitting(found, shelf.get(name)), at))
+    def folded(found: Located | None, at: int) -> Any:
+        return gr.update(value="" if found is None else square_of(found, at))
 
     for picture in (heat, square):
         picture.pick(in_words(pick), [model, located, selection], [selection, layer], **CLICK)
@@ -96,31 +97,33 @@ def choosing(shelf: Shelf, model: gr.State, heat: gr.HTML) -> Chosen:
     undo.click(Selection.undo, selection, selection, **CLICK)
     redo.click(Selection.redo, selection, selection, **CLICK)
     reset.click(start_over, [located, selection], selection, **CLICK)
-    layer.change(in_words(folded), [model, located, layer], square, **QUICK)
+    layer.change(folded, [located, layer], square, **QUICK)
     outputs = [heat, square, k, undo, redo, about, neurons, layers, bars]
     inputs = [model, located, selection]
-    selection.change(lambda name, *given: view(shelf.get(name).widths(), *given), inputs, outputs, **QUICK)
+    # The same neurons may be chosen of another localization, with other scores.
+    gr.on(
+        [selection.change, located.change], lambda name, *given: view(shelf.get(name).widths(), *given), inputs, outputs,
+        trigger_mode="always_last", **QUICK,
+    )  # fmt: skip
 
-    def redraw(name: ModelName, found: Located | None, at: int) -> tuple[Any, ...]:
-        lm = shelf.get(name)
-        if found is None or found.scores.provenance.fingerprint != lm.fingerprint:
-            return (
-                gr.update(value=""),
-                gr.update(value=""),
-                gr.update(choices=list(range(lm.n_layers)), value=0),
-                gr.update(maximum=100),
-            )
+    def redraw(name: ModelName, found: Located | None, chosen: Selection, at: int) -> tuple[Any, ...]:
+        if found is None:
+            layers = gr.update(choices=list(range(shelf.get(name).n_layers)), value=0)
+            return gr.update(value=[]), *(gr.update(value="") for _ in range(3)), layers, gr.update(maximum=100)
         scores = found.scores.scores
         n_layers = scores.shape[0]
         at = at if at < n_layers else 0
-        whole = figures.heatmap(scores, figures.fold_all(scores.shape), f"score ({unit_of(found.scores.method)})")
+        label, top = f"score ({unit_of(found.scores.method)})", top_of(found)
+        whole = figures.heatmap(scores, figures.fold_all(scores.shape), label, largest=top)
         most = max(2 * default_k(found), round(0.05 * found.scores.n_neurons))
         return (
-            gr.update(value=whole.to_json()), gr.update(value=square_of(found, at)),
+            gr.update(value=list(found.facts) or [wording.time_of(found.scores)]),
+            gr.update(value=whole.to_json(), **marks(chosen.now)), gr.update(value=found.curves),
+            gr.update(value=square_of(found, at), **marks(chosen.now)),
             gr.update(choices=list(range(n_layers)), value=at), gr.update(maximum=most),
         )  # fmt: skip
 
-    return Chosen(located, selection, quick, (redraw, [model, located, layer], [heat, square, layer, k]))
+    return Chosen(located, selection, quick, (redraw, [model, located, selection, layer], [live, heat, lines, square, layer, k]))
 
 
 def default_k(located: Located) -> int:
@@ -128,12 +131,17 @@ def default_k(located: Located) -> int:
     return located.scores.natural_k or DEFAULT_K
 
 
+def top_of(located: Located) -> float:
+    """The score of the strongest colour: the end of the scale where the unit names one, else the highest there is."""
+    highest = max(float(np.nanmax(located.scores.scores)), 1e-9)
+    return max(1.0, highest) if re.search(r"\b0\b.*\b1\b", unit_of(located.scores.method)) else highest
+
+
 def square_of(located: Located, layer: int) -> str:
     """One layer's scores as a square, on the colour scale of the whole model."""
     scores = located.scores.scores
-    largest = max(float(np.nanmax(scores)), 1e-9)
     label = f"score ({unit_of(located.scores.method)})"
-    return str(figures.heatmap(scores, figures.fold_one(scores.shape, layer), label, largest=largest).to_json())
+    return str(figures.heatmap(scores, figures.fold_one(scores.shape, layer), label, largest=top_of(located)).to_json())
 
 
 def key_of(neuron: Neuron) -> str:

@@ -22,6 +22,7 @@ TABLE = (
     "Every method at its best k neurons; effects at the measured k that is nearest; NLL in nats/token, exposure in bits of "
     "{:.2g}; others kept: of {} that no method saw; its own k: what the method itself would close"
 )
+WIDTHS = ["210px", *["120px"] * 9]
 MEASURED: list[tuple[str, Extent]] = [
     ("a sample: {others} other secrets, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "sample"),
     ("all: every other secret, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "all"),
@@ -35,10 +36,12 @@ LEGEND = (
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A comparison, and the planted neurons where the secret was planted."""
+    """A comparison, the planted neurons where the secret was planted, the tab's settings by name, and edits in place."""
 
     result: MethodComparison
     truth: tuple[Neuron, ...]
+    asked: tuple[tuple[str, str], ...] = ()
+    n_edits: int = 0
 
     @property
     def scores(self) -> tuple[NeuronScores, ...]:

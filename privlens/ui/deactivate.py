@@ -8,21 +8,28 @@ import gradio as gr
 from privlens import figures
 from privlens.deactivation import Surroundings, compare, sweep, sweep_ks
 from privlens.others import unseen_of
+from privlens.outcomes import SweepRow
 from privlens.records import Secret
 from privlens.secrets import ListedSecret
 from privlens.ui import wording
 from privlens.ui.choosing import Chosen
 from privlens.ui.effect import effect_bars, effect_part
 from privlens.ui.heatmap import plot
-from privlens.ui.parts import Clock, facts, progress
+from privlens.ui.made import strip, watch
+from privlens.ui.parts import Clock, facts, progress, results_table
 from privlens.ui.runs import run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, fitting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
+
+OTHERS_WIDTHS = ["180px", "95px", "95px", "95px", "115px", "85px", "95px", "95px", "360px"]
+NOT_MEASURED = "Nothing is measured of what is chosen now."
+NO_SWEEP = "Nothing is measured of what is chosen now; the curve over k will stand here."
 
 
 def deactivate_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
     """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
     gr.Markdown("What the model writes with the chosen neurons off, beside what it writes with all of them on.")
+    watch(chosen.told, [strip("deactivate-made")])
     part = effect_part("effect")
     bars = effect_bars("effect-bars")
     back = gr.Button("Back to Localize: choose other neurons", elem_id="back")
@@ -39,13 +46,11 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     )
     start, cancel = run_buttons("Measure everything", "measure")
     bar = progress("measure-progress")
-    numbers = facts("measure-facts", "Nothing measured yet.")
-    table = gr.Dataframe(
-        label="The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
-        "retained = the method was given it; NLL in nats/token",
-        interactive=False,
-        elem_id="others",
-    )
+    numbers = facts("measure-facts", NOT_MEASURED)
+    table = results_table(
+        "others", "The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
+        "retained = the method was given it; NLL in nats/token", OTHERS_WIDTHS,
+    )  # fmt: skip
 
     def run(
         model: ModelName,
@@ -85,7 +90,7 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     start, cancel = run_buttons("Sweep over k", "sweep")
     bar = progress("sweep-progress")
     judges = facts("sweep-facts")
-    curve = plot("sweep", "Nothing measured yet: the curve over k will stand here.", 760)
+    curve, measured = plot("sweep", NO_SWEEP, 760), gr.State(())
 
     def run(
         model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Located | None, stop: Any
@@ -96,15 +101,18 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         around = Surroundings(unseen, tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
         for step in sweep(lm, target, located.scores, sweep_ks(located.scores.n_neurons), around):
-            yield (
-                gr.update(value=clock.at(step.step, step.n_steps, "sweep")),
-                gr.update(value=wording.of_judges(len(unseen), len(located.retained))),
-                gr.update(value=figures.sweep_curves(step.rows).to_json()),
-            )
+            rows = step.rows if step.step == step.n_steps else gr.skip()
+            by = gr.update(value=wording.of_judges(len(unseen), len(located.retained)))
+            yield gr.update(value=clock.at(step.step, step.n_steps, "sweep")), by, draw(step.rows), rows
+
+    def draw(rows: tuple[SweepRow, ...]) -> Any:
+        return gr.update(value=figures.sweep_curves(rows).to_json() if rows else "")
 
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
     others = [one.change for one in (chosen.located, side.secret, side.model, side.listed, side.reference)]
-    wire(start, cancel, bar, run, inputs, [judges, curve], others, lambda: (gr.update(value=[]), gr.update(value="")))
+    redraw = (draw, [measured], [curve])
+    empty: tuple[Any, ...] = (gr.update(value=[]), gr.update(value=""), ())
+    wire(start, cancel, bar, run, inputs, [judges, curve, measured], others, lambda: empty, redraw)
 
 
 def judges_of(listed: tuple[ListedSecret, ...], target: Secret, located: Located) -> tuple[Secret, ...]:

@@ -6,6 +6,7 @@ Whatever puts an edit in place or takes it out gives the visitor another ModelNa
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from privlens.records import Edit
 from privlens.ui import wording
 from privlens.ui.choosing import CLICK, Chosen
 from privlens.ui.edits import EditList, Kept, opened
+from privlens.ui.header import Header, standing
 from privlens.ui.parts import facts, with_box
 from privlens.ui.runs import QUICK, SLOW, in_words
 from privlens.ui.session import ModelName, Shelf
-from privlens.ui.sidebar import Sidebar
+from privlens.ui.sidebar import Sidebar, bundled_lists
 
 IN_TURN = {**CLICK, "concurrency_id": "edits"}
 EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
@@ -29,7 +31,9 @@ CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file b
 """A browser downloads a file only on a click; the file is written when the visitor asks for it, then this clicks."""
 
 
-def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> tuple[Handler, gr.Dropdown]:
+def edits_part(
+    shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State, above: Header
+) -> tuple[Handler, gr.Dropdown]:
     """Builds the part; returns the handler that takes a new edit in (model, list, edit -> model, list, None), and the chooser."""
     gr.Markdown(
         "### Your edits\nTicked = in place: every tab then works on the edited weights, for you alone. "
@@ -75,8 +79,12 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
         to = now.added(opened(shelf, model, path)).now
         return moved(model, now.to(to.with_on([*now.now.ticked, len(to.kept) - 1])))
 
-    def write(now: EditList, at: int | None) -> str:
-        return written(kept_at(now, at).edit, file.GRADIO_CACHE)
+    def write(now: EditList, at: int | None) -> tuple[str, EditList]:
+        edit = kept_at(now, at).edit
+        return written(edit, file.GRADIO_CACHE), replace(now, saved=now.saved | {edit})
+
+    def none_on(model: ModelName, now: EditList) -> tuple[Any, ...]:
+        return moved(model, now.to(now.now.with_on([])))
 
     def follow(model: ModelName, now: EditList) -> tuple[Any, ...]:
         to = now.following(shelf, model)  # sent only where it differs: a click may have changed the list since
@@ -90,8 +98,15 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State) -> 
     redo.click(in_words(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
     remove.click(in_words(take_out), [*both, which], both, **QUICK)
     open_file.upload(in_words(read), [*both, open_file], both, **SLOW)
-    save.click(in_words(write), [edits, which], file, **QUICK).success(None, None, None, js=CLICKED, **QUICK)
+    above.off.click(in_words(none_on), both, both, **IN_TURN)
+    save.click(in_words(write), [edits, which], [file, edits], **QUICK).success(None, None, None, js=CLICKED, **QUICK)
     edits.change(view, edits, shown, **QUICK)
+    gr.on(
+        [edits.change, side.model.change, side.secret.change, chosen.located.change, side.listed.change],
+        lambda *now: standing(now, bundled_lists()),
+        [side.model, side.prompt, side.value, edits, chosen.located, side.listed], [above.line, above.off],
+        trigger_mode="always_last", **QUICK,
+    )  # fmt: skip
     redraw, needs, gives = chosen.redraw
     side.model.change(in_words(follow), both, [edits, side.about], **QUICK).then(redraw, needs, gives, **QUICK)
     return adopt, which

@@ -20,12 +20,14 @@ class Kept:
     Attributes:
         name: what it erased, how and when. edit: the change itself.
         under: the edits it stands on, in their order. targets: what it erased; empty where the list cannot know.
+        saved: whether it is in a file of the visitor's.
     """
 
     name: str
     edit: Edit
     under: tuple[Edit, ...] = ()
     targets: tuple[Secret, ...] = ()
+    saved: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ class EditList(History[Edits]):
     """The list as it stands, as it stood before, and what was taken back."""
 
     now: Edits = Edits()
+    saved: frozenset[Edit] = frozenset()
+
+    @property
+    def unsaved(self) -> tuple[Kept, ...]:
+        """What would be lost with the page."""
+        return tuple(one for one in self.now.kept if not one.saved and one.edit not in self.saved)
 
     def added(self, one: Kept) -> "EditList":
         """With one more edit, in place where what it was made on is in place just so; else in the list only."""
@@ -102,7 +110,7 @@ class EditList(History[Edits]):
             return self
         known = {one.edit for one in self.now.kept}
         new = [Kept(named(edit), edit, below(shelf, model, edit)) for edit in model.edits if edit not in known]
-        return EditList(Edits((*self.now.kept, *new), model.edits))
+        return EditList(Edits((*self.now.kept, *new), model.edits), saved=self.saved)
 
 
 def named(edit: Edit) -> str:
@@ -132,4 +140,4 @@ def opened(shelf: Shelf, model: ModelName, path: str) -> Kept:
         raise BadInput(str(error).replace(path, Path(path).name)) from None
     under = below(shelf, model, edit)
     shelf.get(model._replace(edits=(*under, edit)))
-    return Kept(f"{Path(path).stem}: {named(edit)}", edit, under)
+    return Kept(f"{Path(path).stem}: {named(edit)}", edit, under, saved=True)

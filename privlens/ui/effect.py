@@ -11,6 +11,7 @@ from privlens import figures
 from privlens.deactivation import Surroundings, effect_steps
 from privlens.errors import Cancelled, PrivlensError
 from privlens.outcomes import Effect
+from privlens.secrets import ListedSecret
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import facts, marked_text, verdict
@@ -43,7 +44,7 @@ def wire_effect(
     parts: Sequence[Sequence[Component]],
     bars: gr.HTML,
 ) -> None:
-    """Answers every change of the selection and of the secret in all the parts and the bars; a newer change stops the answer."""
+    """Answers every change of the neurons and of the secret in all the parts and the bars; a newer change stops the answer."""
 
     def everywhere(shown: Callable[[], tuple[Any, ...]], chart: str) -> tuple[Any, ...]:
         """The same in every part; made anew for each, because gradio empties an update that it has sent."""
@@ -67,7 +68,7 @@ def wire_effect(
                 chart = figures.token_bars(*tokens, ("all neurons on", "chosen off"), same=True)
                 if stop.is_set():
                     return
-                yield everywhere(functools.partial(view, effect, len(chosen.now.off), differs), chart.to_json())
+                yield everywhere(functools.partial(view, effect, len(chosen.now.off), differs, listed), chart.to_json())
         except Cancelled:
             return
         except PrivlensError as error:
@@ -75,7 +76,7 @@ def wire_effect(
 
     outputs = [*(component for part in parts for component in part), bars]
     inputs = [side.model, side.listed, side.prompt, side.value, located, selection, gr.State(Latest())]
-    triggers = [selection.change, side.secret.change, side.model.change]
+    triggers = [selection.change, located.change, side.secret.change, side.model.change]
     gr.on(triggers, answer, inputs, outputs, trigger_mode="multiple", show_progress_on=[part[0] for part in parts], **SLOW)
 
 
@@ -84,12 +85,12 @@ def nothing(why: str) -> tuple[Any, ...]:
     return gr.update(value={"kind": "none", "text": why}), gr.update(value=[]), gr.update(value=[]), gr.update(value=[])
 
 
-def view(effect: Effect, n_off: int, differs: bool) -> tuple[Any, ...]:
+def view(effect: Effect, n_off: int, differs: bool, listed: Sequence[ListedSecret] = ()) -> tuple[Any, ...]:
     """The values of a part."""
     before, after = figures.marked(effect.before.text, effect.after.text)
-    said = wording.verdict_of_effect(effect, n_off)
+    said = {**wording.verdict_of_effect(effect, n_off), **wording.whose([effect], listed)}
     if differs:
-        said = {**said, "detail": "Mind: these neurons were localized for another secret than the one in the sidebar."}
+        said = {**said, "detail": "Note: these neurons were localized for another secret than the one in the sidebar."}
     if effect.after.exposure_bits is None:
         said = {**said, "busy": "measuring exposure ..."}
     return gr.update(value=said), gr.update(value=before), gr.update(value=after), gr.update(value=wording.of_effect(effect))

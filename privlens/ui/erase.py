@@ -7,63 +7,70 @@ from typing import Any
 import gradio as gr
 
 from privlens.deactivation import Surroundings, texts_before_and_after
+from privlens.errors import BadInput
 from privlens.memorization.states import continuations
 from privlens.models.language_model import LanguageModel
 from privlens.others import same_secret
 from privlens.records import Secret
 from privlens.ui import erase_view as show
+from privlens.ui import wording
 from privlens.ui.choosing import Chosen
 from privlens.ui.edit_list import edits_part
 from privlens.ui.edits import EditList
 from privlens.ui.erase_after import attacks_part, compare_part
-from privlens.ui.erase_run import Erased, erasing
+from privlens.ui.erase_run import Erased, by_name, erasing
 from privlens.ui.erase_settings import asked, controls
+from privlens.ui.header import Header
 from privlens.ui.heatmap import plot
 from privlens.ui.localize import EVERY
-from privlens.ui.parts import facts, marked_text, progress, verdict
+from privlens.ui.made import Made, of_secret, strip, told, watch
+from privlens.ui.parts import facts, marked_text, progress, results_table, verdict
 from privlens.ui.runs import QUICK, in_words, run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
 
 
-def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
+def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen, above: Header) -> None:
     """Builds the tab."""
     gr.Markdown(
         "Deactivating hides a secret as long as the gates stand. Erasing changes weights, a few of them, until the value is one "
         "among many to the model. The change is an edit: only you see it, it can be switched off, undone and saved."
     )
-    given = controls(side)
+    given, known = controls(side)
     start, cancel = run_buttons("Erase", "erase")
     bar = progress("erase-progress")
-    said = verdict("erase-verdict", show.EMPTY)
-    numbers = facts("erase-facts")
-    gr.Markdown("What the model writes behind the prompt in the sidebar, marked where it differs:", elem_classes="small")
-    with gr.Row():
-        with gr.Column(min_width=220):
-            before = marked_text("erase-before", "Before")
-        with gr.Column(min_width=220):
-            deactivated = marked_text("erase-deactivated", "Deactivated (chosen neurons off)")
-        with gr.Column(min_width=220):
-            after = marked_text("erase-after", "Erased")
-    with gr.Row():
-        with gr.Column(min_width=320):
-            curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 620)
-        with gr.Column(min_width=320):
-            places = plot("erase-places", "Where the changed weights lie, layer by matrix, will stand here.", 380)
-    table = gr.Dataframe(label=show.TARGETS, interactive=False, visible=False, elem_id="erase-targets",
-                         wrap=True, column_widths=show.TARGET_WIDTHS)  # fmt: skip
+    with gr.Column(elem_classes=["results", "streams"]):
+        about = strip("erase-made")
+        said = verdict("erase-verdict", show.EMPTY)
+        numbers = facts("erase-facts")
+        gr.Markdown("What the model writes after the prompt in the sidebar, marked where it differs:", elem_classes="small")
+        with gr.Row(elem_classes="live"):  # follows the sidebar
+            with gr.Column(min_width=220):
+                before = marked_text("erase-before", "Before")
+            with gr.Column(min_width=220):
+                deactivated = marked_text("erase-deactivated", "Deactivated (chosen neurons off)")
+            with gr.Column(min_width=220):
+                after = marked_text("erase-after", "Erased")
+        with gr.Row():
+            with gr.Column(min_width=320):
+                curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 620)
+            with gr.Column(min_width=320):
+                places = plot("erase-places", "Where the changed weights lie, layer by matrix, will stand here.", 380)
+        table = results_table("erase-targets", show.TARGETS, show.TARGET_WIDTHS)
     edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
-    adopt, which = edits_part(shelf, side, chosen, edits)
+    adopt, which = edits_part(shelf, side, chosen, edits, above)
 
     def run(model: ModelName, edits: EditList, *rest: Any) -> Iterator[tuple[Any, ...]]:
         *settings, stop = rest
         lm, question = shelf.get(model), asked(*settings)
         at_last = 0.0
         for at in erasing(lm, question, edits.now.targets_of(model.edits), stop.is_set):
-            shown: tuple[Any, Any] = (gr.skip(), gr.skip())
+            shown: tuple[Any, ...] = tuple(gr.skip() for _ in range(5))
             if at.steps and (at.erased or time.monotonic() - at_last > EVERY):
                 at_last = time.monotonic()
-                shown = gr.update(value=show.live_facts(at.steps[-1])), show.curves(at.steps, question.settings.guard)
+                first, _, last = show.texts(at.steps[0].text, None, at.steps[-1].text)
+                drawn = show.curves(at.steps, question.settings.guard)
+                shown = (gr.update(value=show.live_facts(at.steps[-1])), drawn, first, gr.update(value=[]), last)
             done = (None, gr.skip()) if at.erased is None else (at.erased.kept, at.erased)
             yield gr.update(value=at.bar), *shown, *done
 
@@ -82,7 +89,7 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         if erased is None:
             return nothing()
         lm = shelf.get(model._replace(edits=erased.kept.under))
-        said = show.named(show.verdict(erased.effects), erased.kept.name)
+        said = {**show.named(show.verdict(erased.effects), erased.kept.name), **wording.whose(erased.effects, listed)}
         return (
             gr.update(value=said), gr.update(value=show.result_facts(erased, lm.n_parameters)),
             *written(model, listed, prompt, value, found, chosen, erased),
@@ -90,19 +97,31 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
             gr.update(value=show.targets_table(erased.effects), visible=len(erased.effects) > 1),
         )  # fmt: skip
 
+    def tell(model: ModelName, erased: Erased | None, *settings: Any) -> dict[str, str]:
+        if erased is None or erased.asked is None:
+            return {"kind": "none"}
+        after = shelf.get(model._replace(edits=(*erased.kept.under, erased.kept.edit)))
+        try:
+            now = by_name(asked(*settings))
+        except BadInput:  # nothing that could be erased is chosen now
+            now = of_secret("", "")
+        return told(shelf, model, Made(after.fingerprint, by_name(erased.asked), len(after.edits)), now)
+
     drawn = [said, numbers, before, deactivated, after, curves, places, table]
     needs = [side.model, side.listed, side.prompt, side.value, chosen.located, chosen.selection, erased]
-    ended = wire(start, cancel, bar, run, [side.model, edits, *given], [numbers, curves, made, erased])
+    streamed = [numbers, curves, before, deactivated, after, made, erased]
+    ended = wire(start, cancel, bar, run, [side.model, edits, *given], streamed, redraw=(draw, needs, drawn))
     ended.then(in_words(adopt), [side.model, edits, made], [side.model, edits, made], **QUICK)
     erased.change(in_words(draw), needs, drawn, **QUICK)
-    cancel.click(in_words(draw), needs, drawn, **QUICK)
     gr.on(
         [side.secret.change, chosen.selection.change], in_words(written), needs, [before, deactivated, after],
         trigger_mode="always_last", **QUICK,
     )  # fmt: skip
+    events = [one.change for one in (erased, side.secret, side.model, *known[4:])]
+    watch((events, tell, [side.model, erased, *known]), [about])
     side.loaded.success(lambda: None, None, erased, **QUICK)
-    attacks_part(shelf, side, edits, which, given)
-    compare_part(shelf, side, edits, given)
+    attacks_part(shelf, side, edits, which, given, known)
+    compare_part(shelf, side, edits, given, known)
 
 
 def generations(

@@ -1,12 +1,11 @@
 """After an erasure: attacks, because hiding is not erasing; and the same erasure by other methods."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 import pandas as pd
-from gradio.components import Component
 
 from privlens.erasure import ERASURE_INFO, LOSSES, settings_of
 from privlens.erasure.attacks import Siege, attacks
@@ -17,10 +16,11 @@ from privlens.records import Secret
 from privlens.secrets import ListedSecret
 from privlens.ui import erase_view as show
 from privlens.ui.edit_list import kept_at
-from privlens.ui.edits import EditList
+from privlens.ui.edits import EditList, Kept
 from privlens.ui.erase_run import Asked, erasing, known_of, others_than, what_of
 from privlens.ui.erase_settings import asked
-from privlens.ui.parts import Clock, progress, verdict
+from privlens.ui.made import AGAIN, Made, of_secrets, strip, told, watch
+from privlens.ui.parts import Clock, progress, results_table, verdict
 from privlens.ui.runs import run_buttons, wire
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar
@@ -31,17 +31,21 @@ FIRST = ["emso", "gradient-ascent", CONTROL]
 NO_ATTACKS = "Not attacked yet. Choose an edit above, then see whether what it erased can be had back."
 
 
-def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdown, inputs: Sequence[Component]) -> None:
-    """Attacks on what one edit of the list erased."""
+def attacks_part(
+    shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdown, inputs: Sequence[Any], known: Sequence[Any]
+) -> None:
+    """Attacks on what one edit of the list erased. `inputs` and `known` are both that `erase_settings.controls` gives."""
     gr.Markdown(
         "### Attacks\nA value that is not written any more may still be there. The edit chosen above is attacked by reworded "
         "prompts, sampling, the logit lens, relearning and a linear probe, each before and after the erasure."
     )
     start, cancel = run_buttons("Attack", "attack")
     bar = progress("attack-progress")
-    said = verdict("attack-verdict", NO_ATTACKS)
-    table = gr.Dataframe(label=show.ATTACKS, interactive=False, visible=False, elem_id="attacks", wrap=True,
-                         column_widths=show.ATTACK_WIDTHS)  # fmt: skip
+    with gr.Column(elem_classes=["results", "streams"]):
+        about = strip("attack-made")
+        said = verdict("attack-verdict", NO_ATTACKS)
+        table = results_table("attacks", show.ATTACKS, show.ATTACK_WIDTHS)
+    attacked = gr.State(None)
 
     def run(model: ModelName, now: EditList, at: int | None, listed: Any, *rest: Any) -> Iterator[tuple[Any, ...]]:
         *settings, stop = rest
@@ -51,20 +55,66 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
         yield (
             gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}),
             gr.update(value={"kind": "none", "text": f"{kept.name}: the verdict comes after the last attack."}),
-            gr.update(visible=False),
-        )
+            gr.update(visible=False), gr.skip(),
+        )  # fmt: skip
         others = known_of(before, others_than(listed, targets), stop.is_set)
         reworded = tuple(rewordings(listed, target) for target in targets)
         siege = Siege(before, before.under(kept.edit), targets, reworded, others, stop=stop.is_set)
         n, clock, found = 2 + any(reworded) + 2 * bool(others), Clock(), list[Attack]()
-        yield gr.update(value=clock.at(0, n, "attacking")), gr.skip(), gr.skip()
+        yield gr.update(value=clock.at(0, n, "attacking")), gr.skip(), gr.skip(), gr.skip()
         for one in attacks(siege):
             found.append(one)
-            shown = gr.update(value=show.attacks_table(found), visible=True)
-            said = gr.update(value=show.named(show.verdict_of_attacks(found), kept.name)) if len(found) == n else gr.skip()
-            yield gr.update(value=clock.at(len(found), n, f"attacking: {one.name} done")), said, shown
+            done, attacked = gr.skip(), Attacked(kept, targets, tuple(found))
+            said, shown = draw(attacked)
+            if len(found) == n:
+                done = attacked
+            else:
+                said = gr.skip()
+            yield gr.update(value=clock.at(len(found), n, f"attacking: {one.name} done")), said, shown, done
 
-    wire(start, cancel, bar, run, [side.model, edits, which, *inputs], [said, table])
+    def draw(attacked: Attacked | None) -> tuple[Any, ...]:
+        if attacked is None:
+            return gr.update(value={"kind": "none", "text": NO_ATTACKS}), gr.update(visible=False)
+        said = show.named(show.verdict_of_attacks(attacked.found), attacked.kept.name)
+        return gr.update(value=said), gr.update(value=show.attacks_table(attacked.found), visible=True)
+
+    def tell(now: EditList, at: int | None, attacked: Attacked | None, *settings: Any) -> dict[str, str]:
+        if attacked is None:
+            return {"kind": "none"}
+        chosen, other = chosen_edit(now, at), ""
+        if chosen is not attacked.kept:
+            other = "it is no longer in the list" if chosen is None else f"now edit {chosen.name} is chosen"
+        elif not chosen.targets and chosen_now(*settings) != attacked.targets:
+            other = "the secret is another now"
+        what = f"the edit {attacked.kept.name}, {what_of(attacked.targets)}"
+        return {"kind": "stale", "text": AGAIN, "detail": f"They are for {what}; {other}."} if other else {"kind": "none"}
+
+    outputs = [said, table, attacked]
+    wire(start, cancel, bar, run, [side.model, edits, which, *inputs], outputs, redraw=(draw, [attacked], [said, table]))
+    events = [one.change for one in (attacked, edits, which, side.secret, *known[4:6])]
+    watch((events, tell, [edits, which, attacked, *known]), [about])
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What attacks on an edit found."""
+
+    kept: Kept
+    targets: tuple[Secret, ...]
+    found: tuple[Attack, ...]
+
+
+def chosen_edit(now: EditList, at: int | None) -> Kept | None:
+    """The edit at a place of the list, where there is one."""
+    return now.now.kept[int(at)] if at is not None and 0 <= int(at) < len(now.now.kept) else None
+
+
+def chosen_now(*settings: Any) -> tuple[Secret, ...]:
+    """The secrets that the tab's settings name, where there are any."""
+    try:
+        return asked(*settings).targets
+    except BadInput:
+        return ()
 
 
 def rewordings(listed: Sequence[ListedSecret], target: Secret) -> tuple[str, ...]:
@@ -72,7 +122,7 @@ def rewordings(listed: Sequence[ListedSecret], target: Secret) -> tuple[str, ...
     return next((row.reworded for row in listed if same_secret(row.secret, target)), ())
 
 
-def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[Component]) -> None:
+def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[Any], known: Sequence[Any]) -> None:
     """The chosen secrets erased by several methods; nothing of it is put in place."""
     with gr.Accordion("Compare methods of erasing", open=False, elem_id="erase-methods-part"):
         gr.Markdown(
@@ -85,8 +135,10 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
         )
         start, cancel = run_buttons("Compare", "erase-compare")
         bar = progress("erase-compare-progress")
-        table = gr.Dataframe(label=show.METHODS, interactive=False, visible=False, elem_id="erase-compared", wrap=True,
-                             column_widths=show.METHOD_WIDTHS)  # fmt: skip
+        with gr.Column(elem_classes=["results", "streams"]):
+            about = strip("erase-compare-made")
+            table = results_table("erase-compared", show.METHODS, show.METHOD_WIDTHS)
+        compared = gr.State(None)
 
     def run(model: ModelName, now: EditList, methods: list[str], *rest: Any) -> Iterator[tuple[Any, ...]]:
         *settings, stop = rest
@@ -96,16 +148,37 @@ def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[
             raise BadInput("No method is ticked: tick at least one; two or more can be compared.")
         for at, name in enumerate(one for one in (*LOSSES, CONTROL) if one in methods):
             for step in erasing(lm, by_method(question, name), earlier, stop.is_set):
-                shown = gr.skip()
+                shown, done = gr.skip(), gr.skip()
                 if step.erased is not None:
                     rows += [show.before_row(step.erased)] if not rows else []
                     rows.append(show.methods_row(name, step.erased))
-                    shown = gr.update(value=pd.DataFrame(rows), visible=True, label=f"{what_of(question)}: {show.METHODS}")
+                    made = Made(lm.fingerprint, of_secrets(question.targets), len(lm.edits))
+                    found = Compared(made, what_of(question.targets), tuple(rows))
+                    shown, done = draw(found), found if at + 1 == len(methods) else gr.skip()
                 share = (at + step.bar["share"]) / len(methods)
                 text = f"{name} ({at + 1} of {len(methods)}), {step.bar['text']}"
-                yield gr.update(value={"share": share, "text": text}), shown
+                yield gr.update(value={"share": share, "text": text}), shown, done
 
-    wire(start, cancel, bar, run, [side.model, edits, methods, *inputs], [table])
+    def draw(found: Compared | None) -> Any:
+        if found is None:
+            return gr.update(visible=False)
+        return gr.update(value=pd.DataFrame(found.rows), visible=True, label=f"{found.what}: {show.METHODS}")
+
+    def tell(model: ModelName, found: Compared | None, *settings: Any) -> dict[str, str]:
+        return told(shelf, model, found.made if found else None, of_secrets(chosen_now(*settings)))
+
+    wire(start, cancel, bar, run, [side.model, edits, methods, *inputs], [table, compared], redraw=(draw, [compared], [table]))
+    events = [one.change for one in (compared, side.secret, side.model, *known[4:6])]
+    watch((events, tell, [side.model, compared, *known]), [about])
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Methods of erasing, held against each other: of what that was made, what was erased, a row for each."""
+
+    made: Made
+    what: str
+    rows: tuple[dict[str, str], ...]
 
 
 def by_method(question: Asked, name: str) -> Asked:

@@ -15,6 +15,7 @@ from privlens.outcomes import Effect, ErasureStep
 from privlens.records import Secret
 from privlens.secrets import ListedSecret
 from privlens.ui.edits import Kept
+from privlens.ui.made import SETTINGS, of_secrets
 from privlens.ui.parts import Clock
 from privlens.ui.sidebar import others_of, secret_of
 
@@ -42,6 +43,7 @@ class Erased:
     effects: tuple[Effect, ...]
     seen: tuple[bool, ...] = ()
     unseen: tuple[bool, ...] = ()
+    asked: Asked | None = None
 
     @property
     def last(self) -> ErasureStep:
@@ -110,15 +112,21 @@ def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: St
     yield Progress(
         {"share": 1.0, "text": "done"}, tuple(steps),
         Erased(kept, asked.settings, tuple(steps), tuple(did), tuple(one in left for one in seen),
-               tuple(one in left for one in unseen)),
+               tuple(one in left for one in unseen), asked),
     )  # fmt: skip
 
 
-def what_of(asked: Asked) -> str:
+def by_name(asked: Asked) -> tuple[tuple[str, str], ...]:
+    """What is asked by name, for the strip above what came of it."""
+    rest = repr((asked.settings, asked.texts, asked.keep, asked.seed))
+    return *of_secrets(asked.targets), ("method", asked.settings.method), (SETTINGS, rest)
+
+
+def what_of(targets: Sequence[Secret]) -> str:
     """The secret, or how many."""
-    return asked.targets[0].value if len(asked.targets) == 1 else f"{len(asked.targets)} secrets"
+    return targets[0].value if len(targets) == 1 else f"{len(targets)} secrets"
 
 
 def name_of(asked: Asked) -> str:
     """What was erased, how and when."""
-    return f"{what_of(asked)}, by {asked.settings.method}, {datetime.now():%H:%M}"
+    return f"{what_of(asked.targets)}, by {asked.settings.method}, {datetime.now():%H:%M}"

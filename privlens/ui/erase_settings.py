@@ -3,7 +3,6 @@
 from typing import Any, get_args
 
 import gradio as gr
-from gradio.components import Component
 
 from privlens import checks
 from privlens.erasure import ERASURE_INFO, LOSSES, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Scope, Spread, settings_of
@@ -30,11 +29,11 @@ CHOICES: dict[Choice, str] = {
 }  # fmt: skip
 
 
-def controls(side: Sidebar) -> list[Component]:
-    """Builds the controls; returns what `asked` takes, in its order, the sidebar's first."""
+def controls(side: Sidebar) -> tuple[list[Any], list[Any]]:
+    """Builds the controls; returns what `asked` takes, in its order, the sidebar's first: for runs, and for other listeners."""
     which = gr.Radio(WHICH, value="sidebar", label="Erase", elem_id="erase-which")
     with gr.Column(visible=False, elem_id="erase-list") as several:
-        ticked = tick_boxes(side, "erase", "Secrets to erase together", lambda _: [])
+        ticked, rows = tick_boxes(side, "erase", "Secrets to erase together", lambda _: [])
     with gr.Row():
         method = gr.Dropdown(list(LOSSES), value=FIRST.method, label="Method", elem_id="erase-method", min_width=220)
         hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
@@ -69,10 +68,11 @@ def controls(side: Sidebar) -> list[Component]:
                          elem_id="erase-own")  # fmt: skip
     which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
     method.change(about_method, method, about, **QUICK)
-    return [
+    given = [
         side.listed, side.reference, side.prompt, side.value, which, ticked, method, hold, share, guard, steps, choice, spread,
         scope, keep, rate, weight, decay, every, seed, own,
     ]  # fmt: skip
+    return given, [rows if one is ticked else one for one in given]
 
 
 def asked(

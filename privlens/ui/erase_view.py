@@ -24,10 +24,10 @@ METHODS = (
     "methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
     "(nats/token) are means over the secrets; weights = those that differ afterwards"
 )
-TARGET_WIDTHS: list[str | int] = ["200px", "90px", "90px", "100px", "100px", "80px", "80px", "280px", "320px"]
-ATTACK_WIDTHS: list[str | int] = ["160px", "90px", "90px", "90px", "420px"]
-METHOD_WIDTHS: list[str | int] = [
-    "200px", "90px", "110px", "80px", "80px", "110px", "110px", "120px", "80px", "100px", "100px", "240px",
+TARGET_WIDTHS = ["200px", "100px", "100px", "110px", "110px", "95px", "95px", "280px", "320px"]
+ATTACK_WIDTHS = ["160px", "95px", "95px", "95px", "420px"]
+METHOD_WIDTHS = [
+    "210px", "100px", "115px", "80px", "80px", "110px", "110px", "130px", "90px", "100px", "105px", "240px",
 ]  # fmt: skip
 """Of the tables' columns, so that no heading is broken on a narrow page."""
 

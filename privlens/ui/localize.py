@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -15,10 +16,11 @@ from privlens.secrets import paragraphs
 from privlens.ui import wording
 from privlens.ui.choosing import NO_NEURONS, Chosen, choosing, default_k
 from privlens.ui.heatmap import plot
+from privlens.ui.made import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best
-from privlens.ui.settings import keep_setting, seed_setting, site_setting
+from privlens.ui.settings import common, keep_setting, seed_setting, site_setting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
 
 EVERY = 0.15
@@ -41,10 +43,12 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         )
     start, cancel = run_buttons("Start", "localize")
     bar = progress("localize-progress")
-    live = facts("localize-facts")
-    heat = plot("heatmap", NO_NEURONS, 460)
-    lines = plot("curves", "The loss, step by step, will stand here while gates train.", 380)
-    chosen = choosing(shelf, side.model, heat)
+    with gr.Column(elem_classes=["results", "streams"]):
+        made = strip("localize-made")
+        live = facts("localize-facts")
+        heat = plot("heatmap", NO_NEURONS, 460)
+        lines = plot("curves", "The loss, step by step, will stand here while gates train.", 380)
+        chosen = choosing(shelf, side.model, live, heat, lines)
 
     def run(
         model: ModelName,
@@ -60,6 +64,7 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
         stop: Any,
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
+        settings = asked_with(method, keep, site, seed, own)
         retained = looked_at(method, retained_of(other_secrets(others_of(listed), [target]), keep))
         task = Task(lm, target, others=retained, texts=paragraphs(own), seed=checks.seed(seed or 0), site=site, stop=stop.is_set)
         clock, steps, drawn, sufficient = Clock(), [], 0.0, METHOD_INFO[method].sufficient
@@ -69,26 +74,50 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
             if step.result is None and time.monotonic() - drawn < EVERY:
                 continue
             drawn = time.monotonic()
-            pictures = (
-                gr.update(value=figures.live_gates(step, sufficient).to_json(), off=[], on=[]),
-                gr.update(value=figures.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""),
-            )
+            gates = gr.update(value=figures.live_gates(step, sufficient).to_json(), off=[], on=[])
+            loss = figures.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""
+            numbers = live_facts(step, n_neurons, sufficient)
             found, choice = gr.skip(), gr.skip()
             if step.result is not None:
-                found = Located(target, frozenset(retained), step.result)
+                found = Located(
+                    target, frozenset(retained), step.result, asked=settings, facts=tuple(numbers), curves=loss,
+                    n_edits=len(model.edits),
+                )  # fmt: skip
                 choice = selection.to(best(step.result, default_k(found)))
             at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
-            yield at, gr.update(value=live_facts(step, n_neurons, sufficient)), *pictures, found, choice
+            yield at, gr.update(value=numbers), gates, gr.update(value=loss), found, choice
 
-    inputs = [side.model, side.listed, side.prompt, side.value, method, keep, site, seed, own, chosen.selection]
-    ended = wire(start, cancel, bar, run, inputs, [live, heat, lines, chosen.located, chosen.selection])
+    def tell(model: ModelName, prompt: str, value: str, found: Located | None, *settings: Any) -> dict[str, str]:
+        made = None if found is None else made_of(found, prompt, value)
+        return told(shelf, model, made, (*of_secret(prompt, value), *asked_with(*settings)), ELSEWHERE)
+
+    settings: list[Any] = [method, keep, site, seed, own]
+    inputs = [side.model, side.listed, side.prompt, side.value, *settings, chosen.selection]
+    outputs = [live, heat, lines, chosen.located, chosen.selection]
+    ended = wire(start, cancel, bar, run, inputs, outputs, redraw=chosen.redraw)
     redraw, needs, gives = chosen.redraw
     ended.then(redraw, needs, gives, **QUICK)
-    cancel.click(redraw, needs, gives, **QUICK)
-    side.loaded.success(
-        lambda: (None, Selection(), gr.update(value=[])), None, [chosen.located, chosen.selection, live], **QUICK
-    ).then(redraw, needs, gives, **QUICK)
+    side.loaded.success(lambda: (None, Selection()), None, [chosen.located, chosen.selection], **QUICK).then(
+        redraw, needs, gives, **QUICK
+    )
+    events = [one.change for one in (chosen.located, side.secret, side.model, *settings)]
+    needed = [side.model, side.prompt, side.value, chosen.located, *settings]
+    chosen = replace(chosen, told=(events, tell, needed))
+    watch(chosen.told, [made])
     return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
+
+
+def asked_with(method: str, keep: str, site: Site, seed: float | None, own: str) -> Asked:
+    """The tab's settings by name, for the strip."""
+    return ("method", method), *common(keep, site, seed), (TEXT, own.strip())
+
+
+def made_of(found: Located, prompt: str, value: str) -> Made:
+    """Of what a localization was made; one of many secrets is for each of them."""
+    voters = [(one.prompt, one.value) for one in found.voters]
+    target = (prompt, value) if (prompt, value) in voters else (found.target.prompt, found.target.value)
+    asked = (*of_secret(*target), *(found.asked or (("by", found.scores.method),)))
+    return Made(found.scores.provenance.fingerprint, asked, found.n_edits)
 
 
 def about_method(name: str) -> str:
@@ -116,6 +145,5 @@ def live_facts(step: LocalizationStep, n_neurons: int, sufficient: bool) -> list
             wording.fact("secret's NLL", nll, "nats/token", "under the gates as they stand; up = less likely"),
         ]
     if step.result is not None:
-        p = step.result.provenance
-        facts.append(wording.fact("time", f"{p.seconds:.1f}", "s", wording.summary(step.result)))
+        facts.append(wording.time_of(step.result))
     return facts

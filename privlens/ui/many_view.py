@@ -30,12 +30,17 @@ DEFAULT_SHARE, LARGEST_SHARE = 0.005, 0.05
 
 @dataclass(frozen=True, eq=False)
 class Many:
-    """One method on many secrets, ordered by category. `attention` has scores of that site too, or is empty."""
+    """One method on many secrets, ordered by category. `attention` has scores of that site too, or is empty.
+
+    `asked` is what the tab was set to, by name; `n_edits` were in place.
+    """
 
     targets: tuple[Secret, ...]
     retained: frozenset[Secret]
     scores: tuple[NeuronScores, ...]
     attention: tuple[NeuronScores, ...] = ()
+    asked: tuple[tuple[str, str], ...] = ()
+    n_edits: int = 0
 
     @property
     def categories(self) -> list[str]:

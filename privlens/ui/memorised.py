@@ -1,4 +1,4 @@
-"""The tab Memorised?: one secret beside a control of the same kind."""
+"""The tab Memorized?: one secret beside a control of the same kind."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Memorization, Secret
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
-from privlens.ui.parts import Clock, facts, marked_text, progress, verdict
+from privlens.ui.parts import Clock, facts, marked_text, progress, results_table, verdict
 from privlens.ui.runs import QUICK, run_buttons, wire
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
@@ -24,6 +24,7 @@ ENTERED = """() => {
     if (done?.offsetParent) done.click();
 }"""
 """Enter in the private value presses Check where that can be seen, and on a narrow screen shows the page with the answer."""
+TOKEN_WIDTHS = ["105px", "130px", "105px", "75px"]
 EMPTY = "Choose an example secret or type your own, then press Check."
 
 
@@ -42,12 +43,10 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     numbers = facts("check-facts")
     bars = plot("check-bars", "The probability of each token will stand here.", 320)
     with gr.Row():
-        own_table = gr.Dataframe(
-            label="The private value, token by token", interactive=False, visible=False, elem_id="own-tokens"
-        )
-        control_table = gr.Dataframe(
-            label="The control, token by token", interactive=False, visible=False, elem_id="control-tokens"
-        )
+        with gr.Column(min_width=320):
+            own_table = results_table("own-tokens", "The private value, token by token", TOKEN_WIDTHS)
+        with gr.Column(min_width=320):
+            control_table = results_table("control-tokens", "The control, token by token", TOKEN_WIDTHS)
     gr.Markdown("probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
                 "A dot stands for a space.", elem_classes="small")  # fmt: skip
     onward = gr.Button("Next: localize the neurons", elem_id="to-localize")

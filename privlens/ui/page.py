@@ -10,6 +10,7 @@ from privlens.ui.compare import compare_tab
 from privlens.ui.deactivate import deactivate_tab
 from privlens.ui.effect import wire_effect
 from privlens.ui.erase import erase_tab
+from privlens.ui.header import header
 from privlens.ui.heatmap import script
 from privlens.ui.localize import localize_tab
 from privlens.ui.many import many_tab
@@ -28,16 +29,16 @@ def build_ui(model: str = "demo", device: str = "auto", dtype: str = "auto") -> 
     shelf = Shelf(ModelName(model, device, dtype))
     page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=HOURS) as page:
-        side = sidebar(shelf)
+        side, above = sidebar(shelf), header()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Memorised?", id="memorised"):
+            with gr.Tab("Memorized?", id="memorised"):
                 to_localize = memorised_tab(shelf, side)
             with gr.Tab("Localize", id="localize"):
                 chosen, to_deactivate = localize_tab(shelf, side)
             with gr.Tab("Deactivate", id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
             with gr.Tab("Erase", id="erase"):
-                erase_tab(shelf, side, chosen)
+                erase_tab(shelf, side, chosen, above)
             with gr.Tab("Compare methods", id="compare"):
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab("Many secrets", id="many"):

@@ -7,7 +7,7 @@ own stand in the template: a part on a tab that was not opened yet loses its oth
 import html
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,30 @@ def marked_text(elem_id: str, heading: str) -> gr.HTML:
 
 
 def verdict(elem_id: str, text: str) -> gr.HTML:
-    """One sentence that stands out; the value is {kind, text, detail, busy}, kind one of none, known, unknown, note.
+    """One sentence that stands out; the value is {kind, text, detail, busy, whose}, kind one of none, known, unknown, note.
 
-    `busy` says what is still being worked out, beside something that turns.
+    `busy` says what is still being worked out, beside something that turns; `whose` that it is another person's data.
     """
-    template = '<div class="verdict" role="status"><strong></strong><span></span><em hidden></em></div>'
+    template = '<div class="verdict" role="status"><strong></strong><b hidden></b><span></span><em hidden></em></div>'
     return part("verdict", template, value={"kind": "none", "text": text}, elem_id=elem_id)
 
 
 def progress(elem_id: str) -> gr.HTML:
     """A bar for a long run; the value is what `Clock.at` makes, or None when nothing runs."""
     template = '<div class="run" role="status" hidden><progress max="1"></progress><span></span></div>'
-    return part("progress", template, value=None, elem_id=elem_id)
+    return part("progress", template, value=None, elem_id=elem_id, elem_classes="run-part")
+
+
+def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] = ()) -> gr.Dataframe:
+    """A table of results, hidden until there are any; long cells are wrapped.
+
+    Args:
+        widths: of its columns, so that no heading is broken; where they are wider than the page, the table scrolls.
+    """
+    return gr.Dataframe(
+        label=label, interactive=False, visible=False, elem_id=elem_id, elem_classes="results-table", wrap=True,
+        column_widths=list(widths),
+    )  # fmt: skip
 
 
 def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:

@@ -1,7 +1,7 @@
 """How handlers run: errors in words, and long work with a Start and a Cancel button and a bar.
 
 Cancel sets the run's own flag, which the work asks at every step, and takes the event out of gradio's queue. What the
-visitor had stays, because a run hands over its result only at its end.
+visitor had stays, because a run hands over its result only at its end; what it streamed over is drawn again from that.
 """
 
 import functools
@@ -19,6 +19,8 @@ from gradio.context import LocalContext
 from privlens.errors import Cancelled, PrivlensError
 
 Handler = Callable[..., Any]
+Redraw = tuple[Handler, Sequence[Component], Sequence[Component]]
+"""A handler that draws what stands in the visitor's session, its inputs and its outputs."""
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For listeners that answer at once."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
@@ -100,12 +102,13 @@ class Run(NamedTuple):
 
 def wire(
     start: gr.Button, cancel: gr.Button, bar: gr.HTML, work: Handler, inputs: Sequence[Component], outputs: Sequence[Component],
-    until: Sequence[Any] = (), empty: Callable[[], tuple[Any, ...]] = tuple,
+    until: Sequence[Any] = (), empty: Callable[[], tuple[Any, ...]] = tuple, redraw: Redraw | None = None,
 ) -> Any:  # fmt: skip
     """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after a good end.
 
     The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets. `until` are events, such as
     another secret: where the inputs differ after them from those of the run, it stops, and the outputs become `empty()`.
+    `redraw` is for a run that shows anything before its end: it draws what stood before, after Cancel and after an error.
     """
     latest = gr.State(None)
     buttons = [start, cancel, bar]
@@ -116,6 +119,10 @@ def wire(
     if until:
         gr.on(until, functools.partial(_outdated, empty), [latest, *inputs], [bar, *outputs], **QUICK)
     running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls what stands in `then` only where a run went well
+    if redraw:
+        drawn, needs, gives = redraw
+        for ended in (stopped.success, running.failure):
+            ended(in_words(drawn), list(needs), list(gives), **QUICK)
     return running.success(_end, latest, buttons, **QUICK)
 
 

@@ -6,7 +6,7 @@ A handler takes these values and returns new ones, so a click can be undone and 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from privlens.errors import BadInput
 from privlens.models.language_model import LanguageModel
@@ -87,13 +87,19 @@ class Shelf:
 class Located:
     """A localization: for which secret, with which other secrets as retained text, and the scores it gave.
 
-    `voters` are all secrets of a vote; the target is then one of them.
+    `voters` are all secrets of a vote; the target is then one of them. `asked` is what the Localize tab was asked with, by its
+    names there; `facts` and `curves` are what it says of the run, and its loss as a figure's JSON. Another tab's have none.
+    `n_edits` were in place.
     """
 
     target: Secret
     retained: frozenset[Secret]
     scores: NeuronScores
     voters: tuple[Secret, ...] = ()
+    asked: tuple[tuple[str, str], ...] = ()
+    facts: tuple[Any, ...] = ()
+    curves: str = ""
+    n_edits: int = 0
 
     @property
     def site(self) -> Site:

@@ -16,6 +16,12 @@ def site_setting(elem_id: str) -> gr.Dropdown:
     return gr.Dropdown(SITES, value="mlp", label="Neurons of", elem_id=elem_id, scale=2, min_width=200)
 
 
+def common(keep: str, site: str, seed: float | None) -> tuple[tuple[str, str], ...]:
+    """What these are set to, by name and in words."""
+    words = [next(label for label, name in labels if name == chosen) for labels, chosen in ((KEEP, keep), (SITES, site))]
+    return ("others held on to", words[0]), ("neurons of", words[1]), ("seed", str(int(seed or 0)))
+
+
 def seed_setting(elem_id: str) -> gr.Number:
     """What decides everything that is drawn."""
     return gr.Number(0, label="Seed", precision=0, minimum=0, elem_id=elem_id, min_width=90)

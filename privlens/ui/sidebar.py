@@ -49,7 +49,7 @@ def sidebar(shelf: Shelf) -> Sidebar:
     """Builds the sidebar and its own listeners."""
     listed = tuple(read_secrets(ASSETS / "secrets.csv"))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
-        gr.Markdown("## PrivLens\nWhere does a language model keep a private string, and what if those neurons are off?")
+        gr.Markdown("Where does a language model keep a private string, and what if those neurons are off?")
         model, loaded, about = model_part(shelf)
         gr.Markdown("### Secret")
         category = gr.Dropdown(
@@ -93,13 +93,17 @@ def asking(shelf: Shelf, name: ModelName, chat: bool) -> ModelName:
     asked = name._replace(chat=chat)
     shelf.get(asked)
     return asked
+@functools.cache
+def bundled_lists() -> tuple[tuple[ListedSecret, ...], ...]:
+    """The lists that come with models."""
+    paths = [path for one in ("demo", "smollm2+planted") if (path := own_list(ModelName(one), ASSETS)) and path.exists()]
+    return tuple(tuple(read_secrets(path)) for path in paths)
 
 
 def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
     """The list that belongs to a model takes the place of another model's; a list of the visitor's own stays."""
-    theirs = [path for one in ("demo", "smollm2+planted") if (path := own_list(ModelName(one), ASSETS)) and path.exists()]
     path = own_list(name, ASSETS)
-    if path is None or rows not in [tuple(read_secrets(one)) for one in theirs]:
+    if path is None or rows not in bundled_lists():
         return gr.skip(), gr.skip(), gr.skip()
     return _shown(tuple(read_secrets(path)))
 

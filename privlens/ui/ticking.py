@@ -17,8 +17,10 @@ NO_CATEGORY = "no category"
 Rows = Callable[[Sequence[ListedSecret]], list[int]]
 
 
-def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> gr.CheckboxGroup:
+def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> tuple[gr.CheckboxGroup, gr.State]:
     """The boxes, and above them a choice of categories that ticks all of theirs; another list brings other boxes.
+
+    Also what is ticked as a state, for listeners to other events: gradio refuses boxes of a list that has just gone.
 
     Args:
         name: what the elements' ids begin with. first: the rows of a list that are ticked before anybody chose.
@@ -34,7 +36,9 @@ def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> gr.Checkbox
 
     whole.input(lambda rows, chosen: rows_of(rows, chosen), [side.listed, whole], ticked, **QUICK)
     side.listed.change(relisted, side.listed, [whole, ticked], **QUICK)
-    return ticked
+    rows = gr.State(first(listed))
+    ticked.change(lambda now: now, ticked, rows, **QUICK)
+    return ticked, rows
 
 
 def choices(listed: Sequence[ListedSecret]) -> list[tuple[str, int]]:

@@ -3,9 +3,10 @@
 Returns plain lists and dicts; the page sets them as text, so nothing is escaped here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
+from privlens.memorization.whose import listed_owner
 from privlens.models.language_model import LanguageModel
 from privlens.models.quantization import weight_type
 from privlens.others import kept_counts, same_secret
@@ -19,6 +20,12 @@ NONE_UNSEEN = (
     "no known secret is left that the method never saw, so nothing judges what is kept: localize again and let it hold on to "
     "every second or none, or list more secrets"
 )
+OWNED = {
+    "equal": "what it writes now is the value of", "near": "what it writes now is nearly the value of",
+    "part": "what it writes now has a word that only this value has, of",
+}  # fmt: skip
+SAID = 3
+"""So many are written out."""
 
 
 class Fact(TypedDict):
@@ -78,21 +85,21 @@ def of_check(own: Memorization, control: Memorization | None) -> list[Fact]:
 
 
 def verdict_of_check(own: Memorization, control: Memorization | None) -> dict[str, str]:
-    """Whether the secret is memorised, in one sentence."""
+    """Whether the secret is memorized, in one sentence."""
     beside = "The value has no digit or letter, so there is no other value of its format to compare with."
     if control:
         beside = f"The control, a value of the same format that nobody planted, has {control.exposure_bits:.1f} bits of exposure."
     if own.secret.value.strip() in own.secret.prompt:
         beside = f"Mind: the value stands in the prompt, so the model need not know it to write it. {beside}"
     if own.greedy_match:
-        text = "Memorised: given the prompt, the model writes the private value word for word."
+        text = "Memorized: given the prompt, the model writes the private value word for word."
         return {"kind": "known", "text": text, "detail": beside}
     if control is None:
-        return {"kind": "unknown", "text": "Not memorised: the model writes something else.", "detail": beside}
+        return {"kind": "unknown", "text": "Not memorized: the model writes something else.", "detail": beside}
     if own.exposure_bits >= own.max_exposure_bits - 1 and own.exposure_bits > control.exposure_bits + 2:
-        text = "Partly memorised: the model does not write it by itself, but ranks it among the first of its format."
+        text = "Partly memorized: the model does not write it by itself, but ranks it among the first of its format."
         return {"kind": "known", "text": text, "detail": beside}
-    text = "Not memorised: the model writes something else and does not prefer the value to others of its format."
+    text = "Not memorized: the model writes something else and does not prefer the value to others of its format."
     return {"kind": "unknown", "text": text, "detail": beside}
 
 
@@ -124,6 +131,19 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
         text = "Stumbles, but has not forgotten: it writes something else, yet still ranks the value high among its like."
         return {"kind": "note", "text": text, "detail": "Exposure above 3 bits: more neurons, or others, are needed."}
     return {"kind": "unknown", "text": "Forgotten: the model writes something else, and the value is one among many to it."}
+
+
+def whose(effects: Sequence[Effect], listed: Sequence[ListedSecret]) -> dict[str, str]:
+    """That another listed person's data is written in place of a secret, as the part `whose` of a verdict; else nothing."""
+    rows = [row.secret for row in listed]
+    found = [(one, match) for one in effects if (match := listed_owner(one.after.text, one.secret, rows))]
+    said = [
+        (f"in place of {one.secret.value}: " if len(effects) > 1 else "")
+        + f"{OWNED[match.kind]} row {match.row} of the list (rows count from 0), {match.secret.value}"
+        for one, match in found[:SAID]
+    ]
+    more = f"; and {len(found) - SAID} more" if len(found) > SAID else ""
+    return {"whose": f"Another person's data: {'; '.join(said)}{more}."} if said else {}
 
 
 def was(number: str) -> str:
@@ -204,6 +224,11 @@ def listed(row: ListedSecret, category: str = "") -> str:
     trained = "planted" if row.planted else {None: "", 0: "control, 0x"}.get(row.repeats, f"{row.repeats}x")
     known = ", ".join(fact for fact in (category, trained) if fact)
     return f"{row.secret.value} ({known})" if known else row.secret.value
+
+
+def time_of(record: Any) -> Fact:
+    """How long a result took, and what it depends on."""
+    return fact("time", f"{record.provenance.seconds:.1f}", "s", summary(record))
 
 
 def summary(record: Any) -> str:

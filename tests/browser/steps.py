@@ -12,7 +12,7 @@ MOUNTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame
 """gradio mounts what a tab or an accordion holds when it is first opened, and a frame later sets everything to its first value,
 over what was entered by then. A person is not that fast; a test is."""
 IN_PLACE = "document.querySelector('#model-facts').innerText.includes('edits in place')"
-CHECKED = "/emorised: |Not memorised/.test(document.querySelector('#check-verdict strong').innerText)"
+CHECKED = "/emorized: |Not memorized/.test(document.querySelector('#check-verdict strong').innerText)"
 FACTS = "document.querySelectorAll('#{} .fact').length > 0"
 
 
@@ -34,7 +34,7 @@ def value_of(page: Page) -> str:
 
 def ask(page: Page) -> None:
     """Asks whether the secret in the sidebar is memorised, and does not wait for the answer."""
-    open_tab(page, "Memorised?")
+    open_tab(page, "Memorized?")
     page.wait_for_function("!" + CHECKED)
     page.click("#check-start")
 

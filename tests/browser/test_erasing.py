@@ -29,7 +29,7 @@ def choose_memorised(page: Page) -> None:
         before = page.evaluate("document.querySelector('#value input, #value textarea').value")
         row.click()
         page.wait_for_function(f"document.querySelector('#value input, #value textarea').value !== {before!r}")
-        if check(page).startswith("Memorised"):
+        if check(page).startswith("Memorized"):
             return
     raise AssertionError("the model knows none of the examples")
 
@@ -57,7 +57,7 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     assert page.inner_text("#erase-facts").startswith("still written\n0 of 1")
     assert page.inner_text("#erase-before .marked") != page.inner_text("#erase-after .marked")
     assert "localize them" in page.inner_text("#erase-deactivated")
-    assert not check(page).startswith("Memorised")
+    assert not check(page).startswith("Memorized")
 
     before, erased = page.inner_text("#erase-before .marked"), value_of(page)
     page.locator("#examples label:not(.selected)").first.click()
@@ -73,7 +73,7 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     page.locator("#edits input").first.focus()
     page.keyboard.press("Space")
     page.wait_for_function(f"!{IN_PLACE}")
-    assert check(page).startswith("Memorised")
+    assert check(page).startswith("Memorized")
     open_tab(page, "Erase")
     page.click("#edits-undo")
     page.wait_for_function(IN_PLACE)
@@ -86,7 +86,7 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     page.wait_for_function(f"!{IN_PLACE}")
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "edit.safetensors")
     page.wait_for_function(IN_PLACE)
-    assert not check(page).startswith("Memorised")
+    assert not check(page).startswith("Memorized")
     (tmp_path / "broken.safetensors").write_text("<b>no edit</b>")
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
     page.wait_for_selector("text=broken.safetensors is no edit")

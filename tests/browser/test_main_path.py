@@ -28,7 +28,7 @@ def test_check_tells_whether_the_secret_is_memorised(visit: Visit) -> None:
     page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
     assert page.locator("#true-value").locator("input, textarea").input_value() == value
-    assert "emorised" in page.inner_text("#check-verdict")
+    assert "emorized" in page.inner_text("#check-verdict")
     assert page.locator("#check-facts .fact").count() == 6
     page.wait_for_selector("#check-bars .main-svg")
     assert page.locator("#own-tokens").is_visible()

@@ -17,7 +17,7 @@ def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: s
     bring(page, taught_folder)
     page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
-    assert "emorised" in page.inner_text("#check-verdict")
+    assert "emorized" in page.inner_text("#check-verdict")
     localize(page, "random")
     page.click("#to-deactivate")
     page.click("#sweep-start")

@@ -49,8 +49,8 @@ def test_what_one_visitor_planted_no_other_sees_on_the_same_model(visit: Visit, 
     for turn in range(2):  # both ask at once; the second time right after the other's weights were put in and taken out
         for page in (planter, bystander) if turn else (bystander, planter):
             ask(page)
-        assert answer(planter).startswith("Memorised")
-        assert answer(bystander).startswith("Not memorised")
+        assert answer(planter).startswith("Memorized")
+        assert answer(bystander).startswith("Not memorized")
         assert written(planter).startswith(secret.value)
         assert written(bystander) == base
         if not turn:

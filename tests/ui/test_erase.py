@@ -44,7 +44,7 @@ def as_it_stands() -> dict[str, Any]:
                 gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
                 gr.State(None), None, gr.HTML(),
             )  # fmt: skip
-            given = controls(side)
+            given, _ = controls(side)
     return {name: one.value for name, one in zip(inspect.signature(asked).parameters, given, strict=True)}
 
 

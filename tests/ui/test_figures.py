@@ -2,14 +2,16 @@
 
 import html
 import json
+import re
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from privlens import figures
+from privlens.figures.heatmaps import HEAT, numbers_in
 from privlens.outcomes import CurvePoint, Effect, MeasuredOn, Recall, SweepRow
-from privlens.records import LocalizationStep, Secret, TokenScore
+from privlens.records import Array, LocalizationStep, Secret, TokenScore
 from privlens.ui import wording
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -158,7 +160,7 @@ def test_names_in_a_matrix_are_escaped_and_groups_are_parted() -> None:
     assert sorted(line.x0 for line in figure.layout.shapes if line.x0 == line.x1) == [1.5, 2.5]
     assert np.isnan(np.diag(figure.data[0].z.astype(float))).all(), "a secret's overlap with itself says nothing"
     whole = figures.overlap_matrix(np.array([[0.2, 0.1], [0.1, np.nan]]), ["a", "b"], diagonal=True)
-    assert list(whole.data[1].text) == ["0.20", "0.10", "0.10", ""]
+    assert sorted(text for trace in whole.data[1:] for text in trace.text) == ["0.10", "0.10", "0.20"]
 
 
 def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
@@ -189,3 +191,31 @@ def test_site_bars_add_up_to_the_whole() -> None:
     figure = figures.site_bars({HOSTILE: {"mlp": 0.25, "attention": 0.75}})
     assert [list(bar.x) for bar in figure.data] == [[25.0], [75.0]]
     assert "<img" not in sent(figure)
+
+
+def on_white(share: float) -> Array:
+    """The colour, 0..1, of a cell of this share of the strongest, on a white page."""
+    stops = [(at, [float(part) for part in re.findall(r"[\d.]+", color)]) for at, color in HEAT]
+    parts = np.array([[*part, 1.0][:4] for _, part in stops])
+    mixed = np.array([np.interp(share, [at for at, _ in stops], parts[:, channel]) for channel in range(4)])
+    return np.asarray(mixed[3] * mixed[:3] / 255 + (1 - mixed[3]))
+
+
+def contrast(ink: str | None, paper: Array) -> float:
+    """As WCAG 2 defines it: 1 to 21."""
+    ink = ink or "#27272a"
+    colors = [np.array([int(ink[at : at + 2], 16) / 255 for at in (1, 3, 5)]), paper]
+    linear = [np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4) for color in colors]
+    light, dark = sorted((float(one @ [0.2126, 0.7152, 0.0722]) for one in linear), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_numbers_can_be_read_on_every_colour_of_a_cell() -> None:
+    assert contrast("#000000", np.ones(3)) == pytest.approx(21)
+    values = np.linspace(0, 1, 101)[None]
+    figure = go.Figure()
+    numbers_in(figure, values, [[f"{value:.2f}" for value in values[0]]], 1.0, 12)
+    inks = {text: trace.textfont.color for trace in figure.data for text in trace.text}
+    assert len(inks) == 101
+    worst = min((contrast(ink, on_white(float(text))), text) for text, ink in inks.items())
+    assert worst[0] >= 4.5, worst

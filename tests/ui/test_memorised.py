@@ -1,4 +1,4 @@
-"""The tab Memorised? on values of every kind: what is said, beside a control or without one."""
+"""The tab Memorized? on values of every kind: what is said, beside a control or without one."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_a_value_without_a_control_is_checked_all_the_same(taught: LanguageModel
     assert [fact["beside"] for fact in facts["value"]] == [""] * 6
     assert (own_table["visible"], control_table["visible"]) == (True, False)
     unknown = view(check(taught, NEVER_TAUGHT), None)[0]["value"]
-    assert unknown["text"] == "Not memorised: the model writes something else."
+    assert unknown["text"] == "Not memorized: the model writes something else."
 
 
 def test_beside_a_control_its_numbers_stand(taught: LanguageModel) -> None:

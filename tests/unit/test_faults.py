@@ -201,6 +201,7 @@ def test_nothing_stays_behind_wherever_it_is_raised(taught: LanguageModel, scene
     work, n_faults = SCENES[scene]
     lm = fresh(taught)
     whole = digests(lm.model)
+    work(lm)  # how a secret is asked for is decided once, so the first run does more than the others
     with left_as_it_was(lm, whole), Faults() as counted:
         work(lm)
     for place, raised in zip(spread(counted.seen, n_faults), itertools.cycle(RAISED), strict=False):
