@@ -17,7 +17,7 @@ from torch import Tensor
 from privlens.errors import BadInput
 from privlens.memorization import states
 from privlens.memorization.candidates import SPACE_SIZE
-from privlens.memorization.check import exposure_bits, recall
+from privlens.memorization.check import exposure_of, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score
 from privlens.others import other_secrets
@@ -180,10 +180,10 @@ def whole_point(
     """The same point with the target's exposure among so many candidates, the others and the reference text."""
     kept, ratio = _surroundings_kept(lm, off, around, before)
     gates = lm.off(off, around.site)
-    bits, _ = exposure_bits(
+    exposure = exposure_of(
         lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop, size=n_candidates
     )
-    return replace(begun, target_exposure_bits=bits, others_kept=kept, perplexity_ratio=ratio)
+    return replace(begun, target_exposure=exposure, others_kept=kept, perplexity_ratio=ratio)
 
 
 def sweep(
@@ -200,7 +200,7 @@ def sweep(
         kept, ratio = _surroundings_kept(lm, random_off, around, before)
         rows.append(
             SweepRow(
-                one.k, one.k / sum(widths), one.target_match, one.target_nll, one.target_exposure_bits,
+                one.k, one.k / sum(widths), one.target_match, one.target_nll, one.target_exposure,
                 one.others_kept, one.perplexity_ratio, state.nll, kept, ratio,
             )
         )  # fmt: skip

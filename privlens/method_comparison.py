@@ -18,7 +18,7 @@ from privlens.deactivation import AllOn, Surroundings, all_on, point_of, states_
 from privlens.errors import BadInput
 from privlens.localization import Task
 from privlens.localization.several import PARTS, localize_each
-from privlens.memorization.candidates import candidates
+from privlens.memorization.check import rivals
 from privlens.others import unseen_of
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.provenance import provenance
@@ -112,7 +112,7 @@ def judges(task: Task, around: Surroundings, effort: Effort) -> tuple[AllOn, Mea
     before = all_on(task.lm, around)
     n = min(len(before.known), effort.others or len(before.known))
     drawn = set(random.Random(task.seed).sample(before.known, n))
-    space = 1 + len(candidates(task.target.value, task.seed, effort.candidates))
+    space = 1 + sum(1 for _ in rivals(task.lm, task.target, task.seed, effort.candidates))
     on = MeasuredOn(n, len(before.known), len(around.reference), space)
     return replace(before, known=tuple(one for one in before.known if one in drawn)), on
 

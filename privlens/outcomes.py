@@ -6,19 +6,24 @@
 import math
 from dataclasses import dataclass, field
 
-from privlens.records import Edit, Neuron, Provenance, Secret, TokenScore
+from privlens.records import Edit, Exposure, Neuron, Provenance, Secret, TokenScore, forgotten
 
 
 @dataclass(frozen=True)
 class Recall:
-    """What remains of one secret in one state of the model; `text` is the greedy continuation."""
+    """What remains of one secret in one state of the model; `text` is the greedy continuation, `exposure` None until measured."""
 
     greedy_match: bool
     nll: float
     memorization_accuracy: float
     text: str = ""
-    exposure_bits: float | None = None
+    exposure: Exposure | None = None
     tokens: tuple[TokenScore, ...] = ()
+
+    @property
+    def forgotten(self) -> bool | None:
+        """Whether it counts as forgotten in this state; None where that cannot be judged, or is not measured yet."""
+        return forgotten(self.greedy_match, self.exposure)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class CurvePoint:
     k: int
     target_match: bool
     target_nll: float
-    target_exposure_bits: float | None
+    target_exposure: Exposure | None
     others_kept: float | None
     perplexity_ratio: float | None
 
@@ -132,7 +137,7 @@ class SweepRow:
     share: float
     target_match: bool
     target_nll: float
-    target_exposure_bits: float | None
+    target_exposure: Exposure | None
     others_kept: float | None
     perplexity_ratio: float | None
     random_nll: float

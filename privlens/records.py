@@ -68,9 +68,45 @@ class TokenScore:
     rank: int
 
 
+TOP_SHARE = 1 / 8
+"""A value stands out while it is among this share of the values of its space, the likeliest first."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How far up a value ranks among the `n` values of its space, itself included (Carlini et al. 2019); `metrics` makes it.
+
+    `rank` counts from 1, the likeliest; equally likely values share the middle of their ranks. `bits` are log2 n - log2 rank: at
+    most `max_bits`, and `chance_bits` on average where all ranks are equally likely. All three are None where n is 1, because a
+    value without another of its format ranks nowhere.
+    """
+
+    bits: float | None
+    max_bits: float | None
+    chance_bits: float | None
+    rank: float
+    n: int
+
+    @property
+    def stands_out(self) -> bool | None:
+        """Whether it is in the first TOP_SHARE of its space (at least 3 bits); None where that share is less than one value."""
+        return None if self.n * TOP_SHARE < 1 else self.rank <= self.n * TOP_SHARE
+
+
+def forgotten(greedy_match: bool, exposure: Exposure | None) -> bool | None:
+    """The one rule of what counts as forgotten: not written any more, and no longer standing out among values of its format.
+
+    None where that cannot be judged: the exposure was not measured, or fewer values have the format than can be ranked.
+    """
+    if greedy_match:
+        return False
+    stands_out = exposure.stands_out if exposure else None
+    return None if stands_out is None else not stands_out
+
+
 @dataclass(frozen=True)
 class Memorization:
-    """How well a model knows one secret. `nll` in nats/token, `exposure_bits` within the named candidate space."""
+    """How well a model knows one secret. `nll` in nats/token, `exposure` within the named candidate space."""
 
     secret: Secret
     greedy_match: bool
@@ -79,8 +115,7 @@ class Memorization:
     memorization_accuracy: float
     extraction_strength: float
     extraction_likelihood: float
-    exposure_bits: float
-    max_exposure_bits: float
+    exposure: Exposure
     candidate_space: str
     tokens: tuple[TokenScore, ...]
 

@@ -40,10 +40,11 @@ from transformers import (
     Starcoder2Config,
 )
 
+from privlens.memorization.metrics import exposure_at
 from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Edit, Secret
+from privlens.records import Edit, Exposure, Secret
 
 HIDDEN, WIDTH, LAYERS = 16, 24, 3
 
@@ -254,3 +255,8 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """The chat template of many models."""
+
+
+def exposed(bits: float, n: int = 256) -> Exposure:
+    """An exposure of so many bits in a space of n values."""
+    return exposure_at(n / 2**bits, n)

@@ -15,7 +15,7 @@ ORDER = [
     {"models", "others", "secrets"},
     {"outcomes", "list_files"},
     {"checks"},
-    {"records", "errors", "value_match"},
+    {"records", "errors", "value_match", "intervals"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 SIDEWAYS = {("__main__", "cli"), ("app", "ui")}
@@ -28,6 +28,7 @@ ONLY_IN = {
     "faker": {"models/demo"},
     "captum": {"localization"},
     "rapidfuzz": {"memorization"},
+    "scipy": {"intervals"},
     "knowledge_neurons": {"benchmarks/speed"},
     "typer": {"cli", "models/demo", "benchmarks/planted", "benchmarks/pictures", "app"},
     "playwright": {"benchmarks/pictures"},

@@ -9,22 +9,23 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from privlens import intervals
 from privlens.deactivation import Surroundings, recalls, reference_perplexity
 from privlens.errors import BadInput
 from privlens.localization import Task, result_of
-from privlens.memorization.check import exposure_bits
+from privlens.memorization.check import exposure_of
 from privlens.models.language_model import LanguageModel
 from privlens.others import other_secrets, unseen_of
 from privlens.outcomes import Recall
-from privlens.records import Neuron, NeuronScores, Secret, Site
-
-FORGOTTEN_BITS = 3.0
-"""A secret is forgotten when its greedy match is gone and its exposure among 256 candidates is at most this."""
+from privlens.records import Exposure, Neuron, NeuronScores, Secret, Site, forgotten
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """One target with some neurons off. `share` of all neurons; `nll_change` in nats/token; rates are shares in 0..1."""
+    """One target with some neurons off. `share` of all neurons; `nll_change` in nats/token; rates are shares in 0..1.
+
+    `n_unseen` secrets judge what is kept: `unseen_kept` moves in steps of 1 / n_unseen.
+    """
 
     method: str
     target: Secret
@@ -33,16 +34,17 @@ class Deletion:
     match: bool
     accuracy: float
     nll_change: float
-    exposure_bits: float
+    exposure: Exposure
     seen_kept: float
     unseen_kept: float
+    n_unseen: int
     perplexity_ratio: float | None
     seconds: float
 
     @property
-    def forgotten(self) -> bool:
-        """Match gone and exposure low."""
-        return not self.match and self.exposure_bits <= FORGOTTEN_BITS
+    def forgotten(self) -> bool | None:
+        """Match gone and exposure low; None where that cannot be judged."""
+        return forgotten(self.match, self.exposure)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budg
     around = Surroundings(reference=trial.reference, site=trial.site, seed=trial.seed)
     [own] = recalls(lm, [trial.target], off, around)
     gates = lm.off(off, trial.site)
-    bits, _ = exposure_bits(lm, trial.target, gates=gates, site=trial.site, seed=trial.seed)
+    exposure = exposure_of(lm, trial.target, gates=gates, site=trial.site, seed=trial.seed)
     ratio = reference_perplexity(lm, off, around)
     kept = [
         statistics.mean([state.greedy_match for state in recalls(lm, part, off, replace(around, reference=()))])
@@ -102,7 +104,7 @@ def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budg
     ]
     return Deletion(
         scores.method, trial.target, budget, k / scores.n_neurons, own.greedy_match, own.memorization_accuracy,
-        own.nll - trial.before.nll, bits, kept[0], kept[1],
+        own.nll - trial.before.nll, exposure, kept[0], kept[1], len(trial.unseen),
         None if ratio is None or trial.perplexity is None else ratio / trial.perplexity, scores.provenance.seconds,
     )  # fmt: skip
 
@@ -123,23 +125,35 @@ def run(
                 yield deletion(lm, trial, scores, round(share * scores.n_neurons), f"{share:g}")
 
 
-def summary(rows: Sequence[Deletion]) -> list[dict[str, float | str | None]]:
-    """Means over the targets, a row for each method and budget; `share` as it was asked for, or the mean of the natural ones."""
-    found: list[dict[str, float | str | None]] = []
+def summary(rows: Sequence[Deletion]) -> list[dict[str, object]]:
+    """Means over the targets, a row for each method and budget; `share` as it was asked for, or the mean of the natural ones.
+
+    `n_judged` of the n targets have enough values of their format to say whether they are forgotten. The intervals are 95 %, over
+    targets: they share the model and its secrets.
+    """
+    found: list[dict[str, object]] = []
     for key in dict.fromkeys((row.method, row.budget) for row in rows):
         own = [row for row in rows if (row.method, row.budget) == key]
         ratios = [row.perplexity_ratio for row in own if row.perplexity_ratio is not None]
+        bits = [row.exposure.bits for row in own if row.exposure.bits is not None]
+        judged = [row.forgotten for row in own if row.forgotten is not None]
         found.append({
             "method": key[0],
             "share": statistics.mean(row.share for row in own) if key[1] == "natural" else float(key[1]),
             "n": len(own),
             "target_match": statistics.mean(row.match for row in own),
+            "target_match_interval": intervals.rate(sum(row.match for row in own), len(own)),
             "target_accuracy": statistics.mean(row.accuracy for row in own),
             "target_nll_change": statistics.mean(row.nll_change for row in own),
-            "target_exposure_bits": statistics.mean(row.exposure_bits for row in own),
-            "forgotten": statistics.mean(row.forgotten for row in own),
+            "target_exposure_bits": statistics.mean(bits) if bits else None,
+            "n_judged": len(judged),
+            "forgotten": statistics.mean(judged) if judged else None,
+            "forgotten_interval": intervals.rate(sum(judged), len(judged)) if judged else None,
             "seen_kept": statistics.mean(row.seen_kept for row in own),
             "unseen_kept": statistics.mean(row.unseen_kept for row in own),
+            "unseen_kept_interval": intervals.share(
+                [row.unseen_kept for row in own], statistics.mean(row.n_unseen for row in own)
+            ),
             "perplexity_ratio": statistics.mean(ratios) if ratios else None,
             "seconds": statistics.mean(row.seconds for row in own),
         })  # fmt: skip

@@ -10,19 +10,18 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from privlens.benchmarks.deletion import FORGOTTEN_BITS
-from privlens.benchmarks.injection import interval
+from privlens import intervals
 from privlens.benchmarks.measuring import peak_mb
 from privlens.deactivation import Surroundings, all_on, recalls, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase, settings_of
 from privlens.erasure.measuring import EL_N
 from privlens.errors import BadInput
-from privlens.memorization.check import exposure_bits, extraction_likelihoods
+from privlens.memorization.check import exposure_of, extraction_likelihoods
 from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import score
 from privlens.others import other_secrets, unseen_of
 from privlens.outcomes import ErasureStep
-from privlens.records import Edit, Secret
+from privlens.records import Edit, Secret, forgotten
 
 Reworded = Mapping[Secret, Sequence[str]]
 """Other prompts for a secret's value."""
@@ -36,7 +35,8 @@ class ErasureRow:
     run took beside the model, measurements and all, as a multiple of the model's weights, None where the system does not tell.
     `share_changed` of all weights differ; fewer than were asked for, where fewer take part in what is to be forgotten.
     `n_unseen` secrets were never shown to the method: `unseen_kept` moves in steps of 1 / n_unseen. `unseen_nll_rise` is how much
-    their mean NLL rose, nats/token: it tells methods apart that keep the same few.
+    their mean NLL rose, nats/token: it tells methods apart that keep the same few. `forgotten` is the share of those targets with
+    enough values of their format to judge it, None without any.
     """
 
     method: str
@@ -47,8 +47,8 @@ class ErasureRow:
     target_match: float
     target_ma: float
     target_el: float
-    target_exposure_bits: float
-    forgotten: float
+    target_exposure_bits: float | None
+    forgotten: float | None
     entropy: float
     seen_kept: float
     unseen_kept: float
@@ -98,8 +98,8 @@ def measured(
     view, around = lm.under(edit), Surroundings(reference=tuple(reference), seed=seed)
     states = recalls(view, trial.forget, (), around)
     encoded = [view.encode(secret) for secret in trial.forget]
-    bits = [exposure_bits(view, secret, seed=seed)[0] for secret in trial.forget]
-    gone = [not state.greedy_match and own <= FORGOTTEN_BITS for state, own in zip(states, bits, strict=True)]
+    exposures = [exposure_of(view, secret, seed=seed) for secret in trial.forget]
+    gone = [forgotten(state.greedy_match, exposure) for state, exposure in zip(states, exposures, strict=True)]
     asked = [replace(secret, prompt=prompt, attached=None) for secret in trial.forget for prompt in reworded.get(secret, ())]
     before, after = (reference_perplexity(model, (), around) for model in (lm, view))
 
@@ -112,8 +112,8 @@ def measured(
         "target_match": statistics.mean(state.greedy_match for state in states),
         "target_ma": statistics.mean(state.memorization_accuracy for state in states),
         "target_el": statistics.mean(extraction_likelihoods(view, encoded, EL_N)),
-        "target_exposure_bits": statistics.mean(bits),
-        "forgotten": statistics.mean(gone),
+        "target_exposure_bits": _mean([exposure.bits for exposure in exposures]),
+        "forgotten": _mean(gone),
         "entropy": statistics.mean(entropy for one in score(view, encoded) for entropy in one.entropies),
         "seen_kept": kept(trial.seen),
         "unseen_kept": statistics.mean(state.greedy_match for state in knows),
@@ -152,10 +152,10 @@ def run(
                 yield row, last[0].ended
 
 
-def summary(rows: Sequence[ErasureRow], seed: int) -> list[dict[str, object]]:
+def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     """Means over the `draws`, a row for each method and number of forget texts.
 
-    `unseen_kept_interval` is a 95 % bootstrap over the draws, None of a single one. The draws share the model and its secrets: it
+    `unseen_kept_interval` is a 95 % interval over the draws, None of a single one. The draws share the model and its secrets: it
     says how much depends on which texts are drawn, and nothing of other models. `unseen_nll_rise_beside_first` is the same of how
     much more (less, below 0) the unseen secrets' NLL rose than by the first method on the same draws, None for that one.
     """
@@ -167,9 +167,9 @@ def summary(rows: Sequence[ErasureRow], seed: int) -> list[dict[str, object]]:
     for (method, n_forget), own in groups.items():
         numbers = [asdict(row) for row in own]
         means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in ("method", "n_forget")}
-        spread = interval([row.unseen_kept for row in own], seed) if len(own) > 1 else None
+        spread = intervals.share([row.unseen_kept for row in own], statistics.mean(row.n_unseen for row in own))
         more = [row.unseen_nll_rise - other.unseen_nll_rise for row, other in zip(own, groups[first, n_forget], strict=True)]
-        paired = interval(more, seed) if len(own) > 1 and method != first else None
+        paired = intervals.mean(more) if method != first else None
         about = {"method": method, "n_forget": n_forget, "draws": len(own)}
         found.append({**about, **means, "unseen_kept_interval": spread, "unseen_nll_rise_beside_first": paired})
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privlens import intervals
 from privlens.benchmarks.planting import Plant, PlantSettings, invented, plant
 from privlens.errors import BadInput
 from privlens.localization import ELSEWHERE, WEIGHT_NORM, Task, result_of
@@ -22,7 +23,6 @@ from privlens.records import Neuron, NeuronScores, Secret
 TIMES = (1, 2, 5)
 """k as multiples of how many neurons were planted in."""
 CONTROLS = (WEIGHT_NORM, ELSEWHERE, "random")
-RESAMPLES = 2000
 DRAWS = 8
 """Invented secrets tried until one is new to the model."""
 
@@ -97,18 +97,12 @@ def run(
         yield planted, found
 
 
-def interval(values: Sequence[float], seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap of the mean over the plants."""
-    given = np.asarray(values)
-    draws = np.random.default_rng(seed).integers(len(given), size=(RESAMPLES, len(given)))
-    low, high = np.percentile(given[draws].mean(1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def summary(
-    results: Sequence[Sequence[Found]], planted: float, ratio: float, n_neurons: int, seed: int
+    results: Sequence[Sequence[Found]], planted: float, ratio: float, n_neurons: int
 ) -> list[dict[str, object]]:
     """A row for every method and k, over what was found of every plant; `seconds` is the mean of one localization.
+
+    `interval` is a 95 % interval of the recall over the plants, None of a single one.
 
     Args:
         planted: neurons of a plant, the mean over the plants; `chance` comes from it. ratio: the share that was asked for.
@@ -122,7 +116,7 @@ def summary(
             share = min(1.0, times * planted / n_neurons)
             rows.append({
                 "method": method, "ratio": ratio, "k": times * ratio, "recall": float(np.mean(values)),
-                "interval": interval(values, seed), "chance": share, "n": len(own),
+                "interval": intervals.share(values, planted), "chance": share, "n": len(own),
                 "seconds": float(np.mean([one.seconds for one in own])),
             })  # fmt: skip
     return rows

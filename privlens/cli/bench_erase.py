@@ -52,5 +52,5 @@ def erase(
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
     about |= {**asdict(settings), "rates": rates}
     each = [{**asdict(row), "ended": ended} for row, ended in found]
-    rows = erasing.summary([row for row, _ in found], seed)
+    rows = erasing.summary([row for row, _ in found])
     tables.show({"rows": rows, "settings": about, "each": each}, as_json, tables.measured)

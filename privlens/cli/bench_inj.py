@@ -38,11 +38,11 @@ def inj(
     results = list(injection.run(lm, asked, settings, n, seed, telling.tell))
     planted = fmean(len(one.neurons) for one, _ in results)
     found = {
-        "rows": injection.summary([found for _, found in results], planted, ratio, lm.n_neurons, seed),
+        "rows": injection.summary([found for _, found in results], planted, ratio, lm.n_neurons),
         "settings": {
             "model": lm.name, "fingerprint": lm.fingerprint, "ratio": ratio, "planting": planting, "n": n, "seed": seed,
             "steps": steps, "until_nll": settings.until, "learning_rate": settings.rate, "retained": "none listed",
-            "resamples": injection.RESAMPLES, "device": str(lm.device),
+            "device": str(lm.device),
             "reached": sum(planted.greedy_match for planted, _ in results),
         },
         "plants": [injection.described(planted) for planted, _ in results],
@@ -68,7 +68,7 @@ def recall(
         telling.tell(f"{secret.value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
     planted = fmean(map(len, truth.values()))
     found = {
-        "rows": injection.summary(results, planted, planted / lm.n_neurons, lm.n_neurons, seed),
+        "rows": injection.summary(results, planted, planted / lm.n_neurons, lm.n_neurons),
         "settings": {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "device": str(lm.device)},
     }
     tables.show(found, as_json, tables.measured)

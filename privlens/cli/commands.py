@@ -22,7 +22,6 @@ from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Chat, Device
 from privlens.deactivation import Surroundings, all_on, compare, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
-from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
 from privlens.models.loading import load, quiet
@@ -71,7 +70,8 @@ def check(
     lm = inputs.under(load(model, device, dtype), edit, chat)
     started = time.perf_counter()
     found = check_memorization(lm, target, seed=seed)
-    beside = check_memorization(lm, control(lm.settled(target), seed), seed=seed) if candidates(value, seed, 2) else None
+    rival = control(lm, target, seed)
+    beside = check_memorization(lm, rival, seed=seed) if rival else None
     tables.show(objects.memorization(found, beside, provenance(lm, seed, {}, started)), as_json, tables.memorization)
 
 

@@ -10,8 +10,8 @@ from privlens.memorization.whose import listed_owner
 from privlens.method_comparison import MethodComparison
 from privlens.models.language_model import LanguageModel
 from privlens.others import kept_counts, key_of
-from privlens.outcomes import Attack, Comparison, Effect, ErasureStep, KeptCount, Outcome, Recall
-from privlens.records import Memorization, NeuronScores, Provenance, Secret
+from privlens.outcomes import Attack, Comparison, CurvePoint, Effect, ErasureStep, KeptCount, Outcome, Recall
+from privlens.records import Exposure, Memorization, NeuronScores, Provenance, Secret
 
 Json = dict[str, Any]
 
@@ -19,8 +19,9 @@ Json = dict[str, Any]
 def memorization(found: Memorization, control: Memorization | None, provenance: Provenance) -> Json:
     """The object that `check` prints; the control's value is one that nobody trained on, null where there is none."""
     own = asdict(found)
-    beside = None if control is None else {**_secret(control.secret), **_numbers(control), "exposure_bits": control.exposure_bits}
-    return {**asdict(provenance), **own.pop("secret"), **own, "control": beside}
+    del own["exposure"]
+    beside = None if control is None else {**_secret(control.secret), **_numbers(control), **_exposure(control.exposure)}
+    return {**asdict(provenance), **own.pop("secret"), **own, **_exposure(found.exposure), "control": beside}
 
 
 def localization(scores: NeuronScores, target: Secret, k: int, retained: Sequence[Secret]) -> Json:
@@ -115,7 +116,7 @@ def method_comparison(result: MethodComparison, k: int) -> Json:
             "jaccard": [[round(float(one), 6) for one in row] for row in overlap(scores, k)],
         },
         "rows": [
-            {"method": one.scores.method, "share": point.k / n_neurons, **asdict(point)}
+            {"method": one.scores.method, "share": point.k / n_neurons, **_point(point)}
             for one in result.methods for point in one.curve
         ],
     }  # fmt: skip
@@ -144,6 +145,25 @@ def _count(count: KeptCount) -> Json:
     return {"memorised": count.known, "kept": count.kept}
 
 
+def _exposure(exposure: Exposure) -> Json:
+    """The first three are null where no other value has the format; the candidates are the values of the space, its own too."""
+    return {
+        "exposure_bits": exposure.bits,
+        "max_exposure_bits": exposure.max_bits,
+        "chance_exposure_bits": exposure.chance_bits,
+        "n_candidates": exposure.n,
+    }
+
+
+def _point(point: CurvePoint) -> Json:
+    """All points of a comparison share one candidate space, which its settings name: so here stand the bits alone."""
+    bits = point.target_exposure and point.target_exposure.bits
+    return {
+        "k": point.k, "target_match": point.target_match, "target_nll": point.target_nll, "target_exposure_bits": bits,
+        "others_kept": point.others_kept, "perplexity_ratio": point.perplexity_ratio,
+    }  # fmt: skip
+
+
 def _secret(secret: Secret) -> Json:
     return {"prompt": secret.prompt, "value": secret.value, "category": secret.category}
 
@@ -166,5 +186,5 @@ def owner(effect: Effect, listed: Sequence[Secret]) -> Json | None:
 
 def _state(state: Recall) -> Json:
     """The others are measured without exposure and text; what was not measured is left out."""
-    measured = {"exposure_bits": state.exposure_bits, "text": state.text} if state.exposure_bits is not None else {}
+    measured = {**_exposure(state.exposure), "forgotten": state.forgotten, "text": state.text} if state.exposure else {}
     return {**_numbers(state), **measured}

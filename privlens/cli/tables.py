@@ -16,7 +16,8 @@ def show(found: Json, as_json: bool, table: Callable[[Json], str]) -> None:
 
 def measured(found: Json) -> str:
     """What `bench` prints without --json: the rows as a table, and the settings below."""
-    rows = pd.DataFrame(found["rows"]).to_string(index=False, float_format=lambda number: f"{number:.3f}")
+    cells = [{name: _ends(cell) if isinstance(cell, tuple) else cell for name, cell in row.items()} for row in found["rows"]]
+    rows = pd.DataFrame(cells).to_string(index=False, float_format=lambda number: f"{number:.3f}")
     return f"{rows}\n{json.dumps(found['settings'])}"
 
 
@@ -31,11 +32,11 @@ def memorization(found: Json) -> str:
         ("memorization accuracy", f"{found['memorization_accuracy']:.1%}"),
         ("extraction strength", f"{found['extraction_strength']:.1%}"),
         ("extraction likelihood", f"{found['extraction_likelihood']:.1%}"),
-        ("exposure", f"{found['exposure_bits']:.2f} of {found['max_exposure_bits']:.2f} bits"),
+        ("exposure", _exposure(found)),
         ("candidate space", found["candidate_space"]),
     ]
     if control:
-        numbers = f"exposure {control['exposure_bits']:.2f} bits, NLL {control['nll']:.3f} nats/token"
+        numbers = f"exposure {_exposure(control)}, NLL {control['nll']:.3f} nats/token"
         facts.append(("control", f"{_quoted(control['value'])}, which nobody trained on: {numbers}"))
     tokens = [(_quoted(one["token"]), f"{one['logprob']:.3f}", str(one["rank"])) for one in found["tokens"]]
     return _pairs(facts) + "\n\n" + _columns(("token", "log-probability (nats)", "rank"), tokens)
@@ -78,7 +79,7 @@ def comparison(found: Json) -> str:
         ratio = outcome["perplexity"]["ratio"]
         kept = [_kept(outcome[part] if part else outcome) for part in parts.values()]
         rows.append((name, *_numbers(outcome["target"]["after"]), *kept, "-" if ratio is None else f"x{ratio:.4f}"))
-    header = ("neurons", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", *parts, "perplexity")
+    header = ("neurons", "match", "NLL (nats/token)", "accuracy", "exposure", *parts, "perplexity")
     lost = [
         (_quoted(other["value"]), _quoted(other["after"]["text"]))
         for other in found["others"]
@@ -106,7 +107,7 @@ def erasure(found: Json, at_most: int = 20) -> str:
         for one in found["targets"][:at_most]
         for name in ("before", "after")
     ]
-    header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", "text")
+    header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure", "text")
     tried = [(one["name"], f"{one['before']:.1%}", f"{one['after']:.1%}", one["detail"]) for one in found["attacks"]]
     theirs = whose(found["targets"])
     others = "\n\n" + _pairs(theirs) if theirs else ""
@@ -144,7 +145,7 @@ def method_comparison(found: Json) -> str:
 
     rows = [
         (row["method"], str(row["k"]), _yes(row["target_match"]), f"{row['target_nll']:.3f}",
-         f"{row['target_exposure_bits']:.2f}", share(row["others_kept"]),
+         "-" if row["target_exposure_bits"] is None else f"{row['target_exposure_bits']:.2f}", share(row["others_kept"]),
          "-" if row["perplexity_ratio"] is None else f"x{row['perplexity_ratio']:.4f}")
         for row in found["rows"]
     ]  # fmt: skip
@@ -156,8 +157,19 @@ def method_comparison(found: Json) -> str:
 
 
 def _numbers(state: Json) -> tuple[str, ...]:
-    accuracy, bits = state["memorization_accuracy"], state["exposure_bits"]
-    return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{accuracy:.1%}", f"{bits:.2f}"
+    return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{state['memorization_accuracy']:.1%}", _exposure(state)
+
+
+def _exposure(state: Json) -> str:
+    """With the most that is possible in its space and what chance would give."""
+    if state["exposure_bits"] is None:
+        return "-"
+    bits, most, chance = (state[name] for name in ("exposure_bits", "max_exposure_bits", "chance_exposure_bits"))
+    return f"{bits:.2f} of {most:.2f} bits (chance {chance:.2f})"
+
+
+def _ends(interval: tuple[float, float]) -> str:
+    return " to ".join(f"{end:.3f}" for end in interval)
 
 
 def _kept(count: Json) -> str:

@@ -8,8 +8,7 @@ import numpy as np
 
 from privlens.erasure.request import Request
 from privlens.memorization import metrics, states
-from privlens.memorization.candidates import candidates
-from privlens.memorization.check import extraction_likelihoods
+from privlens.memorization.check import extraction_likelihoods, rivals
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score
 from privlens.others import other_secrets
@@ -38,8 +37,7 @@ def unseen_level(lm: LanguageModel, targets: Sequence[Secret], seed: int, stop: 
     """
     accuracies, likelihoods = [], []
     for target in targets:
-        others = map(lm.settled(target).with_value, candidates(target.value, seed + 1, CONTROLS + 1))
-        controls = [lm.encode(other) for other in others]
+        controls = [encoded for _, encoded in rivals(lm, target, seed + 1, CONTROLS + 1)]
         scored = score(lm, controls, stop=stop) if controls else []
         own = [metrics.memorization_accuracy(one.argmax, text.value_ids) for one, text in zip(scored, controls, strict=True)]
         accuracies.append(own or [0.0])

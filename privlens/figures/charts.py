@@ -78,7 +78,9 @@ def token_bars(
 
 def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     """The effect of the best k neurons for every k, beside random ones: target, exposure, others, perplexity."""
-    titles = ("secret's NLL (nats/token)", "secret's exposure (bits)",
+    exposures = [r.target_exposure for r in rows]
+    most = next((one.max_bits for one in exposures if one and one.max_bits), None)
+    titles = ("secret's NLL (nats/token)", "secret's exposure (bits" + (f" of {most:.3g})" if most else ")"),
               "others still known (%)", "perplexity after / before")  # fmt: skip
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     x = list(range(len(rows)))
@@ -88,7 +90,7 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     ]
     panels = [
         ([r.target_nll for r in rows], [r.random_nll for r in rows]),
-        ([r.target_exposure_bits for r in rows], None),
+        ([one and one.bits for one in exposures], None),
         tuple(percent) if rows else ([], []),
         ([r.perplexity_ratio for r in rows], [r.random_perplexity_ratio for r in rows]),
     ]
@@ -99,7 +101,7 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
                     x=x, y=y, name=name, legendgroup=name, showlegend=at == 1, mode="lines+markers",
                     line={"color": color, "dash": dash}, row=at, col=1,
                 )  # fmt: skip
-    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(rangemode="tozero", row=2, col=1)
+    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 1.05 * (most or 1.0)], row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_xaxes(tickvals=x, ticktext=[str(row.k) for row in rows])
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)

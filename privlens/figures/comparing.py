@@ -101,7 +101,7 @@ def method_curves(
     """
     of = f"{on.others}" if on.others == on.known else f"{on.others} of {on.known}"
     titles = (
-        "secret's NLL (nats/token)", f"exposure (bits of {on.most_bits:.2g}, among {on.candidates} values)",
+        "secret's NLL (nats/token)", f"exposure (bits of {on.most_bits:.3g}, among {on.candidates} values)",
         f"unseen others still known (%, n = {of})", f"perplexity after / before (n = {on.paragraphs} paragraphs)",
     )  # fmt: skip
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
@@ -110,7 +110,9 @@ def method_curves(
         color, dash = (CONTROL, "dot") if floor else (COLORS[at % len(COLORS)], DASHES[at // len(COLORS) % len(DASHES)])
         kept = [None if point.others_kept is None else 100 * point.others_kept for point in points]
         panels = (
-            [point.target_nll for point in points], [point.target_exposure_bits for point in points], kept,
+            [point.target_nll for point in points],
+            [point.target_exposure and point.target_exposure.bits for point in points],
+            kept,
             [point.perplexity_ratio for point in points],
         )  # fmt: skip
         for row, y in enumerate(panels, start=1):

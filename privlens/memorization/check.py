@@ -1,7 +1,7 @@
 """Measures how well a model knows one secret, by every metric of this room. Changes nothing in the model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
@@ -12,18 +12,33 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import ValueScore, score
 from privlens.models.text import Encoded, token_texts
 from privlens.outcomes import Recall
-from privlens.records import Memorization, Secret, Site, TokenScore
+from privlens.records import Exposure, Memorization, Secret, Site, TokenScore
 
 EL_N = 3
 EL_STARTS = 8
 """n-gram length of EL_n, and at most so many starts, evenly spread over the value."""
 
 
-def exposure_bits(
+def rivals(lm: LanguageModel, secret: Secret, seed: int, size: int = SPACE_SIZE) -> Iterator[tuple[Secret, Encoded]]:
+    """Every other candidate value, asked for as the secret is; those that the model has no room for are left out.
+
+    Args:
+        seed: decides the candidates. size: of their space, the value itself included.
+    """
+    secret = lm.settled(secret)
+    for value in candidates(secret.value, seed, size):
+        rival = secret.with_value(value)
+        try:
+            yield rival, lm.encode(rival)
+        except BadInput:  # it has more tokens than the value, and the value alone is the person's
+            continue
+
+
+def exposure_of(
     lm: LanguageModel, secret: Secret, *, gates: Tensor | None = None, site: Site = "mlp", seed: int = 0, stop: Stop = never,
     size: int = SPACE_SIZE,
-) -> tuple[float, int]:  # fmt: skip
-    """Exposure of the value in bits, and how many other candidates it was ranked among.
+) -> Exposure:  # fmt: skip
+    """Exposure of the value among the candidates of its format.
 
     A candidate's log-probability can only fall with every further token. So one that is below the value's after a few of its
     tokens is ranked, and the rest of it is not run: the rank is the same, and of a memorised value next to nothing is run.
@@ -37,17 +52,17 @@ def exposure_bits(
 
     secret = lm.settled(secret)
     [own] = totals([lm.encode(secret)])
-    running = [lm.encode(secret.with_value(value)) for value in candidates(secret.value, seed, size)]
+    running = [encoded for _, encoded in rivals(lm, secret, seed, size)]
     n_others, n = len(running), 1
     while running and n <= max(len(one.value_ids) for one in running) // 2:
         begun = [Encoded(one.ids[: one.n_prompt + n], one.n_prompt) for one in running]
         different = list(dict.fromkeys(begun))
         reached = dict(zip(different, totals(different), strict=True))
-        running = [one for one, first in zip(running, begun, strict=True) if reached[first] > own]
+        running = [one for one, first in zip(running, begun, strict=True) if reached[first] >= own - metrics.TIE]
         pace = sum(reached.values()) / len(reached) / n  # nats a token, at which most will have fallen below the value
         n = max(n + 1, math.ceil(own / pace)) if pace else n + 1
     behind = [-math.inf] * (n_others - len(running))
-    return metrics.exposure(own, totals(running) + behind), n_others
+    return metrics.exposure(own, totals(running) + behind)
 
 
 def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> Recall:
@@ -79,7 +94,7 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
     encoded = lm.encode(secret)
     [scored] = score(lm, [encoded], stop=stop)
     written = _from_starts(lm, encoded, EL_N, stop)
-    bits, n_others = exposure_bits(lm, secret, seed=seed, stop=stop)
+    exposure = exposure_of(lm, secret, seed=seed, stop=stop)
     return Memorization(
         secret=secret,
         greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
@@ -88,9 +103,8 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
         extraction_strength=metrics.extraction_strength(scored.argmax, encoded.value_ids),
         extraction_likelihood=_likelihood(encoded, written, EL_N),
-        exposure_bits=bits,
-        max_exposure_bits=math.log2(n_others + 1),
-        candidate_space=describe(n_others, seed),
+        exposure=exposure,
+        candidate_space=describe(exposure, seed),
         tokens=token_scores(lm, encoded, scored),
     )
 
@@ -130,15 +144,9 @@ def _starts(encoded: Encoded, n: int) -> Sequence[int]:
     return range(encoded.n_prompt, last + 1, step)
 
 
-def control(secret: Secret, seed: int) -> Secret:
+def control(lm: LanguageModel, secret: Secret, seed: int) -> Secret | None:
     """A control of the same kind: the same prompt with another value of the same format, which nobody planted.
 
-    To be asked for as the secret is, it needs one that is settled (`LanguageModel.settled`).
-
-    Raises:
-        BadInput: where the value has no digit or letter to vary.
+    None where there is no such value: no digit or letter to vary, or no room in the model for any that differs.
     """
-    others = candidates(secret.value, seed + 1)
-    if not others:
-        raise BadInput("The value has no digit or letter, so there is no other value of its format to compare with.")
-    return secret.with_value(others[0])
+    return next((rival for rival, _ in rivals(lm, secret, seed + 1)), None)

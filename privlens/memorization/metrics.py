@@ -7,6 +7,12 @@ Sources: Jang et al. 2023 (MA, EL), Tirumala et al. 2022 (MA), the MUSE and Open
 import math
 from collections.abc import Sequence
 
+from privlens.records import Exposure
+
+TIE = 1e-4
+"""Nats. In float32 the total log-probability of one value differs by some 1e-5 between batches of other shapes (2e-5 at most on
+`demo`), and values that a model holds to be equally likely must tie all the same. No difference that matters is as small."""
+
 
 def nll(logprobs: Sequence[float]) -> float:
     """Mean negative log-likelihood in nats/token of the value's tokens. [T] -> scalar >= 0."""
@@ -54,13 +60,31 @@ def extraction_likelihood(continuations: Sequence[Sequence[int]], suffixes: Sequ
     return sum(shares) / len(shares)
 
 
-def exposure(value: float, others: Sequence[float]) -> float:
-    """Exposure in bits: log2|R| - log2 rank of the value in R = itself and the others, by total log-probability.
+def rank(value: float, others: Sequence[float], tie: float = TIE) -> float:
+    """Rank of the value among itself and the others, 1 = the largest; equal ones share the middle of their ranks.
 
-    log2|R| when the model prefers it to all others, 0 when to none; 1.4 on average where all ranks are equally likely (chance).
+    Args:
+        value, others: total log-probabilities in nats. tie: those that differ by no more than this are equal.
     """
-    rank = 1 + sum(other > value for other in others)
-    return math.log2(len(others) + 1) - math.log2(rank)
+    larger = sum(other > value + tie for other in others)
+    equal = sum(value - tie <= other <= value + tie for other in others)
+    return 1 + larger + equal / 2
+
+
+def exposure_at(rank: float, n: int) -> Exposure:
+    """The exposure of a value at this rank (from 1; halves where values tie) in a space of n values, itself included.
+
+    Chance is the mean of log2 n - log2 rank over the ranks 1..n: 1.42 bits for 256 values, 1.14 for 10.
+    """
+    if n == 1:
+        return Exposure(None, None, None, rank, n)
+    most = math.log2(n)
+    return Exposure(most - math.log2(rank), most, most - math.lgamma(n + 1) / math.log(2) / n, rank, n)
+
+
+def exposure(value: float, others: Sequence[float]) -> Exposure:
+    """Exposure of the value in R = itself and the others, by total log-probability: log2|R| - log2 rank, in bits."""
+    return exposure_at(rank(value, others), len(others) + 1)
 
 
 def perplexity(mean_nll: float) -> float:

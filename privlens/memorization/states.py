@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from privlens.errors import BadInput
-from privlens.memorization.check import exposure_bits, recall
+from privlens.memorization.check import exposure_of, recall
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.scoring import score, text_nll
 from privlens.models.text import plain_ids
@@ -64,8 +64,8 @@ def exposed(
     site: Site = "mlp", seed: int = 0, stop: Stop = never,
 ) -> list[Recall]:  # fmt: skip
     """What was found of every secret in this state, and its exposure; `seed` decides the candidates."""
-    bits = [exposure_bits(lm, secret, gates=gates, site=site, seed=seed, stop=stop)[0] for secret in secrets]
-    return [replace(own, exposure_bits=exposure) for own, exposure in zip(found, bits, strict=True)]
+    exposures = [exposure_of(lm, secret, gates=gates, site=site, seed=seed, stop=stop) for secret in secrets]
+    return [replace(own, exposure=exposure) for own, exposure in zip(found, exposures, strict=True)]
 
 
 def known(

@@ -20,7 +20,7 @@ from privlens.ui.heatmap import pairs
 LARGEST_SHARE = 0.02
 TABLE = (
     "Every method at its best k neurons; effects at the measured k that is nearest; NLL in nats/token, exposure in bits of "
-    "{:.2g}; others kept: of {} that no method saw; its own k: what the method itself would close"
+    "{:.3g}; others kept: of {} that no method saw; its own k: what the method itself would close"
 )
 WIDTHS = ["210px", *["120px"] * 9]
 MEASURED: list[tuple[str, Extent]] = [
@@ -141,8 +141,7 @@ def table(found: Compared, k: int) -> pd.DataFrame:
             row["recall of the plant"] = f"{100 * recall_at(scores, found.truth, k):.1f} %"
         kept, ratio = (None, None) if point is None else (point.others_kept, point.perplexity_ratio)
         row["NLL"] = "-" if point is None else f"{point.target_nll:.2f}"
-        bits = None if point is None else point.target_exposure_bits
-        row["exposure"] = "-" if bits is None else f"{bits:.1f}"
+        row["exposure"] = wording.bits(None if point is None else point.target_exposure, 1)
         row["others kept"] = "-" if kept is None else f"{100 * kept:.0f} %"
         row["perplexity"] = "-" if ratio is None else f"x{ratio:.3f}"
         row["still written"] = "-" if point is None else wording.NO[point.target_match]

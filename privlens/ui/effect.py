@@ -91,6 +91,6 @@ def view(effect: Effect, n_off: int, differs: bool, listed: Sequence[ListedSecre
     said = {**wording.verdict_of_effect(effect, n_off), **wording.whose([effect], listed)}
     if differs:
         said = {**said, "detail": "Note: these neurons were localized for another secret than the one in the sidebar."}
-    if effect.after.exposure_bits is None:
+    if effect.after.exposure is None:
         said = {**said, "busy": "measuring exposure ..."}
     return gr.update(value=said), gr.update(value=before), gr.update(value=after), gr.update(value=wording.of_effect(effect))

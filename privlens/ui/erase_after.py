@@ -28,7 +28,7 @@ from privlens.ui.sidebar import Sidebar
 CONTROL = "emso on random weights"
 FIRST = ["emso", "gradient-ascent", CONTROL]
 """Ticked at first: the method, the plainest rival and the control."""
-NO_ATTACKS = "Not attacked yet. Choose an edit above, then see whether what it erased can be had back."
+NO_ATTACKS = "Not attacked yet. Choose an edit above, then see whether what it erased can be recovered."
 
 
 def attacks_part(

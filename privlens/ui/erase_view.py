@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 
 from privlens import figures
-from privlens.benchmarks.deletion import FORGOTTEN_BITS
 from privlens.models.language_model import LanguageModel
 from privlens.outcomes import Attack, Effect, ErasureStep, Recall
-from privlens.records import Edit
+from privlens.records import Edit, Exposure
 from privlens.ui import wording
 from privlens.ui.erase_run import Erased
 from privlens.ui.wording import Fact, fact, was
 
 EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten here."
-TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of 8 (chance 1.4); before and after"
+TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of the most possible; before and after"
 ATTACKS = "Attacks: how often the value, or its tokens, came back; chance = the same for values that nobody trained on"
 METHODS = (
     "methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
@@ -60,7 +59,8 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
     """What became of the secrets, in one sentence."""
     knew = [one for one in effects if one.before.greedy_match]
     still = [one for one in effects if one.after.greedy_match]
-    near = [one for one in effects if not one.after.greedy_match and (one.after.exposure_bits or 0) > FORGOTTEN_BITS]
+    near = [one for one in effects if not one.after.greedy_match and one.after.forgotten is False]
+    unjudged = [one for one in effects if one.after.forgotten is None]
     one = len(effects) == 1
     if still:
         what = "the value" if one else f"{len(still)} of {len(effects)} values"
@@ -69,12 +69,16 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
     if not knew:
         return {"kind": "note", "text": "The model did not write this to begin with, so nothing shows that it was erased."}
     if near:
-        what = "it" if one else f"{len(near)} of {len(effects)}"
-        detail = f"Exposure above {FORGOTTEN_BITS} bits. Try the attacks below: what ranks high can often be had back."
-        text = f"Not written any more, but not forgotten: the model still ranks {what} high among its like."
+        what = "the value" if one else f"{len(near)} of {len(effects)} values"
+        detail = f"{wording.STILL_HIGH if one else ''} Try the attacks below: what ranks high can often be recovered.".strip()
+        text = f"Hidden, not forgotten: no longer generated, but the model still ranks {what} high among similar values."
         return {"kind": "note", "text": text, "detail": detail}
-    what = "the value is one among many" if one else "all values are some among many"
-    return {"kind": "unknown", "text": f"Erased: the model writes something else, and {what} to it.",
+    if unjudged:
+        which = "" if one else f" This concerns {len(unjudged)} of {len(effects)} values."
+        return {"kind": "note", "text": f"No longer generated. {wording.UNJUDGED}{which}",
+                "detail": "The attacks below ask whether something is left."}  # fmt: skip
+    what = "the value no longer stands out" if one else "no value stands out any more"
+    return {"kind": "unknown", "text": f"Erased: no longer generated, and {what} among similar values.",
             "detail": "The attacks below ask whether something is left."}  # fmt: skip
 
 
@@ -90,8 +94,7 @@ def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
     return [
         fact("still written", f"{sum(one.after.greedy_match for one in did)} of {len(did)}", "", "private values, word for word",
              was(f"{sum(one.before.greedy_match for one in did)} of {len(did)}")),
-        pair("exposure", did, lambda state: state.exposure_bits or 0, 2, "bits",
-             "rank among 256 values of its format; 8 = first, chance = 1.4"),
+        exposure_fact(did),
         fact("entropy", f"{last.entropy:.2f}", "nats", "how open the next token is; high = any would do",
              was(f"{erased.steps[0].entropy:.2f}")),
         pair("NLL", did, lambda state: state.nll, 2, "nats/token", "how surprised the model is by the value; high = forgotten"),
@@ -114,6 +117,21 @@ def pair(name: str, did: Sequence[Effect], of: Callable[[Recall], float], digits
     return fact(name, f"{after:.{digits}f}", unit, note + ("; mean of all" if len(did) > 1 else ""), was(f"{before:.{digits}f}"))
 
 
+def exposure_fact(did: Sequence[Effect]) -> Fact:
+    """The mean exposure after, beside the one before; secrets of several formats have candidate spaces of several sizes."""
+    before, after = [one.before.exposure for one in did], [one.after.exposure for one in did]
+    alike = len({one and one.n for one in after}) == 1
+    note = wording.space(after[0]) if alike else "rank among the values of each one's own format"
+    note += "; mean of all" if len(did) > 1 else ""
+    return fact("exposure", mean_bits(after), wording.of_most(after[0] if alike else None), note, was(mean_bits(before)))
+
+
+def mean_bits(exposures: Sequence[Exposure | None]) -> str:
+    """Mean exposure of those values that have one, as text; a dash where none has."""
+    numbers = [one.bits for one in exposures if one is not None and one.bits is not None]
+    return f"{mean(numbers):.2f}" if numbers else "-"
+
+
 def counted(kept: Sequence[bool]) -> str:
     """So many of so many."""
     return f"{sum(kept)} of {len(kept)}" if kept else "none"
@@ -124,13 +142,20 @@ def targets_table(effects: Sequence[Effect]) -> pd.DataFrame:
     rows = [
         {
             "value": one.secret.value, "written before": wording.NO[one.before.greedy_match],
-            "after": wording.NO[one.after.greedy_match], "exposure before": wording.bits(one.before),
-            "exposure after": wording.bits(one.after), "NLL before": f"{one.before.nll:.2f}", "NLL after": f"{one.after.nll:.2f}",
+            "after": wording.NO[one.after.greedy_match], "exposure before": bits_of_most(one.before.exposure),
+            "exposure after": bits_of_most(one.after.exposure),
+            "NLL before": f"{one.before.nll:.2f}", "NLL after": f"{one.after.nll:.2f}",
             "the model writes now": one.after.text.strip(), "prompt": one.secret.prompt,
         }
         for one in effects
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def bits_of_most(exposure: Exposure | None) -> str:
+    """An exposure and the most that is possible in its space."""
+    number = wording.bits(exposure)
+    return number if exposure is None or exposure.max_bits is None else f"{number} of {exposure.max_bits:.3g}"
 
 
 def changed(lm: LanguageModel, edit: Edit) -> Any:
@@ -187,7 +212,7 @@ def _states_row(states: Sequence[Recall]) -> dict[str, str]:
     """What is left of the secrets."""
     return {
         "still written": f"{100 * mean([one.greedy_match for one in states]):.0f} %",
-        "exposure (bits)": f"{mean([one.exposure_bits or 0 for one in states]):.2f}",
+        "exposure (bits)": mean_bits([one.exposure for one in states]),
         "MA": f"{100 * mean([one.memorization_accuracy for one in states]):.0f} %",
         "NLL": f"{mean([one.nll for one in states]):.2f}",
     }

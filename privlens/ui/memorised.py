@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 from privlens import figures
-from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check, control
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Memorization, Secret
@@ -66,8 +65,9 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
 
 
 def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never) -> Memorization | None:
-    """The control, checked; None where the value has no digit or letter that a control could differ in."""
-    return check(lm, control(lm.settled(secret), 0), stop=stop) if candidates(secret.value, 0, 2) else None
+    """The control, checked; None where there is no other value of the format."""
+    rival = control(lm, secret, 0)
+    return check(lm, rival, stop=stop) if rival else None
 
 
 def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:

@@ -10,8 +10,8 @@ from privlens.memorization.whose import listed_owner
 from privlens.models.language_model import LanguageModel
 from privlens.models.quantization import weight_type
 from privlens.others import kept_counts, same_secret
-from privlens.outcomes import Comparison, Effect, Recall
-from privlens.records import Memorization, Secret
+from privlens.outcomes import Comparison, Effect
+from privlens.records import TOP_SHARE, Exposure, Memorization, Secret
 from privlens.secrets import ListedSecret, SecretList
 from privlens.ui.session import Choice, Located
 
@@ -71,8 +71,8 @@ def of_check(own: Memorization, control: Memorization | None) -> list[Fact]:
              beside(lambda one: NO[one.greedy_match])),
         fact("NLL", f"{own.nll:.3f}", "nats/token", "how surprised the model is by the value; 0 = not at all",
              beside(lambda one: f"{one.nll:.3f}")),
-        fact("exposure", f"{own.exposure_bits:.2f}", f"bits of {own.max_exposure_bits:.0f}",
-             f"how far up the value ranks among {own.candidate_space}", beside(lambda one: f"{one.exposure_bits:.2f}")),
+        fact("exposure", bits(own.exposure), of_most(own.exposure), f"how far up the value ranks among {own.candidate_space}",
+             beside(lambda one: bits(one.exposure))),
         fact("memorization accuracy (MA)", f"{100 * own.memorization_accuracy:.0f}", "% of tokens",
              "tokens that are the model's first choice, given those before",
              beside(lambda one: f"{100 * one.memorization_accuracy:.0f}")),
@@ -86,17 +86,21 @@ def of_check(own: Memorization, control: Memorization | None) -> list[Fact]:
 
 def verdict_of_check(own: Memorization, control: Memorization | None) -> dict[str, str]:
     """Whether the secret is memorized, in one sentence."""
-    beside = "The value has no digit or letter, so there is no other value of its format to compare with."
+    beside = "There is no other value of its format to compare with: it has no digit or letter, or others do not fit the model."
     if control:
-        beside = f"The control, a value of the same format that nobody planted, has {control.exposure_bits:.1f} bits of exposure."
+        beside = f"The control, a value of the same format that nobody planted, has {bits(control.exposure, 1)} bits of exposure."
     if own.secret.value.strip() in own.secret.prompt:
-        beside = f"Mind: the value stands in the prompt, so the model need not know it to write it. {beside}"
+        beside = f"Note: the value stands in the prompt, so the model need not know it to write it. {beside}"
     if own.greedy_match:
         text = "Memorized: given the prompt, the model writes the private value word for word."
         return {"kind": "known", "text": text, "detail": beside}
     if control is None:
         return {"kind": "unknown", "text": "Not memorized: the model writes something else.", "detail": beside}
-    if own.exposure_bits >= own.max_exposure_bits - 1 and own.exposure_bits > control.exposure_bits + 2:
+    if own.exposure.stands_out is None:
+        text = "Not memorized: the model writes something else. Its format has too few values to say how far up this one ranks."
+        return {"kind": "unknown", "text": text, "detail": beside}
+    lead = (own.exposure.bits or 0) - (control.exposure.bits or 0)
+    if own.exposure.rank <= 2 and own.exposure.stands_out and lead > 2:
         text = "Partly memorized: the model does not write it by itself, but ranks it among the first of its format."
         return {"kind": "known", "text": text, "detail": beside}
     text = "Not memorized: the model writes something else and does not prefer the value to others of its format."
@@ -109,8 +113,7 @@ def of_effect(effect: Effect) -> list[Fact]:
     return [
         fact("written word for word", NO[after.greedy_match], "", "first choices, with the chosen neurons off",
              was(NO[before.greedy_match])),
-        fact("exposure", bits(after), "bits", "rank among 256 values of its format; 8 = first, chance = 1.4",
-             was(bits(before))),
+        fact("exposure", bits(after.exposure), of_most(after.exposure), space(after.exposure), was(bits(before.exposure))),
         fact("NLL", f"{after.nll:.3f}", "nats/token", "how surprised the model is by the value", was(f"{before.nll:.3f}")),
     ]  # fmt: skip
 
@@ -124,13 +127,19 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
         return {"kind": "note", "text": "The model did not know this secret to begin with, so there was nothing to take away."}
     if after.greedy_match:
         return {"kind": "known", "text": "Still known: the model writes the value with these neurons off."}
-    if after.exposure_bits is None:
-        text = "It writes something else. Whether it has forgotten is being measured: where the value ranks among its like."
+    if after.exposure is None:
+        text = "No longer generated. Whether it is forgotten is being measured: how high the value ranks among similar values."
         return {"kind": "note", "text": text}
-    if after.exposure_bits > 3:
-        text = "Stumbles, but has not forgotten: it writes something else, yet still ranks the value high among its like."
-        return {"kind": "note", "text": text, "detail": "Exposure above 3 bits: more neurons, or others, are needed."}
-    return {"kind": "unknown", "text": "Forgotten: the model writes something else, and the value is one among many to it."}
+    if after.forgotten is None:
+        return {"kind": "note", "text": f"No longer generated. {UNJUDGED}", "detail": space(after.exposure).capitalize() + "."}
+    if not after.forgotten:
+        text = "Hidden, not forgotten: no longer generated, but still ranked high among similar values."
+        return {"kind": "note", "text": text, "detail": f"{STILL_HIGH} More neurons, or others, are needed."}
+    return {"kind": "unknown", "text": "Forgotten: no longer generated, and it no longer stands out among similar values."}
+
+
+UNJUDGED = "Whether it is forgotten cannot be judged: too few values have its format."
+STILL_HIGH = f"It is among the likeliest {TOP_SHARE:.1%} of the values of its format."
 
 
 def whose(effects: Sequence[Effect], listed: Sequence[ListedSecret]) -> dict[str, str]:
@@ -151,9 +160,23 @@ def was(number: str) -> str:
     return f"before: {number}"
 
 
-def bits(state: Recall) -> str:
-    """Exposure as text."""
-    return "-" if state.exposure_bits is None else f"{state.exposure_bits:.2f}"
+def bits(exposure: Exposure | None, digits: int = 2) -> str:
+    """Exposure as text; a dash where it was not measured, or where no other value has the format."""
+    return "-" if exposure is None or exposure.bits is None else f"{exposure.bits:.{digits}f}"
+
+
+def of_most(exposure: Exposure | None) -> str:
+    """The unit of an exposure, with the most that is possible in its space."""
+    return "bits" if exposure is None or exposure.max_bits is None else f"bits of {exposure.max_bits:.3g}"
+
+
+def space(exposure: Exposure | None) -> str:
+    """What an exposure's number means in its own space."""
+    if exposure is None:
+        return "rank among values of its format"
+    if exposure.max_bits is None or exposure.chance_bits is None:
+        return "no other value of its format to rank it among"
+    return f"rank among {exposure.n} values of its format; {exposure.max_bits:.3g} = first, chance = {exposure.chance_bits:.2g}"
 
 
 def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[Fact]:
@@ -162,8 +185,8 @@ def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[F
     (unseen, _), (by_random, _) = kept_counts(chosen, retained), kept_counts(random, retained)
     facts = [
         fact("neurons off", str(len(chosen.neurons)), "", "the random control switches off as many"),
-        fact("secret's exposure", bits(chosen.target.after), "bits", f"before: {bits(chosen.target.before)}; low = forgotten",
-             control(bits(random.target.after))),
+        fact("secret's exposure", bits(chosen.target.after.exposure), of_most(chosen.target.after.exposure),
+             f"before: {bits(chosen.target.before.exposure)}; low = forgotten", control(bits(random.target.after.exposure))),
         fact("secret's NLL", f"{chosen.target.after.nll:.3f}", "nats/token",
              f"before: {chosen.target.before.nll:.3f}; high = forgotten",
              control(f"{random.target.after.nll:.3f}")),

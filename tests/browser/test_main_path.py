@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
-from privlens.memorization.check import exposure_bits
+from privlens.memorization.check import exposure_of
 from privlens.records import LocalizationStep
 from privlens.ui.choosing import view
 from tests.browser.steps import FACTS, STOPPED, Visit, another_model, cell_of, choose_example, localize, neurons_off, wait_for_off
@@ -139,9 +139,9 @@ def test_that_exposure_is_being_measured_is_said_until_it_is_there(visit: Visit,
 
     def waits(*given: Any, **named: Any) -> Any:
         assert go_on.wait(60)
-        return exposure_bits(*given, **named)
+        return exposure_of(*given, **named)
 
-    monkeypatch.setattr("privlens.memorization.states.exposure_bits", waits)
+    monkeypatch.setattr("privlens.memorization.states.exposure_of", waits)
     page = visit.page
     choose_example(page)
     localize(page, "contrastive-gradient")

@@ -22,6 +22,7 @@ from privlens.ui.compare_view import Compared
 from privlens.ui.many_view import Many
 from privlens.ui.plant import that_come_with, truth_for, without
 from privlens.ui.session import Located, ModelName, Shelf
+from tests.helpers import exposed
 
 HOW = Provenance("m", "f", 0, {}, {}, 1.0)
 TARGET = Secret("p", "v", "code")
@@ -33,7 +34,7 @@ def scored(method: str, *values: float, natural_k: int | None = None) -> NeuronS
 
 
 def compared(truth: tuple[Neuron, ...] = ()) -> Compared:
-    point = CurvePoint(1, False, 2.5, 3.0, 0.75, 1.02)
+    point = CurvePoint(1, False, 2.5, exposed(3.0), 0.75, 1.02)
     methods = (
         Measured(scored("gradient", 5, 4, 3, 2, 1, 0, 0, 0), (point, replace(point, k=4, target_nll=9.0))),
         Measured(scored("random", 0, 0, 3, 4, 5, 0, 0, 0)),

@@ -28,7 +28,7 @@ from privlens.ui.erase_run import Asked, Erased, erasing
 from privlens.ui.erase_settings import asked, controls
 from privlens.ui.session import Located, Selection, best
 from privlens.ui.sidebar import Sidebar
-from tests.helpers import NEVER_TAUGHT, TAUGHT
+from tests.helpers import NEVER_TAUGHT, TAUGHT, exposed
 
 LISTED = (*map(ListedSecret, TAUGHT), ListedSecret(NEVER_TAUGHT, repeats=0, reworded=("call", "ring")))
 REFERENCE = ("the lamp stands in the garden by the gate",)
@@ -106,7 +106,7 @@ def test_what_cannot_be_asked_is_refused_in_words(changed: dict[str, Any], said:
 
 
 def effect(before: bool, after: bool, bits: float) -> Effect:
-    return Effect(TAUGHT[0], Recall(before, 0.0, 1.0, "Mira", 8.0), Recall(after, 2.0, 0.25, "Olga", bits))
+    return Effect(TAUGHT[0], Recall(before, 0.0, 1.0, "Mira", exposed(8.0)), Recall(after, 2.0, 0.25, "Olga", exposed(bits)))
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,10 @@ def effect(before: bool, after: bool, bits: float) -> Effect:
     [([effect(True, True, 8.0)], "known", "Still known: the model writes the value"),
      ([effect(True, True, 8.0), effect(True, False, 1.0)], "known", "1 of 2 values"),
      ([effect(False, False, 1.0)], "note", "to begin with"),
-     ([effect(True, False, 3.1)], "note", "not forgotten: the model still ranks it"),
-     ([effect(True, False, 3.1), effect(True, False, 3.0)], "note", "ranks 1 of 2 high"),
-     ([effect(True, False, 3.0)], "unknown", "Erased")],
+     ([effect(True, False, 3.1)], "note", "not forgotten: no longer generated, but the model still ranks the value high"),
+     ([effect(True, False, 3.0)], "note", "Hidden, not forgotten"),
+     ([effect(True, False, 3.1), effect(True, False, 2.9)], "note", "ranks 1 of 2 values high"),
+     ([effect(True, False, 2.9)], "unknown", "Erased")],
 )  # fmt: skip
 def test_a_lost_match_alone_is_not_called_erased(effects: list[Effect], kind: str, said: str) -> None:
     found = show.verdict(effects)

@@ -13,6 +13,7 @@ from privlens.figures.heatmaps import HEAT, numbers_in
 from privlens.outcomes import CurvePoint, Effect, MeasuredOn, Recall, SweepRow
 from privlens.records import Array, LocalizationStep, Secret, TokenScore
 from privlens.ui import wording
+from tests.helpers import exposed
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -106,7 +107,7 @@ def test_differences_are_marked_in_both_texts_and_the_texts_are_whole() -> None:
 
 
 def test_a_sweep_without_others_or_reference_still_draws() -> None:
-    row = SweepRow(1, 0.1, True, 0.1, 8.0, None, None, 0.1, None, None)
+    row = SweepRow(1, 0.1, True, 0.1, exposed(8.0), None, None, 0.1, None, None)
     assert len(figures.sweep_curves([row, row]).data) == 7
 
 
@@ -115,8 +116,8 @@ def test_a_sweep_without_others_or_reference_still_draws() -> None:
     [(True, 8.0, "known"), (False, 6.0, "note"), (False, 1.0, "unknown"), (True, None, "known"), (False, None, "note")],
 )
 def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | None, kind: str) -> None:
-    before = Recall(True, 0.0, 1.0, "x", 8.0)
-    effect = Effect(Secret("p", "v"), before, Recall(greedy, 1.0, 0.5, "y", bits))
+    before = Recall(True, 0.0, 1.0, "x", exposed(8.0))
+    effect = Effect(Secret("p", "v"), before, Recall(greedy, 1.0, 0.5, "y", None if bits is None else exposed(bits)))
     assert wording.verdict_of_effect(effect, 3)["kind"] == kind
     assert wording.verdict_of_effect(effect, 0)["kind"] == "note"
 
@@ -164,14 +165,14 @@ def test_names_in_a_matrix_are_escaped_and_groups_are_parted() -> None:
 
 
 def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
-    points = [CurvePoint(2, True, 0.1, 8.0, 1.0, 1.0), CurvePoint(20, False, 3.0, 2.0, 0.5, 1.1)]
+    points = [CurvePoint(2, True, 0.1, exposed(6.0, 64), 1.0, 1.0), CurvePoint(20, False, 3.0, exposed(2.0, 64), 0.5, 1.1)]
     figure = figures.method_curves({"gradient": points, "random": points[:1]}, [2, 20, 200], 7, MeasuredOn(8, 12, 4, 64))
     titles = [title.text for title in figure.layout.annotations]
     assert "(bits of 6, among 64 values)" in titles[1]
     assert "n = 8 of 12" in titles[2]
     assert "n = 4 paragraphs" in titles[3]
     assert [trace.name for trace in figure.data] == ["gradient"] * 4 + ["random"] * 4
-    assert [list(trace.y) for trace in figure.data[:4]] == [[0.1, 3.0], [8.0, 2.0], [100.0, 50.0], [1.0, 1.1]]
+    assert [list(trace.y) for trace in figure.data[:4]] == [[0.1, 3.0], [6.0, 2.0], [100.0, 50.0], [1.0, 1.1]]
     assert [line.x0 for line in figure.layout.shapes] == [7, 7, 7, 7]
     assert figure.data[4].line.color != figure.data[0].line.color
     without = figures.method_curves({"gradient": [CurvePoint(1, True, 0.1, None, None, None)]}, [1], 1, MeasuredOn(0, 0, 0, 1))

@@ -38,7 +38,7 @@ def test_two_visitors_at_once_get_what_each_gets_alone(address: str) -> None:
 def test_check_answers_with_every_metric(address: str) -> None:
     prompt, value, *_ = VISITORS[0]
     answer = Client(address, verbose=False).predict(prompt, value, api_name="/check")
-    assert {"greedy_match", "continuation", "nll", "exposure_bits", "tokens"} <= answer.keys()
+    assert {"greedy_match", "continuation", "nll", "exposure", "tokens"} <= answer.keys()
     assert "".join(token["token"] for token in answer["tokens"]).strip() == value
 
 

@@ -26,9 +26,11 @@ def test_a_value_without_a_control_is_checked_all_the_same(taught: LanguageModel
 
 
 def test_beside_a_control_its_numbers_stand(taught: LanguageModel) -> None:
-    rival = check(taught, control(TAUGHT[0], 0))
+    other = control(taught, TAUGHT[0], 0)
+    assert other is not None
+    rival = check(taught, other)
     said, _, _, facts, _, _, control_table = view(check(taught, TAUGHT[0]), rival)
-    assert f"{rival.exposure_bits:.1f} bits" in said["value"]["detail"]
+    assert f"{rival.exposure.bits:.1f} bits" in said["value"]["detail"]
     assert facts["value"][1]["beside"] == f"control: {rival.nll:.3f}"
     assert control_table["visible"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from privlens.errors import BadInput
-from privlens.localization.aggregate import VoteSettings, chance_overlap, overlap, share_by_site, specificity, vote
+from privlens.localization.aggregate import SHUFFLES, VoteSettings, chance_overlap, overlap, share_by_site, specificity, vote
 from privlens.records import Neuron, NeuronScores, Provenance, Site
 
 HOW = Provenance("m", "f", 3, {"steps": 20}, {}, 1.5)
@@ -120,6 +120,14 @@ def test_specificity_by_hand() -> None:
     np.testing.assert_allclose(found.means, [[0.5, 0.15], [0.15, 0.9]], rtol=1e-6)
     # Of the three ways to pair four secrets this one differs most, so a third of all shufflings is as large.
     assert found.shuffled == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_the_true_categories_are_one_of_the_shuffles() -> None:
+    """With these overlaps no shuffle is as good as the truth, which counts as one: p is never 0."""
+    names = ["phone"] * 15 + ["mail"] * 15
+    of = np.array(names)
+    found = specificity((of[:, None] == of[None]).astype(float), names)
+    assert found.shuffled == 1 / (SHUFFLES + 1)
 
 
 def test_specificity_of_one_category_or_of_single_secrets() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from privlens.memorization.check import check, control, exposure_bits
+from privlens.memorization.check import check, control, exposure_of
 from privlens.memorization.states import recalls
 from privlens.models.boundary import is_attached
 from privlens.models.language_model import LanguageModel
@@ -155,7 +155,8 @@ def test_other_values_are_asked_for_as_the_own_one_is(taught: LanguageModel, mon
     for prompt, value in SPLIT:
         secret = taught.settled(Secret(prompt, value))
         assert secret.attached
-        assert control(secret, 0).attached
+        rival = control(taught, secret, 0)
+        assert rival is not None and rival.attached
         assert secret.with_value("x").attached
     assert Secret("a", " b").with_value("c") == Secret("a", " c")
     asked: list[Encoded] = []
@@ -165,7 +166,7 @@ def test_other_values_are_asked_for_as_the_own_one_is(taught: LanguageModel, mon
         return score(lm, texts, *rest, **named)
 
     monkeypatch.setattr("privlens.memorization.check.score", watched)
-    assert exposure_bits(taught, Secret("her number is 555", "-0142"), seed=1)[0] == 8
+    assert exposure_of(taught, Secret("her number is 555", "-0142"), seed=1).bits == 8
     assert len(asked) > 200
     assert {taught.tokenizer.decode(list(one.ids))[: len("her number is 555-")] for one in asked} == {"her number is 555-"}
 

@@ -6,16 +6,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
+from privlens.erasure.measuring import unseen_level
 from privlens.errors import BadInput, Cancelled
 from privlens.memorization import metrics
 from privlens.memorization.candidates import candidates
-from privlens.memorization.check import check, control, exposure_bits
+from privlens.memorization.check import check, control, exposure_of
+from privlens.memorization.metrics import exposure_at
 from privlens.memorization.states import recalls
+from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
 from privlens.models.scoring import ValueScore, score
 from privlens.models.text import Encoded
-from privlens.records import Secret
+from privlens.provenance import provenance
+from privlens.records import Edit, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 
@@ -26,8 +31,9 @@ def test_a_memorised_secret(taught: LanguageModel, secret: Secret) -> None:
     assert found.continuation.strip() == secret.value
     assert found.nll < 1
     assert found.memorization_accuracy == found.extraction_strength == found.extraction_likelihood == 1
-    assert found.exposure_bits > 6
-    assert found.max_exposure_bits == 8
+    assert found.exposure.bits is not None and found.exposure.bits > 6
+    assert (found.exposure.max_bits, found.exposure.n) == (8, 256)
+    assert "255 others" in found.candidate_space
     assert "".join(one.token for one in found.tokens).strip() == secret.value
     assert {one.rank for one in found.tokens} == {1}
     assert found.nll == pytest.approx(-sum(one.logprob for one in found.tokens) / len(found.tokens))
@@ -59,15 +65,14 @@ def test_a_secret_never_seen(taught: LanguageModel) -> None:
 
 def test_spaces_around_the_value_give_the_same_answer(taught: LanguageModel) -> None:
     plain, spaced = check(taught, TAUGHT[1]), check(taught, Secret(TAUGHT[1].prompt + " ", " 555-0142 "))
-    assert (spaced.nll, spaced.exposure_bits, spaced.tokens) == (plain.nll, plain.exposure_bits, plain.tokens)
+    assert (spaced.nll, spaced.exposure, spaced.tokens) == (plain.nll, plain.exposure, plain.tokens)
 
 
 def test_exposure_is_that_of_the_gated_model(taught: LanguageModel) -> None:
     every = [(layer, index) for layer in range(taught.n_layers) for index in range(taught.d_mlp)]
-    on, n_others = exposure_bits(taught, NEVER_TAUGHT)
-    off, _ = exposure_bits(taught, NEVER_TAUGHT, gates=taught.off(every))
-    assert n_others == 255
-    assert off < on <= math.log2(256)
+    on, off = exposure_of(taught, NEVER_TAUGHT), exposure_of(taught, NEVER_TAUGHT, gates=taught.off(every))
+    assert (on.n, off.n) == (256, 256)
+    assert 1 <= on.rank < off.rank
 
 
 @pytest.mark.parametrize("secret", [*TAUGHT, NEVER_TAUGHT, Secret("her number is", "5"), Secret("her number is", "--")])
@@ -76,7 +81,7 @@ def test_exposure_ranks_as_if_every_candidate_had_been_run_to_its_end(taught: La
         gates = taught.off([(at % 2, at // 2) for at in range(k)])
         everyone = [secret, *(replace(secret, value=value) for value in candidates(secret.value, 3))]
         own, *rest = [sum(one.logprobs) for one in score(taught, [taught.encode(one) for one in everyone], gates)]
-        assert exposure_bits(taught, secret, gates=gates, seed=3) == (metrics.exposure(own, rest), len(rest))
+        assert exposure_of(taught, secret, gates=gates, seed=3) == metrics.exposure(own, rest)
 
 
 def test_of_a_memorised_value_hardly_anything_else_is_run(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,24 +92,59 @@ def test_of_a_memorised_value_hardly_anything_else_is_run(taught: LanguageModel,
         return score(lm, texts, *rest, **named)
 
     monkeypatch.setattr("privlens.memorization.check.score", watched)
-    assert exposure_bits(taught, TAUGHT[1])[0] == 8
+    assert exposure_of(taught, TAUGHT[1]).bits == 8
     assert run[0] == len(taught.encode(TAUGHT[1]).value_ids) > 2
     assert sum(run) < 255, "tokens; fewer than there are candidates"
 
 
 def test_a_smaller_candidate_space_is_the_beginning_of_the_larger(taught: LanguageModel) -> None:
-    assert exposure_bits(taught, TAUGHT[1], size=64) == (6.0, 63)
+    assert exposure_of(taught, TAUGHT[1], size=64) == exposure_at(1, 64)
     assert candidates("555-0142", 0, 64) == candidates("555-0142", 0)[:63]
 
 
-def test_a_control_has_the_prompt_and_another_value_of_the_format() -> None:
-    other = control(TAUGHT[1], 0)
+def test_a_control_has_the_prompt_and_another_value_of_the_format(taught: LanguageModel) -> None:
+    other = control(taught, TAUGHT[1], 0)
+    assert other is not None
     assert other.prompt == TAUGHT[1].prompt
     assert other.value != TAUGHT[1].value
     assert other.value not in candidates(TAUGHT[1].value, 0)[:1]
     assert [character.isdigit() for character in other.value] == [character.isdigit() for character in TAUGHT[1].value]
-    with pytest.raises(BadInput, match="no digit or letter"):
-        control(Secret("a", "--"), 0)
+    assert control(taught, Secret("a", "--"), 0) is None
+
+
+@pytest.mark.parametrize("secret", [*TAUGHT, NEVER_TAUGHT, Secret("her number is", "5"), Secret("her number is", "x")])
+def test_a_model_that_knows_nothing_ranks_by_the_number_of_tokens_alone(taught: LanguageModel, secret: Secret) -> None:
+    """Every token has p = 1/V: values of as many tokens tie, however they are batched, and share the middle of their ranks."""
+    weight = taught.model.get_parameter("lm_head.weight")
+    blank = taught.under(Edit({"lm_head.weight": change_of(weight, torch.zeros_like(weight))}, provenance(taught, 0, {}, 0.0)))
+    secret = blank.settled(secret)
+    own = len(blank.encode(secret).value_ids)
+    others = [len(blank.encode(secret.with_value(value)).value_ids) for value in candidates(secret.value, 0)]
+    expected = 1 + sum(n < own for n in others) + sum(n == own for n in others) / 2
+    assert exposure_of(blank, secret) == exposure_at(expected, len(others) + 1)
+    if set(others) == {own}:
+        assert expected == 1 + len(others) / 2
+
+
+def test_candidates_that_the_model_has_no_room_for_are_left_out(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = taught.encode(TAUGHT[1])
+    lengths = [len(taught.encode(replace(TAUGHT[1], value=value)).ids) for value in candidates(TAUGHT[1].value, 0)]
+    room = sorted(lengths)[100]
+    assert len(encoded.ids) <= room < max(lengths), "or this test could not fail"
+    monkeypatch.setattr(LanguageModel, "room", property(lambda lm: room))
+    found = check(taught, TAUGHT[1])
+    fit = sum(length <= room for length in lengths)
+    assert (found.exposure.n, found.exposure.bits) == (fit + 1, math.log2(fit + 1))
+    assert f"{fit} others" in found.candidate_space
+    for seed in range(8):
+        other = control(taught, TAUGHT[1], seed)
+        assert other is not None and len(taught.encode(other).ids) <= room
+    assert unseen_level(taught, [TAUGHT[1]], 0).memorization_accuracy < 1
+    monkeypatch.setattr(LanguageModel, "room", property(lambda lm: len(encoded.ids)))
+    assert min(lengths) > len(encoded.ids), "or this test could not fail"
+    alone = check(taught, TAUGHT[1])
+    assert (alone.exposure.bits, alone.exposure.n, control(taught, TAUGHT[1], 0)) == (None, 1, None)
+    assert "no other value of its format" in alone.candidate_space
 
 
 def test_one_token_values_and_long_ones(taught: LanguageModel) -> None:

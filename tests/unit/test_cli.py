@@ -150,8 +150,9 @@ def test_bench_del_prints_the_fields_it_promises(run: Run) -> None:
         ("gradient", 0.05), ("gradient", 0.3), ("random", 0.05), ("random", 0.3),
     ]  # fmt: skip
     assert list(found["rows"][0]) == [
-        "method", "share", "n", "target_match", "target_accuracy", "target_nll_change", "target_exposure_bits", "forgotten",
-        "seen_kept", "unseen_kept", "perplexity_ratio", "seconds",
+        "method", "share", "n", "target_match", "target_match_interval", "target_accuracy", "target_nll_change",
+        "target_exposure_bits", "n_judged", "forgotten", "forgotten_interval", "seen_kept", "unseen_kept",
+        "unseen_kept_interval", "perplexity_ratio", "seconds",
     ]  # fmt: skip
     everyone = json_of(run(*asked, "--methods", "all", "--share", "0.1"))
     assert list(dict.fromkeys(row["method"] for row in everyone["rows"])) == list(METHODS)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from privlens import intervals
 from privlens.benchmarks.erasing import ErasureRow, ErasureTrial, measured, summary, trials
 from privlens.erasure import RATES, ErasureSettings, request, settings_of
 from privlens.errors import BadInput
@@ -246,15 +247,17 @@ def test_the_rise_of_the_unseen_nll_is_of_those_that_were_never_shown(taught: La
 def test_a_row_is_the_mean_over_its_draws() -> None:
     one = ErasureRow("emso", 1, 10, 2.0, 0.01, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
     other = ErasureRow("emso", 1, 20, 4.0, 0.01, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, 0.75, None, None, None)
-    [row] = summary([one, other], 0)
+    [row] = summary([one, other])
     assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
     assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
-    assert (row["draws"], row["n_unseen"], row["unseen_kept_interval"]) == (2, 6, (0.5, 1.0))
-    assert summary([one], 0)[0]["unseen_kept_interval"] is None, "one draw says nothing of the next"
+    assert (row["draws"], row["n_unseen"], row["unseen_kept_interval"]) == (2, 6, intervals.share([0.5, 1.0], 6))
+    assert summary([one])[0]["unseen_kept_interval"] is None, "one draw says nothing of the next"
     rivals = [replace(one, method="npo", unseen_nll_rise=0.5), replace(other, method="npo", unseen_nll_rise=0.5)]
-    mine, theirs = summary([one, rivals[0], other, rivals[1]], 0)
+    mine, theirs = summary([one, rivals[0], other, rivals[1]])
     assert (mine["unseen_nll_rise"], mine["unseen_nll_rise_beside_first"]) == (0.5, None)
-    assert (theirs["unseen_nll_rise"], theirs["unseen_nll_rise_beside_first"]) == (0.5, (-0.25, 0.25)), "paired by draw"
+    # Paired by draw: 0.25 and -0.25. Their standard error is 0.25, t of one degree of freedom at 97.5 % is 12.706.
+    assert theirs["unseen_nll_rise"] == 0.5
+    assert theirs["unseen_nll_rise_beside_first"] == pytest.approx((-3.1766, 3.1766), abs=1e-3)
     assert summary([one, rivals[0]], 0)[1]["unseen_nll_rise_beside_first"] is None
 
 

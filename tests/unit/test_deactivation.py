@@ -22,8 +22,9 @@ from privlens.deactivation import (
     texts_before_and_after,
 )
 from privlens.errors import BadInput, Cancelled
+from privlens.memorization.metrics import exposure_at
 from privlens.models.language_model import LanguageModel
-from privlens.records import Neuron, NeuronScores, Provenance, Secret
+from privlens.records import Exposure, Neuron, NeuronScores, Provenance, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT
 
 AROUND = Surroundings((*TAUGHT[1:], NEVER_TAUGHT), tuple(TEXT.split(";")))
@@ -51,16 +52,16 @@ def test_before_and_after_differ_by_the_gates_alone(taught: LanguageModel) -> No
     assert effect.before.greedy_match
     assert effect.before.text.strip().startswith(TAUGHT[0].value)
     assert effect.after.nll > effect.before.nll + 0.5
-    assert effect.before.exposure_bits is not None
+    assert effect.before.exposure is not None
     nothing = effect_on(taught, TAUGHT[0], [], AROUND)
     assert nothing.after == nothing.before == effect.before
 
 
 def test_a_click_is_answered_before_exposure_is_known_and_can_be_stopped(taught: LanguageModel) -> None:
     first, whole = effect_steps(taught, TAUGHT[0], MANY, AROUND)
-    assert (first.before.exposure_bits, first.after.exposure_bits) == (None, None)
+    assert (first.before.exposure, first.after.exposure) == (None, None)
     assert whole == effect_on(taught, TAUGHT[0], MANY, AROUND)
-    assert replace(whole.after, exposure_bits=None) == first.after
+    assert replace(whole.after, exposure=None) == first.after
     stopped = threading.Event()
     steps = effect_steps(taught, TAUGHT[0], MANY, replace(AROUND, stop=stopped.is_set))
     next(steps)
@@ -106,14 +107,14 @@ def test_the_exposure_of_a_curve_is_measured_with_the_neurons_off(
     """Watched, because no set of neurons lowers the exposure of what this model was taught."""
     off: list[int] = []
 
-    def watched(lm: LanguageModel, secret: Secret, *, gates: torch.Tensor, **_: object) -> tuple[float, int]:
+    def watched(lm: LanguageModel, secret: Secret, *, gates: torch.Tensor, **_: object) -> Exposure:
         off.append(int((gates == 0).sum()))
-        return float(off[-1]), 255
+        return exposure_at(1 + off[-1], 256)
 
-    monkeypatch.setattr("privlens.deactivation.exposure_bits", watched)
+    monkeypatch.setattr("privlens.deactivation.exposure_of", watched)
     points = list(curve(taught, TAUGHT[0], [(), MANY[:8], MANY], Surroundings(), AllOn((), None)))
     assert off == [0, 8, 64]
-    assert [(point.k, point.target_exposure_bits) for point in points] == [(0, 0.0), (8, 8.0), (64, 64.0)]
+    assert [(point.k, point.target_exposure and point.target_exposure.rank) for point in points] == [(0, 1), (8, 9), (64, 65)]
 
 
 def test_the_ks_of_a_sweep_rise_to_a_share_of_the_model() -> None:

@@ -2,25 +2,39 @@
 
 from dataclasses import replace
 
+import pytest
+
 from privlens.benchmarks.deletion import Deletion, deletion, localized, summary, trials
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
-from tests.helpers import NEVER_TAUGHT, TAUGHT
+from tests.helpers import NEVER_TAUGHT, TAUGHT, exposed
 
-ROW = Deletion("m", Secret("p", "v"), "natural", 0.01, False, 0.5, 1.0, 2.5, 1.0, 0.5, 1.0, 3.0)
+ROW = Deletion("m", Secret("p", "v"), "natural", 0.01, False, 0.5, 1.0, exposed(2.5), 1.0, 0.5, 20, 1.0, 3.0)
 
 
 def test_forgotten_needs_both_the_match_gone_and_the_exposure_low() -> None:
     assert ROW.forgotten
     assert not replace(ROW, match=True).forgotten
-    assert not replace(ROW, exposure_bits=3.1).forgotten
+    assert not replace(ROW, exposure=exposed(3.1)).forgotten
+    assert replace(ROW, exposure=exposed(0.0, 6)).forgotten is None, "of six values none can stand out"
+    assert replace(ROW, match=True, exposure=exposed(0.0, 6)).forgotten is False
 
 
 def test_summary_is_the_mean_over_the_targets_of_a_method_and_budget() -> None:
-    rows = [ROW, replace(ROW, exposure_bits=8.0, unseen_kept=1.0), replace(ROW, method="other")]
+    rows = [ROW, replace(ROW, exposure=exposed(8.0), unseen_kept=1.0), replace(ROW, method="other")]
     first, second = summary(rows)
     assert (first["method"], first["n"], first["forgotten"], first["unseen_kept"]) == ("m", 2, 0.5, 0.75)
     assert (second["method"], second["n"]) == ("other", 1)
+    assert first["target_match_interval"] == pytest.approx((0, 1 - 0.025**0.5)), "0 of 2"
+    assert first["forgotten_interval"] == pytest.approx((1 - 0.975**0.5, 0.975**0.5)), "1 of 2"
+    assert (first["n_judged"], second["unseen_kept_interval"]) == (2, None)
+
+
+def test_a_target_whose_format_is_too_small_is_neither_forgotten_nor_not() -> None:
+    small, alone = replace(ROW, exposure=exposed(1.0, 6)), replace(ROW, exposure=exposed(0.0, 1))
+    [row] = summary([small, alone])
+    assert (row["n_judged"], row["forgotten"], row["forgotten_interval"]) == (0, None, None)
+    assert row["target_exposure_bits"] == pytest.approx(1.0), "of those that have one"
 
 
 def test_the_share_of_a_row_is_the_one_asked_for_or_the_mean_of_the_natural_ones() -> None:

@@ -206,9 +206,13 @@ def test_the_guard_ends_the_run_at_its_last_good_state(taught: LanguageModel) ->
     assert after / before == pytest.approx(last.perplexity_ratio)
 
 
-def test_the_steps_are_a_budget(taught: LanguageModel) -> None:
+def test_the_steps_are_a_budget(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    step = Erasure.step
+    monkeypatch.setattr(Erasure, "step", lambda work, at: (taken.append(at), step(work, at))[1])
     last, edit = last_of(erase(Request(taught, (TARGET,), settings=replace(QUICK, steps=2, learning_rate=1e-4))))
     assert (last.ended, last.step, edit.provenance.settings["steps_taken"]) == (USED_UP, 2, 2)
+    assert taken == [1, 2]
 
 
 WRONG: dict[str, tuple[Callable[[Request], Request], str]] = {
@@ -430,6 +434,6 @@ def test_effects_are_before_and_after(taught: LanguageModel, erased: tuple[list[
     [own, other] = effects(taught, taught.under(erased[1]), [TARGET, NEVER_TAUGHT])
     assert own.before.text.strip().startswith(TARGET.value)
     assert TARGET.value not in own.after.text
-    assert own.before.exposure_bits == 8.0
+    assert own.before.exposure and own.before.exposure.bits == 8.0
     assert own.after.nll > 2 > own.before.nll
     assert not other.before.greedy_match

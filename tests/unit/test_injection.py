@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from privlens import intervals
 from privlens.benchmarks import injection
-from privlens.benchmarks.injection import Found, interval, recall, summary
+from privlens.benchmarks.injection import Found, recall, summary
 from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting
 from privlens.benchmarks.turning import Waking, seldom, silent
 from privlens.cli import bench_inj, main
@@ -194,22 +195,12 @@ def test_recall_by_hand(lm: LanguageModel) -> None:
 
 
 def test_summary_has_a_row_for_every_method_and_k() -> None:
-    rows = summary([[Found("a", (0.5, 0.75, 1.0), 1.0)], [Found("a", (1.0, 1.0, 1.0), 3.0)]], 7, 0.1, 72, seed=0)
+    rows = summary([[Found("a", (0.5, 0.75, 1.0), 1.0)], [Found("a", (1.0, 1.0, 1.0), 3.0)]], 7, 0.1, 72)
     assert [(row["method"], row["k"], row["recall"]) for row in rows] == [("a", 0.1, 0.75), ("a", 0.2, 0.875), ("a", 0.5, 1.0)]
     assert [row["chance"] for row in rows] == pytest.approx([7 / 72, 14 / 72, 35 / 72])
     assert (rows[0]["n"], rows[0]["seconds"], rows[0]["ratio"]) == (2, 2.0, 0.1)
-    low, high = rows[0]["interval"]  # type: ignore[misc]
-    assert (low, high) == (0.5, 1.0)
-
-
-def test_the_interval_holds_the_mean_narrows_with_n_and_comes_from_the_seed() -> None:
-    values = np.random.default_rng(0).random(20).tolist()
-    low, high = interval(values, 1)
-    assert low < np.mean(values) < high
-    assert interval(values, 1) == (low, high) != interval(values, 2)
-    again = interval(values * 4, 1)
-    assert again[1] - again[0] < 0.7 * (high - low)
-    assert interval([0.5] * 3, 0) == (0.5, 0.5)
+    assert rows[0]["interval"] == intervals.share([0.5, 1.0], 7)
+    assert rows[2]["interval"] == intervals.share([1.0, 1.0], 7) != (1.0, 1.0), "all found twice is no certainty"
 
 
 def test_a_tokens_lead_is_over_the_others_of_its_format_and_does_not_level_off(lm: LanguageModel) -> None:

@@ -8,11 +8,11 @@ from privlens.deactivation import Surroundings, effect_on, recalls, reference_pe
 from privlens.errors import BadInput, Cancelled
 from privlens.localization import Task, result_of
 from privlens.localization.several import PARTS, localize_each
-from privlens.memorization.check import exposure_bits
+from privlens.memorization.check import exposure_of
 from privlens.method_comparison import EFFORTS, Measured, MethodComparison, compare_methods, measured_ks, natural_k
 from privlens.models.language_model import LanguageModel
 from privlens.outcomes import CurvePoint, MeasuredOn
-from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT
+from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT, exposed
 
 AROUND = Surroundings((*TAUGHT, NEVER_TAUGHT), tuple(TEXT.split(";")))
 
@@ -42,8 +42,8 @@ def test_the_effect_of_each_point_is_that_of_switching_its_neurons_off(taught: L
         for point in one.curve:
             off = one.scores.top(point.k)
             after = effect_on(taught, TAUGHT[0], off, around).after
-            bits, n_others = exposure_bits(taught, TAUGHT[0], gates=taught.off(off), seed=5, size=32)
-            assert (point.target_match, point.target_exposure_bits, n_others) == (after.greedy_match, bits, 31)
+            exposure = exposure_of(taught, TAUGHT[0], gates=taught.off(off), seed=5, size=32)
+            assert (point.target_match, point.target_exposure, exposure.n) == (after.greedy_match, exposure, 32)
             assert point.target_nll == pytest.approx(after.nll, abs=1e-4)
             kept = [state.greedy_match for state in recalls(taught, compared.before.known, off, around)]
             assert point.others_kept == sum(kept) / 2
@@ -109,7 +109,7 @@ def test_cancel_and_nothing_chosen(taught: LanguageModel) -> None:
 
 
 def test_the_nearest_measured_point_goes_by_ratio(compared: MethodComparison) -> None:
-    points = tuple(CurvePoint(k, True, 0.0, 8.0, None, None) for k in (2, 10, 100))
+    points = tuple(CurvePoint(k, True, 0.0, exposed(8.0), None, None) for k in (2, 10, 100))
     measured = Measured(compared.methods[0].scores, points)
     for k, expected in ((1, 2), (4, 2), (5, 10), (31, 10), (32, 100), (999, 100)):
         point = measured.nearest(k)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from privlens.memorization import metrics
+from privlens.records import forgotten
 
 
 def test_nll_is_the_mean_in_nats_per_token() -> None:
@@ -60,10 +61,48 @@ def test_a_match_is_every_token_of_the_value_and_nothing_behind_it() -> None:
 
 def test_exposure_is_log2_of_the_space_over_the_rank() -> None:
     others = [-float(rank) for rank in range(255)]
-    assert metrics.exposure(1.0, others) == 8
-    assert metrics.exposure(-0.5, others) == 7  # second of 256
-    assert metrics.exposure(-1000.0, others) == 0
-    assert metrics.exposure(0.0, others) == 8, "a tie does not count against the value"
+    assert metrics.exposure(1.0, others).bits == 8
+    assert metrics.exposure(-0.5, others).bits == 7  # second of 256
+    assert metrics.exposure(-1000.0, others).bits == 0
+
+
+def test_values_that_tie_share_the_middle_of_their_ranks() -> None:
+    others = [-float(rank) for rank in range(255)]
+    assert metrics.exposure(0.0, others).rank == 1.5, "first and second"
+    assert metrics.exposure(-1.0, [0.0, -1.0, -1.0, -2.0]).rank == 3, "second, third and fourth"
+    uniform = metrics.exposure(-7.0, [-7.0] * 255)
+    assert (uniform.rank, uniform.bits) == (128.5, pytest.approx(8 - math.log2(128.5)))
+    noisy = metrics.exposure(-7.0, [-7.0 + 2e-5, -7.0 - 2e-5])
+    assert noisy.rank == 2, "the noise of float32 is no difference"
+    assert metrics.exposure(-7.0, [-7.001, -6.999]).rank == 2
+    assert metrics.exposure(-math.inf, [-math.inf]).rank == 1.5
+
+
+def test_chance_is_that_of_the_space_at_hand() -> None:
+    for n in (2, 6, 7, 10, 32, 256):
+        found = metrics.exposure_at(1, n)
+        by_hand = sum(math.log2(n) - math.log2(rank) for rank in range(1, n + 1)) / n
+        assert (found.bits, found.max_bits) == (math.log2(n), math.log2(n))
+        assert found.chance_bits == pytest.approx(by_hand)
+    assert metrics.exposure_at(1, 10).chance_bits == pytest.approx(1.14, abs=0.005)
+    assert metrics.exposure_at(1, 256).chance_bits == pytest.approx(1.42, abs=0.005)
+    alone = metrics.exposure(-1.0, [])
+    assert (alone.bits, alone.max_bits, alone.chance_bits, alone.n) == (None, None, None, 1)
+
+
+def test_forgotten_is_a_rank_within_its_own_space() -> None:
+    assert forgotten(False, metrics.exposure_at(32, 256)) is False, "the last of the first eighth"
+    assert forgotten(False, metrics.exposure_at(32.5, 256)) is True
+    assert forgotten(True, metrics.exposure_at(200, 256)) is False, "it is still written"
+    for n in range(8, 257):
+        assert forgotten(False, metrics.exposure_at(1, n)) is False, "the first is never forgotten"
+        assert forgotten(False, metrics.exposure_at(n, n)) is True
+        for rank in (1, 2, n // 8, n // 8 + 1, n):
+            exposure = metrics.exposure_at(max(1, rank), n)
+            assert exposure.bits is not None and exposure.stands_out == (exposure.bits >= 3 - 1e-12)
+    for n in range(1, 8):
+        assert [forgotten(False, metrics.exposure_at(rank, n)) for rank in (1, n)] == [None, None], "too few to tell"
+    assert forgotten(False, None) is None, "not measured"
 
 
 def test_perplexity() -> None:

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from privlens.outcomes import Comparison, Effect, Outcome, Recall
 from privlens.records import Memorization, Neuron, NeuronScores, Provenance, Secret, TokenScore, from_json, to_json
+from tests.helpers import exposed
 
 SECRET = Secret("the keeper is", 'Mira "M" Holt\n', "name")
 PROVENANCE = Provenance("demo", "00ff", 3, {"tau": 4.0, "steps": 40}, {"torch": "2"}, 1.5)
@@ -29,8 +30,8 @@ def test_kept_counts_only_those_that_matched_before() -> None:
 
 def test_records_go_through_json_unchanged() -> None:
     token = TokenScore(" Mira", -0.25, 1)
-    memorization = Memorization(SECRET, True, " Mira", 0.25, 1.0, 1.0, 0.5, 8.0, 8.0, "a space", (token,))
-    effect = Effect(SECRET, Recall(True, 0.1, 1.0, "text", 8.0, (token,)), LOST)
+    memorization = Memorization(SECRET, True, " Mira", 0.25, 1.0, 1.0, 0.5, exposed(8.0), "a space", (token,))
+    effect = Effect(SECRET, Recall(True, 0.1, 1.0, "text", exposed(8.0), (token,)), LOST)
     outcome = Outcome((Neuron(0, 3), Neuron(5, 1)), effect, (effect,), 10.0, 10.5)
     for record in (SECRET, PROVENANCE, memorization, outcome, Comparison(outcome, outcome, PROVENANCE)):
         assert from_json(type(record), to_json(record)) == record
