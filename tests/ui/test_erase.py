@@ -125,6 +125,22 @@ def test_a_lost_match_alone_is_not_called_erased(effects: list[Effect], kind: st
     assert said in found["text"]
 
 
+def test_of_too_few_values_it_is_not_said_whether_one_is_forgotten() -> None:
+    first = Recall(False, 2.0, 0.25, "Olga", exposed(math.log2(6), 6))
+    small = replace(effect(True, False, 8.0), after=first)
+    alone = replace(small, after=replace(first, exposure=exposed(0.0, 1)))
+    for one in (small, alone):
+        said = show.verdict([one])
+        assert said["kind"] == "note" and "cannot be judged" in said["text"] and "orgotten:" not in said["text"]
+    assert "1 of 2 values" in show.verdict([small, effect(True, False, 1.0)])["text"]
+    assert "Hidden, not forgotten" in show.verdict([small, effect(True, False, 8.0)])["text"]
+    assert list(show.targets_table([small, alone])["exposure after"]) == ["2.58 of 2.58", "-"]
+    own, mixed, none = (show.exposure_fact(did) for did in ([small], [small, effect(True, False, 8.0)], [alone]))
+    assert (own["value"], own["unit"]) == ("2.58", "bits of 2.58") and "rank among 6 values" in own["note"]
+    assert (mixed["value"], mixed["unit"]) == ("5.29", "bits") and "each one's own format" in mixed["note"]
+    assert (none["value"], none["beside"]) == ("-", "before: 8.00")
+
+
 HOW = Provenance("m", "f", 0, {"method": "emso", "steps_taken": 7}, {"torch": "2"}, 3.0)
 EDIT = Edit({"h.1.mlp.out.weight": Change(np.arange(4), np.zeros(4), np.ones(4))}, HOW)
 STEP = ErasureStep(7, 60, "done", 3.0, 2.0, 0.25, 0, 2, 1.01, 0.5, 4, 0.2, measured=True, ended="at the level of unseen text")

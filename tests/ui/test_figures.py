@@ -2,7 +2,9 @@
 
 import html
 import json
+import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,7 +13,7 @@ import pytest
 from privlens import figures
 from privlens.figures.heatmaps import HEAT, numbers_in
 from privlens.outcomes import CurvePoint, Effect, MeasuredOn, Recall, SweepRow
-from privlens.records import Array, LocalizationStep, Secret, TokenScore
+from privlens.records import Array, Exposure, LocalizationStep, Secret, TokenScore
 from privlens.ui import wording
 from tests.helpers import exposed
 
@@ -120,6 +122,33 @@ def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | 
     effect = Effect(Secret("p", "v"), before, Recall(greedy, 1.0, 0.5, "y", None if bits is None else exposed(bits)))
     assert wording.verdict_of_effect(effect, 3)["kind"] == kind
     assert wording.verdict_of_effect(effect, 0)["kind"] == "note"
+
+
+@pytest.mark.parametrize(
+    ("exposure", "said", "note"),
+    [(exposed(math.log2(6), 6), "cannot be judged", "rank among 6 values of its format; 2.58 = first, chance = 1"),
+     (exposed(0.0, 1), "cannot be judged", "no other value of its format"),
+     (exposed(math.log2(10), 10), "Hidden, not forgotten", "rank among 10 values of its format; 3.32 = first, chance = 1.1"),
+     (exposed(0.0, 10), "Forgotten", "rank among 10 values"),
+     (exposed(8.0), "Hidden, not forgotten", "rank among 256 values of its format; 8 = first, chance = 1.4")],
+)  # fmt: skip
+def test_exposure_is_judged_and_told_within_its_own_space(exposure: Exposure, said: str, note: str) -> None:
+    effect = Effect(Secret("p", "v"), Recall(True, 0.0, 1.0, "x", exposure), Recall(False, 1.0, 0.5, "y", exposure))
+    assert said in wording.verdict_of_effect(effect, 3)["text"]
+    facts = {fact["name"]: fact for fact in wording.of_effect(effect)}
+    assert note in facts["exposure"]["note"]
+    assert (facts["exposure"]["value"] == "-") == (exposure.n == 1)
+    assert facts["exposure"]["unit"] == {1: "bits", 6: "bits of 2.58", 10: "bits of 3.32", 256: "bits of 8"}[exposure.n]
+
+
+def test_the_axis_of_an_exposure_ends_at_the_most_that_its_space_allows() -> None:
+    rows = [SweepRow(k, 0.1, True, 0.1, exposed(bits, 6), None, None, 0.1, None, None) for k, bits in ((1, 1.0), (2, 0.0))]
+    figure = figures.sweep_curves(rows)
+    assert "secret's exposure (bits of 2.58)" in [title.text for title in figure.layout.annotations]
+    assert tuple(figure.layout.yaxis2.range) == (0, pytest.approx(1.05 * math.log2(6)))
+    alone = figures.sweep_curves([replace(row, target_exposure=exposed(0.0, 1)) for row in rows])
+    assert "secret's exposure (bits)" in [title.text for title in alone.layout.annotations]
+    assert [trace.y for trace in alone.data if trace.yaxis == "y2"] == [(None, None)]
 
 
 def test_a_long_unit_stands_in_lines_that_fit_a_narrow_screen() -> None:

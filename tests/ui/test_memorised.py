@@ -35,6 +35,17 @@ def test_beside_a_control_its_numbers_stand(taught: LanguageModel) -> None:
     assert control_table["visible"]
 
 
+def test_of_a_format_of_few_values_nothing_is_said_of_ranks(taught: LanguageModel) -> None:
+    for value, unit in (("x", "bits of 4.32"), ("a", "bits of 2.58")):
+        own = check(taught, Secret(TAUGHT[0].prompt, value))
+        rival = control_of(taught, own.secret)
+        assert rival is not None
+        said, _, _, facts, *_ = view(own, rival)
+        assert facts["value"][2]["unit"] == unit
+        assert f"{own.exposure.n - 1} others of its format" in facts["value"][2]["note"]
+        assert ("too few values" in said["value"]["text"]) == (value == "a")
+
+
 def test_a_value_that_stands_in_the_prompt_need_not_be_known(taught: LanguageModel) -> None:
     known = check(taught, TAUGHT[0])
     assert "stands in the prompt" not in verdict_of_check(known, None)["detail"]

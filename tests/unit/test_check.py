@@ -127,23 +127,23 @@ def test_a_model_that_knows_nothing_ranks_by_the_number_of_tokens_alone(taught: 
 
 
 def test_candidates_that_the_model_has_no_room_for_are_left_out(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded = taught.encode(TAUGHT[1])
-    lengths = [len(taught.encode(replace(TAUGHT[1], value=value)).ids) for value in candidates(TAUGHT[1].value, 0)]
-    room = sorted(lengths)[100]
-    assert len(encoded.ids) <= room < max(lengths), "or this test could not fail"
+    encoded = taught.encode(TAUGHT[0])
+    lengths = [len(taught.encode(replace(TAUGHT[0], value=value)).ids) for value in candidates(TAUGHT[0].value, 0)]
+    room = max(lengths) - 1
+    assert len(encoded.ids) <= room >= min(lengths), "or this test could not fail"
     monkeypatch.setattr(LanguageModel, "room", property(lambda lm: room))
-    found = check(taught, TAUGHT[1])
+    found = check(taught, TAUGHT[0])
     fit = sum(length <= room for length in lengths)
     assert (found.exposure.n, found.exposure.bits) == (fit + 1, math.log2(fit + 1))
     assert f"{fit} others" in found.candidate_space
     for seed in range(8):
-        other = control(taught, TAUGHT[1], seed)
+        other = control(taught, TAUGHT[0], seed)
         assert other is not None and len(taught.encode(other).ids) <= room
-    assert unseen_level(taught, [TAUGHT[1]], 0).memorization_accuracy < 1
+    assert unseen_level(taught, [TAUGHT[0]], 0).memorization_accuracy < 1
     monkeypatch.setattr(LanguageModel, "room", property(lambda lm: len(encoded.ids)))
     assert min(lengths) > len(encoded.ids), "or this test could not fail"
-    alone = check(taught, TAUGHT[1])
-    assert (alone.exposure.bits, alone.exposure.n, control(taught, TAUGHT[1], 0)) == (None, 1, None)
+    alone = check(taught, TAUGHT[0])
+    assert (alone.exposure.bits, alone.exposure.n, control(taught, TAUGHT[0], 0)) == (None, 1, None)
     assert "no other value of its format" in alone.candidate_space
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,24 @@ def test_check(run: Run) -> None:
     assert len(found["fingerprint"]) == 16
 
 
+@pytest.mark.parametrize(("value", "n", "chance"), [("555-0142", 256, 1.42), ("7", 10, 1.14), ("a", 6, 1.0)])
+def test_an_exposure_comes_with_the_size_of_its_space(run: Run, value: str, n: int, chance: float) -> None:
+    asked = ("check", "--prompt", TAUGHT[1].prompt, "--value", value)
+    found = json_of(run(*asked, "--json"))
+    for one in (found, found["control"]):
+        assert (one["n_candidates"], one["max_exposure_bits"]) == (n, math.log2(n))
+        assert one["chance_exposure_bits"] == pytest.approx(chance, abs=0.005)
+        assert 0 <= one["exposure_bits"] <= one["max_exposure_bits"]
+    said = f"{found['exposure_bits']:.2f} of {math.log2(n):.2f} bits (chance {chance:.2f})"
+    assert said in run(*asked)[1]
+
+
 def test_check_without_a_control(run: Run) -> None:
-    assert json_of(run("check", "--prompt", "a", "--value", "--", "--json"))["control"] is None
+    asked = ("check", "--prompt", "a", "--value", "--")
+    found = json_of(run(*asked, "--json"))
+    assert found["control"] is None
+    assert (found["exposure_bits"], found["max_exposure_bits"], found["n_candidates"]) == (None, None, 1)
+    assert "no other value of its format" in run(*asked)[1]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -258,7 +258,7 @@ def test_a_row_is_the_mean_over_its_draws() -> None:
     # Paired by draw: 0.25 and -0.25. Their standard error is 0.25, t of one degree of freedom at 97.5 % is 12.706.
     assert theirs["unseen_nll_rise"] == 0.5
     assert theirs["unseen_nll_rise_beside_first"] == pytest.approx((-3.1766, 3.1766), abs=1e-3)
-    assert summary([one, rivals[0]], 0)[1]["unseen_nll_rise_beside_first"] is None
+    assert summary([one, rivals[0]])[1]["unseen_nll_rise_beside_first"] is None
 
 
 def test_a_methods_name_says_what_trains_and_how_fast() -> None:

@@ -72,9 +72,10 @@ def test_values_that_tie_share_the_middle_of_their_ranks() -> None:
     assert metrics.exposure(-1.0, [0.0, -1.0, -1.0, -2.0]).rank == 3, "second, third and fourth"
     uniform = metrics.exposure(-7.0, [-7.0] * 255)
     assert (uniform.rank, uniform.bits) == (128.5, pytest.approx(8 - math.log2(128.5)))
-    noisy = metrics.exposure(-7.0, [-7.0 + 2e-5, -7.0 - 2e-5])
-    assert noisy.rank == 2, "the noise of float32 is no difference"
-    assert metrics.exposure(-7.0, [-7.001, -6.999]).rank == 2
+    assert metrics.exposure(-7.0, [-7.0 + 2e-5] * 2).rank == 2, "the noise of float32 is no difference"
+    assert metrics.exposure(-7.0, [-7.0 - 2e-5] * 2).rank == 2
+    assert metrics.exposure(-7.0, [-6.999] * 2).rank == 3
+    assert metrics.exposure(-7.0, [-7.001] * 2).rank == 1
     assert metrics.exposure(-math.inf, [-math.inf]).rank == 1.5
 
 
