@@ -57,19 +57,20 @@ class _Draw(LogitsProcessor):
 
 def write_on(
     model: PreTrainedModel, ids: Tensor, mask: Tensor, n_tokens: int, filler: int, stop: Callable[[], bool],
-    sampling: Sampling | None = None, rows: Sequence[int] = (),
+    sampling: Sampling | None = None, rows: Sequence[int] = (), use_cache: bool = True,
 ) -> list[list[int]]:  # fmt: skip
     """Token ids behind every row, up to where the model ends the text; whatever is asked of torch's generators is forked.
 
     Args:
         ids, mask: [rows, tokens], padded on the left with `filler`. n_tokens: at most so many new ones.
         stop: asked at every step; True ends all rows where they are.
-        sampling: None for greedy decoding. rows: which rows of the whole batch these are.
+        sampling: None for greedy decoding. rows: which rows of the whole batch these are. use_cache: whether keys and values
+            are kept from step to step.
     """
     end = model.generation_config.eos_token_id
     config = GenerationConfig(  # what is not said here comes from the model's own files
         max_new_tokens=n_tokens, do_sample=False, temperature=1.0, top_k=50, top_p=1.0, num_beams=1, repetition_penalty=1.0,
-        no_repeat_ngram_size=0, pad_token_id=filler, eos_token_id=end, use_cache=True,
+        no_repeat_ngram_size=0, pad_token_id=filler, eos_token_id=end, use_cache=use_cache,
     )  # fmt: skip
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(sampling.seed if sampling else 0)

@@ -10,7 +10,7 @@ must therefore never yield inside `held`, `gated` or `edited`. Knows nothing of 
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
@@ -46,6 +46,8 @@ class LanguageModel:
         lock: shared by all its views; `held` takes it.
         edits: those of a view, in the order they are applied; of a model itself none.
         is_sparing: whether this is a view with gradient checkpointing.
+        has_repeatable_cache: whether the keys and values of a beginning can be repeated for many rows and read on from; where
+            not, every row is run as a whole. pads_left: whether rows that are padded on the left are written on as when alone.
 
     Raises:
         UnsupportedModel: where no MLP output projections were found.
@@ -61,6 +63,7 @@ class LanguageModel:
         self._holding = Holding(name, model)
         self.lock = self._holding.lock
         self.is_sparing = False
+        self.has_repeatable_cache, self.pads_left = True, True
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -99,8 +102,14 @@ class LanguageModel:
 
     @property
     def filler(self) -> int:
-        """An id for padding; it is always masked, so any id will do where the tokenizer names none."""
-        return int(self.tokenizer.pad_token_id or 0)
+        """An id for padding; it is always masked, so any id will do where the tokenizer names none that the model has."""
+        own = self.tokenizer.pad_token_id
+        return int(own) if own is not None and own < self.n_embeddings else 0
+
+    @property
+    def n_embeddings(self) -> int:
+        """How many ids the model has an embedding for; a tokenizer may have more tokens, [PAD] for one."""
+        return len(self.model.get_input_embeddings().weight)
 
     @property
     def room(self) -> int:
@@ -110,6 +119,7 @@ class LanguageModel:
     def encode(self, secret: Secret) -> Encoded:
         """The ids of a secret. Raises BadInput where prompt or value is empty, or both are longer than the model reads."""
         encoded = encode(self.tokenizer, secret)
+        self._must_be_known(encoded.ids)
         if len(encoded.ids) > self.room:
             raise BadInput(
                 f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {self.room}: shorten them."
@@ -215,6 +225,7 @@ class LanguageModel:
 
     def padded(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
         """Ids and mask, both [rows, longest], padded on the right or the left."""
+        self._must_be_known(token for row in rows for token in row)
         longest = max(map(len, rows))
         ids = torch.full((len(rows), longest), self.filler)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -223,6 +234,13 @@ class LanguageModel:
             ids[at, place] = torch.tensor(row)
             mask[at, place] = 1
         return ids.to(self.device), mask.to(self.device)
+
+    def _must_be_known(self, ids: Iterable[int]) -> None:
+        """Raises BadInput for a token without an embedding, which on a GPU would end every later run too."""
+        unknown = next((token for token in ids if token >= self.n_embeddings), None)
+        if unknown is not None:
+            token = self.tokenizer.convert_ids_to_tokens(unknown)
+            raise BadInput(f"This model has no embedding for {token!r}, which its tokenizer was given later: leave it out.")
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
@@ -243,6 +261,8 @@ class LanguageModel:
     ) -> list[list[int]]:
         """Continues every prompt, all in one batch, or where memory runs out in halves, with the same texts.
 
+        Where a model does not pad on the left, prompts of one length make a batch.
+
         Args:
             prompts: token ids, one list a row. gates: a row for each prompt, or one for all.
             max_new_tokens: at most so many, fewer where the model ends the text or has no more room.
@@ -251,16 +271,21 @@ class LanguageModel:
         Raises:
             Cancelled: when `stop` said so.
         """
-        ids, mask = self.padded(prompts, left=True)
-        longest = max(1, min(max_new_tokens, self.room - ids.shape[1]))
+        longest = max(1, min(max_new_tokens, self.room - max(map(len, prompts))))
         sampling = None if seed is None else Sampling(seed, temperature, len(prompts))
 
         def written(rows: Sequence[int]) -> list[list[int]]:
             whole = gates is None or gates.shape[0] == 1 or len(rows) == len(prompts)
+            ids, mask = self.padded([prompts[row] for row in rows], left=True)
             with self.gated(gates if whole or gates is None else gates[rows], site):
-                return write_on(self.model, ids[rows], mask[rows], longest, self.filler, stop, sampling, rows)
+                return write_on(self.model, ids, mask, longest, self.filler, stop, sampling, rows, self.has_repeatable_cache)
 
-        found = in_parts(written, list(range(len(prompts))))
+        batches: dict[int, list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            batches.setdefault(0 if self.pads_left else len(prompt), []).append(row)
+        found: dict[int, list[int]] = {}
+        for batch in batches.values():
+            found |= zip(batch, in_parts(written, batch), strict=True)
         if stop():
             raise Cancelled("Stopped while generating; nothing was changed.")
-        return found
+        return [found[row] for row in range(len(prompts))]

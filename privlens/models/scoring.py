@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privlens.errors import Cancelled
+from privlens.errors import Cancelled, UnsupportedModel
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
 from privlens.models.text import Encoded
@@ -18,6 +18,11 @@ from privlens.records import Site
 TOKENS_AT_ONCE = 4096
 LOGITS_AT_ONCE = 2**26
 """Rows times length of one forward pass, and times the vocabulary: at most 256 MiB of float32 logits."""
+
+NOT_NUMBERS = (
+    "This model's predictions are not numbers (NaN): an edit or its weights hold numbers that are too large for its type. Switch "
+    "the edit off, or load the model as float32 or bfloat16."
+)
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,18 @@ def score(
         gates: [1, n_layers, width] for all, or one row for each of `encoded`.
 
     Raises:
-        Cancelled: when `stop` said so, between two batches.
+        Cancelled: when `stop` said so, between two batches. UnsupportedModel: where a prediction is not a number.
     """
     found: dict[int, ValueScore] = {}
     own_gates = gates is not None and gates.shape[0] > 1
-    shared = 0 if own_gates or len(encoded) < 2 else _shared_prefix(encoded)
+    shared = 0 if own_gates or len(encoded) < 2 or not lm.has_repeatable_cache else _shared_prefix(encoded)
 
     def scored(batch: Sequence[int]) -> list[ValueScore]:
         rows = [encoded[at] for at in batch]
         with lm.gated(gates[batch] if own_gates and gates is not None else gates, site):
             logits = _logits(lm, rows, shared)
+        if bool(logits.isnan().any()):
+            raise UnsupportedModel(NOT_NUMBERS)
         return [_read(row_logits, row, shared) for row_logits, row in zip(logits, rows, strict=True)]
 
     with torch.no_grad():

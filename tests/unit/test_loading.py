@@ -142,7 +142,7 @@ def test_a_hub_token_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(f"Authorization: Bearer {SECRET_TOKEN}")
 
-    monkeypatch.setattr("privlens.models.loading.AutoTokenizer.from_pretrained", refuse)
+    monkeypatch.setattr("privlens.models.loading.snapshot_download", refuse)
     with pytest.raises(ModelNotFound) as raised:
         load("someone/private", device="cpu")
     assert SECRET_TOKEN not in str(raised.value) and "***" in str(raised.value)
