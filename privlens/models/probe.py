@@ -39,6 +39,7 @@ def probe(lm: LanguageModel) -> None:
     _refuse_tokens(lm)
     _refuse_weights(lm)
     ids, other = _texts(lm.tokenizer, min(lm.n_embeddings, lm.n_vocabulary), min(N_TOKENS, lm.room))
+    lm.has_repeatable_cache, lm.pads_left = True, True
     with lm.held(), torch.no_grad():
         try:
             logits = lm.logits(*lm.padded([ids, other]))

@@ -51,7 +51,7 @@ def test_the_type_of_the_weights(folder: str) -> None:
         load(folder, device="cpu", dtype="int3")
 
 
-@pytest.mark.parametrize("device", ["toaster", "cuda:99", "", "cpu:x"])
+@pytest.mark.parametrize("device", ["toaster", "cuda:99", "", "cpu:x", "cpu:5", "meta", "hpu", "privateuseone", "vulkan", "mps:7"])
 def test_a_device_that_is_not_there(folder: str, device: str) -> None:
     with pytest.raises(BadInput, match="is not to be had on this machine: use auto"):
         load(folder, device=device)
