@@ -116,12 +116,13 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     weights = pick_dtype(dtype, on)
     where = catalogue.source_of(plain)
     path = _path(where)
+    is_here = path.exists() or path.suffix == ".gguf"
     if path.suffix == ".gguf" and dtype in QUANTIZED:
         raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
     placing = _placing(device, device_map, on, dtype)
     whole = on if device_map is None and device != SPREAD else None  # the device that must have room for all of it
     try:
-        if not path.exists() and path.suffix != ".gguf":
+        if not is_here:
             path = _downloaded(where, pickled, dtype, weights, whole)
         files = model_at(path, plain, pickled)
         config = _config_of(files, plain, dtype, weights, whole)
@@ -155,7 +156,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
         put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
         lm = LanguageModel(plain, lm.model, tokenizer)
     probe.probe(lm)
-    catalogue.remember(plain if where != plain or not path.exists() else str(path.resolve()), device, dtype)
+    catalogue.remember(str(path.resolve()) if is_here and where == plain else plain, device, dtype)
     return lm
 
 

@@ -96,8 +96,8 @@ def _refuse_tokens(lm: LanguageModel) -> None:
         first = min(beyond)
         raise UnsupportedModel(
             f"The tokenizer has {len(beyond)} tokens without an embedding in {lm.name}: the first is {beyond[first]!r} with id "
-            f"{first}, but there are {lm.n_embeddings} embeddings. Load the model with the tokenizer that it was trained with, or "
-            "resize its embeddings (resize_token_embeddings)."
+            f"{first}, but there are {lm.n_embeddings} embeddings. Load the model with the tokenizer that it was trained with, "
+            "or resize its embeddings (resize_token_embeddings)."
         )
 
 
