@@ -1,6 +1,8 @@
 """Which models there are by name: bundled, fetched into the cache, or to be fetched; and which were used last on this machine."""
 
 import json
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +21,7 @@ PLANTED = "smollm2+planted"
 EDIT = ASSETS / "edit.safetensors"
 """The planted secrets; a checkout in which nobody made them has no such model."""
 REMEMBERED = 5
+_writing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,14 @@ def known_models() -> list[KnownModel]:
 def remember(name: str, device: str, dtype: str) -> None:
     """Writes down that a model was loaded; a cache that cannot be written is no reason to fail."""
     now = LastUse(name, device, dtype, round(time.time(), 1))
-    uses = [now, *(use for use in last_used() if (use.name, use.device, use.dtype) != (name, device, dtype))]
-    with suppress(OSError):
+    with _writing, suppress(OSError):
+        uses = [now, *(use for use in last_used() if (use.name, use.device, use.dtype) != (name, device, dtype))]
         cache_folder().mkdir(parents=True, exist_ok=True)
-        _file().write_text(json.dumps([asdict(use) for use in uses[:REMEMBERED]]), encoding="utf-8")
+        # Whoever reads meanwhile, also another process, sees the file before or after it, and never half of it.
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as place:
+            new = Path(place) / _file().name
+            new.write_text(json.dumps([asdict(use) for use in uses[:REMEMBERED]]), encoding="utf-8")
+            new.replace(_file())
 
 
 def last_used() -> Sequence[LastUse]:

@@ -73,18 +73,21 @@ def _following_only(model: PreTrainedModel, config: GenerationConfig) -> Iterato
 
 def write_on(
     model: PreTrainedModel, ids: Tensor, mask: Tensor, n_tokens: int, filler: int, stop: Callable[[], bool],
-    sampling: Sampling | None = None, rows: Sequence[int] = (),
+    sampling: Sampling | None = None, rows: Sequence[int] = (), use_cache: bool = True,
 ) -> list[list[int]]:  # fmt: skip
     """Token ids behind every row, up to where the model ends the text. The caller holds the model's lock.
 
     Args:
         ids, mask: [rows, tokens], padded on the left with `filler`. n_tokens: at most so many new ones.
         stop: asked at every step; True ends all rows where they are.
-        sampling: None for greedy decoding. rows: which rows of the whole batch these are.
+        sampling: None for greedy decoding. rows: which rows of the whole batch these are. use_cache: whether keys and values
+            are kept from step to step.
     """
     end = model.generation_config.eos_token_id
     ends = [] if end is None else [end] if isinstance(end, int) else list(end)
-    config = GenerationConfig(max_new_tokens=n_tokens, pad_token_id=filler, eos_token_id=ends or None)
+    config = GenerationConfig(
+        max_new_tokens=n_tokens, pad_token_id=filler, eos_token_id=ends or None, use_cache=use_cache
+    )  # fmt: skip
     with torch.no_grad(), _following_only(model, config):
         out = model.generate(  # type: ignore[operator]
             input_ids=ids, attention_mask=mask, generation_config=config,

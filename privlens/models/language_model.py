@@ -10,10 +10,9 @@ LanguageModel takes a view.
 """
 
 import copy
-import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
@@ -56,6 +55,8 @@ class LanguageModel:
         lock: shared by all its views; `held` takes it.
         edits: those of a view, in the order they are applied; of a model itself none.
         is_sparing: whether this is a view with gradient checkpointing. is_chat: whether it is one that asks in chat turns.
+        has_repeatable_cache: whether the keys and values of a beginning can be repeated for many rows and read on from; where
+            not, every row is run as a whole. pads_left: whether rows that are padded on the left are written on as when alone.
 
     Raises:
         UnsupportedModel: where no MLP output projections were found.
@@ -71,6 +72,7 @@ class LanguageModel:
         self._holding = Holding(name, model)
         self.lock = self._holding.lock
         self.is_sparing = self.is_chat = False
+        self.has_repeatable_cache, self.pads_left = True, self._takes_positions_from_the_mask()
         self._without_edits = self._holding
         self._attached: dict[int, bool] = {}  # by hash, so that no private value outlives its visitor here
 
@@ -116,7 +118,12 @@ class LanguageModel:
         The tokenizer's own may be none of them: a padding token that was added to it and not to the model.
         """
         padding = self.tokenizer.pad_token_id
-        return int(padding) if padding is not None and 0 <= padding < self.n_vocabulary else 0
+        return int(padding) if padding is not None and 0 <= padding < self.n_embeddings else 0
+
+    @property
+    def n_embeddings(self) -> int:
+        """How many ids the model has an embedding for; a tokenizer may have more tokens, [PAD] for one."""
+        return len(self.model.get_input_embeddings().weight)
 
     @property
     def room(self) -> int:
@@ -163,6 +170,7 @@ class LanguageModel:
     def encode(self, secret: Secret) -> Encoded:
         """The ids of a secret. Raises BadInput where prompt or value is empty, or both are longer than the model reads."""
         encoded = encode_turn(self.tokenizer, secret) if self.is_chat else encode(self.tokenizer, self.settled(secret))
+        self._must_be_known(encoded.ids)
         if len(encoded.ids) > self.room:
             raise BadInput(
                 f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {self.room}: shorten them."
@@ -280,6 +288,7 @@ class LanguageModel:
 
     def padded(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
         """Ids and mask, both [rows, longest], padded on the right or the left."""
+        self._must_be_known(token for row in rows for token in row)
         longest = max(map(len, rows))
         ids = torch.full((len(rows), longest), self.filler, dtype=torch.long)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -288,6 +297,13 @@ class LanguageModel:
             ids[at, place] = torch.tensor(row)
             mask[at, place] = 1
         return ids.to(self.device), mask.to(self.device)
+
+    def _must_be_known(self, ids: Iterable[int]) -> None:
+        """Raises BadInput for a token without an embedding, which on a GPU would end every later run too."""
+        unknown = next((token for token in ids if token >= self.n_embeddings), None)
+        if unknown is not None:
+            token = self.tokenizer.convert_ids_to_tokens(unknown)
+            raise BadInput(f"This model has no embedding for {token!r}, which its tokenizer was given later: leave it out.")
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
@@ -309,6 +325,8 @@ class LanguageModel:
         """Continues every prompt: in one batch where the model has room for all, and where memory runs out in halves; the texts
         are the same.
 
+        Where a model does not pad on the left, prompts of one length make a batch.
+
         Args:
             prompts: token ids, one list a row. gates: a row for each prompt, or one for all.
             max_new_tokens: at most so many, fewer where the model ends the text or has no more room for this row.
@@ -324,8 +342,10 @@ class LanguageModel:
 
             def written(rows: Sequence[int], n_tokens: int = n_tokens) -> list[list[int]]:
                 ids, mask = self.padded([prompts[row] for row in rows], left=True)
-                with self.gated(gates if gates is None or gates.shape[0] == 1 else gates[rows], site):
-                    return write_on(self.model, ids, mask, n_tokens, self.filler, stop, sampling, rows)
+                own_gates = gates if gates is None or gates.shape[0] == 1 else gates[rows]
+                cached = self.has_repeatable_cache
+                with self.gated(own_gates, site):
+                    return write_on(self.model, ids, mask, n_tokens, self.filler, stop, sampling, rows, cached)
 
             found |= zip(group, in_parts(written, group), strict=True)
             if stop():
@@ -341,12 +361,11 @@ class LanguageModel:
         batches: dict[tuple[int, int], list[int]] = {}
         for row, prompt in enumerate(prompts):
             n_tokens = max(1, min(max_new_tokens, self.room - len(prompt)))
-            padded = n_tokens == max_new_tokens and self._positions_follow_the_mask
+            padded = n_tokens == max_new_tokens and self.pads_left
             batches.setdefault((n_tokens, 0 if padded else len(prompt)), []).append(row)
         yield from ((n_tokens, rows) for (n_tokens, _), rows in batches.items())
 
-    @functools.cached_property
-    def _positions_follow_the_mask(self) -> bool:
-        """Whether padding on the left leaves a row's positions alone: they are taken from the mask, or there are none."""
+    def _takes_positions_from_the_mask(self) -> bool:
+        """Whether, by its parts, padding on the left leaves a row's positions alone; the probe at load looks whether it does."""
         takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
         return takes_positions or not any("Position" in type(module).__name__ for module in self.model.modules())

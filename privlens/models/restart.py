@@ -24,8 +24,8 @@ from privlens.models.language_model import LanguageModel
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """One plain pass over a text of n tokens: its ids [n], the model's cache, each layer's output as the layer gave it, and
-    the next-token logits [n, V]."""
+    """One plain pass over a text of n tokens: its ids [n], the model's cache (None where it keeps none that can be used), each
+    layer's output as the layer gave it, and the next-token logits [n, V]."""
 
     ids: Tensor
     cache: Any
@@ -44,11 +44,11 @@ def plain_pass(lm: LanguageModel, ids: Sequence[int]) -> Past:
     with lm.held(), torch.no_grad():
         handles = [layer.register_forward_hook(remember) for layer in lm.layout.layers]
         try:
-            found = lm.model(input_ids=text[None], use_cache=True)
+            found = lm.model(input_ids=text[None], use_cache=lm.has_repeatable_cache)
         finally:
             for handle in handles:
                 handle.remove()
-    return Past(text, found.past_key_values, tuple(outputs), found.logits[0].float())
+    return Past(text, getattr(found, "past_key_values", None), tuple(outputs), found.logits[0].float())
 
 
 def run_on(lm: LanguageModel, past: Past, at: Tensor, layer: int) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privlens.errors import Cancelled
+from privlens.errors import Cancelled, UnsupportedModel
 from privlens.models.gates import check_rows
 from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.memory import in_parts
@@ -19,6 +19,11 @@ from privlens.records import Site
 TOKENS_AT_ONCE = 4096
 LOGITS_AT_ONCE = 2**26
 """Rows times length of one forward pass, and times the vocabulary: at most 256 MiB of float32 logits."""
+
+NOT_NUMBERS = (
+    "This model's predictions are not numbers (NaN): an edit or its weights hold numbers that are too large for its type. Switch "
+    "the edit off, or load the model as float32 or bfloat16."
+)
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,20 @@ def score(
         gates: [1, n_layers, width] for all, or one row for each of `encoded`.
 
     Raises:
-        BadInput: where the gates have another number of rows.
+        BadInput: where the gates have another number of rows. UnsupportedModel: where a prediction is not a number.
         Cancelled: when `stop` said so, between two batches.
     """
     check_rows(gates, len(encoded))
     found: dict[int, ValueScore] = {}
     own_gates = gates is not None and gates.shape[0] > 1
-    shared = 0 if own_gates or len(encoded) < 2 else _shared_prefix(encoded)
+    shared = 0 if own_gates or len(encoded) < 2 or not lm.has_repeatable_cache else _shared_prefix(encoded)
 
     def scored(batch: Sequence[int]) -> list[ValueScore]:
         rows = [encoded[at] for at in batch]
         with lm.gated(gates[batch] if own_gates and gates is not None else gates, site):
             logits = _logits(lm, rows, shared)
+        if bool((logits.isnan() | logits.isposinf()).any()):
+            raise UnsupportedModel(NOT_NUMBERS)
         return [_read(row_logits, row, shared) for row_logits, row in zip(logits, rows, strict=True)]
 
     with torch.no_grad():

@@ -14,7 +14,7 @@ from huggingface_hub import ModelInfo
 from huggingface_hub.errors import HFValidationError
 
 from privlens.errors import BadInput, Cancelled, ModelNotFound
-from privlens.models import downloads, loading
+from privlens.models import catalogue, downloads, loading
 from privlens.models.downloads import hidden
 from privlens.models.language_model import LanguageModel
 from privlens.models.loading import Hub, ask_hub, fetch, load, pick_device, pick_dtype
@@ -51,7 +51,10 @@ def test_the_type_of_the_weights(folder: str) -> None:
         load(folder, device="cpu", dtype="int3")
 
 
-@pytest.mark.parametrize("device", ["toaster", "cuda:99", "", "cpu:x"])
+NO_DEVICES = ["toaster", "cuda:99", "", "cpu:x", "cpu:5", "meta", "hpu", "privateuseone", "vulkan", "mps:7"]
+
+
+@pytest.mark.parametrize("device", NO_DEVICES)
 def test_a_device_that_is_not_there(folder: str, device: str) -> None:
     with pytest.raises(BadInput, match="is not to be had on this machine: use auto"):
         load(folder, device=device)
@@ -142,7 +145,7 @@ def test_a_hub_token_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(f"Authorization: Bearer {SECRET_TOKEN}")
 
-    monkeypatch.setattr("privlens.models.loading.AutoTokenizer.from_pretrained", refuse)
+    monkeypatch.setattr("privlens.models.loading.snapshot_download", refuse)
     with pytest.raises(ModelNotFound) as raised:
         load("someone/private", device="cpu")
     assert SECRET_TOKEN not in str(raised.value) and "***" in str(raised.value)
@@ -194,6 +197,22 @@ def test_a_download_that_fails_says_why_and_no_token(hub: Path, monkeypatch: pyt
     monkeypatch.setattr(downloads, "FETCH", f"raise SystemExit('401 Bearer {SECRET_TOKEN}')")
     with pytest.raises(ModelNotFound, match=r"some/model could not be downloaded: 401 Bearer \*\*\* Check"):
         list(fetch("some/model"))
+
+
+def test_a_hub_id_in_the_hubs_cache_is_read_without_the_hub(
+    folder: str, lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "models--acme--tiny"
+    shutil.copytree(folder, cached / "snapshots" / ("a" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    read = load("acme/tiny", device="cpu")
+    assert (read.name, read.fingerprint) == ("acme/tiny", lm.fingerprint)
+    assert catalogue.last_used()[0].name == "acme/tiny"
+    next(cached.glob("snapshots/*/config.json")).write_text('{"model_type": "t5"}')
+    with pytest.raises(ModelNotFound, match=r"No causal LM could be read from 'acme/tiny': it is an encoder-decoder \(t5\)"):
+        load("acme/tiny", device="cpu")
 
 
 def test_what_lies_here_is_not_asked_for(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

