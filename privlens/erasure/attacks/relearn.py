@@ -8,7 +8,7 @@ LLMs (arXiv 2406.13356).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -75,7 +75,11 @@ def _told(rate: float, losses: Sequence[float], at_first: float) -> str:
     return f"rate {rate:g} took its own loss from {at_first:.3g} to {losses[-1]:.3g}{learned}"
 
 
-def _trained(siege: Siege, texts: Sequence[Encoded], rate: float, learned: float):  # type: ignore[no-untyped-def]
+def _trained(siege: Siege, texts: Sequence[Encoded], rate: float, learned: float) -> Iterator[tuple[float, list[Array]]]:
+    """Trains and tells at each of `relearn_steps` the loss on the texts, and the scores of all values where it is `learned`.
+
+    Ends early where the loss is no number. The model has its own weights whenever this is not at work.
+    """
     lm = siege.after
     weights = ChosenWeights(lm, {name: None for name, _ in lm.model.named_parameters()}, rate)
     at_once, generator = RowsAtOnce(), torch.Generator().manual_seed(siege.seed)

@@ -1,7 +1,7 @@
 """What the attacks are tried on, and what each of them hands over: success on the values and on others that nobody trained on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -59,10 +59,17 @@ class Siege:
         """For each target itself and then, behind its prompt, other values of its format that nobody trained on."""
         n = max(LEAST, min(MOST, IN_ALL // len(self.targets)))
         beside = (*self.targets, *self.others, *self.listed)
-        return tuple(
-            (target, *(replace(target, value=value) for value in others_like(self.after, target, beside, self.seed, n)))
-            for target in self.targets
-        )
+        return tuple((target, *self._fitting(target, others_like(self.after, target, beside, self.seed, n))) for target in self.targets)
+
+    def _fitting(self, target: Secret, values: Sequence[str]) -> Iterator[Secret]:
+        """The values behind the target's prompt, where the model has room for them."""
+        for value in values:
+            rival = replace(target, value=value)
+            try:
+                self.after.encode(rival)
+            except BadInput:
+                continue
+            yield rival
 
     def fit_for_judging(self) -> "Siege":
         """The same without targets that cannot be judged; where none can, all that have a letter or digit, or all."""
@@ -87,7 +94,7 @@ class Scores:
     before: Sequence[Array]
     after: Sequence[Array]
     detail: str
-    note: str = field(default="")
+    note: str = ""
 
 
 def of_private(lm: LanguageModel, secret: Secret, hits: npt.NDArray[np.bool_]) -> Array:
