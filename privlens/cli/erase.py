@@ -85,8 +85,8 @@ def erase(
     after = lm.under(last.result)
     tried = []
     if attacks:
-        for found in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, seed=seed)):
-            telling.tell(f"attack: {found.name}")
+        for found in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, others, seed=seed)):
+            telling.tell(f"attack: {found.name}{'' if found.ran else ' ' + found.note}")
             tried.append(found)
     tables.show(objects.erasure(last, effects(lm, after, targets, seed), len(known), tried, str(out)), as_json, tables.erasure)
 

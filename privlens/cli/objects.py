@@ -59,7 +59,9 @@ def erasure(last: ErasureStep, effects: Sequence[Effect], memorised: int, attack
         "memorised": memorised,
         "kept": None if last.kept is None else round(last.kept * memorised),
         "perplexity_ratio": last.perplexity_ratio,
-        "attacks": [asdict(attack) for attack in attacks],
+        "attacks": [
+            {**asdict(attack), "ran": attack.ran, "found_something": attack.found_something} for attack in attacks
+        ],
         "edit": out,
     }
 

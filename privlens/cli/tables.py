@@ -99,9 +99,24 @@ def erasure(found: Json, at_most: int = 20) -> str:
         for name in ("before", "after")
     ]
     header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure (bits)", "text")
-    tried = [(one["name"], f"{one['before']:.1%}", f"{one['after']:.1%}", one["detail"]) for one in found["attacks"]]
-    attacks = "\n\n" + _columns(("attack", "before", "after", "what is counted"), tried) if tried else ""
-    return _pairs(facts) + "\n\n" + _columns(header, states) + attacks
+    return "\n\n".join([_pairs(facts), _columns(header, states), *_attacks(found["attacks"])])
+
+
+def _attacks(tried: Sequence[Json]) -> list[str]:
+    """The table of attacks, and what else is to be known of them; nothing where none was tried."""
+    shares = ("before", "after", "chance", "limit")
+    rows = [
+        (one["name"], *(_share(one[name]) for name in shares), "-" if one["limit"] is None else _yes(one["found_something"]),
+         str(one["n_values"]), one["detail"])
+        for one in tried
+    ]  # fmt: skip
+    header = ("attack", *shares, "above it", "values", "what is counted")
+    said = (
+        "chance: the mean of so many values that nobody trained on; limit: what these exceed, in any of the attacks, in at most "
+        "5 % of cases"
+    )
+    notes = [f"{one['name']}: {one['note']}" for one in tried if one["note"]]
+    return ["\n".join([_columns(header, rows), said, *notes])] if tried else []
 
 
 def applied(found: Json) -> str:
@@ -119,12 +134,9 @@ def method_comparison(found: Json) -> str:
         ("and on", f"{on['n_reference']} paragraphs; exposure is the rank among {on['n_candidates']} values"),
     ]
 
-    def share(number: float | None) -> str:
-        return "-" if number is None else f"{number:.1%}"
-
     rows = [
         (row["method"], str(row["k"]), _yes(row["target_match"]), f"{row['target_nll']:.3f}",
-         f"{row['target_exposure_bits']:.2f}", share(row["others_kept"]),
+         f"{row['target_exposure_bits']:.2f}", _share(row["others_kept"]),
          "-" if row["perplexity_ratio"] is None else f"x{row['perplexity_ratio']:.4f}")
         for row in found["rows"]
     ]  # fmt: skip
@@ -138,6 +150,10 @@ def method_comparison(found: Json) -> str:
 def _numbers(state: Json) -> tuple[str, ...]:
     accuracy, bits = state["memorization_accuracy"], state["exposure_bits"]
     return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{accuracy:.1%}", f"{bits:.2f}"
+
+
+def _share(number: float | None) -> str:
+    return "-" if number is None else f"{number:.1%}"
 
 
 def _yes(fact: bool) -> str:

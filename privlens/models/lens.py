@@ -1,8 +1,8 @@
 """Looks into the residual stream: what each layer would predict if it were the last (the logit lens), and the states themselves.
 
-From a layer's states to logits the model goes its own way: its own forward runs with every layer handing out these states, so that
-final norm, projections, soft caps and head are those of the architecture, whatever they are called. Whether that is so is seen at the
-last layer, whose logits must be the model's own; where they are not, the lens is refused in words. Changes nothing.
+From a layer's states to logits the model goes its own way: its own forward runs with every layer handing out these states, so
+that final norm, projections, soft caps and head are those of the architecture, whatever they are called. Whether that is so is
+seen at the last layer, whose logits must be the model's own; where they are not, the lens is refused in words. Changes nothing.
 
 Source: nostalgebraist, interpreting GPT: the logit lens (2020).
 """
@@ -23,7 +23,7 @@ from privlens.models.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 from privlens.models.text import Encoded
 
 CLOSE = 0.02
-"""How far logits of one state may lie apart in two passes, as a share of their range: 16-bit passes differ by a few thousandths."""
+"""How far two passes' logits of one state may lie apart, as a share of their range: 16-bit ones differ by a few thousandths."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def lens(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never) -> lis
     """The first choice of every layer for each token of each value: ids [n_layers + 1, T] a text, the last row the model's own.
 
     Raises:
-        UnsupportedModel: where a layer's states cannot be read as the model's own head reads them. Cancelled: when `stop` said so.
+        UnsupportedModel: where states cannot be read as the model's own head reads them. Cancelled: when `stop` said so.
     """
 
     def read(part: Sequence[Encoded]) -> list[Tensor]:

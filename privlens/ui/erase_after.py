@@ -9,7 +9,7 @@ import pandas as pd
 from gradio.components import Component
 
 from privlens.erasure import ERASURE_INFO, LOSSES, settings_of
-from privlens.erasure.attacks import Siege, attacks
+from privlens.erasure.attacks import Siege, attacks, planned
 from privlens.errors import BadInput
 from privlens.outcomes import Attack
 from privlens.records import Secret
@@ -52,16 +52,19 @@ def attacks_part(shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdow
             gr.update(value={"kind": "none", "text": f"{kept.name}: the verdict comes after the last attack."}),
             gr.update(visible=False),
         )
-        others = known_of(before, others_than(listed, targets), stop.is_set)
+        rest = others_than(listed, targets)
+        others = known_of(before, rest, stop.is_set)
         reworded = tuple(rewordings(listed, target) for target in targets)
-        siege = Siege(before, before.under(kept.edit), targets, reworded, others, stop=stop.is_set)
-        n, clock, found = 2 + any(reworded) + 2 * bool(others), Clock(), list[Attack]()
-        yield gr.update(value=clock.at(0, n, "attacking")), gr.skip(), gr.skip()
+        siege = Siege(before, before.under(kept.edit), targets, reworded, others, rest, stop=stop.is_set)
+        names, clock, found = planned(siege), Clock(), list[Attack]()
+        n = len(names)
+        yield gr.update(value=clock.at(0, n, f"attacking: {names[0]}")), gr.skip(), gr.skip()
         for one in attacks(siege):
             found.append(one)
             shown = gr.update(value=show.attacks_table(found), visible=True)
             said = gr.update(value=show.named(show.verdict_of_attacks(found), kept.name)) if len(found) == n else gr.skip()
-            yield gr.update(value=clock.at(len(found), n, f"attacking: {one.name} done")), said, shown
+            text = f"attacking: {names[len(found)]}" if len(found) < n else "done"
+            yield gr.update(value=clock.at(len(found), n, text)), said, shown
 
     wire(start, cancel, bar, run, [side.model, edits, which, *inputs], [said, table])
 

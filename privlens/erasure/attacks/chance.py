@@ -1,14 +1,14 @@
 """What an attack reaches by chance: its success on values that nobody trained on, and the level that only something left exceeds.
 
-A target that nobody trained on is one more value among its rivals: any of them could stand in its place. So the mean over the targets
-is set beside the means over all (or many random) ways of taking one value of each target's pool, the target's own included. That is a
-randomization test, exact whatever the scores are, ties on the safe side. Layers, rates and steps are no extra chances, because every way
-of taking values is given its best of them too; several attacks share the false alarms that are allowed (Bonferroni).
+A target that nobody trained on is one more value among its rivals: any of them could stand in its place. So the mean over the
+targets is set beside the means over all (or many random) ways of taking one value of each target's pool, the target's own
+included. That is a randomization test: exact whatever the scores are, ties on the safe side. Layers, rates and steps are no
+extra chances, because every way of taking values is given its best of them too; several attacks share the false alarms that
+are allowed (Bonferroni).
 
 Source: Phipson & Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010): permutation p-values should never be zero.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from privlens.outcomes import Attack
 
 FALSE_ALARMS = 0.05
 """How often, all attacks of a run together, something is found where nothing is left."""
-DRAWS = 20_000
+DRAWS = 10_000
 
 
 def judged(name: str, scores: Scores, n_attacks: int, seed: int) -> Attack:
@@ -31,7 +31,7 @@ def judged(name: str, scores: Scores, n_attacks: int, seed: int) -> Attack:
     place = math.floor(FALSE_ALARMS / n_attacks * len(reached) + 1e-9)
     chance = float(_reached([rows[1:] for rows in scores.after], seed).mean()) if n_values else None
     if n_values < LEAST or not place:
-        note = f"cannot be judged: only {n_values} other values are of this format, or its words are unlike any that are listed"
+        note = f"cannot be judged: only {n_values} values that nobody trained on are like it"
         return Attack(name, before, after, chance, None, n_values, scores.detail, "; ".join(filter(None, [scores.note, note])))
     limit = float(np.sort(reached)[::-1][place])
     return Attack(name, before, after, chance, limit, n_values, scores.detail, scores.note)
@@ -39,8 +39,8 @@ def judged(name: str, scores: Scores, n_attacks: int, seed: int) -> Attack:
 
 def _taken(sizes: Sequence[int], seed: int) -> npt.NDArray[np.intp]:
     """Ways of taking one value of each pool, [ways, targets]; the first is the targets themselves. All of them where few."""
-    if math.prod(sizes) <= DRAWS:
-        return np.array(list(itertools.product(*map(range, sizes))))
+    if math.prod(sizes) <= 2 * DRAWS:
+        return np.indices(sizes).reshape(len(sizes), -1).T
     rng = np.random.default_rng(seed)
     drawn = np.stack([rng.integers(size, size=DRAWS) for size in sizes], 1)
     drawn[0] = 0
@@ -50,8 +50,8 @@ def _taken(sizes: Sequence[int], seed: int) -> npt.NDArray[np.intp]:
 def _reached(rows: Sequence[Array], seed: int) -> Array:
     """The success of each way of taking values, [ways of taking]; rows [values, ways of attacking] for each target."""
     taken = _taken([len(own) for own in rows], seed)
-    total = sum(own[taken[:, place]] for place, own in enumerate(rows))
-    return _best((total / len(rows))[:, None])
+    mean = np.mean([own[taken[:, place]] for place, own in enumerate(rows)], 0)
+    return _best(mean[:, None])
 
 
 def _best(scores: Array) -> Array:

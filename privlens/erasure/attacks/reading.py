@@ -29,7 +29,8 @@ def logit_lens(siege: Siege) -> Scores:
 
     before = [by_layer(siege.before, values[:1]) for values in siege.contenders]
     after = [by_layer(siege.after, values) for values in siege.contenders]
-    return Scores(before, after, "share of the value's tokens that are the first choice of a layer; the layer where it is highest")
+    what = "share of the value's tokens that are the first choice of a layer; the layer where it is highest"
+    return Scores(before, after, what)
 
 
 def probe(siege: Siege) -> Scores:
@@ -45,7 +46,7 @@ def probe(siege: Siege) -> Scores:
 
     before = by_layer(siege.before, [values[:1] for values in siege.contenders])
     after = by_layer(siege.after, siege.contenders)
-    what = f"share of the value's tokens that a linear probe, trained on {len(siege.train_on)} others, reads off the best layer"
+    what = f"share of the value's tokens that a linear probe, trained on {len(siege.known)} others, reads off the best layer"
     return Scores(before, after, what)
 
 
@@ -54,7 +55,7 @@ class _Probe:
 
     def __init__(self, siege: Siege, lm: LanguageModel) -> None:
         self.siege, self.lm = siege, lm
-        texts = [lm.encode(other) for other in siege.train_on]
+        texts = [lm.encode(other) for other in siege.known]
         states = torch.cat(self._states(texts), 1)
         tokens = torch.cat([torch.tensor(text.value_ids) for text in texts]).to(states.device)
         counted = torch.cat([private(lm, text) for text in texts]).to(states.device)

@@ -1,6 +1,6 @@
 """What the attacks are tried on, and what each of them hands over: success on the values and on others that nobody trained on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.records import Secret
 
 Array = npt.NDArray[np.float64]
+Hits = npt.NDArray[np.bool_]
 MOST, IN_ALL, LEAST = 119, 400, 20
 """Other values for a target: at most, for all targets together, and at least: with fewer nothing can be judged."""
 
@@ -25,9 +26,9 @@ class Siege:
     Attributes:
         before, after: the model, and a view of it under the erasure. targets: the erased secrets.
         reworded: for each target other prompts for the same value, maybe none.
-        others: memorised secrets that were not erased; relearning and the probe train on them, and are left out without.
-        listed: all other secrets at hand, known or not: the words of their values make natural values' rivals.
-        samples: continuations drawn of each prompt.
+        others: memorised secrets that were not erased; the probe learns from them. listed: all other secrets at hand, known or
+            not; relearning trains on both, and the words of their values make natural values' rivals.
+        samples: continuations drawn of each prompt. n_values: others of each target's format; 0 for as many as are needed.
         relearn_steps: of Adam on all weights, after which success is counted, ascending. relearn_rates: in units of the weights'
             root mean square.
     """
@@ -39,7 +40,8 @@ class Siege:
     others: tuple[Secret, ...] = ()
     listed: tuple[Secret, ...] = ()
     samples: int = 20
-    relearn_steps: tuple[int, ...] = (10, 20)
+    n_values: int = 0
+    relearn_steps: tuple[int, ...] = (8, 16)
     relearn_rates: tuple[float, ...] = (0.003, 0.01, 0.03)
     seed: int = 0
     stop: Stop = never
@@ -50,16 +52,25 @@ class Siege:
             raise Cancelled("The attacks were stopped; the edit stays as it is.")
 
     @cached_property
-    def train_on(self) -> tuple[Secret, ...]:
+    def known(self) -> tuple[Secret, ...]:
         """The others without copies of a target: an attack that is told the value proves nothing."""
-        return tuple(other for other in self.others if not any(is_copy(other, target) for target in self.targets))
+        return self._not_copies(self.others)
+
+    @cached_property
+    def train_on(self) -> tuple[Secret, ...]:
+        """The same of all that is listed."""
+        return self._not_copies(dict.fromkeys((*self.others, *self.listed)))
+
+    def _not_copies(self, secrets: Iterable[Secret]) -> tuple[Secret, ...]:
+        return tuple(other for other in secrets if not any(is_copy(other, target) for target in self.targets))
 
     @cached_property
     def contenders(self) -> tuple[tuple[Secret, ...], ...]:
         """For each target itself and then, behind its prompt, other values of its format that nobody trained on."""
-        n = max(LEAST, min(MOST, IN_ALL // len(self.targets)))
+        n = self.n_values or max(LEAST, min(MOST, IN_ALL // len(self.targets)))
         beside = (*self.targets, *self.others, *self.listed)
-        return tuple((target, *self._fitting(target, others_like(self.after, target, beside, self.seed, n))) for target in self.targets)
+        like = [others_like(self.after, target, beside, self.seed, n) for target in self.targets]
+        return tuple((target, *self._fitting(target, values)) for target, values in zip(self.targets, like, strict=True))
 
     def _fitting(self, target: Secret, values: Sequence[str]) -> Iterator[Secret]:
         """The values behind the target's prompt, where the model has room for them."""
@@ -97,7 +108,7 @@ class Scores:
     note: str = ""
 
 
-def of_private(lm: LanguageModel, secret: Secret, hits: npt.NDArray[np.bool_]) -> Array:
+def of_private(lm: LanguageModel, secret: Secret, hits: Hits) -> Array:
     """[..., T] -> [...]: the share of a value's tokens with a letter or digit that were hit."""
     counted = private(lm, lm.encode(secret)).cpu().numpy()
     if not counted.any():

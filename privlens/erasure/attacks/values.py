@@ -1,8 +1,8 @@
 """Values that nobody trained on, to set beside a secret's: as like it as can be, but for what is private in it.
 
-A random string's rivals are random strings of its format. A natural word has no fair rivals among scrambled letters: it outranks
-them without being known. So its rivals are words that stand in its place in other listed values of the same build; and a word that
-several listed values share, such as an e-mail's domain, is private to none and stays.
+A random string's rivals are random strings of its format. A natural word has no fair rivals among scrambled letters: it
+outranks them without being known. So its rivals are words that stand in its place in other listed values of the same build; and
+a word that several listed values share, such as an e-mail's domain, is private to none and stays.
 """
 
 import random
@@ -31,7 +31,7 @@ def is_copy(other: Secret, target: Secret) -> bool:
 
 
 def others_like(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, n: int) -> list[str]:
-    """At most `n` different values like the target's, none of them listed; fewer where there are no more, none where none is fair."""
+    """At most `n` different values like the target's, none of them listed; fewer where there are no more or none is fair."""
     value, known = target.value.strip(), {one.value.strip() for one in listed}
     like = [WORD.findall(one) for one in sorted(known - {value}) if _build(one) == _build(value)]
     pools = [_pool(lm, word, [words[place] for words in like], seed) for place, word in enumerate(WORD.findall(value))]
@@ -39,11 +39,16 @@ def others_like(lm: LanguageModel, target: Secret, listed: Sequence[Secret], see
         return []
     rng, drawn = random.Random(f"{seed} words {value}"), dict[str, None]()
     for scrambled in candidates(value, seed, TRIES * n + 1):
-        pool_of = iter(pools)
-        drawn[WORD.sub(lambda word: rng.choice(next(pool_of) or [word[0]]), scrambled)] = None  # noqa: B023
+        drawn[_with_words(scrambled, [rng.choice(pool) if pool else None for pool in pools])] = None
         if len(drawn.keys() - known - {value}) == n:
             break
     return [one for one in drawn if one not in known and one != value]
+
+
+def _with_words(value: str, words: Sequence[str | None]) -> str:
+    """The value with other words; None leaves one as it is."""
+    following = iter(words)
+    return WORD.sub(lambda word: next(following) or word[0], value)
 
 
 def _build(value: str) -> str:

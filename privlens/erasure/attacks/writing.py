@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from privlens.erasure.attacks.siege import Array, Scores, Siege
+from privlens.erasure.attacks.siege import Array, Hits, Scores, Siege
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
 
@@ -14,7 +14,8 @@ def sampling(siege: Siege) -> Scores:
     """Sampled continuations at temperature 1: is any of them the value?"""
 
     def drawn(lm: LanguageModel, values: Sequence[Secret]) -> Array:
-        return _written(siege, lm, values, [values[0].prompt] * siege.samples, siege.seed).any(0)[:, None].astype(float)
+        written = _written(siege, lm, values, [values[0].prompt] * siege.samples, siege.seed)
+        return np.max(written, 0, keepdims=True).T.astype(float)
 
     before = [drawn(siege.before, values[:1]) for values in siege.contenders]
     after = [drawn(siege.after, values) for values in siege.contenders]
@@ -26,7 +27,8 @@ def rewording(siege: Siege) -> Scores:
     asked = [(values, prompts) for values, prompts in zip(siege.contenders, siege.reworded, strict=True) if prompts]
 
     def share(lm: LanguageModel, values: Sequence[Secret], prompts: Sequence[str]) -> Array:
-        return _written(siege, lm, values, prompts, None).mean(0)[:, None]
+        written = _written(siege, lm, values, prompts, None)
+        return np.mean(written, 0, keepdims=True).T
 
     before = [share(siege.before, values[:1], prompts) for values, prompts in asked]
     after = [share(siege.after, values, prompts) for values, prompts in asked]
@@ -34,12 +36,14 @@ def rewording(siege: Siege) -> Scores:
     return Scores(before, after, f"share of {n} reworded prompts whose greedy continuation is the value")
 
 
-def _written(siege: Siege, lm: LanguageModel, values: Sequence[Secret], prompts: Sequence[str], seed: int | None) -> Array:
-    """[prompts, values] bool: whether the model goes on with the value, word for word; from a seed sampled, else greedily."""
+def _written(siege: Siege, lm: LanguageModel, values: Sequence[Secret], prompts: Sequence[str], seed: int | None) -> Hits:
+    """[prompts, values] bool: whether the model goes on with the value, word for word; sampled from a seed, or greedily."""
     encoded = {prompt: [lm.encode(replace(value, prompt=prompt)) for value in values] for prompt in dict.fromkeys(prompts)}
     longest = max(len(one.value_ids) for each in encoded.values() for one in each)
     texts = lm.generate([encoded[prompt][0].prompt_ids for prompt in prompts], longest, seed=seed, stop=siege.stop)
-    return np.array([
+    hits = [
         [tuple(text[: len(one.value_ids)]) == one.value_ids for one in encoded[prompt]]
         for prompt, text in zip(prompts, texts, strict=True)
-    ])  # fmt: skip
+    ]
+    found: Hits = np.array(hits, dtype=bool)
+    return found
