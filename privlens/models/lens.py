@@ -103,10 +103,14 @@ def _logits_of(lm: LanguageModel, states: Tensor, last_output: Any) -> Tensor:
 def _first_choices(lm: LanguageModel, seen: Residuals) -> Tensor:
     """[n_layers + 1, P]. Raises UnsupportedModel where the last layer's are not the model's own."""
     refused = f"{lm.architecture} cannot be run on from its last layer"
-    choices = []
+    choices, places = [], range(seen.states.shape[1])
     for states in seen.states:
+
+        def read(part: Sequence[int], states: Tensor = states) -> list[Tensor]:
+            return list(_logits_of(lm, states[part[0] : part[-1] + 1], seen.last_output))
+
         try:
-            logits = _logits_of(lm, states, seen.last_output)
+            logits = torch.stack(in_parts(read, places))
         except (PrivlensError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever an architecture raises that wants more than a layer's output

@@ -22,7 +22,8 @@ from tests.helpers import ARCHITECTURES, TAUGHT, Maker, random_model
 
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
 QUICK: dict[str, Any] = {"samples": 3, "relearn_steps": (2, 6), "relearn_rates": (0.1,), "n_values": 119}
-LISTED = tuple(Secret(f"the number of {name} is", f"555-{at}{at + 1}{at}{at + 2}") for at, name in enumerate(["Ada", "Bo", "Cy", "Di"]))
+NUMBERS = ["555-0112", "555-1213", "555-2324", "555-3435"]
+LISTED = tuple(Secret(f"the number of {name} is", number) for name, number in zip(["Ada", "Bo", "Cy", "Di"], NUMBERS, strict=True))
 
 
 def scores(*after: list[float]) -> Scores:
@@ -97,9 +98,9 @@ def test_chance_is_that_of_the_model_after(taught: LanguageModel, monkeypatch: p
 
 
 def test_values_beside_a_secret_are_of_its_format_and_told_to_nobody(taught: LanguageModel) -> None:
-    listed = (Secret("p", "555-0143"), Secret("p", "mira@garden.example"))
+    listed = (Secret("p", "0143"), Secret("p", "mira@garden.example"))
     values = others_like(taught, TARGET, listed, 0, 119)
-    assert len(set(values)) == 119 and TARGET.value not in values and "555-0143" not in values
+    assert len(set(values)) == 119 and TARGET.value not in values and "0143" not in values
     assert all(len(value) == 8 and value[3] == "-" and value.replace("-", "").isdigit() for value in values)
     assert others_like(taught, Secret("p", "***"), listed, 0, 119) == []
     assert len(others_like(taught, Secret("p", "7"), listed, 0, 119)) == 9
@@ -117,6 +118,8 @@ def test_a_natural_word_is_set_beside_words_and_not_beside_letters(taught: Langu
     assert len(values) == 30 and {value.split()[0] for value in values} == set(words)
     shared = others_like(taught, Secret("p", "qwxz@garden"), [Secret("p", "bcdf@garden")], 0, 20)
     assert shared and {value.split("@")[1] for value in shared} == {"garden"}, "private to none of them"
+    numbers = others_like(taught, NEVER_TAUGHT, (TARGET,), 0, 50)
+    assert len(numbers) == 50 and all(number.startswith("555-") for number in numbers)
     assert "qwxz" not in {value.split("@")[0] for value in shared}
 
 

@@ -2,7 +2,7 @@
 
 A random string's rivals are random strings of its format. A natural word has no fair rivals among scrambled letters: it
 outranks them without being known. So its rivals are words that stand in its place in other listed values of the same build; and
-a word that several listed values share, such as an e-mail's domain, is private to none and stays.
+a piece that several listed values share, such as an e-mail's domain or 555 in a number, is private to none and stays.
 """
 
 import random
@@ -13,9 +13,9 @@ from privlens.memorization.candidates import candidates
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret
 
-WORD = re.compile(r"[^\W\d_]+")
+PIECE = re.compile(r"[^\W\d_]+|\d+")
 SHORT = 2
-"""Letters of a word that is always scrambled: initials and marks recur by chance."""
+"""Letters or digits of a piece that is always scrambled: initials and marks recur by chance."""
 SCRAMBLES, NATURAL = 40, 0.05
 """Of a word; it is natural where at most this share of them takes as few tokens as it does."""
 WORDS_LEAST = 5
@@ -33,8 +33,8 @@ def is_copy(other: Secret, target: Secret) -> bool:
 def others_like(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, n: int) -> list[str]:
     """At most `n` different values like the target's, none of them listed; fewer where there are no more or none is fair."""
     value, known = target.value.strip(), {one.value.strip() for one in listed}
-    like = [WORD.findall(one) for one in sorted(known - {value}) if _build(one) == _build(value)]
-    pools = [_pool(lm, word, [words[place] for words in like], seed) for place, word in enumerate(WORD.findall(value))]
+    like = [PIECE.findall(one) for one in sorted(known - {value}) if _build(one) == _build(value)]
+    pools = [_pool(lm, word, [words[place] for words in like], seed) for place, word in enumerate(PIECE.findall(value))]
     if any(pool == [] for pool in pools):
         return []
     rng, drawn = random.Random(f"{seed} words {value}"), dict[str, None]()
@@ -46,22 +46,24 @@ def others_like(lm: LanguageModel, target: Secret, listed: Sequence[Secret], see
 
 
 def _with_words(value: str, words: Sequence[str | None]) -> str:
-    """The value with other words; None leaves one as it is."""
+    """The value with other pieces; None leaves one as it is."""
     following = iter(words)
-    return WORD.sub(lambda word: next(following) or word[0], value)
+    return PIECE.sub(lambda piece: next(following) or piece[0], value)
 
 
 def _build(value: str) -> str:
-    """A value with `w` for every word and `0` for every number."""
-    return re.sub(r"\d+", "0", WORD.sub("w", value.strip()))
+    """A value with `w` for every run of letters and `0` for every run of digits."""
+    return PIECE.sub(lambda piece: "0" if piece[0][0].isdigit() else "w", value.strip())
 
 
 def _pool(lm: LanguageModel, word: str, others: Sequence[str], seed: int) -> list[str] | None:
-    """What may stand in a word's place: None for scrambled letters, [] where nothing that is at hand would be fair."""
+    """What may stand in the place of some letters or digits: None for scrambled ones, [] where nothing at hand would be fair."""
     if len(word) <= SHORT:
         return None
     if word in others:
         return [word]
+    if word.isdigit():
+        return None
     scrambles = [_n_tokens(lm, one) for one in candidates(word, seed, SCRAMBLES + 1)]
     if sum(n <= _n_tokens(lm, word) for n in scrambles) > NATURAL * len(scrambles):
         return None
