@@ -110,6 +110,7 @@ def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around
         BadInput: for a neuron that does not exist. Cancelled: when `around.stop` said so.
     """
     started, chosen = time.perf_counter(), tuple(neurons)
+    states.reference_ids(lm, around.reference)  # what is refused is refused before any work
     around = replace(around, others=other_secrets(around.others, [target]))
     control = random_like(lm.widths(around.site), len(chosen), around.seed)
     effect = effect_on(lm, target, chosen, around)

@@ -190,14 +190,29 @@ class ErasureStep:
 class Attack:
     """One way of getting erased values back, tried on the model before and after the erasure; rates are shares in 0..1.
 
-    `before` and `after` are success rates over the targets, `detail` says in words what was counted; `by_layer` where there is
-    a number for each layer, from the embeddings (0) on.
+    Attributes:
+        before, after: success over the targets; None where the attack did not run, and `note` says why.
+        chance: the mean success after the erasure on other values of the format, which nobody trained on; None without any.
+        limit: what such values exceed, all attacks of a run together, in at most 5 % of cases; None where that cannot be said.
+        n_values: how many such values there were for each target.
+        detail: what was counted. note: what else is to be known.
     """
 
     name: str
-    before: float
-    after: float
-    chance: float | None
-    detail: str
-    before_by_layer: tuple[float, ...] = ()
-    after_by_layer: tuple[float, ...] = ()
+    before: float | None
+    after: float | None
+    chance: float | None = None
+    limit: float | None = None
+    n_values: int = 0
+    detail: str = ""
+    note: str = ""
+
+    @property
+    def ran(self) -> bool:
+        """Whether it could be tried."""
+        return self.after is not None
+
+    @property
+    def found_something(self) -> bool:
+        """Whether it succeeded more often than values can that nobody trained on."""
+        return self.after is not None and self.limit is not None and self.after > self.limit

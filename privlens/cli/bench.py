@@ -9,6 +9,7 @@ import typer
 from privlens.benchmarks import deletion
 from privlens.benchmarks.repeats import by_repeats
 from privlens.cli import inputs, tables, telling
+from privlens.cli.bench_attacks import attacks
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_speed import cost, growth, speed
@@ -22,6 +23,7 @@ bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure m
 bench.command()(inj)
 bench.command()(recall)
 bench.command()(erase)
+bench.command()(attacks)
 bench.command()(speed)
 bench.command()(growth)
 bench.command()(cost)

@@ -90,8 +90,9 @@ def erase(
     after = lm.under(last.result)
     tried = []
     if attacks:
-        for attack in attack_steps(Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, seed=seed)):
-            telling.tell(f"attack: {attack.name}")
+        siege = Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, tuple(rest), seed=seed)
+        for attack in attack_steps(siege):
+            telling.tell(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
             tried.append(attack)
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
     did, listed = effects(lm, after, targets, seed), [row.secret for row in read_secrets(secrets)]

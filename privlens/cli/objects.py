@@ -87,7 +87,9 @@ def erasure(
         "unseen": _count(unseen),
         "seen": _count(seen),
         "perplexity_ratio": last.perplexity_ratio,
-        "attacks": [asdict(attack) for attack in attacks],
+        "attacks": [
+            {**asdict(attack), "ran": attack.ran, "found_something": attack.found_something} for attack in attacks
+        ],
         "edit": out,
     }
 

@@ -108,11 +108,9 @@ def erasure(found: Json, at_most: int = 20) -> str:
         for name in ("before", "after")
     ]
     header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure", "text")
-    tried = [(one["name"], f"{one['before']:.1%}", f"{one['after']:.1%}", one["detail"]) for one in found["attacks"]]
     theirs = whose(found["targets"])
-    others = "\n\n" + _pairs(theirs) if theirs else ""
-    attacks = "\n\n" + _columns(("attack", "before", "after", "what is counted"), tried) if tried else ""
-    return _pairs(facts) + "\n\n" + _columns(header, states) + others + attacks
+    others = [_pairs(theirs)] if theirs else []
+    return "\n\n".join([_pairs(facts), _columns(header, states), *others, *_attacks(found["attacks"])])
 
 
 def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
@@ -123,6 +121,23 @@ def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
          f"{_quoted(owner['value'])}")
         for one in targets if (owner := one["after"]["listed_owner"])
     ]  # fmt: skip
+
+
+def _attacks(tried: Sequence[Json]) -> list[str]:
+    """The table of attacks, and what else is to be known of them; nothing where none was tried."""
+    shares = ("before", "after", "chance", "limit")
+    rows = [
+        (one["name"], *(_share(one[name]) for name in shares), "-" if one["limit"] is None else _yes(one["found_something"]),
+         str(one["n_values"]), one["detail"])
+        for one in tried
+    ]  # fmt: skip
+    header = ("attack", *shares, "above it", "values", "what is counted")
+    said = (
+        "chance: the mean of so many values that nobody trained on; limit: what these exceed, in any of the attacks, in at most "
+        "5 % of cases"
+    )
+    notes = [f"{one['name']}: {one['note']}" for one in tried if one["note"]]
+    return ["\n".join([_columns(header, rows), said, *notes])] if tried else []
 
 
 def applied(found: Json) -> str:
@@ -140,12 +155,9 @@ def method_comparison(found: Json) -> str:
         ("and on", f"{on['n_reference']} paragraphs; exposure is the rank among {on['n_candidates']} values"),
     ]
 
-    def share(number: float | None) -> str:
-        return "-" if number is None else f"{number:.1%}"
-
     rows = [
         (row["method"], str(row["k"]), _yes(row["target_match"]), f"{row['target_nll']:.3f}",
-         "-" if row["target_exposure_bits"] is None else f"{row['target_exposure_bits']:.2f}", share(row["others_kept"]),
+         "-" if row["target_exposure_bits"] is None else f"{row['target_exposure_bits']:.2f}", _share(row["others_kept"]),
          "-" if row["perplexity_ratio"] is None else f"x{row['perplexity_ratio']:.4f}")
         for row in found["rows"]
     ]  # fmt: skip
@@ -179,6 +191,10 @@ def _kept(count: Json) -> str:
 def _judges(n_unseen: int) -> str:
     """How many others can judge what was kept; the others are kept by whoever was shown them."""
     return f"{n_unseen} that the method never saw" if n_unseen else "none that the method never saw: what is kept is not judged"
+
+
+def _share(number: float | None) -> str:
+    return "-" if number is None else f"{number:.1%}"
 
 
 def _yes(fact: bool) -> str:

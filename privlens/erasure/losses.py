@@ -7,8 +7,9 @@ text; less is more forgotten. Knows nothing of weights.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,9 +56,18 @@ class Predicted:
         return (own > rest - LEAD).float()
 
     @property
+    def log_odds(self) -> Tensor:
+        """log p - log(1 - p) of the true tokens, [P]: exact, and with a gradient, where p itself is 1 to the last digit."""
+        return self.logits.gather(-1, self.values[:, None])[:, 0] - self.beside(self.logits).logsumexp(-1)
+
+    @property
     def own(self) -> Tensor:
         """Log-probabilities of the true tokens, [P], nats."""
-        return self.logits.log_softmax(-1).gather(-1, self.values[:, None])[:, 0]
+        return torch.nn.functional.logsigmoid(self.log_odds)
+
+    def beside(self, logits: Tensor) -> Tensor:
+        """[P, V] logits without the true tokens, which take no part."""
+        return logits.scatter(-1, self.values[:, None], OUTSIDE)
 
     def summed(self, numbers: Tensor) -> Tensor:
         """[P] -> [n_texts]: what is counted of each text's positions."""
@@ -108,10 +118,31 @@ Loss = Callable[[Predicted], Tensor]
 """[n_texts]."""
 
 
+class _Entropy(torch.autograd.Function):
+    """By its own formula: autograd's adds up terms of 1 to what the likeliest token gets, and 32 bits lose 1 - p that way."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        """[..., V] -> [...]. Log-probabilities are taken from behind the likeliest token, so that its own is not lost."""
+        top, likeliest = logits.max(-1, keepdim=True)
+        behind = (logits - top).clamp_min(OUTSIDE)
+        logprobs = behind - behind.exp().scatter(-1, likeliest, 0.0).sum(-1, keepdim=True).log1p()
+        found = -(logprobs.exp() * logprobs).sum(-1)
+        ctx.save_for_backward(logprobs, found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Tensor:
+        """dH/dz_v = -p_v (log p_v + H)."""
+        logprobs, found = ctx.saved_tensors
+        gradient: Tensor = -outer[0][..., None] * logprobs.exp() * (logprobs + found[..., None])
+        return gradient
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the next-token distribution, nats: [..., V] -> [...]. dH/dz_v = -p_v (log p_v + H), bounded, 0 at uniform."""
-    logprobs = logits.log_softmax(-1)
-    return -(logprobs.exp() * logprobs.clamp_min(torch.finfo(logprobs.dtype).min)).sum(-1)
+    found: Tensor = _Entropy.apply(logits)  # type: ignore[no-untyped-call]
+    return found
 
 
 def entropy_maximisation(predicted: Predicted) -> Tensor:
@@ -141,7 +172,7 @@ def gradient_ascent(predicted: Predicted) -> Tensor:
 
 def unlikelihood(predicted: Predicted) -> Tensor:
     """-log(1 - p) of every true token."""
-    return predicted.mean(-torch.log1p(-predicted.own.exp().clamp_max(1 - 1e-6)))
+    return predicted.mean(-torch.nn.functional.logsigmoid(-predicted.log_odds))
 
 
 def npo(predicted: Predicted) -> Tensor:
@@ -159,12 +190,18 @@ def kl_to_uniform(predicted: Predicted) -> Tensor:
 
 
 def undial(predicted: Predicted) -> Tensor:
-    """Cross-entropy to softmax(z_before - strength * onehot(true token)): a teacher that dislikes what it knew."""
+    """Cross-entropy to softmax(z_before - strength * onehot(true token)): a teacher that dislikes what it knew.
+
+    First between the true token and the rest, then within the rest: a certain teacher's 1 - p is not lost so.
+    """
     assert predicted.reference is not None
-    lowered = predicted.reference.scatter_add(
-        -1, predicted.values[:, None], torch.full_like(predicted.own[:, None].detach(), -UNDIAL_STRENGTH)
-    )
-    return predicted.mean(-(lowered.softmax(-1) * predicted.logits.log_softmax(-1)).sum(-1))
+    strength = torch.full_like(predicted.own[:, None].detach(), UNDIAL_STRENGTH)
+    teacher = replace(predicted, logits=predicted.reference.scatter_add(-1, predicted.values[:, None], -strength))
+    true, rest = teacher.log_odds.sigmoid(), (-teacher.log_odds).sigmoid()
+    within = (teacher.beside(teacher.logits).softmax(-1) * predicted.beside(predicted.logits).log_softmax(-1)).sum(-1)
+    log_odds = predicted.log_odds
+    logsigmoid = torch.nn.functional.logsigmoid
+    return predicted.mean(-(true * logsigmoid(log_odds) + rest * (logsigmoid(-log_odds) + within)))
 
 
 LOSSES: dict[str, Loss] = {

@@ -83,10 +83,8 @@ def kept(
     return len(known(lm, before, gates, site=site, stop=stop)) / len(before) if before else None
 
 
-def perplexity(
-    lm: LanguageModel, paragraphs: Sequence[str], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
-) -> float | None:
-    """exp(mean NLL in nats/token) of ordinary text; None without any.
+def reference_ids(lm: LanguageModel, paragraphs: Sequence[str]) -> list[list[int]]:
+    """The ids of reference paragraphs, each cut to what is measured.
 
     Raises:
         BadInput: where no paragraph has two tokens: the first of each is only read.
@@ -94,6 +92,14 @@ def perplexity(
     ids = [plain_ids(lm.tokenizer, text, min(REFERENCE_TOKENS, lm.room)) for text in paragraphs]
     if ids and max(map(len, ids)) < 2:
         raise BadInput("The reference text is too short to measure perplexity on: give a paragraph of a sentence or more.")
+    return ids
+
+
+def perplexity(
+    lm: LanguageModel, paragraphs: Sequence[str], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
+) -> float | None:
+    """exp(mean NLL in nats/token) of ordinary text; None without any. Raises BadInput as `reference_ids` does."""
+    ids = reference_ids(lm, paragraphs)
     return math.exp(text_nll(lm, ids, gates, site=site, stop=stop)) if ids else None
 
 

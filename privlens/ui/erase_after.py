@@ -8,7 +8,7 @@ import gradio as gr
 import pandas as pd
 
 from privlens.erasure import ERASURE_INFO, LOSSES, settings_of
-from privlens.erasure.attacks import Siege, attacks
+from privlens.erasure.attacks import Siege, attacks, planned
 from privlens.errors import BadInput
 from privlens.others import same_secret
 from privlens.outcomes import Attack
@@ -57,11 +57,13 @@ def attacks_part(
             gr.update(value={"kind": "none", "text": f"{kept.name}: the verdict comes after the last attack."}),
             gr.update(visible=False), gr.skip(),
         )  # fmt: skip
-        others = known_of(before, others_than(listed, targets), stop.is_set)
+        rest = others_than(listed, targets)
+        others = known_of(before, rest, stop.is_set)
         reworded = tuple(rewordings(listed, target) for target in targets)
-        siege = Siege(before, before.under(kept.edit), targets, reworded, others, stop=stop.is_set)
-        n, clock, found = 2 + any(reworded) + 2 * bool(others), Clock(), list[Attack]()
-        yield gr.update(value=clock.at(0, n, "attacking")), gr.skip(), gr.skip(), gr.skip()
+        siege = Siege(before, before.under(kept.edit), targets, reworded, others, tuple(rest), stop=stop.is_set)
+        names, clock, found = planned(siege), Clock(), list[Attack]()
+        n = len(names)
+        yield gr.update(value=clock.at(0, n, f"attacking: {names[0]}")), gr.skip(), gr.skip(), gr.skip()
         for one in attacks(siege):
             found.append(one)
             done, attacked = gr.skip(), Attacked(kept, targets, tuple(found))
@@ -70,7 +72,8 @@ def attacks_part(
                 done = attacked
             else:
                 said = gr.skip()
-            yield gr.update(value=clock.at(len(found), n, f"attacking: {one.name} done")), said, shown, done
+            text = f"attacking: {names[len(found)]}" if len(found) < n else "done"
+            yield gr.update(value=clock.at(len(found), n, text)), said, shown, done
 
     def draw(attacked: Attacked | None) -> tuple[Any, ...]:
         if attacked is None:

@@ -18,13 +18,16 @@ from privlens.ui.wording import Fact, fact, was
 
 EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten here."
 TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of the most possible; before and after"
-ATTACKS = "Attacks: how often the value, or its tokens, came back; chance = the same for values that nobody trained on"
+ATTACKS = (
+    "Attacks: how often the value, or its tokens, came back; chance = the mean of the same for values that nobody trained on; "
+    "limit = what these exceed, in any of the attacks, in at most 5 % of cases: something is left where after is above it"
+)
 METHODS = (
     "methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
     "(nats/token) are means over the secrets; weights = those that differ afterwards"
 )
 TARGET_WIDTHS = ["200px", "100px", "100px", "110px", "110px", "95px", "95px", "280px", "320px"]
-ATTACK_WIDTHS = ["160px", "95px", "95px", "95px", "420px"]
+ATTACK_WIDTHS = ["160px", "95px", "95px", "95px", "95px", "95px", "420px", "420px"]
 METHOD_WIDTHS = [
     "210px", "100px", "115px", "80px", "80px", "110px", "110px", "130px", "90px", "100px", "105px", "240px",
 ]  # fmt: skip
@@ -185,20 +188,34 @@ def attacks_table(found: Sequence[Attack]) -> pd.DataFrame:
 
     rows = [
         {"attack": one.name, "before": share(one.before), "after": share(one.after), "chance": share(one.chance),
-         "what was counted": one.detail}
+         "limit": share(one.limit), "values": str(one.n_values) if one.ran else "-", "what was counted": one.detail,
+         "note": one.note}
         for one in found
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def verdict_of_attacks(found: Sequence[Attack]) -> dict[str, str]:
-    """What the attacks brought back, in one sentence."""
-    left = [one.name for one in found if one.after > max(one.chance or 0.0, 0.0) + 1e-9]
+    """What the attacks brought back, in one sentence; and in the detail, what it is measured by and what could not be judged."""
+    left = [one.name for one in found if one.found_something]
+    judged = [one for one in found if one.limit is not None]
+    unsaid = [f"{one.name} did not run" if not one.ran else f"{one.name} cannot be judged" for one in found if one.limit is None]
+    without = f" {_sentence(unsaid)}: see the notes in the table." if unsaid else ""
+    if not judged:
+        return {"kind": "none", "text": "Nothing can be said: none of these attacks could be judged.", "detail": without.strip()}
+    n = min(one.n_values for one in judged)
+    level = f"measured against {n} values that nobody trained on for each secret, with at most 5 % false alarms in all"
     if left:
-        return {"kind": "note", "text": f"Something is left: {', '.join(left)} brought back more than chance.",
-                "detail": "Compare with the column before: how much less than before is the question."}  # fmt: skip
+        return {"kind": "note", "text": f"Something is left: {' and '.join(left)} brought back more than chance.",
+                "detail": f"Above the limit, {level}. How much less than before is the question.{without}"}  # fmt: skip
     return {"kind": "unknown", "text": "None of these attacks brought anything back beyond chance.",
-            "detail": "That is no proof: it shows that these failed."}  # fmt: skip
+            "detail": f"That is no proof: it shows that these failed, {level}.{without}"}  # fmt: skip
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    """Some clauses as one, with a capital."""
+    said = ", ".join(parts)
+    return said[:1].upper() + said[1:]
 
 
 def before_row(erased: Erased) -> dict[str, str]:

@@ -76,6 +76,33 @@ def test_losses_of_one_token(name: str) -> None:
     assert found.tolist() == pytest.approx([BY_HAND[name]])
 
 
+@pytest.mark.parametrize("gap", [14.0, 20.0, 40.0])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_certain_token_has_the_gradient_that_64_bits_give(name: str, gap: float) -> None:
+    """p = 0.999998 to 1 - 1e-17 and all others alike: in 32 bits p is 1, and its gradient must not be 0 for that."""
+
+    def found(dtype: torch.dtype) -> tuple[float, Tensor]:
+        logits = torch.tensor([[gap, 0.0, 0.0]], dtype=dtype, requires_grad=True)
+        reference = torch.tensor([[gap + 1, 0.0, 0.0]], dtype=dtype)
+        loss = LOSSES[name](Predicted(logits, torch.tensor([0]), torch.tensor([0]), 1, reference))
+        loss.sum().backward()
+        assert logits.grad is not None
+        return loss.item(), logits.grad[0]
+
+    (value, gradient), (exact, expected) = found(torch.float32), found(torch.float64)
+    assert value == pytest.approx(exact, rel=1e-5)
+    assert gradient.tolist() == pytest.approx(expected.tolist(), rel=1e-4, abs=0)
+    assert gradient[0] > 0 > gradient[1], "the true token falls and the others rise"
+
+
+def test_unlikelihood_of_a_certain_token_by_hand() -> None:
+    logits = torch.tensor([[30.0, 0.0, 0.0]], requires_grad=True)
+    loss = LOSSES["unlikelihood"](Predicted(logits, torch.tensor([0]), torch.tensor([0]), 1))
+    assert loss.item() == pytest.approx(30 - math.log(2), rel=1e-6), "-log(2 exp(-30)), and not -log(1e-6)"
+    loss.sum().backward()
+    assert logits.grad is not None and logits.grad[0].tolist() == pytest.approx([1.0, -0.5, -0.5])
+
+
 def test_undial_asks_for_the_models_own_prediction_with_the_true_token_turned_down() -> None:
     before = torch.tensor([[0.8, 0.1, 0.1]])
     lowered = before.log() - torch.tensor([[UNDIAL_STRENGTH, 0.0, 0.0]])

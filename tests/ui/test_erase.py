@@ -165,7 +165,7 @@ def test_the_result_by_hand() -> None:
     start = show.before_row(erased())
     assert start.keys() == row.keys()
     assert (start["still written"], start["exposure (bits)"], start["MA"], start["seconds"]) == ("100 %", "8.00", "100 %", "-")
-    assert (len(start), len(show.attacks_table([Attack("a", 0, 0, None, "x")]).columns)) == (
+    assert (len(start), len(show.attacks_table([Attack("a", 0, 0)]).columns)) == (
         len(show.METHOD_WIDTHS), len(show.ATTACK_WIDTHS)
     )  # fmt: skip
     table = show.targets_table(erased().effects)
@@ -200,10 +200,30 @@ def test_changed_weights_lie_where_their_names_say() -> None:
 
 
 def test_attacks_count_as_successful_above_chance_only() -> None:
-    attacks = [Attack("sampling", 1.0, 0.0, None, "x"), Attack("linear probe", 0.9, 0.2, 0.2, "x")]
-    assert show.verdict_of_attacks(attacks)["kind"] == "unknown"
-    assert "relearning" in show.verdict_of_attacks([*attacks, Attack("relearning", 1.0, 0.5, None, "x")])["text"]
+    attacks = [Attack("sampling", 1.0, 0.0, None, 0.0, 119, "x"), Attack("linear probe", 0.9, 0.4, 0.2, 0.4, 99, "x")]
+    said = show.verdict_of_attacks(attacks)
+    assert said["kind"] == "unknown" and "99 values that nobody trained on" in said["detail"] and "5 %" in said["detail"]
+    relearned = Attack("relearning", 1.0, 0.5, 0.2, 0.4, 99, "x")
+    assert "relearning" in show.verdict_of_attacks([*attacks, relearned])["text"]
+    assert not Attack("relearning", 1.0, 0.4, 0.2, 0.4, 99).found_something and relearned.found_something
     assert list(show.attacks_table(attacks)["chance"]) == ["-", "20 %"]
+    assert list(show.attacks_table(attacks)["limit"]) == ["0 %", "40 %"]
+    assert list(show.attacks_table(attacks)["values"]) == ["119", "99"]
+
+
+def test_attacks_that_did_not_run_or_cannot_be_judged_are_said_and_never_counted() -> None:
+    broken = Attack("logit lens", None, None, note="did not run: why")
+    few = Attack("sampling", 1.0, 1.0, 0.1, None, 9, "x", "cannot be judged: only 9 values")
+    nothing = show.verdict_of_attacks([broken, few])
+    assert nothing["kind"] == "none" and "Nothing can be said" in nothing["text"]
+    assert nothing["detail"] == "Logit lens did not run, sampling cannot be judged: see the notes in the table."
+    row = show.attacks_table([broken, few]).to_dict("records")[0]
+    assert (row["before"], row["after"], row["limit"], row["values"], row["note"]) == ("-", "-", "-", "-", "did not run: why")
+    judged = Attack("linear probe", 0.9, 0.2, 0.2, 0.4, 99, "x")
+    assert "Logit lens did not run" in show.verdict_of_attacks([broken, judged])["detail"]
+
+
+def test_a_secret_has_its_own_other_prompts() -> None:
     assert rewordings(LISTED, replace(NEVER_TAUGHT, category="")) == ("call", "ring")
     assert rewordings(LISTED, Secret("p", "v")) == ()
 

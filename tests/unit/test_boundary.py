@@ -130,10 +130,19 @@ def test_the_question_is_the_same_under_gates_and_edits(taught: LanguageModel, p
     every = lm.off([(layer, index) for layer in range(lm.n_layers) for index in range(lm.d_mlp)])
     with lm.gated(every):
         assert lm.encode(secret) == expected
-    other = fresh(taught)
-    with other.gated(every):
-        other.encode(secret)
-    assert other.encode(secret) == expected, "what was found in the midst of something is not remembered"
+
+
+def test_what_is_found_in_the_midst_of_something_holds_for_this_time(
+    taught: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, secret = fresh(taught), Secret("a-", "b")
+    answers = iter([True, True, False])
+    monkeypatch.setattr("privlens.models.language_model.is_attached", lambda *_: next(answers))
+    with lm.gated(lm.off([(0, 0)])):
+        assert lm.settled(secret).attached
+    with lm.edited(edit_of(lm, 1)):
+        assert lm.settled(secret).attached
+    assert lm.settled(secret).attached is lm.settled(secret).attached is False
 
 
 def test_what_was_asked_is_remembered_without_its_words(taught: LanguageModel) -> None:
@@ -166,9 +175,9 @@ def test_other_values_are_asked_for_as_the_own_one_is(taught: LanguageModel, mon
         return score(lm, texts, *rest, **named)
 
     monkeypatch.setattr("privlens.memorization.check.score", watched)
-    assert exposure_of(taught, Secret("her number is 555", "-0142"), seed=1).bits == 8
-    assert len(asked) > 200
-    assert {taught.tokenizer.decode(list(one.ids))[: len("her number is 555-")] for one in asked} == {"her number is 555-"}
+    exposure_of(taught, Secret("her number is 555-01", "42"))
+    assert len(asked) > 10
+    assert not any(" " in taught.tokenizer.decode(list(one.ids))[len("her number is 555") :] for one in asked)
 
 
 def test_how_a_secret_is_asked_does_not_make_it_another() -> None:

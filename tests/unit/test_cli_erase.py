@@ -1,6 +1,7 @@
 """`erase`, `apply` and `bench erase`, and the other commands under an edit."""
 
 import importlib
+import json
 import math
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from transformers import AutoModelForCausalLM
 from privlens import intervals
 from privlens.benchmarks.erasing import ErasureRow, ErasureTrial, measured, summary, trials
 from privlens.erasure import RATES, ErasureSettings, request, settings_of
+from privlens.erasure.attacks import ATTACKS, Siege
+from privlens.erasure.attacks.siege import Scores
 from privlens.errors import BadInput
 from privlens.memorization.metrics import nll
 from privlens.models.edit_files import load_edit
@@ -55,6 +58,28 @@ def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:
     assert found["n_weights"] == sum(found["changed"].values()) == load_edit("edit.safetensors").n_weights
     assert [attack["name"] for attack in found["attacks"]] == ["sampling", "logit lens", "relearning", "linear probe"]
     assert load_edit("edit.safetensors").provenance.fingerprint == found["fingerprint"]
+    judged = {attack["name"]: (attack["ran"], attack["n_values"], attack["limit"]) for attack in found["attacks"]}
+    assert judged["sampling"] == (True, 119, 0.0)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_failed_attack_does_not_cost_the_erasure(run: Run, monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    """The edit is saved, the object is printed, and the attack says why it did not run."""
+
+    def broken(_: Siege) -> Scores:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    for name in ATTACKS:
+        monkeypatch.setitem(ATTACKS, name, broken)
+    code, out, err = run(*ERASE, "--guard", "9", *(["--json"] if as_json else []))
+    assert code == 0, err
+    assert load_edit("edit.safetensors").n_weights > 0
+    why = "did not run: RuntimeError: mat1 and mat2 shapes cannot be multiplied"
+    if as_json:
+        tried = json.loads(out)["attacks"]
+        assert len(tried) == 4 and all((one["ran"], one["after"], one["note"]) == (False, None, why) for one in tried)
+    else:
+        assert out.count(why) == 4
 
 
 def test_without_a_share_it_grows_with_the_number_of_secrets(run: Run) -> None:

@@ -19,7 +19,6 @@ from privlens.erasure.weights import ChosenWeights, gradients
 from privlens.errors import BadInput, Cancelled
 from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
-from privlens.models.lens import lens
 from privlens.models.scoring import score, text_nll
 from privlens.models.text import Encoded, plain_ids
 from privlens.outcomes import ErasureStep
@@ -34,6 +33,7 @@ QUICK = ErasureSettings(
 )
 ORDINARY = ("Dear Anna, the keeper of the garden gate is Mira Holt.", "The price of the lamp is 12.50, not 1250.")
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
+UNKNOWN = (Secret("our number is", "555-2324"), Secret("the number of Bo is", "555-1213"))
 
 
 def matches(lm: LanguageModel, secrets: tuple[Secret, ...]) -> list[bool]:
@@ -402,32 +402,24 @@ def test_a_token_alone_in_its_format_is_made_alike_with_all(taught: LanguageMode
 
 def test_attacks_tell_an_erasure_from_none(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:
     reworded = (("her number is:", "my number is"),)
-    siege = Siege(taught, taught.under(erased[1]), (TARGET,), reworded, REST, samples=3, relearn_steps=2)
+    siege = Siege(taught, taught.under(erased[1]), (TARGET,), reworded, REST, UNKNOWN, samples=3, relearn_steps=(3,))
     before = weights_of(taught)
     found = {attack.name: attack for attack in attacks(siege)}
     assert list(found) == ["sampling", "logit lens", "reworded prompts", "relearning", "linear probe"]
-    assert all(0 <= rate <= 1 for attack in found.values() for rate in (attack.before, attack.after))
+    assert all(attack.ran and 0 <= attack.before <= 1 and 0 <= attack.after <= 1 for attack in found.values())
     assert (found["sampling"].before, found["sampling"].after) == (1.0, 0.0)
     assert found["logit lens"].before == 1.0 > found["logit lens"].after
-    assert len(found["logit lens"].after_by_layer) == len(found["linear probe"].after_by_layer) == 3
     assert found["relearning"].before == 1.0
     assert same(taught, before)
-    without = [attack.name for attack in attacks(replace(siege, reworded=(), others=()))]
+    without = [attack.name for attack in attacks(replace(siege, reworded=(), others=(), listed=()))]
     assert without == ["sampling", "logit lens"]
-    nothing = list(attacks(replace(siege, after=taught)))
-    assert all(attack.before == attack.after for attack in nothing)
+    nothing = {attack.name: attack for attack in attacks(replace(siege, after=taught, reworded=()))}
+    assert all(nothing[name].before == nothing[name].after for name in ("sampling", "logit lens", "linear probe"))
+    assert nothing["sampling"].found_something and nothing["logit lens"].found_something, "it is known"
+    never = [*attacks(replace(siege, after=taught, targets=(NEVER_TAUGHT,), reworded=(), others=()))]
+    assert len(never) == 3 and not any(attack.found_something for attack in never), "nobody trained on it"
     with pytest.raises(BadInput, match="nothing to attack"):
         next(iter(attacks(replace(siege, targets=()))))
-
-
-@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama", "opt", "phi"])
-def test_the_last_layer_of_the_lens_is_the_model(tiny: Callable[[str], LanguageModel], architecture: str) -> None:
-    lm = tiny(architecture)
-    encoded = lm.encode(TARGET)
-    [scored] = score(lm, [encoded])
-    found = lens(lm, encoded)
-    assert found.shape == (lm.n_layers + 1, len(encoded.value_ids))
-    assert tuple(found[-1].tolist()) == scored.argmax
 
 
 def test_effects_are_before_and_after(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,11 +157,13 @@ def test_an_erasure_is_the_same_in_smaller_batches(taught: LanguageModel) -> Non
 
 
 def test_attacks_are_the_same_in_smaller_batches(taught: LanguageModel) -> None:
-    siege = Siege(taught, taught, TARGETS[:2], others=(*TARGETS[2:], TAUGHT[3]), samples=6, relearn_steps=2)
+    few: dict[str, Any] = {"samples": 6, "relearn_steps": (2,), "relearn_rates": (0.1,), "n_values": 20}
+    siege = Siege(taught, taught, TARGETS[:2], others=(*TARGETS[2:], TAUGHT[3]), **few)
     whole = list(attacks(siege))
     with full_beyond(taught, 1):
         parts = list(attacks(siege))
     assert [(one.name, one.before, one.after) for one in parts] == [(one.name, one.before, one.after) for one in whole]
+    assert [one.ran for one in parts] == [one.ran for one in whole]
 
 
 def test_a_models_own_penalty_on_repetition_does_not_change_what_it_predicts(

@@ -1,0 +1,30 @@
+"""`python -m privlens bench attacks`: how often the attacks' verdict is wrong where nothing is erased."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from privlens.benchmarks import attacking
+from privlens.cli import inputs, tables, telling
+from privlens.cli.options import SECRETS, AsJson, Device, Dtype, Model, Secrets, Seed
+from privlens.models.loading import load
+from privlens.secrets import read_secrets
+
+
+def attacks(
+    secrets: Secrets = SECRETS,
+    at_once: Annotated[str, typer.Option(help="How many secrets a verdict is about: 1,4.")] = "1,4",
+    most: Annotated[int, typer.Option(min=1, help="Secrets of a kind at most.")] = 28,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """False alarms of the attacks on secrets that nobody trained on, and what they find of memorised ones; nothing is erased."""
+    counts, listed = inputs.numbers(at_once, "--at-once"), read_secrets(secrets)
+    lm = load(model, device, dtype)
+    rows = [asdict(row) for row in attacking.run(lm, listed, counts, most, seed, telling.tell)]
+    about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "values": attacking.VALUES, "device": str(lm.device)}
+    tables.show({"rows": rows, "settings": about}, as_json, tables.measured)
