@@ -63,7 +63,7 @@ def test_a_device_that_is_not_there(folder: str, device: str) -> None:
 def test_auto_prefers_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "empty", lambda size, device: made.append(device) or torch.zeros(size))
+    monkeypatch.setattr(torch, "empty", lambda size, device, dtype: made.append(device) or torch.zeros(size))
     pick_device("auto")
     assert made == ["cuda"]
 
