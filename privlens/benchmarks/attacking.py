@@ -62,7 +62,8 @@ def run(
             rest = tuple(row.secret for row in listed)
             siege = Siege(lm, lm, targets, reworded, others, rest, n_values=VALUES, seed=seed)
             found, notes = _scores(siege, tell)
-            yield from (_row(name, found, notes, len(rows), size, seed) for size in at_once if size <= len(rows))
+            n = len(planned(siege))
+            yield from (_row(name, found, notes, n, len(rows), size, seed) for size in at_once if size <= len(rows))
 
 
 def _scores(siege: Siege, tell: Callable[[str], None]) -> tuple[dict[str, Scores], dict[str, str]]:
@@ -78,11 +79,13 @@ def _scores(siege: Siege, tell: Callable[[str], None]) -> tuple[dict[str, Scores
     return found, {name: note for name, note in notes.items() if note}
 
 
-def _row(name: str, found: dict[str, Scores], notes: dict[str, str], n: int, at_once: int, seed: int) -> AttackRow:
+def _row(
+    name: str, found: dict[str, Scores], notes: dict[str, str], n_attacks: int, n: int, at_once: int, seed: int
+) -> AttackRow:
     order = random.Random(seed).sample(range(n), n)
     groups = [order[first : first + at_once] for first in range(0, n - at_once + 1, at_once)]
     cries = [
-        [attack for attack, scores in found.items() if judged(attack, _of(scores, group), len(found), seed).found_something]
+        [attack for attack, scores in found.items() if judged(attack, _of(scores, group), n_attacks, seed).found_something]
         for group in groups
     ]
     by_attack = {attack: sum(attack in cry for cry in cries) for attack in found}

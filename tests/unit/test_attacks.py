@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from privlens.benchmarks import attacking
 from privlens.erasure.attacks import ATTACKS, Siege, attacks, planned, reading, relearn
 from privlens.erasure.attacks.chance import judged
 from privlens.erasure.attacks.siege import Scores
 from privlens.erasure.attacks.values import is_copy, others_like
-from privlens.errors import Cancelled, ModelDamaged, UnsupportedModel
+from privlens.errors import BadInput, Cancelled, ModelDamaged, UnsupportedModel
 from privlens.models.language_model import LanguageModel
 from privlens.models.lens import lens, residuals
 from privlens.models.scoring import score
 from privlens.records import Secret
+from privlens.secrets import ListedSecret
 from tests.helpers import ARCHITECTURES, NEVER_TAUGHT, TAUGHT, Maker, random_model
 
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
@@ -297,3 +299,25 @@ def test_predictions_that_are_no_numbers_are_refused_in_words(tokenizer: Any) ->
     lm = LanguageModel("nan", model, tokenizer)
     with pytest.raises(UnsupportedModel, match="not numbers"):
         lens(lm, [lm.encode(TARGET)])
+
+
+def test_bench_attacks_counts_false_alarms_and_what_is_found(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted success: each secret alone and two at once, beside values that no attack finds: one of two is 120 of 14,400."""
+    never = [ListedSecret(secret, 0) for secret in LISTED]
+    listed = [*never, *(ListedSecret(secret, 4) for secret in TAUGHT)]
+
+    def planted(siege: Siege) -> Scores:
+        hit = [secret in TAUGHT or secret == LISTED[0] for secret in siege.targets]
+        return Scores([np.ones((1, 1))] * len(hit), [np.array([[float(one)]] + [[0.0]] * 119) for one in hit], "x")
+
+    def missed(siege: Siege) -> Scores:
+        raise BadInput("no room")
+
+    for name in ATTACKS:
+        monkeypatch.setitem(ATTACKS, name, missed if name == "relearning" else planted)
+    rows = list(attacking.run(taught, listed, [1, 2], 4, 0, lambda _: None))
+    assert [(row.secrets, row.at_once, row.n, row.found) for row in rows] == [
+        ("never trained on", 1, 4, 1), ("never trained on", 2, 2, 1), ("memorised", 1, 4, 4), ("memorised", 2, 2, 2)
+    ]  # fmt: skip
+    assert rows[0].by_attack == {"sampling": 1, "logit lens": 1, "linear probe": 1}
+    assert rows[0].notes == {"relearning": "did not run: no room"}
