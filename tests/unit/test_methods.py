@@ -186,7 +186,8 @@ def test_slimmed_gates_stay_in_0_to_1_and_equal_ones_are_told_apart(lm: Language
     assert 0 <= gates.min() <= gates.max() == 1.0
     assert (gates == 1.0).sum() > 5, "without a penalty those that the value wants larger stay at 1"
     assert len(set(found[gates == 1.0].tolist())) > 5
-    np.testing.assert_allclose(found, gates, atol=1.1e-3)
+    assert 0 <= found.min() <= found.max() <= 1, "what tells equal ones apart stays within the scale"
+    np.testing.assert_allclose(found, gates, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", ["slimming", "hard-concrete-sufficient"])
