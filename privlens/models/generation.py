@@ -44,17 +44,18 @@ class _Draw(LogitsProcessor):
     """Makes the largest score a sample: probabilities over exponential noise, as torch.multinomial draws.
 
     At every step noise is drawn for all rows of the batch, and those that are here take theirs. So a part of the batch writes
-    what it writes in the whole. The generator is nobody else's: what other threads draw meanwhile changes nothing.
+    what it writes in the whole. The generator is nobody else's: what other threads draw meanwhile changes nothing. It is the
+    CPU's, so that a seed means the same on every device.
     """
 
-    def __init__(self, sampling: Sampling, rows: Sequence[int], device: torch.device) -> None:
+    def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
         self.sampling, self.rows = sampling, list(rows)
-        self.generator = torch.Generator(device).manual_seed(sampling.seed)
+        self.generator = torch.Generator().manual_seed(sampling.seed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         probabilities = (scores / self.sampling.temperature).softmax(-1)
-        every_row = probabilities.new_empty(self.sampling.n_rows, scores.shape[-1])
-        return probabilities / every_row.exponential_(generator=self.generator)[self.rows]
+        noise = torch.empty(self.sampling.n_rows, scores.shape[-1], dtype=torch.float32).exponential_(generator=self.generator)
+        return probabilities / noise[self.rows].to(probabilities)
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def write_on(
         out = model.generate(  # type: ignore[operator]
             input_ids=ids, attention_mask=mask, generation_config=config,
             stopping_criteria=StoppingCriteriaList([_StopAsked(stop)]),
-            logits_processor=LogitsProcessorList([_Draw(sampling, rows, ids.device)] if sampling else []),
+            logits_processor=LogitsProcessorList([_Draw(sampling, rows)] if sampling else []),
         )  # fmt: skip
     return [_until(row, ends) for row in out[:, ids.shape[1] :].tolist()]
 

@@ -64,7 +64,7 @@ def score(
         rows = [encoded[at] for at in batch]
         with lm.gated(gates[batch] if own_gates and gates is not None else gates, site):
             logits = _logits(lm, rows, shared)
-        if bool((logits.isnan() | logits.isposinf()).any()):
+        if not bool((~logits.isnan() & ~logits.isposinf()).all()):
             raise UnsupportedModel(NOT_NUMBERS)
         return [_read(row_logits, row, shared) for row_logits, row in zip(logits, rows, strict=True)]
 

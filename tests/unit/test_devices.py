@@ -133,8 +133,8 @@ def there(taught: LanguageModel) -> LanguageModel:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_makes_every_tensor_on_the_models_device(there: LanguageModel, method: str) -> None:
     assert there.device == META
-    task = Task(there, TAUGHT[0], (TAUGHT[1],))
     with SecondDevice():
+        task = Task(there, TAUGHT[0], (TAUGHT[1],))
         *_, last = SHORT[method](task) if method in SHORT else METHODS[method](task)
     assert last.result is not None
 

@@ -136,9 +136,9 @@ def test_the_process_generator_is_neither_asked_nor_moved(taught: LanguageModel)
 
 
 def test_noise_is_drawn_for_every_row_from_the_seed_alone() -> None:
-    scores, device = torch.zeros(3, 5), torch.device("cpu")
-    whole = _Draw(Sampling(7, 1.0, 3), range(3), device)(scores, scores)
-    part = _Draw(Sampling(7, 1.0, 3), [2], device)(scores[2:], scores[2:])
+    scores = torch.zeros(3, 5)
+    whole = _Draw(Sampling(7, 1.0, 3), range(3))(scores, scores)
+    part = _Draw(Sampling(7, 1.0, 3), [2])(scores[2:], scores[2:])
     assert torch.equal(part, whole[2:])
     noise = torch.empty(3, 5).exponential_(generator=torch.Generator().manual_seed(7))
     assert torch.allclose(whole, 0.2 / noise)

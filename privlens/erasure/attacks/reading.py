@@ -92,6 +92,6 @@ def _ridge(states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     mean, level = states.mean(0), wanted.mean(0)
     centred = states - mean
     price = RIDGE * centred.square().mean() * len(states)
-    gram = centred.T @ centred + price * torch.eye(states.shape[1], device=states.device)
+    gram = centred.T @ centred + price * torch.eye(states.shape[1], device=states.device, dtype=states.dtype)
     weights = torch.linalg.solve(gram, centred.T @ (wanted - level))
     return weights, level - mean @ weights
