@@ -111,8 +111,7 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
     others = [one.change for one in (chosen.located, side.secret, side.model, side.listed, side.reference)]
     redraw = (draw, [measured], [curve])
-    empty: tuple[Any, ...] = (gr.update(value=[]), gr.update(value=""), ())
-    wire(start, cancel, bar, run, inputs, [judges, curve, measured], others, lambda: empty, redraw)
+    wire(start, cancel, bar, run, inputs, [judges, curve, measured], others, lambda: (gr.update(value=[]), draw(()), ()), redraw)
 
 
 def judges_of(listed: tuple[ListedSecret, ...], target: Secret, located: Located) -> tuple[Secret, ...]:

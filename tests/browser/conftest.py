@@ -15,6 +15,13 @@ __all__ = ["address", "outward", "pytest_configure"]
 CHROMIUM = "/usr/bin/chromium"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
             "--disable-sync"]  # fmt: skip
+TOASTS = """
+    window.toasts = [];
+    new MutationObserver(changes => changes.forEach(change => change.addedNodes.forEach(node =>
+        node.querySelectorAll?.('.toast-body').forEach(toast => window.toasts.push(toast.innerText))
+    ))).observe(document, {childList: true, subtree: true});
+"""
+"""Writes every toast down, for a toast is gone after some seconds, and a busy machine looks later than that."""
 PATIENCE = 120_000
 """Milliseconds; generous, because nothing is timed."""
 
@@ -33,6 +40,7 @@ def arrived(browser: Browser, address: str) -> Iterator[Visit]:
     """A visitor with a browser session of their own."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
+    context.add_init_script(TOASTS)
     page = context.new_page()
     seen = Visit(page)
     page.on("request", lambda request: seen.hosts.add(urlparse(request.url).hostname or ""))

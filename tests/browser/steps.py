@@ -1,5 +1,6 @@
 """What a visitor does on the page again and again."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,13 @@ over what was entered by then. A person is not that fast; a test is."""
 IN_PLACE = "document.querySelector('#model-facts').innerText.includes('edits in place')"
 CHECKED = "/emorized: |Not memorized/.test(document.querySelector('#check-verdict strong').innerText)"
 FACTS = "document.querySelectorAll('#{} .fact').length > 0"
+
+
+def told(page: Page, words: str) -> str:
+    """Waits until a toast has said these words, now or before; returns all that it said."""
+    found = f"window.toasts.find(toast => toast.includes({json.dumps(words)}))"
+    page.wait_for_function(found)
+    return str(page.evaluate(found))
 
 
 def open_tab(page: Page, name: str) -> None:

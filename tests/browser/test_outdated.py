@@ -7,10 +7,10 @@ import pytest
 
 from privlens.deactivation import sweep
 from privlens.memorization.check import check
-from tests.browser.steps import Visit, choose_example, localize, open_tab, value_of
+from tests.browser.steps import Visit, choose_example, localize, open_tab, told, value_of
 
 IDLE = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
-STOPPED = "text=Stopped, because the secret, the neurons or the model are others now."
+STOPPED = "Stopped, because the secret, the neurons or the model are others now."
 
 
 def another_example(visit: Visit) -> str:
@@ -38,7 +38,7 @@ def test_an_answer_that_comes_after_another_secret_was_chosen_is_not_shown(
         page.click("#check-start")
         assert asked.wait(60)
         value = another_example(visit)
-        page.wait_for_selector(STOPPED)
+        told(page, STOPPED)
         go_on.set()
         page.wait_for_function(IDLE.format("check"))
         assert page.locator("#true-value").locator("input, textarea").input_value() == ""
@@ -62,13 +62,13 @@ def test_a_sweep_ends_with_the_neurons_it_was_about(visit: Visit, monkeypatch: p
     page.click("#sweep-start")
     page.wait_for_selector("#sweep .main-svg")
     localize(page, "random")
-    page.wait_for_selector(STOPPED)
+    told(page, STOPPED)
     open_tab(page, "Deactivate")
     page.wait_for_function(IDLE.format("sweep"))
     page.wait_for_function("!document.querySelector('#sweep .main-svg')")
     page.click("#sweep-start")
     page.wait_for_selector("#sweep .main-svg")
     page.click("#sweep-cancel")
-    page.wait_for_selector("text=Cancelled. What you had stays as it was.")
+    told(page, "Cancelled. What you had stays as it was.")
     page.wait_for_function(IDLE.format("sweep"))
     assert not visit.errors

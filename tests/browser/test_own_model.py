@@ -8,7 +8,7 @@ import pytest
 
 from privlens.deactivation import compare, sweep_ks
 from privlens.outcomes import ComparisonStep
-from tests.browser.steps import FACTS, Visit, bring, choose_example, localize, open_tab, unfold
+from tests.browser.steps import FACTS, Visit, bring, choose_example, localize, open_tab, told, unfold
 from tests.helpers import TAUGHT
 
 
@@ -67,8 +67,7 @@ def test_a_list_that_cannot_be_read_leaves_the_one_that_was_there(visit: Visit, 
     (tmp_path / "broken.csv").write_text("who,what\nMira,555\n")
     unfold(page, "Your own list and reference text")
     page.locator("#own-list input[type=file]").set_input_files(tmp_path / "broken.csv")
-    page.wait_for_function("document.querySelector('.toast-body')?.innerText.includes('broken.csv has no column prompt')")
-    assert "/broken.csv" not in page.locator(".toast-body").inner_text()
+    assert "/broken.csv" not in told(page, "broken.csv has no column prompt")
     assert page.locator("#examples label").all_inner_texts() == before
 
 

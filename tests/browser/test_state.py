@@ -27,11 +27,13 @@ TEXT = "document.querySelector('#{}').innerText"
 STALE = "document.querySelector('#{} .strip').dataset.kind === 'stale'"
 CURRENT = "document.querySelector('#{} .strip').dataset.kind === 'current'"
 IDLE = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
+ANSWERED = "![...document.querySelectorAll('.meta-text, .meta-text-center, .progress-text')].some(part => part.checkVisibility())"
 OPACITY = "getComputedStyle(document.querySelector('#{}')).opacity"
 
 
 def localization(page: Page) -> dict[str, str]:
-    """All that the tab Localize shows of a localization."""
+    """All that the tab Localize shows of a localization, once nothing is being waited for."""
+    page.wait_for_function(ANSWERED)
     shown = {plot: page.evaluate(DRAWN.format(plot)) for plot in ("heatmap", "square", "curves")}
     texts = ("localize-facts", "localize-made", "choice-facts", "neuron-toggles", "quick-verdict")
     return {**shown, **{part: page.evaluate(TEXT.format(part)) for part in texts}}

@@ -1,5 +1,6 @@
 """Attacks on erased secrets: what is chance and what is not, a training that trains, and failures that cost nothing."""
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -247,8 +248,9 @@ def test_a_lens_by_hand(tiny: Maker) -> None:
     """What the final norm and the head of a GPT-NeoX make of the residual stream."""
     lm = tiny("gpt_neox")
     text = lm.encode(TARGET)
+    model = copy.deepcopy(lm.model)  # asked for hidden states, transformers hooks the model for good
     with torch.no_grad():
-        states = lm.model(input_ids=torch.tensor([text.ids]), output_hidden_states=True).hidden_states
+        states = model(input_ids=torch.tensor([text.ids]), output_hidden_states=True).hidden_states
         last = text.n_prompt - 1
         norm, head = lm.model.gpt_neox.final_layer_norm, lm.model.get_output_embeddings()
         by_hand = [head(norm(state))[0, last:-1].argmax(-1) for state in states[:-1]]
