@@ -6,7 +6,6 @@ its hash, and a model that still differs is refused from then on. Knows nothing 
 """
 
 import copy
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +17,7 @@ from privlens.errors import BadInput, ModelDamaged
 from privlens.models.edits import Ready, put, put_back, ready
 from privlens.models.fingerprints import Digests, digests, fingerprint
 from privlens.models.restoring import Fittings, Journal, PutBack
+from privlens.models.turns import Turns
 from privlens.records import Edit
 
 
@@ -54,7 +54,7 @@ class Shared:
     """
 
     stack: list[Weights]
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: Turns = field(default_factory=Turns)
     journal: Journal = field(default_factory=Journal)
     depths: Counter["Holding"] = field(default_factory=Counter)
     fittings: Fittings | None = None
@@ -78,9 +78,14 @@ class Holding:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the weights; others' edits are waited for, so only one's own are seen."""
-        with self.held():
-            return self._shared.stack[-1].fingerprint
+        """16 hexadecimal digits that change with the weights: with all that is in place for whoever is at work, else with one's own
+        edits. Nobody is waited for."""
+        if self.lock.is_mine:
+            with self.held():
+                return self._shared.stack[-1].fingerprint
+        self._refuse_damaged()
+        own = self.fitted[-1].weights if self.fitted else self._shared.stack[0]
+        return own.fingerprint
 
     @property
     def is_damaged(self) -> bool:
