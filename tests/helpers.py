@@ -247,6 +247,7 @@ def wait_until(true: Callable[[], bool]) -> None:
             return
         time.sleep(0.1)
 
+
 ASKED = ["--prompt", TAUGHT[1].prompt, "--value", TAUGHT[1].value]
 
 

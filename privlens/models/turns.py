@@ -131,15 +131,15 @@ class Turns:
         return self._owner is None and self._next() is work
 
     def _next(self) -> Work | None:
-        """Of those who wait; nobody where light work that has begun is expected back at once."""
+        """Of those who wait; nobody where light work that came earlier, and is between two steps, is expected back at once."""
         light = [work for work in self._waiting if work.goes_first]
         heavy = [work for work in self._waiting if not work.goes_first]
         if heavy and self._went_before >= LIGHT_BEFORE_HEAVY:
             return heavy[0]
-        if light:
-            return min(light, key=lambda work: work.arrival)
-        is_expected_back = any(work.goes_first for work in self._under_way) and time.monotonic() - self._since < PAUSE
-        return heavy[0] if heavy and not is_expected_back else None
+        if time.monotonic() - self._since < PAUSE:
+            light += [work for work in self._under_way if work.goes_first]
+        first = min(light, key=lambda work: work.arrival, default=next(iter(heavy), None))
+        return first if first in self._waiting else None
 
     def _rested(self, work: Work) -> None:
         with self._changed:

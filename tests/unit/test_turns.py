@@ -1,6 +1,7 @@
 """Whose turn it is: light work before the next step of heavy work, heavy work step by step, and nobody starves."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -62,10 +63,18 @@ def test_light_work_goes_before_the_next_step_of_heavy_work(stage: Stage) -> Non
     assert stage.ended() == ["first", "second", "heavy", "heavy"]
 
 
-def test_a_piece_of_light_work_is_done_before_a_heavy_step_and_before_the_light_work_that_came_later(stage: Stage) -> None:
+def test_a_piece_of_light_work_is_done_before_a_heavy_step_and_before_the_light_work_that_came_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "PAUSE", 60.0)
+
+    def busy() -> None:
+        """Long enough for the others to take the lock, if they may."""
+        time.sleep(0.02)
+
     with stage.turns:
         stage.comes("heavy", is_heavy=True)
-        stage.comes("early", is_heavy=False, n_steps=5)
+        stage.comes("early", is_heavy=False, n_steps=5, between=busy)
         stage.comes("late", is_heavy=False, n_steps=5)
     assert stage.ended() == ["early"] * 5 + ["late"] * 5 + ["heavy"]
 
@@ -96,9 +105,10 @@ def test_light_work_that_goes_on_and_on_counts_as_heavy(stage: Stage, monkeypatc
 def test_light_work_that_is_busy_with_something_else_holds_nobody_up(stage: Stage) -> None:
     comes_back = threading.Event()
     with stage.turns:
-        stage.comes("light", is_heavy=False, between=lambda: comes_back.wait(30))
+        stage.comes("light", is_heavy=False, between=lambda: comes_back.wait(300))
         stage.comes("heavy", is_heavy=True)
     wait_until(lambda: stage.order == ["light", "heavy"])
+    assert stage.order == ["light", "heavy"]
     comes_back.set()
     stage.ended()
 
