@@ -78,8 +78,10 @@ class Holding:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the weights: with all that is in place for whoever is at work, else with one's own
-        edits. Nobody is waited for."""
+        """16 hexadecimal digits that change with the weights: of whoever is at work, as they stand; else with one's own edits.
+
+        Nobody is waited for.
+        """
         if self.lock.is_mine:
             with self.held():
                 return self._shared.stack[-1].fingerprint

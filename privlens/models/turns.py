@@ -2,8 +2,8 @@
 
 Work takes the lock many times, once for every step of it, so that turns change between two steps:
 
-- light work (a check, a toggle's answer) goes first, the piece that began first before the others, from its first step to its last
-  without a heavy step in between;
+- light work (a check, a toggle's answer) goes first, the piece that began first before the others, from its first step to its
+  last without a heavy step in between;
 - heavy work (localize, erase) takes turns step by step, first come, first served;
 - neither starves: after some pieces of light work a heavy step has its turn, and light work that goes on and on becomes heavy.
 

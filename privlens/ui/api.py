@@ -12,7 +12,7 @@ from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret, to_json
-from privlens.ui.runs import in_words
+from privlens.ui.runs import in_line, in_words
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
 
 
@@ -53,5 +53,5 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
 
     secret, numbers = [model, prompt, value], [method, seed, k]
     ask.click(in_words(memorised), [*secret, chat], answer, api_name="check")
-    ask.click(in_words(localize), [*secret, *numbers, chat], [answer, located, selection], api_name="localize")
+    ask.click(in_words(in_line(localize)), [*secret, *numbers, chat], [answer, located, selection], api_name="localize")
     ask.click(in_words(deactivate), [*secret, located, selection, chat], answer, api_name="deactivate")

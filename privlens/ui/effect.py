@@ -15,7 +15,7 @@ from privlens.secrets import ListedSecret
 from privlens.ui import wording
 from privlens.ui.heatmap import plot
 from privlens.ui.parts import facts, marked_text, verdict
-from privlens.ui.runs import SLOW, Latest
+from privlens.ui.runs import SLOW, Latest, in_words
 from privlens.ui.session import Located, ModelName, Selection, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
 
@@ -77,7 +77,8 @@ def wire_effect(
     outputs = [*(component for part in parts for component in part), bars]
     inputs = [side.model, side.listed, side.prompt, side.value, located, selection, gr.State(Latest())]
     triggers = [selection.change, located.change, side.secret.change, side.model.change]
-    gr.on(triggers, answer, inputs, outputs, trigger_mode="multiple", show_progress_on=[part[0] for part in parts], **SLOW)
+    said = [part[0] for part in parts]
+    gr.on(triggers, in_words(answer), inputs, outputs, trigger_mode="multiple", show_progress_on=said, **SLOW)
 
 
 def nothing(why: str) -> tuple[Any, ...]:

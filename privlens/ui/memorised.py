@@ -59,7 +59,7 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
         yield gr.update(value=clock.at(2, 2, "done")), *view(own, control_of(lm, secret, stop.is_set))
 
     others = [side.secret.change, side.model.change]
-    wire(start, cancel, bar, run, [side.model, side.listed, side.prompt, side.value], outputs, others, cleared)
+    wire(start, cancel, bar, run, [side.model, side.listed, side.prompt, side.value], outputs, others, cleared, heavy=False)
     side.value.submit(None, None, None, js=ENTERED, **QUICK)
     return onward
 

@@ -60,7 +60,7 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
         return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()
 
     unload.click(in_words(let_go), state, [state, about, name, loads], **SLOW)
-    wire(button, cancel, bar, load, [name, device, dtype], [state, about, known, loads])
+    wire(button, cancel, bar, load, [name, device, dtype], [state, about, known, loads], heavy=False)
     return state, loads.change, about
 
 
@@ -78,7 +78,7 @@ def _fetching(known: gr.Dropdown) -> None:
             yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip(), gr.skip()
         yield gr.skip(), HERE, gr.update(choices=_names()), gr.update(visible=False)
 
-    wire(start, cancel, bar, get, [], [note, known, offer])
+    wire(start, cancel, bar, get, [], [note, known, offer], heavy=False)
 
 
 def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:

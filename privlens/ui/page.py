@@ -20,6 +20,8 @@ from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import sidebar
 from privlens.ui.theme import keys, style, theme
 
+THREADS = 128
+"""Listeners that may be under way; most of them wait for their turn."""
 HOURS = (3600, 6 * 3600)
 """Seconds: files that visitors opened or saved are looked at every hour, and deleted when six hours old or the server ends."""
 
@@ -58,12 +60,12 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **
     Args:
         host, port: where; the first free port from 7860 on where none is given. more: passed on to gradio.
     """
-    page.queue(default_concurrency_limit=8)
+    page.queue(default_concurrency_limit=None)  # whose turn it is, `runs.LINE` and the models' own turns decide
     notices = logging.getLogger("privlens.memory")
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
     _, address, _ = page.launch(
         server_name=host, server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
-        footer_links=[], share=False, ssr_mode=False, **more,
+        footer_links=[], share=False, ssr_mode=False, max_threads=THREADS, **more,
     )  # fmt: skip
     return str(address)

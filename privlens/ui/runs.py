@@ -2,6 +2,8 @@
 
 Cancel sets the run's own flag, which the work asks at every step, and takes the event out of gradio's queue. What the
 visitor had stays, because a run hands over its result only at its end; what it streamed over is drawn again from that.
+
+Every listener is a piece of light work, which goes before the next step of heavy work; heavy runs stand in one line.
 """
 
 import functools
@@ -17,6 +19,9 @@ from gradio.components import Component
 from gradio.context import LocalContext
 
 from privlens.errors import Cancelled, PrivlensError
+from privlens.models.language_model import never
+from privlens.models.turns import Work, at_work
+from privlens.ui.line import Line, Place
 
 Handler = Callable[..., Any]
 Redraw = tuple[Handler, Sequence[Component], Sequence[Component]]
@@ -25,16 +30,18 @@ QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For listeners that answer at once."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
 """For listeners that take a second or so."""
+LINE = Line()
+"""The heavy runs of this process: all its pages share one machine."""
 
 
 def in_words(handler: Handler) -> Handler:
-    """The handler, with every PrivlensError shown as its message; the outputs stay as they were."""
+    """The handler as light work, with every PrivlensError shown as its message; the outputs stay as they were."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def steps(*given: Any) -> Iterator[Any]:
             try:
-                yield from handler(*given)
+                yield from working(Work(), handler(*given))
             except Cancelled:
                 return
             except PrivlensError as error:
@@ -45,11 +52,43 @@ def in_words(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def once(*given: Any) -> Any:
         try:
-            return handler(*given)
+            with at_work(Work()):
+                return handler(*given)
         except PrivlensError as error:
             raise _shown(error) from None
 
     return once
+
+
+def working(work: Work, steps: Iterator[Any]) -> Iterator[Any]:
+    """The steps, each as a step of this piece of work; between them it rests, for gradio asks for the next when it likes."""
+    while True:
+        with at_work(work):
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+        yield step
+
+
+def in_line(handler: Handler) -> Handler:
+    """The handler as heavy work, which waits in line like a run on the page."""
+
+    @functools.wraps(handler)
+    def waits(*given: Any) -> Any:
+        with LINE.place(visitor()) as place:
+            for _ in LINE.wait(place, never):
+                pass
+            with at_work(place.work):
+                return handler(*given)
+
+    return waits
+
+
+def visitor() -> str:
+    """Who this is done for, by gradio's session; nobody outside of a listener."""
+    request = LocalContext.request.get(None)
+    return str(request.session_hash) if request is not None else ""
 
 
 def _shown(error: PrivlensError) -> gr.Error:
@@ -102,18 +141,20 @@ class Run(NamedTuple):
 
 def wire(
     start: gr.Button, cancel: gr.Button, bar: gr.HTML, work: Handler, inputs: Sequence[Component], outputs: Sequence[Component],
-    until: Sequence[Any] = (), empty: Callable[[], tuple[Any, ...]] = tuple, redraw: Redraw | None = None,
+    until: Sequence[Any] = (), empty: Callable[[], tuple[Any, ...]] = tuple, redraw: Redraw | None = None, heavy: bool = True,
 ) -> Any:  # fmt: skip
     """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after a good end.
 
     The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets. `until` are events, such as
     another secret: where the inputs differ after them from those of the run, it stops, and the outputs become `empty()`.
     `redraw` is for a run that shows anything before its end: it draws what stood before, after Cancel and after an error.
+    A `heavy` run stands in line with those of others, and its steps come after all light work.
     """
     latest = gr.State(None)
     buttons = [start, cancel, bar]
     began = start.click(_begin, list(inputs), [latest, *buttons], **QUICK)
-    running = began.then(in_words(_heeding(work, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
+    steps = _queued(work, len(outputs)) if heavy else work
+    running = began.then(in_words(_heeding(steps, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
     stopped = cancel.click(_cancel, latest, buttons, cancels=[running], queue=False, **QUICK)
     stopped.success(_tell_cancelled, None, None, **QUICK)  # gradio shows no message of a listener that is not queued
     if until:
@@ -124,6 +165,33 @@ def wire(
         for ended in (stopped.success, running.failure):
             ended(in_words(drawn), list(needs), list(gives), **QUICK)
     return running.success(_end, latest, buttons, **QUICK)
+
+
+def _queued(work: Handler, n_outputs: int) -> Handler:
+    """The work as a heavy run: it waits for its turn, says so on the bar, and says which others it takes turns with."""
+
+    def steps(*given: Any) -> Iterator[Any]:
+        *_, stop = given
+        with LINE.place(visitor()) as place:
+            for told in LINE.wait(place, stop.is_set):
+                yield gr.update(value={"share": 0.0, "text": told}), *(gr.skip() for _ in range(n_outputs))
+            for bar, *shown in working(place.work, work(*given)):
+                yield _beside(bar, place), *shown
+
+    return steps
+
+
+def _beside(bar: dict[str, Any], place: Place) -> dict[str, Any]:
+    """The bar of a step, with the runs that take turns with this one; the place learns how far its run is."""
+    value = bar.get("value")
+    if not value:
+        return bar
+    place.share = value["share"]
+    n_others = place.n_beside
+    if n_others and place.share < 1:
+        others = "another run" if n_others == 1 else f"{n_others} other runs"
+        value = {**value, "text": f"{value['text']}; takes turns with {others}"}
+    return {**bar, "value": value}
 
 
 def _heeding(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
