@@ -12,6 +12,7 @@ from privlens.cli import inputs, tables, telling
 from privlens.cli.bench_attacks import attacks
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj, recall
+from privlens.cli.bench_load import load as load_bench
 from privlens.cli.bench_speed import cost, growth, speed
 from privlens.cli.options import REFERENCE, SECRETS, SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, reference_perplexity
@@ -27,6 +28,7 @@ bench.command()(attacks)
 bench.command()(speed)
 bench.command()(growth)
 bench.command()(cost)
+bench.command("load")(load_bench)
 
 
 @bench.callback()

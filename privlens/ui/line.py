@@ -104,7 +104,7 @@ class Line:
     def _told(self, place: Place) -> str:
         with self._changed:
             n_before, under_way = self._places.index(place), self._under_way()
-            seconds = self._until(n_before - len(under_way), under_way)
+            seconds = self._until(max(0, n_before - len(under_way)), under_way)
         runs = f"{n_before} run{'' if n_before == 1 else 's'} before yours"
         return runs if seconds is None else f"{runs}, about {duration(seconds)} until it begins"
 

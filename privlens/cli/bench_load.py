@@ -1,0 +1,46 @@
+"""`python -m privlens bench load`: many visitors of one page at once."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from privlens.benchmarks.load import Load, LoadSettings, Watch, longest_step, served, summary
+from privlens.cli import tables
+from privlens.cli.options import SECRETS, AsJson, Model, Secrets, Seed
+from privlens.cli.telling import tell
+from privlens.secrets import read_secrets
+
+N_SECRETS, ROUNDS = 2, 2
+
+
+def load(
+    visitors: Annotated[int, typer.Option(min=1, help="Visitors at once.")] = 8,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long they come; what is under way then is waited for.")] = 1.0,
+    is_random: Annotated[bool, typer.Option("--random", help="Requests in a random order instead of the usual one.")] = False,
+    model: Model = "demo",
+    secrets: Secrets = SECRETS,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Waits of light and heavy work on a busy page beside an idle one, answers that differ, errors, and memory."""
+    settings = LoadSettings(visitors, minutes, is_random, seed=seed)
+    asked = [row.secret for row in read_secrets(secrets)][:N_SECRETS]
+    with served(model) as (address, process):
+        load = Load(address, asked, settings)
+        tell("every kind of request alone")
+        alone = load.alone(ROUNDS)
+        tell(f"{visitors} visitors at once")
+        watch = Watch(process)
+        with watch.watching():
+            together = load.together()
+    found = {"rows": summary(alone, together), "settings": {
+        **asdict(settings), "model": model, "secrets": len(asked), "watched_s": watch.seconds[-1],
+        "longest_step_alone_s": longest_step(alone),
+        "mismatches_alone": sum(not request.is_same for request in alone),
+        "errors": sorted({request.error for request in (*alone, *together) if request.error}),
+        "memory_mib": {"first": watch.memory[0], "last": watch.memory[-1], "most": max(watch.memory)},
+        "memory_slope_mib_per_minute": watch.slope(),
+        "threads": {"first": watch.threads[0], "last": watch.threads[-1], "most": max(watch.threads)},
+    }}  # fmt: skip
+    tables.show(found, as_json, tables.measured)

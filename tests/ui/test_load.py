@@ -1,0 +1,63 @@
+"""Several visitors at once: everybody gets the answers that a visitor alone gets, and nothing grows or stays behind."""
+
+import gc
+
+import psutil
+
+from privlens.benchmarks.load import CHECK, EFFECT, FIRST, Kind, Load, LoadSettings, Request, Watch, longest_step, summary
+from privlens.models.language_model import LanguageModel
+from privlens.secrets import read_secrets
+from privlens.ui.sidebar import ASSETS
+
+MASK = Kind("localize, activations", True, "localize-start", typed=(("method", "activations"),))
+
+
+def hooks() -> int:
+    """Hooks on the parts of all models in memory."""
+    models = [one.model for one in gc.get_objects() if isinstance(one, LanguageModel)]
+    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for model in models for part in model.modules())
+
+
+def test_visitors_at_once_get_the_answers_of_a_visitor_alone_and_nothing_stays_behind(address: str) -> None:
+    secrets = [row.secret for row in read_secrets(ASSETS / "secrets.csv")][:2]
+    load = Load(address, secrets, LoadSettings(visitors=4, minutes=0.5, is_random=True), heavy=(FIRST, MASK))
+    alone = load.alone(2)
+    hooks_before, watch = hooks(), Watch(psutil.Process())
+    with watch.watching(0.5):
+        together = load.together()
+    assert [request.error for request in (*alone, *together) if request.error] == []
+    assert {request.kind.name for request in together} >= {CHECK.name, EFFECT.name, FIRST.name, MASK.name}
+    assert all(request.is_same for request in (*alone, *together))
+    assert hooks() == hooks_before
+    half = len(watch.memory) // 2
+    assert max(watch.memory[half:]) - max(watch.memory[:half]) < 50, "MiB"
+
+
+def test_an_answer_that_differs_from_that_of_a_visitor_alone_is_counted(address: str) -> None:
+    secret = read_secrets(ASSETS / "secrets.csv")[0].secret
+    load = Load(address, [secret], LoadSettings(visitors=1), heavy=(FIRST,))
+    [check, *_] = [request for request in load.alone(1) if request.kind is CHECK]
+    assert check.is_same
+    load._alone = dict.fromkeys(load._alone, "another answer")
+    assert not any(request.is_same for request in load.alone(1))
+
+
+def test_rows_by_hand() -> None:
+    alone = [Request(CHECK, (0.1, 0.2)), Request(FIRST, (0.5, 4.0, 4.5))]
+    busy = [Request(CHECK, (0.1, 0.4)), Request(CHECK, (0.3, 0.8), is_same=False), Request(CHECK, error="no answer")]
+    check, light = summary(alone, busy)
+    assert (check["kind"], light["kind"]) == ("check", "all light")
+    assert (check["requests"], check["errors"], check["mismatches"]) == (3, 1, 1)
+    assert (check["alone_p50_s"], check["p50_s"], check["max_s"], check["first_sign_max_s"]) == (0.2, 0.6, 0.8, 0.3)
+    assert longest_step(alone) == 3.5
+
+
+def test_the_slope_of_memory_leaves_out_its_beginning() -> None:
+    watch = Watch(psutil.Process())
+    watch.seconds = [float(second) for second in range(1, 91)]
+    watch.memory = [1000.0 - second if second <= 30 else 500.0 + second / 60 * 3 for second in watch.seconds]
+    slope = watch.slope()
+    assert slope is not None
+    assert abs(slope - 3.0) < 1e-6
+    watch.seconds, watch.memory = watch.seconds[:5], watch.memory[:5]
+    assert watch.slope() is None
