@@ -12,6 +12,10 @@ def main(
     model: Annotated[str, typer.Option(help="demo, smollm2, smollm2+planted, a folder, a .gguf file or a hub id")] = "demo",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, or spread: over GPUs, CPU and disk")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16; int8, int4 with bitsandbytes")] = "auto",
+    also: Annotated[list[str] | None, typer.Option(help="another model that visitors may load; can be given several times")] = None,
+    allow_paths: Annotated[
+        list[str] | None, typer.Option(help="a folder below which visitors may name models by path; can be given several times")
+    ] = None,
     host: Annotated[str, typer.Option(help="address to serve on; 0.0.0.0 for all")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="if not given, the first free one from 7860 on")] = None,
 ) -> None:
@@ -21,7 +25,7 @@ def main(
     try:
         from privlens.ui import build_ui, launch
 
-        launch(build_ui(model, device, dtype), host, port)
+        launch(build_ui(model, device, dtype, also or (), allow_paths or ()), host, port)
     except PrivlensError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None

@@ -10,6 +10,8 @@ from privlens.errors import BadInput
 
 PROMPT_MOST, VALUE_MOST = 100_000, 10_000
 """Characters of a prompt and of a private value."""
+CATEGORY_MOST, TEXT_MOST = 200, 200_000
+"""Characters of a category's name, and of a text that must stay as it is."""
 SEED_MOST = 2**32 - 1
 
 
@@ -29,6 +31,8 @@ def text(given: Any, what: str, most: int) -> str:
         raise BadInput(f"The {what} must be text in quotation marks, but is {'missing' if given is None else shown(given)}.")
     if len(given) > most:
         raise BadInput(f"The {what} has {len(given):,} characters, but may have {most:,}: shorten it.")
+    if given.isascii():
+        return given
     try:
         given.encode("utf-8")
     except UnicodeEncodeError as cause:

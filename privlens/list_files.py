@@ -59,6 +59,9 @@ class Pairs(tuple[tuple[str, Any], ...]):
     """A JSON object as it stands in the file, with what it names twice."""
 
 
+DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_int=str, parse_float=str, parse_constant=lambda _: None)  # type: ignore[arg-type]  # numbers stay as they are written
+
+
 def read_text(path: str | Path) -> str:
     """A whole text file, its line ends as \\n.
 
@@ -131,6 +134,8 @@ class Names:
 
     def of(self, found: Sequence[str]) -> list[str]:
         """The columns' names as they are wanted; an alias stands for a column that is not there by its own name."""
+        if set(found) <= {*self.needed, *self.optional}:  # as on nearly every line of JSON
+            return list(found)
         plain = [re.sub(r"[\s_-]+", "_", name.strip().casefold()) for name in found]
         return [self.aliases[name] if self.aliases.get(name, name) not in plain else name for name in plain]
 
@@ -162,10 +167,10 @@ def _csv_rows(path: str | Path, text: str, names: Names) -> Iterator[Row | Rejec
     for record in records[mark]:
         if isinstance(record.cells, str):
             yield Rejected(record.line, record.cells)
-        elif any(cell.strip() for cell in record.cells[len(columns) :]):
+        elif len(record.cells) > len(columns) and any(cell.strip() for cell in record.cells[len(columns) :]):
             yield Rejected(record.line, _too_many(record, record.cells, columns, mark))
-        elif any(cell.strip() for cell in record.cells):
-            yield Row(record.line, {name: _unwrapped(cell) for name, cell in zip(columns, record.cells, strict=False)})
+        elif any(map(str.strip, record.cells)):
+            yield Row(record.line, dict(zip(columns, map(_unwrapped, record.cells), strict=False)))
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,8 @@ def _no_columns(path: str | Path, found: Sequence[str], missing: Sequence[str], 
 
 
 def _unwrapped(cell: str) -> str:
+    if '="' not in cell:  # as nearly every cell of a long list
+        return cell
     formula = FORMULA.fullmatch(cell.strip())
     return formula[1].replace('""', '"') if formula else cell
 
@@ -265,9 +272,8 @@ def _json_line(line: int, content: str, names: Names) -> Row | Rejected:
 
 def _parsed(text: str) -> Any:
     """The content of a JSON text, numbers as they are written. Raises ValueError where it is none."""
-    kinds: dict[str, Any] = {"parse_int": str, "parse_float": str, "parse_constant": lambda _: None}
     try:
-        return json.loads(text, object_pairs_hook=Pairs, **kinds)
+        return DECODER.decode(text)
     except RecursionError as cause:
         raise ValueError("it is nested too deeply") from cause
 

@@ -20,6 +20,7 @@ SHOWN = 10
 """So many of the rows that were left out are told with their reasons."""
 NOTHING = {"", "nan", "NaN"}
 """What an empty cell is written as; the last two by pandas."""
+WHOLE = re.compile(r"(\d{1,9})(?:[.,]0+)?", re.ASCII)
 
 logger = logging.getLogger("privlens.secrets")
 
@@ -115,7 +116,8 @@ def read_secrets(path: str | Path) -> list[ListedSecret]:
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
-    """The paragraphs of a text, parted by empty lines."""
+    """The paragraphs of a text, parted by empty lines. Raises BadInput for one that is too long to be run through a model."""
+    checks.text(text, "text to hold on to", checks.TEXT_MOST)
     parts = (part.strip() for part in re.split(r"\n[^\S\n]*\n", text))
     return tuple(part for part in parts if part)
 
@@ -136,14 +138,14 @@ def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
     for name in NEEDED:
         if not cells.get(name):
             return row.rejected(f"the {name} is {_empty(row.cells.get(name))}. Fill it in, or take the row out")
-    repeats = re.fullmatch(r"(\d{1,9})(?:[.,]0+)?", cells.get("repeats", "").strip() or "0", re.ASCII)
+    repeats = WHOLE.fullmatch(cells.get("repeats", "").strip() or "0")
     if not repeats:
         return row.rejected(f"repeats is {checks.shown(cells['repeats'])}. Write a whole number, or nothing")
-    reworded = tuple(prompt for name in ("reworded_1", "reworded_2") if (prompt := cells.get(name, "")))
+    reworded = tuple(filter(None, (cells.get("reworded_1"), cells.get("reworded_2"))))
     try:
         for prompt in (cells["prompt"], *reworded):
             checks.secret(prompt, cells["value"])
-        checks.text(cells.get("category", ""), "category", checks.VALUE_MOST)
+        checks.text(cells.get("category", ""), "category", checks.CATEGORY_MOST)
     except BadInput as error:
         return row.rejected(str(error).rstrip("."))
     return ListedSecret(

@@ -88,15 +88,21 @@ def ask_hub(repository: str) -> Hub:
         return Hub(reached=False)
 
 
-def fetch(name: str, stop: Stop = never) -> Iterator[FetchStep]:
+def fetch(name: str, stop: Stop = never, from_hub: bool = False) -> Iterator[FetchStep]:
     """Downloads what `load` will need of a hub id, with progress; nothing for what lies on this machine. Raises as `load`."""
+    if from_hub:
+        yield from fetch_from_hub(name, stop=stop)
+        return
     plain = name.strip().removeprefix(PICKLE).strip()
     where = catalogue.source_of(plain) if plain else ""
     if where and where == plain and not where.endswith(".gguf") and not _path(where).exists():
         yield from fetch_from_hub(where, "*.bin" if name.strip().startswith(PICKLE) else "*.safetensors", stop)
 
 
-def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[str, Any] | None = None) -> LanguageModel:
+@memory.settled()
+def load(
+    name: str, device: str = "auto", dtype: str = "auto", device_map: dict[str, Any] | None = None, from_hub: bool = False
+) -> LanguageModel:  # fmt: skip
     """Loads a causal LM with its tokenizer.
 
     Args:
@@ -104,6 +110,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
             `pickle:` before it a checkpoint may be a .bin file too, which can run code that it brings.
         device: auto, cpu, cuda, cuda:1, mps ... or `spread`. dtype: auto, float32, bfloat16, float16, int8, int4.
         device_map: accelerate's, where `spread` would place the parts of a model otherwise: names of modules -> devices.
+        from_hub: the name is a hub id, whatever else on this machine is called the same.
 
     Raises:
         ModelNotFound: nothing readable under that name, or no causal LM. BadInput: device or type unknown, or not enough memory.
@@ -115,9 +122,9 @@ def load(name: str, device: str = "auto", dtype: str = "auto", device_map: dict[
     on = pick_device(device)
     weights = pick_dtype(dtype, on)
     where = catalogue.source_of(plain)
-    path = _path(where)
-    is_here = path.exists() or path.suffix == ".gguf"
-    if path.suffix == ".gguf" and dtype in QUANTIZED:
+    path = Path(where) if from_hub else _path(where)
+    is_here = not from_hub and (path.exists() or path.suffix == ".gguf")
+    if is_here and path.suffix == ".gguf" and dtype in QUANTIZED:
         raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
     placing = _placing(device, device_map, on, dtype)
     whole = on if device_map is None and device != SPREAD else None  # the device that must have room for all of it

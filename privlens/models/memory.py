@@ -7,7 +7,9 @@ cannot fit at all. Knows nothing of methods.
 import gc
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,14 +48,35 @@ def weight_bytes(tensors: Iterable[Stored], dtype: str) -> int:
     return round(sum(one.n_elements * (each or SIZES.get(one.kind, 4)) for one in tensors))
 
 
+_promised: dict[int, tuple[torch.device, float]] = {}
+"""Of every thread that loads, what its model needs; at first that is still free, so that two would both find room."""
+_promising = threading.Lock()
+
+
 def check_weights(name: str, n_bytes: int, device: torch.device) -> None:
-    """Raises BadInput with numbers where a model cannot fit."""
-    needed, free = ROOM * n_bytes, free_bytes(device)
-    if needed > free:
-        raise BadInput(
-            f"{name} needs about {needed / GB:.1f} GB, but {device} has {free / GB:.1f} GB free: choose a smaller model or type "
-            "(bfloat16, or int8 and int4 where bitsandbytes is installed), unload others, or use the device `spread`."
-        )
+    """Keeps room for a model until this thread's load is `settled`. Raises BadInput with numbers where it cannot fit."""
+    needed, own = ROOM * n_bytes, threading.get_ident()
+    with _promising:
+        others = sum(size for thread, (where, size) in _promised.items() if thread != own and where == device)
+        free = free_bytes(device) - others
+        if needed <= free:
+            _promised[own] = (device, needed)
+            return
+    loading = f", beside {others / GB:.1f} GB for a model that is being loaded: try again when it is there, or" if others else ":"
+    raise BadInput(
+        f"{name} needs about {needed / GB:.1f} GB, but {device} has {max(0.0, free) / GB:.1f} GB free{loading} choose a smaller "
+        "model or type (bfloat16, or int8 and int4 where bitsandbytes is installed), unload others, or use the device `spread`."
+    )
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """At the end of a load, well or not, the room that `check_weights` kept for it is as free as the device says."""
+    try:
+        yield
+    finally:
+        with _promising:
+            _promised.pop(threading.get_ident(), None)
 
 
 def row_bytes(

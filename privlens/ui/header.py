@@ -13,6 +13,7 @@ from privlens.ui.edits import EditList
 from privlens.ui.made import DOT, count
 from privlens.ui.parts import part
 from privlens.ui.session import Located, ModelName
+from privlens.ui.wording import cut
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def standing(now: Now, bundled: tuple[Rows, ...]) -> tuple[Any, Any]:
     """
     model, prompt, value, edits, located, listed = now
     n = len(model.edits)
-    secret = f"secret {value}" if prompt.strip() and value.strip() else "no secret yet"
+    secret = f"secret {cut(value)}" if prompt.strip() and value.strip() else "no secret yet"
     names = ", ".join(one.name for one in edits.now.kept if one.edit in model.edits)
     warned = f"{count(n)} active ({names}): every tab works on the edited weights." if n else ""
     lose = located is not None or bool(edits.unsaved) or listed not in bundled

@@ -8,14 +8,14 @@ from typing import Any
 import gradio as gr
 
 from privlens.errors import BadInput
-from privlens.models.catalogue import known_models, last_used
 from privlens.models.loading import fetch as fetch_model
 from privlens.models.packaged import SMOLLM2, fetch, is_ready
 from privlens.records import FetchStep
 from privlens.ui import wording
+from privlens.ui.allowed import Allowed
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, SLOW, in_words, run_buttons, wire
-from privlens.ui.session import ModelName, Shelf
+from privlens.ui.session import ModelName, Shelf, Visitor
 
 DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
 DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
@@ -27,10 +27,13 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
     """Builds the part; the model's name, the event after another one was loaded or let go, and its facts."""
     state = gr.State(shelf.first)
     loads = gr.State(0.0)  # when the last one was loaded; the name itself changes with a visitor's edits too
+    visitor = gr.State(Visitor())
     about = facts("model-facts")
     about.value = wording.of_model(shelf.get(shelf.first))
     with gr.Accordion("Another model", open=False):
-        known = gr.Dropdown(_names(), value=None, label="Known here, or used last", elem_id="known-models")
+        known = gr.Dropdown(
+            _names(shelf), value=None, label="Known here, or used last in this visit", elem_id="known-models"
+        )
         name = gr.Textbox(shelf.first.name, label="Name, folder, .gguf file or hub id", elem_id="model-name", max_length=1000)
         with gr.Row():
             device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
@@ -40,31 +43,36 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
             cancel = gr.Button("Cancel", interactive=False, elem_id="load-cancel", min_width=80, size="md")
             unload = gr.Button("Unload", elem_id="unload-model", min_width=80, size="md")
         bar = progress("load-bar")
-        _fetching(known)
+        _fetching(shelf, known, visitor)
     known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
 
-    def load(name: str, device: str, dtype: str, stop: Any) -> Iterator[tuple[Any, ...]]:
-        wanted, clock = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock()
-        for step in fetch_model(wanted.name, stop.is_set):
+    def load(name: str, device: str, dtype: str, visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
+        wanted, clock, from_hub = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock(), False
+        if shelf.allowed is not None:
+            shelf.allowed.check(wanted.name)
+            from_hub = shelf.allowed.is_hub_id(wanted.name)
+        for step in fetch_model(wanted.name, stop.is_set, from_hub):
             yield gr.update(value=_so_far(step, clock)), *[gr.skip()] * 4
         yield gr.update(value={"share": 1.0, "text": "reading the weights"}), *[gr.skip()] * 4
-        lm = shelf.get(wanted)
+        lm = shelf.get(wanted, stop.is_set)
         if stop.is_set():
             return
-        yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), gr.update(choices=_names(), value=None), time.monotonic()
+        shelf.choose(visitor, wanted)
+        known = gr.update(choices=_names(shelf, visitor), value=None)
+        yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), known, time.monotonic()
 
-    def let_go(now: ModelName) -> tuple[Any, ...]:
+    def let_go(now: ModelName, visitor: Visitor) -> tuple[Any, ...]:
         if now.plain == shelf.first:
             raise BadInput("This is the model that the page was started with, which stays: there is nothing to unload.")
-        shelf.unload(now)
+        shelf.leave(visitor, now)
         return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()
 
-    unload.click(in_words(let_go), state, [state, about, name, loads], **SLOW)
-    wire(button, cancel, bar, load, [name, device, dtype], [state, about, known, loads], heavy=False)
+    unload.click(in_words(let_go), [state, visitor], [state, about, name, loads], **SLOW)
+    wire(button, cancel, bar, load, [name, device, dtype, visitor], [state, about, known, loads], heavy=False)
     return state, loads.change, about
 
 
-def _fetching(known: gr.Dropdown) -> None:
+def _fetching(shelf: Shelf, known: gr.Dropdown, visitor: gr.State) -> None:
     """The button that fetches SmolLM2, with its progress and its Cancel; without them where it was fetched already."""
     here = is_ready(SMOLLM2)
     note = gr.Markdown(HERE if here else SMOLLM2.about, elem_id="smollm2-note")
@@ -72,13 +80,13 @@ def _fetching(known: gr.Dropdown) -> None:
         start, cancel = run_buttons(GET, "smollm2")
     bar = progress("smollm2-bar")
 
-    def get(stop: Any) -> Iterator[tuple[Any, ...]]:
+    def get(visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
         clock = Clock()
         for step in fetch(SMOLLM2, stop=stop.is_set):
             yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip(), gr.skip()
-        yield gr.skip(), HERE, gr.update(choices=_names()), gr.update(visible=False)
+        yield gr.skip(), HERE, gr.update(choices=_names(shelf, visitor)), gr.update(visible=False)
 
-    wire(start, cancel, bar, get, [], [note, known, offer], heavy=False)
+    wire(start, cancel, bar, get, [visitor], [note, known, offer], heavy=False)
 
 
 def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
@@ -87,10 +95,10 @@ def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
     return {"share": step.done / step.n_bytes, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}
 
 
-def _names() -> list[str]:
-    """What is ready, then what was used last."""
-    ready = [one.name for one in known_models() if one.state == "ready"]
-    return list(dict.fromkeys([*ready, *(use.name for use in last_used())]))
+def _names(shelf: Shelf, visitor: Visitor | None = None) -> list[str]:
+    """What everybody may load by name, then what this visitor loaded; nothing of what others did."""
+    ready = (shelf.allowed or Allowed((shelf.first.name,))).ready
+    return list(dict.fromkeys([*ready, *(visitor.loaded if visitor else ())]))
 
 
 def own_list(name: ModelName, folder: Path) -> Path | None:

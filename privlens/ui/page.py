@@ -1,10 +1,12 @@
 """The page, as a table of contents, and how it is launched."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
+from privlens.ui.allowed import allowed
 from privlens.ui.api import endpoints
 from privlens.ui.compare import compare_tab
 from privlens.ui.deactivate import deactivate_tab
@@ -26,9 +28,18 @@ HOURS = (3600, 6 * 3600)
 """Seconds: files that visitors opened or saved are looked at every hour, and deleted when six hours old or the server ends."""
 
 
-def build_ui(model: str = "demo", device: str = "auto", dtype: str = "auto") -> gr.Blocks:
-    """The page with its first model loaded. Raises what `load` raises."""
-    shelf = Shelf(ModelName(model, device, dtype))
+def build_ui(
+    model: str = "demo", device: str = "auto", dtype: str = "auto", also: Sequence[str] = (), allow_paths: Sequence[str] = ()
+) -> gr.Blocks:  # fmt: skip
+    """The page with its first model loaded.
+
+    Args:
+        also: other models that visitors may load by these names. allow_paths: folders that they may name paths below.
+
+    Raises:
+        BadInput: for a folder that is none; else what `load` raises.
+    """
+    shelf = Shelf(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
     page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=HOURS) as page:
         side, above = sidebar(shelf), header()

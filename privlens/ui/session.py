@@ -3,16 +3,23 @@
 A handler takes these values and returns new ones, so a click can be undone and a visitor never touches another's.
 """
 
+import contextvars
 import threading
+import weakref
 from collections import OrderedDict
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from privlens.errors import BadInput
-from privlens.models.language_model import LanguageModel
+from privlens.errors import BadInput, Cancelled, PrivlensError
+from privlens.models.language_model import LanguageModel, Stop, never
 from privlens.models.loading import load
 from privlens.models.memory import logger, release
 from privlens.records import Edit, Neuron, NeuronScores, Secret, Site
+from privlens.ui.allowed import Allowed, without_folders
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks at whether a load is over or was cancelled."""
 
 
 class ModelName(NamedTuple):
@@ -33,28 +40,68 @@ class ModelName(NamedTuple):
         return self._replace(edits=(), chat=False)
 
 
+class Visitor:
+    """One visitor: which model is theirs, and what they had loaded in this visit. A gr.State gives each visitor another."""
+
+    def __init__(self) -> None:
+        self.model: ModelName | None = None
+        self.loaded: tuple[str, ...] = ()
+
+    def __deepcopy__(self, _: Any) -> "Visitor":
+        return Visitor()
+
+
+class Loading:
+    """A load under way, and how many wait for it."""
+
+    def __init__(self) -> None:
+        self.over: Future[None] = Future()
+        self.waiting = 0
+
+
 class Shelf:
     """The models in memory, shared by all visitors; beyond a few, the one unused for longest goes, but never the first.
 
     A visitor keeps a model's name only; a model that went is loaded again when it is asked for. So is one whose weights could not
-    be put back after an error, the first one too.
+    be put back after an error, the first one too. Every load has a thread of its own: nobody waits for another model's, and who
+    wants the same waits for the same. `allowed` says what may be loaded; without it anything may.
     """
 
-    def __init__(self, first: ModelName, room: int = 3) -> None:
-        self.first, self.room = first, room
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+    def __init__(self, first: ModelName, room: int = 3, allowed: Allowed | None = None) -> None:
+        self.first, self.room, self.allowed = first, room, allowed
+        self._lock = threading.Lock()
         self._models: OrderedDict[ModelName, LanguageModel] = OrderedDict()
+        self._loads: dict[ModelName, Loading] = {}
+        self._visitors: weakref.WeakSet[Visitor] = weakref.WeakSet()
         self.get(first)
 
-    def get(self, wanted: ModelName) -> LanguageModel:
-        """The model under the visitor's edits, loaded where need be. Raises what `load`, `chatting`, `under` raise."""
-        lm = self._held(wanted.plain) or self._loaded(wanted.plain)
+    def get(self, wanted: ModelName, stop: Stop = never) -> LanguageModel:
+        """The model under the visitor's edits, loaded where need be.
+
+        Raises what `load`, `chatting`, `under` raise; BadInput for what may not be loaded; Cancelled when `stop` said so: then
+        what was loaded is thrown away at its end, unless somebody else waits for it.
+        """
+        lm = self._held(wanted.plain)
+        while lm is None:
+            self._wait(wanted.plain, stop)
+            lm = self._held(wanted.plain)
         lm = lm.chatting() if wanted.chat else lm
         return lm.under(*wanted.edits) if wanted.edits else lm
 
-    def _loaded(self, wanted: ModelName) -> LanguageModel:
-        with self._loading:  # one at a time; visitors whose model is here need not wait for it
-            return self._held(wanted) or self._put(wanted, load(wanted.name, wanted.device, wanted.dtype))
+    def choose(self, visitor: Visitor, name: ModelName) -> None:
+        """This is the visitor's model from now on, and nobody unloads it under them."""
+        with self._lock:
+            visitor.model = name.plain
+            visitor.loaded = tuple(dict.fromkeys((name.name, *visitor.loaded)))
+            self._visitors.add(visitor)
+
+    def leave(self, visitor: Visitor, name: ModelName) -> None:
+        """The visitor goes back to the first model; theirs goes unless another visitor has chosen it too."""
+        with self._lock:
+            visitor.model = self.first
+            if any(other.model == name.plain for other in self._visitors):
+                return
+        self.unload(name)
 
     def unload(self, name: ModelName) -> None:
         """Lets a model go and frees its memory; never the first. Who still has it chosen gets it loaded again."""
@@ -62,6 +109,51 @@ class Shelf:
             if name.plain != self.first:
                 self._models.pop(name.plain, None)
         release()
+
+    def _wait(self, wanted: ModelName, stop: Stop) -> None:
+        """Begins to load, or joins whoever did, and waits for the end."""
+        if self.allowed is not None:
+            self.allowed.check(wanted.name)
+        with self._lock:
+            loading = self._loads.get(wanted)
+            if loading is None:
+                if wanted in self._models:
+                    return
+                loading = self._loads[wanted] = Loading()
+                context = contextvars.copy_context()  # says which visitor is to be told what the core says
+                threading.Thread(target=context.run, args=(self._load, wanted, loading), daemon=True).start()
+            loading.waiting += 1
+        try:
+            while not wait([loading.over], LOOK_EVERY).done:
+                if stop():
+                    raise Cancelled("Loading stopped.")
+        finally:
+            with self._lock:
+                loading.waiting -= 1
+        loading.over.result()
+
+    def _load(self, wanted: ModelName, loading: Loading) -> None:
+        """The thread of a load. No name here holds the model, so that it is gone as soon as the shelf lets it go."""
+        failed: BaseException | None = None
+        try:
+            self._put(wanted, self._read(wanted), loading)
+        except PrivlensError as error:
+            shown = str(error) if self.allowed is None else without_folders(str(error), wanted.name)
+            failed = error if shown == str(error) else type(error)(shown)
+        except BaseException as error:  # whoever waits is to hear of it, whatever it is
+            failed = error
+        with self._lock:
+            self._loads.pop(wanted, None)
+        release()
+        if failed is None:
+            loading.over.set_result(None)
+        else:
+            loading.over.set_exception(failed)
+
+    def _read(self, wanted: ModelName) -> LanguageModel:
+        if self.allowed is not None and self.allowed.is_hub_id(wanted.name):
+            return load(wanted.name, wanted.device, wanted.dtype, from_hub=True)
+        return load(wanted.name, wanted.device, wanted.dtype)
 
     def _held(self, wanted: ModelName) -> LanguageModel | None:
         with self._lock:
@@ -74,13 +166,15 @@ class Shelf:
                 self._models.move_to_end(wanted)
             return lm
 
-    def _put(self, wanted: ModelName, lm: LanguageModel) -> LanguageModel:
+    def _put(self, wanted: ModelName, lm: LanguageModel, loading: Loading) -> None:
+        """Keeps a model that somebody still waits for."""
         with self._lock:
+            del self._loads[wanted]
+            if not loading.waiting:
+                return
             self._models[wanted] = lm
             for name in [name for name in self._models if name != self.first][: max(0, len(self._models) - self.room)]:
                 del self._models[name]
-        release()
-        return lm
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,9 @@
 """The sidebar: which model, which secret, and what must stay as it is."""
 
 import functools
+import heapq
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ from privlens.ui import wording
 from privlens.ui.models import model_part, own_list
 from privlens.ui.runs import QUICK, in_words
 from privlens.ui.session import ModelName, Shelf
+from privlens.ui.wording import OTHERS_MOST
 
 ASSETS = Path(__file__).parents[2] / "assets"
 ALL = "all categories"
+SHOWN_MOST, CATEGORIES_MOST, SEARCH_MOST = 200, 200, 200
+"""Examples and categories that a browser is sent at most, and characters of a search."""
 LISTS = [".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"]
 """How the names of lists end."""
 
@@ -55,9 +60,13 @@ def sidebar(shelf: Shelf) -> Sidebar:
         category = gr.Dropdown(
             [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
         )
-        examples = gr.Radio(
-            _choices(listed, categories_of(listed)[0]), label="Example secrets (times in the training text)", elem_id="examples"
+        search = gr.Textbox(
+            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1, autocomplete="off"
         )
+        examples = gr.Radio(
+            _choices(listed, categories_of(listed)[0])[0], label="Example secrets (times in the training text)",
+            elem_id="examples",
+        )  # fmt: skip
         prompt = gr.Textbox("", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=checks.PROMPT_MOST)
         value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=checks.VALUE_MOST)
         chat = gr.Checkbox(
@@ -65,11 +74,12 @@ def sidebar(shelf: Shelf) -> Sidebar:
         )
         own = gr.State(listed)
         reference = gr.State(read_reference(ASSETS / "reference.txt"))
-        _own_part(model, own, reference, category, examples)
+        _own_part(model, own, reference, category, examples, search)
         gr.Button("Done: show the page", variant="primary", elem_id="done").click(
             lambda: gr.Sidebar(open=False), None, bar, **QUICK
         )
-    category.change(lambda rows, name: gr.update(choices=_choices(rows, name), value=None), [own, category], examples, **QUICK)
+    for changed in (category.change, search.input):
+        changed(in_words(_searched), [own, category, search], examples, trigger_mode="always_last", **QUICK)
     examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
@@ -77,9 +87,9 @@ def sidebar(shelf: Shelf) -> Sidebar:
     chat.input(in_words(functools.partial(asking, shelf)), [model, chat], model, **QUICK)
 
     def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
-        return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name))
+        return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name)), ""
 
-    listing = loaded(in_words(anew), [model, own], [own, category, examples, chat], **QUICK)
+    listing = loaded(in_words(anew), [model, own], [own, category, examples, chat, search], **QUICK)
     return Sidebar(model, own, reference, prompt, value, secret, listing, about)
 
 
@@ -112,7 +122,7 @@ def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
     """A list, and the two choosers of its examples."""
     names = [ALL, *categories_of(rows)]
     first = names[1] if len(names) > 1 else ALL
-    return rows, gr.update(choices=names, value=first), gr.update(choices=_choices(rows, first), value=None)
+    return rows, gr.update(choices=names, value=first), _searched(rows, first, "")
 
 
 def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
@@ -138,7 +148,10 @@ def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
         return gr.skip(), gr.skip(), gr.skip(), gr.update(value=f"{error} The list that was there before stays.", visible=True)
 
 
-def _own_part(model: gr.State, listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio) -> None:
+def _own_part(
+    model: gr.State, listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio,
+    search: gr.Textbox,
+) -> None:  # fmt: skip
     """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
     with gr.Accordion("Your own list and reference text", open=False):
         file = gr.File(
@@ -152,19 +165,44 @@ def _own_part(model: gr.State, listed: gr.State, reference: gr.State, category: 
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(ASSETS / "reference.txt")
 
-    file.change(in_words(taken), [model, file], [listed, category, examples, said], **QUICK)
-    text.change(own_text, text, reference, **QUICK)
+    read = file.change(in_words(taken), [model, file], [listed, category, examples, said], **QUICK)
+    read.success(lambda: "", None, search, **QUICK)
+    text.change(in_words(own_text), text, reference, **QUICK)
 
 
-def categories_of(rows: tuple[ListedSecret, ...]) -> list[str]:
-    """The categories of a list, in its order."""
-    return list(dict.fromkeys(row.secret.category for row in rows if row.secret.category))
+def categories_of(rows: Sequence[ListedSecret]) -> list[str]:
+    """The categories of a list, in its order; of more than CATEGORIES_MOST the first."""
+    return list(dict.fromkeys(row.secret.category for row in rows if row.secret.category))[:CATEGORIES_MOST]
 
 
-def _choices(rows: tuple[ListedSecret, ...], category: str) -> list[tuple[str, int]]:
-    """Label and row of every secret of a category, the most repeated first."""
-    numbered = [(at, row) for at, row in enumerate(rows) if category in (ALL, row.secret.category)]
-    return [(wording.listed(row), at) for at, row in sorted(numbered, key=lambda pair: -(pair[1].repeats or 0))]
+def _choices(rows: Sequence[ListedSecret], category: str, wanted: str = "") -> tuple[list[tuple[str, int]], int]:
+    """Label and row of the secrets of a category that hold what is searched for, the most repeated first; and how many do.
+
+    No more than SHOWN_MOST are shown: a browser is never sent a whole list.
+    """
+    held = matching(rows, wanted)
+    numbered = [at for at in held if category in (ALL, rows[at].secret.category)]
+    first = heapq.nsmallest(SHOWN_MOST, numbered, key=lambda at: (-(rows[at].repeats or 0), at))
+    return [(wording.listed(rows[at]), at) for at in first], len(numbered)
+
+
+def matching(rows: Sequence[ListedSecret], wanted: str) -> Sequence[int]:
+    """The rows whose prompt or value holds a text, in upper or lower case."""
+    text = checks.text(wanted or "", "search", SEARCH_MOST).strip().casefold()
+    if not text:
+        return range(len(rows))
+    return [at for at, row in enumerate(rows) if text in row.secret.prompt.casefold() or text in row.secret.value.casefold()]
+
+
+def of_shown(n_shown: int, n: int) -> str:
+    """That not all are shown; nothing where all are."""
+    return "" if n_shown == n else f"showing {n_shown:,} of {n:,}: search to see others"
+
+
+def _searched(rows: Sequence[ListedSecret], category: str, wanted: str) -> Any:
+    """The examples of a category that hold what is searched for."""
+    found, n = _choices(rows, category, wanted)
+    return gr.update(choices=found, value=None, info=of_shown(len(found), n) or (None if found else "nothing found"))
 
 
 def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:
@@ -172,11 +210,17 @@ def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:
 
 
 def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secret:
-    """The secret in the sidebar, with its category where it is a listed one."""
-    typed = Secret(prompt, value)
+    """The secret in the sidebar, with its category where it is a listed one. Raises BadInput where it is too long."""
+    checks.text(prompt, "prompt", checks.PROMPT_MOST)
+    typed = Secret(prompt, checks.text(value, "private value", checks.VALUE_MOST))
     return replace(typed, category=next((row.secret.category for row in listed if same_secret(row.secret, typed)), ""))
 
 
 def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
-    """The listed secrets that may be known: all but those that the list says were never trained on."""
-    return tuple(row.secret for row in listed if row.repeats != 0)
+    """The listed secrets that may be known: all but those that the list says were never trained on.
+
+    Of more than OTHERS_MOST so many, evenly spaced; the page says so where a list is read (`wording.of_list`).
+    """
+    may = [row.secret for row in listed if row.repeats != 0]
+    n = min(len(may), OTHERS_MOST)
+    return tuple(may[at * len(may) // n] for at in range(n))

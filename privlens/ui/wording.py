@@ -138,6 +138,8 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
     return {"kind": "unknown", "text": "Forgotten: no longer generated, and it no longer stands out among similar values."}
 
 
+OTHERS_MOST = 1000
+"""So many listed secrets a run takes at most beside its targets."""
 UNJUDGED = "Whether it is forgotten cannot be judged: too few values have its format."
 STILL_HIGH = f"It is among the likeliest {TOP_SHARE:.1%} of the values of its format."
 
@@ -239,14 +241,21 @@ def of_list(found: SecretList) -> str:
     """What was read of a visitor's list, what was left out of it and why."""
     n, categories = len(found.rows), len({row.secret.category for row in found.rows if row.secret.category})
     read = f"{n} secret{'' if n == 1 else 's'} read, {categories} {'category' if categories == 1 else 'categories'}."
-    return " ".join(filter(None, (read, found.left_out, found.doubt)))
+    few = f"Runs take {OTHERS_MOST:,} of them, evenly spaced, as the other secrets." if n > OTHERS_MOST else ""
+    return " ".join(filter(None, (read, few, found.left_out, found.doubt)))
 
 
 def listed(row: ListedSecret, category: str = "") -> str:
     """A listed secret's value, its category where asked for, and how a model came to know it where the list says so."""
     trained = "planted" if row.planted else {None: "", 0: "control, 0x"}.get(row.repeats, f"{row.repeats}x")
     known = ", ".join(fact for fact in (category, trained) if fact)
-    return f"{row.secret.value} ({known})" if known else row.secret.value
+    value = cut(row.secret.value)
+    return f"{value} ({known})" if known else value
+
+
+def cut(text: str, most: int = 100) -> str:
+    """A text of a length to be read."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def time_of(record: Any) -> Fact:

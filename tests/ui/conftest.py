@@ -43,11 +43,11 @@ def outward() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="session")
-def address(outward: list[str]) -> Iterator[str]:
+def address(outward: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page is served."""
     from privlens.ui import build_ui, launch
 
-    page = build_ui(MODEL)
+    page = build_ui(MODEL, allow_paths=[str(tmp_path_factory.getbasetemp())])  # the tests' own models lie there
     # A port of our own: gradio leaves a socket open for every port that it finds taken.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
