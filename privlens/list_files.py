@@ -59,7 +59,8 @@ class Pairs(tuple[tuple[str, Any], ...]):
     """A JSON object as it stands in the file, with what it names twice."""
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_int=str, parse_float=str, parse_constant=lambda _: None)  # type: ignore[arg-type]  # numbers stay as they are written
+DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+"""Numbers stay as they are written."""
 
 
 def read_text(path: str | Path) -> str:

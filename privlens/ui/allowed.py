@@ -1,4 +1,4 @@
-"""Which models a visitor of the page may have loaded: bundled ones, those named at the start, hub ids, and folders opened to them.
+"""Which models a visitor may have loaded: bundled ones, those named at the start, hub ids, and those in folders opened to them.
 
 A refusal is one sentence, the same whether there is such a path on the server or not. Whoever uses the command line of
 `python -m privlens` owns the machine and is not asked.
@@ -77,6 +77,6 @@ def without_folders(message: str, name: str) -> str:
     own = name.removeprefix(PICKLE)
 
     def last(match: re.Match[str]) -> str:
-        return match[0] if own and match[0].startswith(own) or own.startswith(match[0]) else ""
+        return match[0] if (own and match[0].startswith(own)) or own.startswith(match[0]) else ""
 
     return ABSOLUTE.sub(last, message)

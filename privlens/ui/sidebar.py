@@ -61,7 +61,7 @@ def sidebar(shelf: Shelf) -> Sidebar:
             [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
         )
         search = gr.Textbox(
-            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1, autocomplete="off"
+            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1
         )
         examples = gr.Radio(
             _choices(listed, categories_of(listed)[0])[0], label="Example secrets (times in the training text)",

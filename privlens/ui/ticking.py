@@ -33,7 +33,7 @@ def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> tuple[gr.Ch
         categories_of(listed), value=[], multiselect=True, label="Tick all of these categories", elem_id=f"{name}-categories"
     )
     search = gr.Textbox(
-        "", label="Search for secrets to tick", elem_id=f"{name}-search", max_length=SEARCH_MOST, max_lines=1, autocomplete="off"
+        "", label="Search for secrets to tick", elem_id=f"{name}-search", max_length=SEARCH_MOST, max_lines=1
     )
     ticked = gr.CheckboxGroup(choices(listed), value=first(listed), label=label, elem_id=f"{name}-secrets")
 

@@ -234,7 +234,7 @@ def test_an_error_is_told_in_words_and_nothing_is_lost(visit: Visit) -> None:
     page.wait_for_selector("text=The prompt is empty")
     another_model(page, "/no/such/<b>folder</b>")
     page.click("#load-model")
-    page.wait_for_selector("text=No causal LM could be read from")
+    page.wait_for_selector("text=No model is loaded from there")
     assert page.locator("#model-facts .fact").count() == 3
     choose_example(page)
     page.click("#check-start")
