@@ -12,7 +12,7 @@ from privlens.ui import session
 from privlens.ui.allowed import REFUSED, allowed, without_folders
 from privlens.ui.session import ModelName, Shelf
 
-BARRED = ["/etc/passwd", "/etc/nonexistent", "/", "./x", "../x", "..", ".", "~", "~root", "~/x", "a/b/c", "x/../y", 
+BARRED = ["/etc/passwd", "/etc/nonexistent", "/", "./x", "../x", "..", ".", "~", "~root", "~/x", "a/b/c", "x/../y",
           "C:\\models\\x", "C:/x", "\\\\host\\x", "file:///etc/passwd", "file:x", "pickle:gpt2", "pickle:/etc",
           "a\0b", "", " demo", "x\n", "/x.gguf"]  # fmt: skip
 

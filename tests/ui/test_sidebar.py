@@ -80,7 +80,7 @@ def test_chat_turns_are_offered_where_the_model_has_a_template(taught: LanguageM
 def offered() -> tuple[bool, str]:
     """Whether the button that fetches SmolLM2 is seen, and what stands above it."""
     with gr.Blocks() as page:
-        models._fetching(gr.Dropdown())
+        models._fetching(Shelf.__new__(Shelf), gr.Dropdown(), gr.State())
     parts = {part.elem_id: part for part in page.blocks.values()}
     around, seen = parts["smollm2-start"].parent, True
     while around is not None:
