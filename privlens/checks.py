@@ -3,7 +3,6 @@
 All of it is looked at before any work. What was given is shown cut short, and only in characters that can be printed.
 """
 
-import math
 from typing import Any
 
 from privlens.errors import BadInput
@@ -70,7 +69,7 @@ def seed(given: Any) -> int:
     return whole(given, "seed", 0, SEED_MOST)
 
 
-def between(given: float, what: str, least: float, most: float, example: str, *, above: bool = False) -> float:
+def between(given: Any, what: str, least: float, most: float, example: str, *, above: bool = False) -> float:
     """A number from `least` to `most`, or above `least`; never NaN.
 
     Args:
@@ -79,7 +78,9 @@ def between(given: float, what: str, least: float, most: float, example: str, *,
     Raises:
         BadInput: for a number that is not in the range.
     """
-    if math.isnan(given) or not least <= given <= most or (above and given == least):
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not least <= given <= most or (above and given == least):
         lowest = f"{'above' if above else 'at least'} {least:g}"
-        raise BadInput(f"The {what} is {given:g}: it must be {lowest} and at most {most:g}; {example}.")
+        said = "missing" if given is None else f"{given:g}" if isinstance(given, float) else shown(given)
+        raise BadInput(f"The {what} is {said}: it must be {lowest} and at most {most:g}; {example}.")
     return given
