@@ -38,7 +38,12 @@ def locked(*names: str, **environment: str) -> dict[str, str]:
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize(("required", "locks"), [("requirements.txt", LOCKS[:2]), ("requirements-dev.txt", LOCKS)])
 def test_every_pin_is_locked_at_its_version(required: str, locks: tuple[str, ...], python: str) -> None:
-    linux = {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": "linux", "platform_machine": "x86_64"}
+    linux = {
+        "python_version": python,
+        "python_full_version": f"{python}.1",
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+    }
     asked = pins((ROOT / required).read_text().splitlines(), **linux)
     assert len(asked) >= 9
     found = locked(*locks, **linux)
@@ -60,7 +65,9 @@ def test_no_package_that_is_locked_asks_for_one_that_is_not() -> None:
     for name in found:
         if name.startswith(("nvidia-", "cuda-", "triton")):
             continue  # not installed beside torch's build for CPUs
-        needs = [need for need in map(Requirement, requires(name) or []) if need.marker is None or need.marker.evaluate({"extra": ""})]
+        needs = [
+            need for need in map(Requirement, requires(name) or []) if need.marker is None or need.marker.evaluate({"extra": ""})
+        ]
         assert {canonicalize_name(need.name) for need in needs} <= set(found), name
 
 

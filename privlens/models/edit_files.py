@@ -37,9 +37,9 @@ def load_edit(path: str | Path) -> Edit:
     Raises:
         BadInput: for a file that cannot be read, or that is not a whole edit of plain numbers.
     """
-    if not Path(path).is_file():
-        raise BadInput(f"{path} cannot be read (there is no such file): give a file that exists and may be read.")
     try:
+        if not Path(path).is_file():
+            raise BadInput(f"{path} cannot be read (there is no such file): give a file that exists and may be read.")
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
