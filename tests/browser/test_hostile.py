@@ -1,4 +1,4 @@
-"""Text that would be code somewhere stays text everywhere: lists, model names, edits, toasts, tables, pictures and what hovers."""
+"""Text that would be code somewhere stays text: lists, model names, edits, toasts, tables, pictures and what hovers."""
 
 import csv
 import shutil
@@ -31,8 +31,9 @@ PAYLOADS = [
 ]
 LONG = IMAGE + "long" * 400
 INJECTED = ", ".join(
-    ["[onerror]", "[onload]", "a[href^='javascript']", "[src*='pwned']", "[href*='pwned']", "[*|href*='pwned']", "iframe[srcdoc]",
-     ".main-svg a", "img[src='x']", "label b", "td b", "label i", "td i", "td a", "label a"]
+    ["[onerror]", "[onload]", "a[href^='javascript']", "[src*='pwned.example']", "[*|href*='pwned.example']", "img[src='x']",
+     "iframe[srcdoc]", ".main-svg a",
+     *(f"{where} {what}" for where in ("label", "td") for what in ("b", "i", "a:not(.download-link)"))]
 )  # fmt: skip
 """Elements that only a payload would make."""
 
@@ -96,7 +97,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     page.locator("#category input").click()
     options = "\n".join(page.get_by_role("option").all_inner_texts())
     assert all(payload in options for payload in PAYLOADS)
-    page.get_by_role("option", name="all", exact=True).click()
+    page.get_by_role("option", name="all categories", exact=True).click()
     page.wait_for_function(f"document.querySelectorAll('#examples label').length === {len(PAYLOADS) + 2}")
     unharmed(visit)
 
@@ -116,7 +117,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     assert PAYLOADS[0] in page.inner_text("#edits")
     (tmp_path / f"{IMAGE}2.safetensors").write_text(IMAGE)
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / f"{IMAGE}2.safetensors")
-    assert IMAGE in told(page, "is no edit")
+    assert "onerror=window.__pwned" in told(page, "is no edit")
     unharmed(visit)
 
     localize(page, "gradient")

@@ -37,9 +37,10 @@ readers = settings.get_profile("readers")
 PLAIN = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0\r"), max_size=12)
 CELL = PLAIN.filter(lambda text: text.strip() and text.strip() not in ("nan", "NaN") and not re.fullmatch(r'=".*"', text.strip()))
 ODD = st.sampled_from(
-    ["prompt", "value", "repeats", "neurons", "prompt,value", "sep=;", '"', '""', ",", ";", "\t", "|", "\n", "\r", "\r\n", "\0", "=1+1",
-     '="0171"', "{", "}", "[", "]", ":", "null", "NaN", "1e999", "9" * 5000, "\ufeff", "\u2028", "\x85", "\x1c", "\u202e", " ", "é", "[" * 3000,
-     '{"prompt": "a", "value": "b"}', '{"prompt": 1}', "\\ud800", '"\\ud800"', "site", "[[0, 1]]", "-0", "١", "²"]
+    ["prompt", "value", "repeats", "neurons", "prompt,value", "sep=;", '"', '""', ",", ";", "\t", "|", "\n", "\r", "\r\n", "\0",
+     "=1+1", '="0171"', "{", "}", "[", "]", ":", "null", "NaN", "1e999", "9" * 5000, "\ufeff", "\u2028", "\x85", "\x1c", "\u202e",
+     " ", "é", "[" * 3000, '{"prompt": "a", "value": "b"}', '{"prompt": 1}', "\\ud800", '"\\ud800"', "site",
+     "[[0, 1]]", "-0", "١", "²"]
 )  # fmt: skip
 TEXT = st.lists(st.one_of(ODD, PLAIN), max_size=14).map("".join)
 BYTES = st.one_of(
