@@ -3,6 +3,7 @@
 All of it is looked at before any work. What was given is shown cut short, and only in characters that can be printed.
 """
 
+import math
 from typing import Any
 
 from privlens.errors import BadInput
@@ -79,8 +80,9 @@ def between(given: Any, what: str, least: float, most: float, example: str, *, a
         BadInput: for a number that is not in the range.
     """
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not least <= given <= most or (above and given == least):
+    number: float = given if is_number else math.nan
+    if not least <= number <= most or (above and number == least):
         lowest = f"{'above' if above else 'at least'} {least:g}"
         said = "missing" if given is None else f"{given:g}" if isinstance(given, float) else shown(given)
         raise BadInput(f"The {what} is {said}: it must be {lowest} and at most {most:g}; {example}.")
-    return given
+    return number
