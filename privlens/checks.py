@@ -74,7 +74,7 @@ def seed(given: Any) -> int:
     return whole(given, "seed", 0, SEED_MOST)
 
 
-def between(given: float, what: str, least: float, most: float, example: str, *, above: bool = False) -> float:
+def between(given: Any, what: str, least: float, most: float, example: str, *, above: bool = False) -> float:
     """A number from `least` to `most`, or above `least`; never NaN.
 
     Args:
@@ -83,7 +83,10 @@ def between(given: float, what: str, least: float, most: float, example: str, *,
     Raises:
         BadInput: for a number that is not in the range.
     """
-    if math.isnan(given) or not least <= given <= most or (above and given == least):
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    number: float = given if is_number else math.nan
+    if not least <= number <= most or (above and number == least):
         lowest = f"{'above' if above else 'at least'} {least:g}"
-        raise BadInput(f"The {what} is {given:g}: it must be {lowest} and at most {most:g}; {example}.")
-    return given
+        said = "missing" if given is None else f"{given:g}" if isinstance(given, float) else shown(given)
+        raise BadInput(f"The {what} is {said}: it must be {lowest} and at most {most:g}; {example}.")
+    return number

@@ -69,8 +69,8 @@ def read_text(path: str | Path) -> str:
     Raises:
         BadInput: for what is no file, is too large, or is no text in UTF-8, or UTF-16 with its mark; with the remedy for it.
     """
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
         if file.exists() and not file.is_file():
             raise BadInput(f"{path} cannot be read (it is no file): give a file that exists and may be read.")
         if file.stat().st_size > BYTES_MOST:

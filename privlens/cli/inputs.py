@@ -137,7 +137,7 @@ def retained_in(path: Path, others: Sequence[Secret]) -> tuple[Secret, ...] | No
 
     None where the file does not say, as a bare list of neurons does not.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(read_text(path))
     keys = content.get("retained") if isinstance(content, dict) else None
     return tuple(secret for secret in others if key_of(secret) in keys) if isinstance(keys, list) else None
 

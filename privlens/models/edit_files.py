@@ -37,15 +37,15 @@ def load_edit(path: str | Path) -> Edit:
     Raises:
         BadInput: for a file that cannot be read, or that is not a whole edit of plain numbers.
     """
-    if not Path(path).is_file():
-        raise BadInput(f"{path} cannot be read (there is no such file): give a file that exists and may be read.")
     try:
+        if not Path(path).is_file():
+            raise BadInput(f"{path} cannot be read (there is no such file): give a file that exists and may be read.")
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
     except OSError as cause:
         raise BadInput(f"{path} cannot be read ({cause}): give a file that exists and may be read.") from cause
-    except (SafetensorError, ValueError, TypeError) as cause:
+    except (SafetensorError, ValueError, TypeError, AttributeError) as cause:  # the last for types that numpy does not have
         raise BadInput(f"{path} is no edit, or a broken one ({' '.join(str(cause).split())}): erase again.") from cause
     if about.get("kind") != KIND:
         raise BadInput(f"{path} is a safetensors file, but no edit: give what `erase --out` wrote.")

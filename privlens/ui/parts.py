@@ -57,12 +57,14 @@ def progress(elem_id: str) -> gr.HTML:
 def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] = ()) -> gr.Dataframe:
     """A table of results, hidden until there are any; long cells are wrapped.
 
+    It has no button that copies it as CSV: a spreadsheet would take a cell such as =1+1, which a stranger wrote, for a formula.
+
     Args:
         widths: of its columns, so that no heading is broken; where they are wider than the page, the table scrolls.
     """
     return gr.Dataframe(
         label=label, interactive=False, visible=False, elem_id=elem_id, elem_classes="results-table", wrap=True,
-        column_widths=list(widths),
+        column_widths=list(widths), buttons=["fullscreen"],
     )  # fmt: skip
 
 
