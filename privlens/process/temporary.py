@@ -25,6 +25,8 @@ PARENT = "GRADIO_TEMP_DIR"
 """The variable by which an administrator says where temporary files go; gradio itself is then given our folder by it."""
 USER = getattr(os, "getuid", lambda: 0)()
 NAME = re.compile(rf"privlens-{USER}-(?P<pid>\d+)-(?P<started>\d+)-\w+")
+OPENED = "opened"
+"""The part of the folder for what visitors open and save."""
 CLOSE = 2
 """Seconds: two looks at when a process was started may differ by a moment, where the clock was set between them."""
 
@@ -43,8 +45,11 @@ def own_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"privlens-{USER}-{me.pid}-{int(me.create_time())}-", dir=parent)).resolve()
     held = _locked(folder)
     before = {name: os.environ.get(name) for name in (PARENT, "TMPDIR")}, tempfile.tempdir
-    os.environ |= {PARENT: str(folder), "TMPDIR": str(folder)}
-    tempfile.tempdir = str(folder)
+    opened, other = folder / OPENED, folder / "other"
+    for part in (opened, other):
+        part.mkdir(mode=0o700)
+    os.environ |= {PARENT: str(opened), "TMPDIR": str(other)}
+    tempfile.tempdir = str(other)
     try:
         yield folder
     finally:
@@ -56,6 +61,11 @@ def own_folder() -> Iterator[Path]:
         remove(folder)
         if held is not None:
             os.close(held)
+
+
+def is_own(folder: Path) -> bool:
+    """Whether all files in gradio's folder are ours, and may be deleted."""
+    return folder.name == OPENED and NAME.fullmatch(folder.parent.name) is not None
 
 
 def remove(folder: Path) -> None:

@@ -85,8 +85,8 @@ def leave_a_list(served: Served) -> None:
     host, port = served.address.removeprefix("http://").split(":")
     served.uploading = socket.create_connection((host, int(port)))
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="half.csv"\r\n\r\n' + rows * 9000
-    head = "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 9999999\r\n"
-    served.uploading.sendall(f"{head}\r\n".encode() + part)
+    lines = ["POST /gradio_api/upload HTTP/1.1", f"Host: {host}:{port}", "Content-Type: multipart/form-data; boundary=b"]
+    served.uploading.sendall("\r\n".join([*lines, "Content-Length: 9999999", "", ""]).encode() + part)
 
 
 def with_marker(parent: Path) -> list[Path]:
@@ -168,7 +168,9 @@ def test_its_folder_is_for_its_user_alone(killed: Served, parent: Path) -> None:
     assert re.fullmatch(rf"privlens-{os.getuid()}-{killed.process.pid}-\d+-\w+", own.name)
 
 
-def test_after_kill_the_next_start_removes_what_is_left_and_signals_leave_nothing(killed: Served, parent: Path, folder: str) -> None:
+def test_the_start_after_a_kill_removes_what_is_left_and_signals_leave_nothing(
+    killed: Served, parent: Path, folder: str
+) -> None:
     killed.process.kill()
     killed.process.wait(60)
     assert with_marker(parent), "nobody could remove it yet"

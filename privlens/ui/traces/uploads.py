@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradio import route_utils
+from gradio.utils import get_upload_folder
 
 Handler = Callable[..., Any]
 UNREAD = 600
@@ -35,10 +36,11 @@ def is_gone(path: str | None) -> bool:
 
 
 def forget(file: Path) -> None:
-    """Deletes a file, and the folder that was made for it alone."""
+    """Deletes a file, and the folder that gradio made for it alone."""
     with suppress(OSError):
         file.unlink(missing_ok=True)
-        file.parent.rmdir()
+        if file.parent.resolve() != Path(get_upload_folder()).resolve():
+            file.parent.rmdir()
 
 
 class _Apart(route_utils.GradioUploadFile):
@@ -57,7 +59,7 @@ def keep_apart() -> None:
 def forget_unread(folder: Path, seconds: float = UNREAD) -> None:
     """Deletes every file below a folder that is older, also what is left of an upload that broke off."""
     oldest = time.time() - seconds
-    for file in folder.rglob("*"):
+    for file in list(folder.rglob("*")):
         with suppress(OSError):
             about = file.lstat()
             if not file.is_dir() and about.st_mtime < oldest:

@@ -25,6 +25,7 @@ from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from privlens.process.temporary import is_own
 from privlens.ui.runs import Latest, Run
 from privlens.ui.traces.routes import API, path_of
 from privlens.ui.traces.uploads import forget_unread
@@ -170,8 +171,9 @@ class Visits:
                 if self.has_ended(session):
                     await self.end(session)
             looks += 1
-            if looks % 60 == 0:
-                await asyncio.to_thread(forget_unread, Path(self.app.uploaded_file_dir))
+            folder = Path(self.app.uploaded_file_dir)
+            if looks % 60 == 0 and is_own(folder):
+                await asyncio.to_thread(forget_unread, folder)
 
 
 class Connections:
