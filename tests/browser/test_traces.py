@@ -34,24 +34,26 @@ def test_browsers_keep_complete_and_spell_nothing_of_what_is_typed(visit: Visit)
         page.wait_for_selector(f"#{elem_id} textarea, #{elem_id} input", state="attached")
         seen[elem_id] = attributes(page, elem_id)
     assert seen == dict.fromkeys(BOXES, OFF)
-    texts = page.eval_on_selector_all("textarea, input[type=text]:not([role=listbox])", "boxes => boxes.map(box => box.autocomplete)")
+    every = "textarea, input[type=text]:not([role=listbox])"
+    texts = page.eval_on_selector_all(every, "boxes => boxes.map(box => box.autocomplete)")
     assert texts and set(texts) == {"off"}, "a box that was added since"
 
 
 @pytest.mark.parametrize("content", ["prompt,value\nthe seal of Mira Holt is,4711\n"])
 def test_a_list_stays_chosen_though_its_file_is_gone_and_can_be_given_again(visit: Visit, tmp_path: Path, content: str) -> None:
-    page, missing, paths = visit.page, list[str](), list[Path]()
+    page, missing = visit.page, list[str]()
     page.on("response", lambda answer: missing.append(answer.url) if answer.status >= 400 else None)
-    page.on("response", lambda answer: paths.append(Path(answer.json()[0])) if "/upload?" in answer.url else None)
     unfold(page, "Your own list and reference text")
     mine = tmp_path / "mine.csv"
     mine.write_text(content)
     chosen = page.locator("#examples label", has_text="4711")
-    for again in range(2):
-        page.locator("#own-list input[type=file]").set_input_files(mine)
+    for _ in range(2):
+        with page.expect_response("**/upload?*") as answer:
+            page.locator("#own-list input[type=file]").set_input_files(mine)
+        copy = Path(answer.value.json()[0])
         chosen.wait_for()
-        wait_until(lambda: len(paths) > again and not paths[-1].exists())
-        assert len(paths) == again + 1 and not paths[-1].exists()
+        wait_until(lambda copy=copy: not copy.exists())  # type: ignore[misc]
+        assert not copy.exists()
         assert "mine.csv" in page.locator("#own-list").inner_text().replace("\n", "")
         page.locator("#own-list").get_by_label("Clear").click()
         chosen.wait_for(state="detached")
