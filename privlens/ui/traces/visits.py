@@ -138,7 +138,7 @@ class Visits:
         blocks, holder = self.app.get_blocks(), self.app.state_holder
         self.stop(session)
         await blocks._queue.clean_events(session_hash=session)
-        if self._events(session):
+        if self._events(session) or self.of(session).n_open:  # somebody came back meanwhile
             return
         for table in (*self._tables(), holder.time_last_used):
             with suppress(KeyError):
