@@ -193,7 +193,7 @@ def test_a_visit_lives_as_long_as_its_heartbeat_and_is_let_go_after(page: Page) 
 def test_many_visits_leave_nothing(page: Page) -> None:
     for at in range(20):
         page.answer("asked", [MARKER, None], f"visit-{at}")
-    assert len(page.kept()) >= 15, "between two calls a script keeps its session"
+    assert "visit-19" in page.kept(), "between two calls a script keeps its session"
     wait_until(lambda: not page.kept())
     assert not page.kept()
     assert len(page.blocks._queue.event_analytics) <= 1
