@@ -21,11 +21,14 @@ def main(
 ) -> None:
     """Starts the page; the address is printed when it is ready."""
     from privlens.errors import PrivlensError
+    from privlens.process.signals import ending
+    from privlens.process.temporary import own_folder, remove
 
     try:
-        from privlens.ui import build_ui, launch
+        with own_folder() as folder, ending(lambda: remove(folder)):
+            from privlens.ui import build_ui, launch  # gradio looks only once where temporary files go
 
-        launch(build_ui(model, device, dtype, also or (), allow_paths or ()), host, port)
+            launch(build_ui(model, device, dtype, also or (), allow_paths or ()), host, port)
     except PrivlensError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None

@@ -15,7 +15,7 @@ ORDER = [
     {"models", "others", "secrets"},
     {"outcomes", "list_files"},
     {"checks"},
-    {"records", "errors", "value_match", "intervals"},
+    {"records", "errors", "value_match", "intervals", "process"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 SIDEWAYS = {("__main__", "cli"), ("app", "ui")}

@@ -16,6 +16,7 @@ from privlens.localization import METHODS
 from privlens.models.edit_files import load_edit
 from privlens.models.language_model import LanguageModel
 from privlens.others import key_of, other_secrets
+from privlens.process.private_files import write_private
 from privlens.records import Neuron, Secret, Site
 from privlens.secrets import ListedSecret, read_list
 
@@ -183,9 +184,9 @@ def check_writable(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a result. Raises BadInput where that is refused."""
+    """Writes a result, which nobody else may read. Raises BadInput where that is refused."""
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        write_private(path, text + "\n")
     except OSError as cause:
         raise BadInput(f"{path} cannot be written ({cause.strerror}): give another file to --out.") from cause
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from privlens.errors import Cancelled
 from privlens.localization.ablation import zero_out
 from privlens.localization.activations import activations, contrastive_activations
 from privlens.localization.controls import activations_elsewhere, random_neurons, weight_norm
@@ -44,9 +45,11 @@ def method_of(name: str) -> Method:
     return BLIND[name] if name in BLIND else METHODS[name]
 
 
-def result_of(method: str, task: Task) -> NeuronScores:
-    """Runs a method to its end; its name is one that `method_of` knows."""
+def result_of(method: str, task: Task, is_over: Callable[[], bool] = lambda: False) -> NeuronScores:
+    """Runs a method to its end; its name is one that `method_of` knows. Raises Cancelled where, at a step, `is_over()`."""
     for step in method_of(method)(task):
+        if is_over():
+            raise Cancelled("The localization was stopped.")
         found = step.result
     assert found, "a localization ends with its result"
     return found

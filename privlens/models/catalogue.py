@@ -1,7 +1,6 @@
 """Which models there are by name: bundled, fetched into the cache, or to be fetched; and which were used last on this machine."""
 
 import json
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from privlens.errors import ModelNotFound
 from privlens.models.downloads import size_of
 from privlens.models.packaged import PACKAGED, SMOLLM2, cache_folder, folder_of, how_to_get, is_ready
 from privlens.models.planted import ASSETS
+from privlens.process.private_files import write_private
 
 BUNDLED = {"demo": Path(__file__).parents[2] / "assets" / "demo"}
 """Models that come with PrivLens, by name."""
@@ -76,10 +76,7 @@ def remember(name: str, device: str, dtype: str) -> None:
         uses = [now, *(use for use in last_used() if (use.name, use.device, use.dtype) != (name, device, dtype))]
         cache_folder().mkdir(parents=True, exist_ok=True)
         # Whoever reads meanwhile, also another process, sees the file before or after it, and never half of it.
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as place:
-            new = Path(place) / _file().name
-            new.write_text(json.dumps([asdict(use) for use in uses[:REMEMBERED]]), encoding="utf-8")
-            new.replace(_file())
+        write_private(_file(), json.dumps([asdict(use) for use in uses[:REMEMBERED]]))
 
 
 def last_used() -> Sequence[LastUse]:

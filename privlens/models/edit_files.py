@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from privlens.checks import shown
 from privlens.errors import BadInput
 from privlens.models.edits import check_change
+from privlens.process.private_files import private_file
 from privlens.records import Change, Edit, Provenance
 
 KIND = "privlens edit 1"
@@ -23,10 +24,11 @@ ABOUT_MOST = 2**20
 
 
 def save_edit(edit: Edit, path: str | Path) -> None:
-    """Writes an edit. Raises BadInput where no file can be written."""
+    """Writes an edit, which nobody else may read. Raises BadInput where no file can be written."""
     tensors = {f"{name}/{part}": getattr(change, part) for name, change in edit.changes.items() for part in PARTS}
     try:
-        save_file(tensors, path, {"kind": KIND, "provenance": json.dumps(asdict(edit.provenance))})
+        with private_file(path) as file:
+            save_file(tensors, file, {"kind": KIND, "provenance": json.dumps(asdict(edit.provenance))})
     except (OSError, SafetensorError) as cause:
         raise BadInput(f"{path} cannot be written ({cause}): give the name of a file in a folder that exists.") from cause
 

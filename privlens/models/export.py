@@ -14,6 +14,7 @@ from privlens.errors import BadInput
 from privlens.models.edits import change_of
 from privlens.models.language_model import LanguageModel
 from privlens.models.quantization import refuse_codes
+from privlens.process.private_files import private_folder
 from privlens.records import Change, Site
 
 
@@ -52,14 +53,17 @@ def check_folder(folder: str | Path) -> Path:
 def write_model(lm: LanguageModel, folder: str | Path) -> None:
     """Writes the model, of a view with all its edits in the weights, and its tokenizer, as transformers does.
 
+    Nobody else may read it.
+
     Raises:
         BadInput: where the folder exists and holds something, or cannot be written; where weights are quantized.
     """
     refuse_codes(lm.model)
     path = check_folder(folder)
     try:
-        with lm.held():
-            lm.model.save_pretrained(path)
-        lm.tokenizer.save_pretrained(path)
+        with private_folder(path):
+            with lm.held():
+                lm.model.save_pretrained(path)
+            lm.tokenizer.save_pretrained(path)
     except OSError as cause:
         raise BadInput(f"{path} cannot be written ({cause.strerror or cause}): name another folder.") from cause

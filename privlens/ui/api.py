@@ -14,6 +14,7 @@ from privlens.models.language_model import LanguageModel
 from privlens.records import Secret, to_json
 from privlens.ui.runs import in_line, in_words
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.traces.visits import stoppable
 
 
 def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.State) -> None:
@@ -38,7 +39,8 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
         decides = checks.seed(seed)
         lm, target = asked(name, prompt, value, chat)
         n_neurons = checks.whole(k, "number of neurons, k,", 1, lm.n_neurons)
-        scores = result_of(method, Task(lm, target, seed=decides))
+        with stoppable() as stop:
+            scores = result_of(method, Task(lm, target, seed=decides), stop.is_set)
         choice = best(scores, n_neurons)
         found = {"natural_k": scores.natural_k, "neurons": [list(neuron) for neuron in choice.neurons]}
         return found, Located(target, frozenset(), scores, n_edits=len(name.edits)), Selection(choice)

@@ -23,6 +23,7 @@ from privlens.ui.parts import facts, with_box
 from privlens.ui.runs import QUICK, SLOW, in_words
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar, bundled_lists
+from privlens.ui.traces.uploads import once
 
 IN_TURN = {**CLICK, "concurrency_id": "edits"}
 EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
@@ -97,7 +98,7 @@ def edits_part(
     undo.click(in_words(lambda model, now: moved(model, now.undo())), both, both, **IN_TURN)
     redo.click(in_words(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
     remove.click(in_words(take_out), [*both, which], both, **QUICK)
-    open_file.upload(in_words(read), [*both, open_file], both, **SLOW)
+    open_file.upload(in_words(once(read)), [*both, open_file], both, **SLOW)
     above.off.click(in_words(none_on), both, both, **IN_TURN)
     save.click(in_words(write), [edits, which], [file, edits], **QUICK).success(None, None, None, js=CLICKED, **QUICK)
     edits.change(view, edits, shown, **QUICK)

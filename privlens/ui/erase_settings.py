@@ -14,6 +14,7 @@ from privlens.ui.runs import QUICK
 from privlens.ui.settings import keep_setting, seed_setting
 from privlens.ui.sidebar import Sidebar
 from privlens.ui.ticking import tick_boxes
+from privlens.ui.traces.typed import UNKEPT
 
 FIRST = ErasureSettings()
 WHICH = [("the secret in the sidebar", "sidebar"), ("secrets of the list, ticked below", "ticked")]
@@ -65,7 +66,7 @@ def controls(side: Sidebar) -> tuple[list[Any], list[Any]]:
                               info="the run can end at these", elem_id="erase-every")  # fmt: skip
             seed = seed_setting("erase-seed")
         own = gr.Textbox("", label="Ordinary text of your own to hold on to (paragraphs parted by an empty line)", lines=2,
-                         elem_id="erase-own")  # fmt: skip
+                         elem_id="erase-own", **UNKEPT)  # fmt: skip
     which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
     method.change(about_method, method, about, **QUICK)
     given = [

@@ -22,6 +22,7 @@ from privlens.ui.runs import QUICK, run_buttons, wire
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best
 from privlens.ui.settings import common, keep_setting, seed_setting, site_setting
 from privlens.ui.sidebar import Sidebar, others_of, secret_of
+from privlens.ui.traces.typed import UNKEPT
 
 EVERY = 0.15
 """Seconds between two pictures, at least."""
@@ -39,7 +40,8 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
     method.change(about_method, method, about, **QUICK)
     with gr.Accordion("Retained text of your own", open=False):
         own = gr.Textbox(
-            "", label="Ordinary text to hold on to (paragraphs parted by an empty line)", lines=3, elem_id="retained"
+            "", label="Ordinary text to hold on to (paragraphs parted by an empty line)", lines=3, elem_id="retained",
+            **UNKEPT,
         )
     start, cancel = run_buttons("Start", "localize")
     bar = progress("localize-progress")

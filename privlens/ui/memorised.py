@@ -15,6 +15,7 @@ from privlens.ui.parts import Clock, facts, marked_text, progress, results_table
 from privlens.ui.runs import QUICK, run_buttons, wire
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import Sidebar, secret_of
+from privlens.ui.traces.typed import UNKEPT
 
 ENTERED = """() => {
     const start = document.querySelector('#check-start'), done = document.querySelector('#done');
@@ -37,7 +38,7 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     bar = progress("check-progress")
     said = verdict("check-verdict", EMPTY)
     with gr.Row():
-        true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value")
+        true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value", **UNKEPT)
         written = marked_text("continuation", "What the model writes (marked where it differs)")
     numbers = facts("check-facts")
     bars = plot("check-bars", "The probability of each token will stand here.", 320)

@@ -16,6 +16,7 @@ from privlens.ui.allowed import Allowed
 from privlens.ui.parts import Clock, facts, progress
 from privlens.ui.runs import QUICK, SLOW, in_words, run_buttons, wire
 from privlens.ui.session import ModelName, Shelf, Visitor
+from privlens.ui.traces.typed import UNKEPT
 
 DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
 DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
@@ -34,7 +35,9 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
         known = gr.Dropdown(
             _names(shelf), value=None, label="Known here, or used last in this visit", elem_id="known-models"
         )
-        name = gr.Textbox(shelf.first.name, label="Name, folder, .gguf file or hub id", elem_id="model-name", max_length=1000)
+        name = gr.Textbox(
+            shelf.first.name, label="Name, folder, .gguf file or hub id", elem_id="model-name", max_length=1000, **UNKEPT
+        )
         with gr.Row():
             device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
             dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)

@@ -21,11 +21,14 @@ from privlens.ui.runs import QUICK, Notices
 from privlens.ui.session import ModelName, Shelf
 from privlens.ui.sidebar import sidebar
 from privlens.ui.theme import keys, style, theme
+from privlens.ui.traces.settings import leaving_nothing
+from privlens.ui.traces.uploads import UNREAD
+from privlens.ui.traces.visits import Visits
 
 THREADS = 128
 """Listeners that may be under way; most of them wait for their turn."""
-HOURS = (3600, 6 * 3600)
-"""Seconds: files that visitors opened or saved are looked at every hour, and deleted when six hours old or the server ends."""
+MINUTES = (60, UNREAD)
+"""Seconds: how often files are looked at that visitors opened or saved, and how old those are that go. A list goes once read."""
 
 
 def build_ui(
@@ -41,7 +44,7 @@ def build_ui(
     """
     shelf = Shelf(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
     page: gr.Blocks
-    with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=HOURS) as page:
+    with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=MINUTES) as page:
         side, above = sidebar(shelf), header()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Memorized?", id="memorised"):
@@ -75,8 +78,14 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **
     notices = logging.getLogger("privlens.memory")
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
-    _, address, _ = page.launch(
-        server_name=host, server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
-        footer_links=[], share=False, ssr_mode=False, max_threads=THREADS, **more,
-    )  # fmt: skip
+    visits = Visits()
+    try:
+        _, address, _ = page.launch(
+            server_name=host, server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
+            footer_links=[], share=False, ssr_mode=False, max_threads=THREADS, **leaving_nothing(visits), **more,
+        )  # fmt: skip
+    except SystemExit:  # a signal
+        visits.end_all()
+        page.close(verbose=False)
+        raise
     return str(address)

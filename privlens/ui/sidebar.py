@@ -20,6 +20,8 @@ from privlens.ui import wording
 from privlens.ui.models import model_part, own_list
 from privlens.ui.runs import QUICK, in_words
 from privlens.ui.session import ModelName, Shelf
+from privlens.ui.traces.typed import UNKEPT
+from privlens.ui.traces.uploads import is_gone, once
 from privlens.ui.wording import OTHERS_MOST
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -61,14 +63,18 @@ def sidebar(shelf: Shelf) -> Sidebar:
             [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
         )
         search = gr.Textbox(
-            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1
+            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT
         )
         examples = gr.Radio(
             _choices(listed, categories_of(listed)[0])[0], label="Example secrets (times in the training text)",
             elem_id="examples",
         )  # fmt: skip
-        prompt = gr.Textbox("", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=checks.PROMPT_MOST)
-        value = gr.Textbox("", label="Private value: what it should not know", elem_id="value", max_length=checks.VALUE_MOST)
+        prompt = gr.Textbox(
+            "", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=checks.PROMPT_MOST, **UNKEPT
+        )
+        value = gr.Textbox(
+            "", label="Private value: what it should not know", elem_id="value", max_length=checks.VALUE_MOST, **UNKEPT
+        )
         chat = gr.Checkbox(
             False, label="ask in chat turns, by the model's template", elem_id="chat", visible=speaks(shelf, shelf.first)
         )
@@ -141,6 +147,8 @@ def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
 
 def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
     """As `listed_in`; where nothing can be read the list that was there stays, and that is said in place of the file's."""
+    if is_gone(path):
+        return (gr.skip(),) * 4
     try:
         return listed_in(name, path)
     except BadInput as error:
@@ -157,15 +165,18 @@ def _own_part(
         file = gr.File(
             label="Secrets: CSV or JSON lines with prompt, value (category)", file_types=LISTS, height=110, elem_id="own-list"
         )
-        said = gr.Textbox("", label="Your list", interactive=False, visible=False, max_lines=12, elem_id="own-list-said")
+        said = gr.Textbox(
+            "", label="Your list", interactive=False, visible=False, max_lines=12, elem_id="own-list-said", **UNKEPT
+        )
         text = gr.Textbox(
-            "", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference"
+            "", label="Ordinary text that must stay as it is (empty: the bundled one)", lines=3, elem_id="own-reference",
+            **UNKEPT,
         )
 
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(ASSETS / "reference.txt")
 
-    read = file.change(in_words(taken), [model, file], [listed, category, examples, said], **QUICK)
+    read = file.change(in_words(once(taken)), [model, file], [listed, category, examples, said], **QUICK)
     read.success(lambda: "", None, search, **QUICK)
     text.change(in_words(own_text), text, reference, **QUICK)
 

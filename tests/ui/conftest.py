@@ -48,13 +48,14 @@ def address(outward: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     from privlens.ui import build_ui, launch
 
     page = build_ui(MODEL, allow_paths=[str(tmp_path_factory.getbasetemp())])  # the tests' own models lie there
-    # A port of our own: gradio leaves a socket open for every port that it finds taken.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    yield launch(page, port=port, prevent_thread_lock=True, quiet=True)
+    yield launch(page, port=free_port(), prevent_thread_lock=True, quiet=True)
     page.close()
     wait_until(idle)
     gc.collect()  # while LEFT_OPEN is still forgiven: at the very end of a run pytest forgives nothing
 
 
+def free_port() -> int:
+    """A port of our own: gradio leaves a socket open for every port that it finds taken."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

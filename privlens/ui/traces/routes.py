@@ -1,0 +1,55 @@
+"""Which of gradio's addresses there are: those that the page and its interface need, and no other.
+
+gradio answers under many more: some keep what a visitor typed (deep_link), tell of other visitors (monitoring, queue/status),
+take files that nobody reads (process_recording), fetch (proxy), or hand out a log-in's token to scripts (token). What a later
+gradio adds is closed until somebody has looked at it.
+"""
+
+import re
+from urllib.parse import parse_qs
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+API = "/gradio_api"
+OPEN = re.compile(
+    r"|".join(
+        [
+            r"/", r"/config/?", r"/theme\.css", r"/favicon\.ico", r"/robots\.txt", r"/manifest\.json", r"/login/?", r"/logout",
+            r"/(static|assets)/.+",
+            rf"{API}/(info|openapi\.json|app_id|user|login_check|startup-events|theme\.css|cancel|reset|upload)/?",
+            rf"{API}/(upload_progress|queue/join|queue/data)",
+            rf"{API}/heartbeat/[^/]+",
+            rf"{API}/(call|run|api)/.+",
+            rf"{API}/file=.+",
+        ]
+    )
+)  # fmt: skip
+SAVED = "deep_link"
+"""What asks gradio for a page as somebody saved it."""
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the one that the page is served at."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path.removeprefix(root) if root and path.startswith(root + "/") else path
+
+
+class OpenRoutes:
+    """Answers 404 where nothing of ours is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # gradio uses none
+            await send({"type": "websocket.close"})
+        elif scope["type"] == "http" and not _is_open(scope):
+            await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def _is_open(scope: Scope) -> bool:
+    asked = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    return OPEN.fullmatch(path_of(scope)) is not None and SAVED not in asked
