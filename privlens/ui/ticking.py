@@ -11,6 +11,7 @@ from privlens.secrets import ListedSecret
 from privlens.ui import wording
 from privlens.ui.runs import QUICK, in_words
 from privlens.ui.sidebar import SEARCH_MOST, SHOWN_MOST, Sidebar, categories_of, matching, of_shown
+from privlens.ui.traces.typed import UNKEPT
 
 PER_CATEGORY = 3
 """So many secrets of every category are ticked at first: those most often in the training text."""
@@ -33,7 +34,7 @@ def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> tuple[gr.Ch
         categories_of(listed), value=[], multiselect=True, label="Tick all of these categories", elem_id=f"{name}-categories"
     )
     search = gr.Textbox(
-        "", label="Search for secrets to tick", elem_id=f"{name}-search", max_length=SEARCH_MOST, max_lines=1
+        "", label="Search for secrets to tick", elem_id=f"{name}-search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT
     )
     ticked = gr.CheckboxGroup(choices(listed), value=first(listed), label=label, elem_id=f"{name}-secrets")
 
