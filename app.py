@@ -1,4 +1,4 @@
-"""Starts the browser page: python app.py [--model M] [--device D] [--dtype T] [--host H] [--port P]; --help lists the lock's options."""
+"""Starts the browser page: python app.py [--model M] [--device D] [--dtype T] [--host H] [--port P]; --help lists more."""
 
 import getpass
 import os
@@ -36,8 +36,8 @@ def main(
             typer.echo(hash_line(hash_for, password_of(hash_for)))
             return
         door = make_door(
-            host, token=token, users=users_of(auth or [], auth_file), allow_hosts=allow_host or [], allow_frames=allow_frame or [],
-            root_path=root_path, max_upload=max_upload, insecure=insecure,
+            host, token=token, users=users_of(auth or [], auth_file), allow_hosts=allow_host or [],
+            allow_frames=allow_frame or [], root_path=root_path, max_upload=max_upload, insecure=insecure,
         )  # fmt: skip
         if door.public and not door.locked:
             typer.echo("--insecure: whoever reaches this address can use the page and sees what it may load.", err=True)

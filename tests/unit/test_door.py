@@ -39,8 +39,12 @@ def test_names_are_listed_and_numbers_only_where_others_reach_the_page(host: str
     assert is_allowed(header, names, any_address=Door(host).public) is answered
 
 
-@pytest.mark.parametrize(("host", "alone"), [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("[::1]", True),
-                                             ("localhost", True), ("0.0.0.0", False), ("::", False), ("box.example", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True),
+     ("[::1]", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("box.example", False)],
+)  # fmt: skip
 def test_which_addresses_only_this_machine_reaches(host: str, alone: bool) -> None:
     assert is_loopback(host) is alone
 
@@ -48,7 +52,8 @@ def test_which_addresses_only_this_machine_reaches(host: str, alone: bool) -> No
 @pytest.mark.parametrize(
     ("origin", "host", "same"),
     [
-        ("http://a.example", "a.example", True), ("http://a.example", "a.example:80", True), ("https://a.example", "a.example", True),
+        ("http://a.example", "a.example", True), ("http://a.example", "a.example:80", True),
+        ("https://a.example", "a.example", True),
         ("http://a.example:81", "a.example", False), ("http://localhost:3000", "localhost:7860", False), ("null", "null", False),
         ("http://a.example.evil.example", "a.example", False), ("file://", "", False), ("http://[::1", "x", False),
     ],
@@ -145,7 +150,7 @@ def test_a_file_of_users_is_refused_without_showing_what_stands_in_it(text: str 
     assert "secret99" not in str(refusal.value)
 
 
-def test_the_command_line_prints_a_hash_and_makes_users(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_hashes_and_makes_users(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PRIVLENS_PASSWORD", "correct horse")
     app.main(hash_for="ada")
     assert verified(dict([capsys.readouterr().out.strip().split(":")]), "ada", "correct horse")

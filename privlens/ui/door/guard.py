@@ -12,7 +12,7 @@ FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 
 
 class Guard:
-    """Refuses other names and other pages' requests. What is let through bears neither an Origin nor headers of proxies unknown."""
+    """Refuses other names and other pages' requests. What is let through has neither an Origin nor headers of unknown proxies."""
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app, self._door = app, door
@@ -26,21 +26,23 @@ class Guard:
         if len(hosts) != 1 or not all(is_allowed(name, self._names, self._door.public) for name in {*hosts, host}):
             name = hostname(host) or "that name"
             words = (
-                f"PrivLens does not answer to {name}. If this name is meant to lead here, start PrivLens with --allow-host and the name; "
-                "behind a reverse proxy, let the proxy pass the Host header on."
+                f"PrivLens does not answer to {name}. If this name is meant to lead here, start PrivLens with --allow-host and "
+                "the name; behind a reverse proxy, let the proxy pass the Host header on."
             )
-            return await refused(403, words)(scope, receive, send)
+            await refused(403, words)(scope, receive, send)
+            return
         if not is_own(scope["method"], headers, host):
             words = (
                 "This request comes from another page, and PrivLens answers its own page alone. "
                 "Behind a reverse proxy, let the proxy pass the Host header on with its port."
             )
-            return await refused(403, words)(scope, receive, send)
+            await refused(403, words)(scope, receive, send)
+            return
         await self._app(self._cleaned(scope, headers), receive, send)
 
     def _cleaned(self, scope: Scope, headers: Headers) -> Scope:
         proxied = bool(self._door.root_path)
         if proxied and headers.get("x-forwarded-proto", "").split(",")[0].strip() == "https":
-            scope = scope | {"scheme": "https"}
+            scope = {**scope, "scheme": "https"}
         dropped = {b"origin", b"x-gradio-server", *(() if proxied else FORWARDED)}
-        return scope | {"headers": [(name, text) for name, text in scope["headers"] if name not in dropped]}
+        return {**scope, "headers": [(name, text) for name, text in scope["headers"] if name not in dropped]}

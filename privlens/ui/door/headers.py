@@ -1,4 +1,4 @@
-"""What every answer tells the browser: who may frame it, that its kind is not to be guessed, that its address is nobody's business."""
+"""What every answer tells the browser: who may frame it, that its kind is not guessed, that its address is not passed on."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,4 +1,4 @@
-"""Which names the page answers to. A page elsewhere can let its own name point here (DNS rebinding); it cannot change the name."""
+"""Which names the page answers to. A page elsewhere can let its own name point here (DNS rebinding), but keeps that name."""
 
 import ipaddress
 import socket
@@ -10,7 +10,7 @@ EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
 def hostname(host_header: str) -> str:
-    """The name or address in a Host header, in lower case and without port, dot at the end and brackets; "" where it is malformed."""
+    """The name or address in a Host header, in lower case and without port, last dot and brackets; "" where it is malformed."""
     if not host_header or any(character in host_header for character in "/?#@\\, \t"):
         return ""
     try:

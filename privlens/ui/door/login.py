@@ -24,8 +24,8 @@ LONGEST_FORM = 10_000
 class Login:
     """Lets nobody past without the token, a user's password, or the cookie of a visit that showed one; open where the door is.
 
-    It stands before all of gradio, whose own `auth` leaves its heartbeat, cancel, reset and monitoring open, and works a password out
-    on the thread that serves everybody.
+    It stands before all of gradio, whose own `auth` leaves its heartbeat, cancel, reset and monitoring open, and works
+    a password out on the thread that serves everybody.
     """
 
     def __init__(self, app: ASGIApp, door: Door, visits: Visits) -> None:
@@ -36,8 +36,10 @@ class Login:
         path = below(scope["path"], self._door)
         if not self._door.locked or path == STARTED or self._visits.of(scope) or self._by_header(Headers(scope=scope)):
             if path == "/" and "token=" in scope["query_string"].decode("latin-1"):
-                return await self._page_without_token(scope)(scope, receive, send)
-            return await self._app(scope, receive, send)
+                await self._page_without_token(scope)(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+            return
         answer = await self._asked(Request(scope, receive), path)
         await answer(scope, receive, send)
 
@@ -51,7 +53,8 @@ class Login:
     def _page_without_token(self, scope: Scope) -> Response:
         rest = [(name, text) for name, text in parse_qsl(scope["query_string"].decode("latin-1")) if name != "token"]
         # Always the page's own path: no address that a stranger made up is followed.
-        return RedirectResponse(f"{self._door.root_path}/{'?' + urlencode(rest) if rest else ''}", 303, {"Cache-Control": "no-store"})
+        query = "?" + urlencode(rest) if rest else ""
+        return RedirectResponse(f"{self._door.root_path}/{query}", 303, {"Cache-Control": "no-store"})
 
     async def _asked(self, request: Request, path: str) -> Response:
         """The answer to somebody who has not come in yet: the page, where a token or password is right, or the form."""
@@ -80,7 +83,8 @@ class Login:
             right = self._is_token(fields["token"].strip())
         else:
             user, password = fields.get("username", "").strip(), fields.get("password", "")
-            right = bool(self._door.users) and await to_thread.run_sync(verified, self._door.users, user, password, limiter=self._turn)
+            users = self._door.users
+            right = bool(users) and await to_thread.run_sync(verified, users, user, password, limiter=self._turn)
         if not right:
             return self._form("That token is not right." if "token" in fields else "User or password is not right.")
         in_browser = "text/html" in request.headers.get("accept", "")

@@ -21,8 +21,8 @@ def same_origin(origin: str, host: str) -> bool:
 def is_own(method: str, headers: Headers, host: str) -> bool:
     """Whether a request comes from this page, from no page, or is a link or a bookmark that a person followed.
 
-    Sec-Fetch-Site is the browser's own word, sent to this machine and over TLS; Origin comes with every post, and with every read of
-    another page's script. A program sends neither.
+    Sec-Fetch-Site is the browser's own word, sent to this machine and over TLS; Origin comes with every post, and with
+    every read of another page's script. A program sends neither.
     """
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if origin is not None and not same_origin(origin, host) and not (origin == "null" and site == "same-origin"):

@@ -23,7 +23,7 @@ def refused(status: int, words: str, title: str = "Not here") -> Response:
 def login_page(action: str, by_token: bool, by_user: bool, status: int = 401, words: str = "") -> Response:
     """The form, one for the token and one for users, as the door is locked."""
     asked = ", or ".join(
-        ["the token that was printed with the address where the page was started"] * by_token + ["your user name and password"] * by_user
+        ["the token that was printed where the page was started"] * by_token + ["your user name and password"] * by_user
     )
     form = "".join(
         f'<form method="post" action="{escape(action)}">{fields}<button>Log in</button></form>'

@@ -1,7 +1,7 @@
 """How much a visitor may send: no request is larger than the limit, nor all uploads of a visit than some times as much.
 
-Uploads need a live visit: the cookie that the page sets, and its heartbeat, which is open as long as the page is. A stranger's form, a
-program that never opened the page and a tab that is closed have none, so nobody fills the disk unseen.
+Uploads need a live visit: the cookie that the page sets, and its heartbeat, which is open as long as the page is. A stranger's
+form, a program that never opened the page and a tab that is closed have none, so nobody fills the disk unseen.
 """
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,16 +28,17 @@ class Uploads:
         if path.startswith("/gradio_api/heartbeat/") and visit:
             visit.pages += 1
             try:
-                return await self._app(scope, receive, send)
+                await self._app(scope, receive, send)
             finally:
                 visit.pages -= 1
+            return
         if not path and visit is None:
             send = self._beginning(scope, send)
         uploading = path == "/gradio_api/upload"
         if uploading and not (visit and visit.pages):
-            return await in_json(403, "Files are taken from an open page alone: open the page and choose the file there.")(
-                scope, receive, send
-            )
+            words = "Files are taken from an open page alone: open the page and choose the file there."
+            await in_json(403, words)(scope, receive, send)
+            return
         await self._limited(scope, receive, send, visit if uploading else None)
 
     def _beginning(self, scope: Scope, send: Send) -> Send:
@@ -54,10 +55,11 @@ class Uploads:
         words = f"A file may have {megabytes} MB here; --max-upload allows more, where PrivLens is started."
         if visit and UPLOADS * self._door.max_upload - visit.uploaded < most:
             most = max(0, UPLOADS * self._door.max_upload - visit.uploaded)
-            words = f"This visit has sent {UPLOADS} times {megabytes} MB, which is all: --max-upload allows more, where PrivLens is started."
+            words = f"This visit has sent {UPLOADS} times {megabytes} MB, which is all; --max-upload allows more."
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdecimal() or int(declared) > most:
-            return await in_json(413, words, Connection="close")(scope, receive, send)
+            await in_json(413, words, Connection="close")(scope, receive, send)
+            return
         size, cut, begun = 0, False, False
 
         async def counted() -> Message:
@@ -67,7 +69,7 @@ class Uploads:
             if visit:
                 visit.uploaded += len(message.get("body", b""))
             cut = cut or size > most
-            if visit and (cut or message["type"] == "http.disconnect" and not begun):
+            if visit and (cut or (message["type"] == "http.disconnect" and not begun)):
                 raise MultiPartException("The file was cut off.")  # gradio then deletes what it has of the file
             return {"type": "http.disconnect"} if cut else message
 

@@ -55,8 +55,8 @@ class Visits:
         self._visits[key] = visit = Visit()
         secure = scope["scheme"] == "https"
         site = "None" if self._door.allow_frames and secure else "Lax"
-        cookie = f"{_name(scope)}={key}; Path={self._door.root_path or '/'}; HttpOnly; SameSite={site}{'; Secure' if secure else ''}"
-        headers.append("set-cookie", cookie)
+        cookie = f"{_name(scope)}={key}; Path={self._door.root_path or '/'}; HttpOnly; SameSite={site}"
+        headers.append("set-cookie", cookie + "; Secure" * secure)
         return visit
 
 
