@@ -42,6 +42,7 @@ def test_a_foreign_name_and_a_frame_are_shut_out_and_the_token_is_typed(browser:
     tab.goto(f"http://rebind.example:{port}/")
     tab.evaluate(f"document.body.innerHTML = '<iframe src=\"{address}\"></iframe>'")
     tab.wait_for_timeout(3000)
+    assert len(tab.frames) == 2
     assert not any(frame.query_selector("#within, input[name=token]") for frame in tab.frames)
     foreign.close()
     page.close()

@@ -54,11 +54,12 @@ def secured(locked: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={LENS}"]
     subprocess.run([*made, "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
     places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    config = f"""daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}
+    config = f"""daemon off; master_process off;
+    pid {folder}/pid; error_log {folder}/error.log; events {{}}
     http {{ access_log off; {places} server {{ listen 127.0.0.1:{port} ssl;
       ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
-      location /privlens/ {{ proxy_pass {locked}; proxy_http_version 1.1; proxy_buffering off; proxy_read_timeout 3600;
-        client_max_body_size 33m; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme; }} }} }}"""
+      location /privlens/ {{ proxy_pass {locked}; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;
+        proxy_read_timeout 3600; client_max_body_size 33m; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme; }} }} }}"""
     (folder / "nginx.conf").write_text(config, encoding="utf-8")
     nginx = subprocess.Popen(["/usr/sbin/nginx", "-e", folder / "error.log", "-c", folder / "nginx.conf"])
     for _ in range(100):
