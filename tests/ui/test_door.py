@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import gradio as gr
 import httpx
+import pydantic.v1  # noqa: F401 (FastAPI's late import of it fails on Python 3.11.7 where garbage is collected in its midst)
 import pytest
 from gradio_client import Client
 
@@ -35,7 +36,6 @@ def serving(door: Door) -> Iterator[str]:
         gr.State(0)
         text, answer = gr.Textbox(), gr.Textbox()
         gr.Button().click(str.upper, text, answer, api_name="upper")
-    gc.collect()  # what gradio left open: Python 3.11.7 stumbles where that is warned of in the midst of an import
     yield launch(page, port=free_port(), door=door, prevent_thread_lock=True, quiet=True)
     page.close()
     gc.collect()  # while what gradio leaves open is still forgiven, as in conftest
@@ -61,7 +61,8 @@ def secured(locked: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
       ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
       location /privlens/ {{ proxy_pass {locked}; proxy_http_version 1.1;
         proxy_buffering off; proxy_request_buffering off;
-        proxy_read_timeout 3600; client_max_body_size 33m; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme; }} }} }}"""
+        proxy_read_timeout 3600; client_max_body_size 33m;
+        proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme; }} }} }}"""
     (folder / "nginx.conf").write_text(config, encoding="utf-8")
     nginx = subprocess.Popen(["/usr/sbin/nginx", "-e", folder / "error.log", "-c", folder / "nginx.conf"])
     for _ in range(100):
