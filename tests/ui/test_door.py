@@ -60,7 +60,7 @@ def secured(locked: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
     http {{ access_log off; {places} server {{ listen 127.0.0.1:{port} ssl;
       ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
       location /privlens/ {{ proxy_pass {locked}; proxy_http_version 1.1;
-        proxy_buffering off; proxy_request_buffering off;
+        proxy_buffering off;
         proxy_read_timeout 3600; client_max_body_size 33m;
         proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme; }} }} }}"""
     (folder / "nginx.conf").write_text(config, encoding="utf-8")
