@@ -10,6 +10,8 @@ from privlens.ui.allowed import allowed
 from privlens.ui.api import endpoints
 from privlens.ui.compare import compare_tab
 from privlens.ui.deactivate import deactivate_tab
+from privlens.ui.door import Door, LockedApp, make_door
+from privlens.ui.door.settings import addresses, served_on
 from privlens.ui.effect import wire_effect
 from privlens.ui.erase import erase_tab
 from privlens.ui.header import header
@@ -68,22 +70,31 @@ def build_ui(
     return page
 
 
-def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, **more: Any) -> str:
+def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, door: Door | None = None, **more: Any) -> str:
     """Serves the page; nothing is kept of what a visitor types, and nothing is fetched from elsewhere. Returns its address.
 
     Args:
-        host, port: where; the first free port from 7860 on where none is given. more: passed on to gradio.
+        host, port: where; the first free port from 7860 on where none is given.
+        door: who may come in; for this host, with a lock where others reach it, if not given. more: passed on to gradio.
     """
+    door = door or make_door(host)
     page.queue(default_concurrency_limit=None)  # whose turn it is, `runs.LINE` and the models' own turns decide
     notices = logging.getLogger("privlens.memory")
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
     visits = Visits()
+    settings, middleware = leaving_nothing(visits)
+    stay, quiet = not more.pop("prevent_thread_lock", False), more.pop("quiet", False)
     try:
         _, address, _ = page.launch(
-            server_name=host, server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
-            footer_links=[], share=False, ssr_mode=False, max_threads=THREADS, **leaving_nothing(visits), **more,
+            server_name=served_on(host), server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
+            footer_links=[], share=False, ssr_mode=False, root_path=door.root_path or None, max_file_size=door.max_upload,
+            max_threads=THREADS, prevent_thread_lock=True, quiet=True, _app=LockedApp(door, middleware), **settings, **more,
         )  # fmt: skip
+        if not quiet:
+            print(f"PrivLens is ready: {' or '.join(addresses(door, page.server_port))}", flush=True)
+        if stay:
+            page.block_thread()
     except SystemExit:  # a signal
         visits.end_all()
         page.close(verbose=False)

@@ -10,15 +10,14 @@ from privlens.ui.traces.uploads import keep_apart
 from privlens.ui.traces.visits import Connections, Visits, capacity, watching
 
 
-def leaving_nothing(visits: Visits) -> dict[str, Any]:
-    """Settings of `launch`: errors are logged without values, gradio's other addresses are closed, and visits end."""
+def leaving_nothing(visits: Visits) -> tuple[dict[str, Any], list[Middleware]]:
+    """Settings of `launch`, and what stands around its app: errors are logged without values, gradio's other addresses are
+    closed, and visits end."""
     silence()
     keep_apart()
-    return {
+    settings = {
         "enable_monitoring": False,
         "state_session_capacity": capacity(),
-        "app_kwargs": {
-            "middleware": [Middleware(OpenRoutes), Middleware(Connections, visits=visits)],
-            "lifespan": watching(visits),
-        },
+        "app_kwargs": {"lifespan": watching(visits)},
     }
+    return settings, [Middleware(OpenRoutes), Middleware(Connections, visits=visits)]
