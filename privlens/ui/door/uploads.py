@@ -15,6 +15,8 @@ from privlens.ui.door.visits import Visit, Visits
 
 FORM = 64 * 1024
 """Bytes that a form may add to the file in it."""
+DISCARDED = 256 * MEGABYTE
+"""Bytes of a file that is refused that are read all the same; whoever goes on sending is cut off."""
 
 
 class Uploads:
@@ -58,7 +60,8 @@ class Uploads:
             words = f"This visit has sent {UPLOADS} times {megabytes} MB, which is all; --max-upload allows more."
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdecimal() or int(declared) > most:
-            await in_json(413, words, Connection="close")(scope, receive, send)
+            await _discard(receive)
+            await in_json(413, words)(scope, receive, send)
             return
         size, cut, begun = 0, False, False
 
@@ -85,4 +88,14 @@ class Uploads:
             if not cut:
                 raise
         if cut and not begun:
-            await in_json(413, words, Connection="close")(scope, receive, send)
+            await _discard(receive)
+            await in_json(413, words)(scope, receive, send)
+
+
+async def _discard(receive: Receive) -> None:
+    """Reads what still comes of a body, within limits: a proxy that cannot send all of it would not pass the answer on."""
+    size, more = 0, True
+    while more and size < DISCARDED:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
