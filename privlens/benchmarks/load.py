@@ -176,18 +176,17 @@ class Load:
         self._alone: dict[tuple[str, ...], str] = {}
         self._stands: dict[str, str] = {}
 
-    def alone(self, rounds: int) -> list[Request]:
-        """Every kind for every secret, one after the other on the idle page; the first round warms up and is not told."""
+    def alone(self) -> list[Request]:
+        """Every kind for every secret, one after the other on the idle page, after a check that warms it up."""
         localizing = [kind for kind in self.heavy if kind.localizes]
         others = [CHECK, EFFECT, *(kind for kind in self.heavy if not kind.localizes)]
         plan = [kind for first in localizing for kind in (first, *others)]
-        told: list[Request] = []
-        for _ in range(rounds):
-            told.clear()
-            for secret in self.secrets:
-                with Visitor(self.page) as visitor:
-                    told += [self._request(visitor, kind, secret) for kind in plan]
-        return told
+        found: list[Request] = []
+        for secret in self.secrets:
+            with Visitor(self.page) as visitor:
+                self._request(visitor, CHECK, secret)
+                found += [self._request(visitor, kind, secret) for kind in plan]
+        return found
 
     def together(self) -> list[Request]:
         """All visitors at once, each with requests one after the other until the time is over."""

@@ -11,7 +11,7 @@ from privlens.cli.options import SECRETS, AsJson, Model, Secrets, Seed
 from privlens.cli.telling import tell
 from privlens.secrets import read_secrets
 
-N_SECRETS, ROUNDS = 2, 2
+N_SECRETS = 2
 
 
 def load(
@@ -29,7 +29,7 @@ def load(
     with served(model) as (address, process):
         load = Load(address, asked, settings)
         tell("every kind of request alone")
-        alone = load.alone(ROUNDS)
+        alone = load.alone()
         tell(f"{visitors} visitors at once")
         watch = Watch(process)
         with watch.watching():

@@ -21,7 +21,7 @@ def hooks() -> int:
 def test_visitors_at_once_get_the_answers_of_a_visitor_alone_and_nothing_stays_behind(address: str) -> None:
     secrets = [row.secret for row in read_secrets(ASSETS / "secrets.csv")][:2]
     load = Load(address, secrets, LoadSettings(visitors=4, minutes=0.5, is_random=True), heavy=(FIRST, MASK))
-    alone = load.alone(2)
+    alone = load.alone()
     hooks_before, watch = hooks(), Watch(psutil.Process())
     with watch.watching(0.5):
         together = load.together()
@@ -36,10 +36,10 @@ def test_visitors_at_once_get_the_answers_of_a_visitor_alone_and_nothing_stays_b
 def test_an_answer_that_differs_from_that_of_a_visitor_alone_is_counted(address: str) -> None:
     secret = read_secrets(ASSETS / "secrets.csv")[0].secret
     load = Load(address, [secret], LoadSettings(visitors=1), heavy=(FIRST,))
-    [check, *_] = [request for request in load.alone(1) if request.kind is CHECK]
+    [check, *_] = [request for request in load.alone() if request.kind is CHECK]
     assert check.is_same
     load._alone = dict.fromkeys(load._alone, "another answer")
-    assert not any(request.is_same for request in load.alone(1))
+    assert not any(request.is_same for request in load.alone())
 
 
 def test_rows_by_hand() -> None:
