@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -35,12 +36,12 @@ typer.run(app.main)
 
 @dataclass
 class Served:
-    """A running app: its process, its address, and where its log goes."""
+    """A running app: its process, its address, where its log goes, and what a browser has open there."""
 
     process: subprocess.Popen[bytes]
     address: str
     log: Path
-    uploading: socket.socket | None = None
+    opened: ExitStack = field(default_factory=ExitStack)
 
     def said(self) -> str:
         return self.log.read_text("utf-8", errors="replace")
@@ -77,16 +78,21 @@ def ready(served: Served) -> None:
 
 
 def leave_a_list(served: Served) -> None:
-    """Uploads one list whole, and half of another, whose connection stays open."""
+    """Uploads one list whole, and half of another, whose connection stays open; both from an open page, as it must be."""
     rows = f"prompt,value\nthe seal of {MARKER} is,{MARKER}\n".encode()
-    with httpx.Client(trust_env=False) as client:
-        [path] = client.post(served.address + "/gradio_api/upload", files={"files": ("mine.csv", rows)}).json()
+    browser = served.opened.enter_context(httpx.Client(trust_env=False, timeout=60))
+    cookie = browser.get(served.address).headers["set-cookie"].partition(";")[0]
+    beats = served.opened.enter_context(browser.stream("GET", served.address + "/gradio_api/heartbeat/reader")).iter_raw()
+    next(beats)
+    served.opened.callback(lambda: beats)  # held: it closes the connection when it goes
+    [path] = browser.post(served.address + "/gradio_api/upload", files={"files": ("mine.csv", rows)}).json()
     assert MARKER in Path(path).read_text()
     host, port = served.address.removeprefix("http://").split(":")
-    served.uploading = socket.create_connection((host, int(port)))
+    uploading = served.opened.enter_context(socket.create_connection((host, int(port))))
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="half.csv"\r\n\r\n' + rows * 9000
     lines = ["POST /gradio_api/upload HTTP/1.1", f"Host: {host}:{port}", "Content-Type: multipart/form-data; boundary=b"]
-    served.uploading.sendall("\r\n".join([*lines, "Content-Length: 9999999", "", ""]).encode() + part)
+    lines.append(f"Cookie: {cookie}")
+    uploading.sendall("\r\n".join([*lines, "Content-Length: 9999999", "", ""]).encode() + part)
 
 
 def with_marker(parent: Path) -> list[Path]:
@@ -109,8 +115,7 @@ def killed(parent: Path, folder: str) -> Iterator[Served]:
     yield served
     served.process.kill()
     served.process.wait(60)
-    if served.uploading:
-        served.uploading.close()
+    served.opened.close()
 
 
 def malformed(address: str) -> list[httpx.Response]:
@@ -195,5 +200,4 @@ def test_the_start_after_a_kill_removes_what_is_left_and_signals_leave_nothing(
     assert sorted(one.name for one in parent.iterdir()) == sorted([linked.name, "privlens-notes"])
     for served in both:
         assert "Traceback" not in served.said()
-        if served.uploading:
-            served.uploading.close()
+        served.opened.close()

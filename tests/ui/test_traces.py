@@ -219,8 +219,14 @@ def test_a_file_is_gone_once_it_was_read_and_twice_the_same_are_two(page: Page, 
 
 
 def upload(page: Page, content: bytes) -> str:
+    """From an open page, as uploads must come."""
     files = {"files": ("mine.csv", content)}
-    return str(httpx.post(f"{page.api}/upload", files=files, trust_env=False).json()[0])
+    with httpx.Client(trust_env=False, timeout=60) as browser:
+        browser.get(page.address).raise_for_status()
+        with browser.stream("GET", f"{page.api}/heartbeat/reader") as beat:
+            beats = beat.iter_raw()  # held: it closes the connection when it goes
+            next(beats)
+            return str(browser.post(f"{page.api}/upload", files=files).raise_for_status().json()[0])
 
 
 def test_files_that_nobody_came_for_go_after_a_while(tmp_path: Path) -> None:
