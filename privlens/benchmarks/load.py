@@ -64,7 +64,6 @@ EFFECT = Kind("effect of the chosen neurons", False, listener="answer", by_neuro
 HEAVY = (
     FIRST,
     Kind("localize, hard-concrete", True, "localize-start", typed=(("method", "hard-concrete"),)),
-    Kind("sweep over k", True, "sweep-start", by_neurons=True),
     Kind("erase, 6 steps", True, "erase-start", typed=(("erase-steps", 6),), by_neurons=True),
 )
 TIMES = re.compile(
@@ -209,7 +208,7 @@ class Load:
 
     def _plan(self, rng: random.Random, number: int) -> Iterator[Kind]:
         """A check, a heavy run, its effect, and so on; each visitor begins with another heavy run, or all is mixed."""
-        yield FIRST  # what the others stand on: an effect and a sweep need neurons
+        yield FIRST  # what the others stand on: an effect needs neurons
         while True:
             for at in range(len(self.heavy)):
                 if self.settings.is_random:
