@@ -9,6 +9,7 @@ Every listener is a piece of light work, which goes before the next step of heav
 import functools
 import html
 import inspect
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -173,7 +174,7 @@ def _queued(work: Handler, n_outputs: int) -> Handler:
     def steps(*given: Any) -> Iterator[Any]:
         *_, stop = given
         with LINE.place(visitor()) as place:
-            for told in (*LINE.wait(place, stop.is_set), "starting"):
+            for told in itertools.chain(LINE.wait(place, stop.is_set), ["starting"]):
                 yield gr.update(value={"share": 0.0, "text": told}), *(gr.skip() for _ in range(n_outputs))
             for bar, *shown in working(place.work, work(*given)):
                 yield _beside(bar, place), *shown

@@ -114,6 +114,8 @@ def test_a_run_on_the_page_waits_for_those_before_it_and_says_so(short_line: Lin
     with short_line.place("another"):
         bar, shown = next(steps)
         assert (bar["value"]["text"], shown) == ("1 run before yours", gr.skip())
+    bar, _ = next(steps)
+    assert bar["value"]["text"] == "starting"
     assert [shown for _, shown in steps] == ["shown", "done"]
     with short_line.place("next") as place:
         assert place.has_come(0), "a run that ended has left the line"
@@ -124,6 +126,7 @@ def test_a_run_says_that_others_take_turns_with_it_and_how_far_it_is(monkeypatch
     monkeypatch.setattr(runs, "LINE", line)
     with line.place("a"), line.place("b"):
         steps = runs._queued(work, 1)(Never())
+        assert next(steps)[0]["value"]["text"] == "starting"
         assert next(steps)[0]["value"]["text"] == "step 1 of 2; takes turns with 2 other runs"
         assert line._places[2].share == 0.5
         assert next(steps)[0]["value"]["text"] == "step 2 of 2", "at its end there are no turns any more"
@@ -137,7 +140,7 @@ def test_a_run_that_ends_early_leaves_the_line(short_line: Line, ending: str) ->
         raise BadInput("no more")
 
     steps = runs._queued(breaks, 1)(Never())
-    next(steps)
+    assert [next(steps)[1] for _ in range(2)] == [gr.skip(), "shown"]
     if ending == "closed":
         steps.close()
     else:
