@@ -23,17 +23,22 @@ from tests.browser.steps import FACTS, IN_PLACE, STOPPED, Visit, bring, choose_e
 from tests.helpers import TAUGHT
 
 DRAWN = "JSON.stringify((document.querySelector('#{} .plot').data || []).map(trace => [trace.x, trace.y, trace.z]))"
-TEXT = "document.querySelector('#{}').innerText"
+TEXT = """(part => {{
+    const trackers = [...part.querySelectorAll('[data-testid="status-tracker"]')];
+    trackers.forEach(tracker => {{ tracker.style.display = 'none'; }});
+    const text = part.innerText;
+    trackers.forEach(tracker => {{ tracker.style.display = ''; }});
+    return text;
+}})(document.querySelector('#{}'))"""
+"""What stands in a part, without gradio's own "queue: 1/1" over it, which comes and goes when it likes."""
 STALE = "document.querySelector('#{} .strip').dataset.kind === 'stale'"
 CURRENT = "document.querySelector('#{} .strip').dataset.kind === 'current'"
 IDLE = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
-ANSWERED = "![...document.querySelectorAll('.meta-text, .meta-text-center, .progress-text')].some(part => part.checkVisibility())"
 OPACITY = "getComputedStyle(document.querySelector('#{}')).opacity"
 
 
 def localization(page: Page) -> dict[str, str]:
-    """All that the tab Localize shows of a localization, once nothing is being waited for."""
-    page.wait_for_function(ANSWERED)
+    """All that the tab Localize shows of a localization."""
     shown = {plot: page.evaluate(DRAWN.format(plot)) for plot in ("heatmap", "square", "curves")}
     texts = ("localize-facts", "localize-made", "choice-facts", "neuron-toggles", "quick-verdict")
     return {**shown, **{part: page.evaluate(TEXT.format(part)) for part in texts}}
