@@ -68,7 +68,7 @@ HEAVY = (
 )
 TIMES = re.compile(
     r'"value": "[\d.,]+", "beside": "[^"]*", "unit": "(s|min)", "note": "[^"]*"|[\d.]+ s\b'
-    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d[:\d]*|<function[^>]*>|<gradio[^>]*>"
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d[:\d]*|<function[^>]*>|<gradio[^>]*>| at 0x[0-9a-f]+"
 )
 """What differs from run to run: durations, dates, and addresses that gradio lets slip."""
 

@@ -14,7 +14,7 @@ MASK = Kind("localize, activations", True, "localize-start", typed=(("method", "
 
 def hooks() -> int:
     """Hooks on the parts of all models in memory."""
-    models = [one.model for one in gc.get_objects() if isinstance(one, LanguageModel)]
+    models = [one.model for one in gc.get_objects() if type(one) is LanguageModel]  # isinstance asks proxies
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for model in models for part in model.modules())
 
 
