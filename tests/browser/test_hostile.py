@@ -84,7 +84,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     page.wait_for_selector("#examples label")
     another_model(page, "")
     load_by_name(page, f"no/{IMAGE}")
-    assert IMAGE in told(page, "No causal LM could be read")
+    assert "<img" not in told(page, "No model is loaded from there"), "no hub id, so the name is not even repeated"
     load_by_name(page, str(hostile))
     page.wait_for_function("document.querySelector('#model-facts').textContent.includes('2 x 64')")
     assert IMAGE in page.inner_text("#model-facts")
