@@ -98,7 +98,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     options = "\n".join(page.get_by_role("option").all_inner_texts())
     assert all(payload in options for payload in PAYLOADS)
     page.get_by_role("option", name="all categories", exact=True).click()
-    page.wait_for_function(f"document.querySelectorAll('#examples label').length === {len(PAYLOADS) + 2}")
+    page.wait_for_function(f"document.querySelectorAll('#examples label').length >= {len(PAYLOADS)}")  # LONG goes
     unharmed(visit)
 
     page.locator("#examples label", has_text=PAYLOADS[0]).first.click()
