@@ -13,9 +13,9 @@ def main(
     model: Annotated[str, typer.Option(help="demo, smollm2, smollm2+planted, a folder, a .gguf file or a hub id")] = "demo",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, or spread: over GPUs, CPU and disk")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16; int8, int4 with bitsandbytes")] = "auto",
-    also: Annotated[list[str] | None, typer.Option(help="another model that visitors may load; repeatable")] = None,
+    also: Annotated[list[str] | None, typer.Option(help="another model that visitors may load; may be repeated")] = None,
     allow_paths: Annotated[
-        list[str] | None, typer.Option(help="a folder below which visitors may name models by path; can be given several times")
+        list[str] | None, typer.Option(help="a folder below which visitors may name models by path; may be repeated")
     ] = None,
     host: Annotated[str, typer.Option(help="address to serve on; 0.0.0.0 for all")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="if not given, the first free one from 7860 on")] = None,

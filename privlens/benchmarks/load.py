@@ -7,30 +7,21 @@ the times of an idle machine and for the answers that all others are compared wi
 import json
 import random
 import re
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import psutil
 
-from privlens.benchmarks.visitors import Answer, CallFailed, Page, Visitor
-from privlens.errors import PrivlensError
+from privlens.benchmarks.visitors import Answer, CallFailed, Page, Visitor, longest_pause
 from privlens.records import Secret
 
-APP = Path(__file__).parents[2] / "app.py"
-STARTS_WITHIN = 300.0
-"""Seconds until the page must answer."""
 SETTLES = 1 / 3
 """Share of the time at the beginning that memory's slope leaves out: caches fill, and threads come up."""
 
@@ -130,39 +121,6 @@ class Watch:
             return None
         times, sizes = np.array(self.seconds)[late], np.array(self.memory)[late]
         return float(np.polyfit(times / 60, sizes, 1)[0])
-
-
-@contextmanager
-def served(model: str) -> Iterator[tuple[str, psutil.Process]]:
-    """The app on a free port in a process of its own; its address, and the process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(APP), "--port", str(port), "--model", model]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=APP.parent)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        _wait_for(address, process)
-        yield address, psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-
-
-def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise PrivlensError(f"The page did not start: {process.stderr.read().decode()[-500:] if process.stderr else ''}")
-        with suppress(httpx.TransportError):
-            httpx.get(address)
-            return
-        time.sleep(0.5)
-    raise PrivlensError(f"The page did not answer within {STARTS_WITHIN:.0f} s.")
 
 
 class Load:
@@ -267,4 +225,4 @@ def _spread(seconds: Sequence[float]) -> dict[str, float | None]:
 
 def longest_step(alone: Sequence[Request]) -> float:
     """Seconds between two signs of a heavy run on the idle page, at most."""
-    return max(Answer(request.signs, ()).longest_step for request in alone if request.kind.is_heavy)
+    return max(longest_pause(request.signs) for request in alone if request.kind.is_heavy)

@@ -6,13 +6,8 @@ nothing on a thin residual stream: only the pictures are measured. Needs what re
 """
 
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,9 +16,9 @@ import pandas as pd
 import typer
 from playwright.sync_api import Page, sync_playwright
 
+from privlens.benchmarks.serving import served
 from privlens.models.random_weights import random_gpt2, random_secret
 
-APP = Path(__file__).parents[2] / "app.py"
 SIZES = ((6, 2048), (32, 14_336))
 """Layers and neurons in each: those of `demo`, and of a large model."""
 THIN = 8
@@ -70,25 +65,6 @@ class PictureRow:
     drawing_s: float
     layer_s: float | None
     neuron_s: float
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The page for a model, in a process of its own; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, APP, "--model", folder, "--port", str(port)], stdout=subprocess.DEVNULL)
-    try:
-        while process.poll() is None:
-            with socket.socket() as asked:
-                if asked.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def visit(page: Page, layers: int, neurons: int, prompt: str, value: str) -> PictureRow:
@@ -143,7 +119,7 @@ def rows(repeats: int) -> Iterator[PictureRow]:
             secret = random_secret(lm, 8, 1)
             lm.model.save_pretrained(Path(place) / str(layers))
             lm.tokenizer.save_pretrained(Path(place) / str(layers))
-            with served(Path(place) / str(layers)) as address:
+            with served(str(Path(place) / str(layers))) as (address, _):
                 for at in range(1 + repeats):
                     context = chromium.new_context(viewport={"width": 1280, "height": 900})
                     context.set_default_timeout(PATIENCE)

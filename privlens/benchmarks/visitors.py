@@ -4,7 +4,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,15 +29,10 @@ class Answer:
     signs: tuple[float, ...]
     shown: tuple[Any, ...]
 
-    @property
-    def seconds(self) -> float:
-        """From the press until the end."""
-        return self.signs[-1]
 
-    @property
-    def longest_step(self) -> float:
-        """Seconds between two signs, at most."""
-        return max(after - before for before, after in zip((0.0, *self.signs), self.signs, strict=False))
+def longest_pause(signs: Sequence[float]) -> float:
+    """Seconds between two signs of work, or before the first, at most."""
+    return max(after - before for before, after in zip((0.0, *signs), signs, strict=False))
 
 
 class Page:
@@ -45,7 +40,7 @@ class Page:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        config = httpx.get(f"{self.address}/config", timeout=PATIENCE).raise_for_status().json()
+        config = httpx.get(f"{self.address}/config", timeout=PATIENCE, trust_env=False).raise_for_status().json()
         self.components: dict[int, dict[str, Any]] = {one["id"]: one for one in config["components"]}
         self.listeners: dict[int, dict[str, Any]] = {one["id"]: one for one in config["dependencies"]}
 
@@ -80,7 +75,7 @@ class Visitor:
     session: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
-        self._client = httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=PATIENCE)
+        self._client = httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=PATIENCE, trust_env=False)
         self._left = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()
@@ -128,7 +123,7 @@ class Visitor:
 
     def _beat(self) -> None:
         """Holds the session's heartbeat open, without which a page takes a visitor for gone."""
-        with httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=PATIENCE) as client:
+        with httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=PATIENCE, trust_env=False) as client:
             try:
                 with client.stream("GET", f"/heartbeat/{self.session}") as stream:
                     for _ in stream.iter_raw():

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from privlens.benchmarks.load import Load, LoadSettings, Watch, longest_step, served, summary
+from privlens.benchmarks.load import Load, LoadSettings, Watch, longest_step, summary
+from privlens.benchmarks.serving import served
 from privlens.cli import tables
 from privlens.cli.options import SECRETS, AsJson, Model, Secrets, Seed
 from privlens.cli.telling import tell

@@ -12,9 +12,8 @@ from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
 from privlens.models.language_model import LanguageModel
 from privlens.records import Secret, to_json
-from privlens.ui.runs import in_line, in_words
+from privlens.ui.runs import in_line, in_words, stoppable
 from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
-from privlens.ui.traces.visits import stoppable
 
 
 def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.State) -> None:

@@ -35,9 +35,8 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
         known = gr.Dropdown(
             _names(shelf), value=None, label="Known here, or used last in this visit", elem_id="known-models"
         )
-        name = gr.Textbox(
-            shelf.first.name, label="Name, folder, .gguf file or hub id", elem_id="model-name", max_length=1000, **UNKEPT
-        )
+        named = "Name, folder, .gguf file or hub id" if shelf.allowed is None or shelf.allowed.folders else "Name or hub id"
+        name = gr.Textbox(shelf.first.name, label=named, elem_id="model-name", max_length=1000, **UNKEPT)
         with gr.Row():
             device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
             dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)

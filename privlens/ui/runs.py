@@ -12,7 +12,9 @@ import inspect
 import itertools
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -20,7 +22,6 @@ from gradio.components import Component
 from gradio.context import LocalContext
 
 from privlens.errors import Cancelled, PrivlensError
-from privlens.models.language_model import never
 from privlens.models.turns import Work, at_work
 from privlens.ui.line import Line, Place
 
@@ -77,8 +78,8 @@ def in_line(handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     def waits(*given: Any) -> Any:
-        with LINE.place(visitor()) as place:
-            for _ in LINE.wait(place, never):
+        with stoppable() as stop, LINE.place(visitor()) as place:
+            for _ in LINE.wait(place, stop.is_set):
                 pass
             with at_work(place.work):
                 return handler(*given)
@@ -90,6 +91,28 @@ def visitor() -> str:
     """Who this is done for, by gradio's session; nobody outside of a listener."""
     request = LocalContext.request.get(None)
     return str(request.session_hash) if request is not None else ""
+
+
+_stops: defaultdict[str, set[threading.Event]] = defaultdict(set)
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """For a call that keeps no run in the session: its event is set when the visit that it works for has ended."""
+    session, stop = visitor(), threading.Event()
+    _stops[session].add(stop)
+    try:
+        yield stop
+    finally:
+        _stops[session].discard(stop)
+        if not _stops[session]:
+            _stops.pop(session, None)
+
+
+def stop_calls(session: str) -> None:
+    """Stops the calls of a visit that has ended, at their next step."""
+    for stop in list(_stops.get(session, ())):
+        stop.set()
 
 
 def _shown(error: PrivlensError) -> gr.Error:

@@ -8,7 +8,8 @@ from playwright.sync_api import Page
 
 from tests.helpers import TAUGHT
 
-STOPPED = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
+IDLE = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
+STOPPED = IDLE.format("localize")
 MOUNTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
 """gradio mounts what a tab or an accordion holds when it is first opened, and a frame later sets everything to its first value,
 over what was entered by then. A person is not that fast; a test is."""
@@ -79,6 +80,23 @@ def localize(page: Page, method: str) -> None:
     page.wait_for_selector("#neuron-toggles input")
     page.wait_for_function(FACTS.format("quick-facts"))
     page.wait_for_selector("#square .main-svg")
+
+
+def finished(page: Page, run: str) -> None:
+    """Waits for a run's end; a run that ended has no bar."""
+    page.wait_for_function(IDLE.format(run))
+    page.wait_for_function(f"document.querySelector('#{run}-progress .run').hidden")
+
+
+def vote(page: Page, value: str) -> None:
+    """Lets the secrets that are ticked vote by gradient, once this value is among them, and waits for the end."""
+    open_tab(page, "Many secrets")
+    page.wait_for_selector(f"#many-secrets label:has-text({value!r})")
+    page.locator("#many-method input").click()
+    page.get_by_role("option", name="gradient", exact=True).click()
+    page.click("#many-start")
+    page.wait_for_selector("#many-overlap .main-svg")
+    finished(page, "many")
 
 
 def another_model(page: Page, name: str) -> None:

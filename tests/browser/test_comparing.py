@@ -10,11 +10,10 @@ from playwright.sync_api import Page
 from privlens.localization import METHODS, Task
 from privlens.localization.gradients import gradient
 from privlens.records import LocalizationStep
-from tests.browser.steps import FACTS, Visit, bring, open_tab, unfold
+from tests.browser.steps import FACTS, Visit, bring, finished, open_tab, unfold, vote
 from tests.helpers import TAUGHT
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
-STOPPED = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
 PICTURES = "document.querySelectorAll('.small-plots .main-svg').length >= {}"
 CURVES = "document.querySelector('#compare-curves .plot')?.data?.map(trace => trace.x.length)"
 MARKED = "document.querySelector('#compare-heat-0 .plot').data[1].x.length"
@@ -27,12 +26,6 @@ def choose_methods(page: Page, *names: str) -> None:
         box.uncheck()
     for name in names:
         page.locator(f"#compare-methods input[name='{name}']").check()
-
-
-def finished(page: Page, run: str) -> None:
-    """Waits for a run's end; a run that ended has no bar."""
-    page.wait_for_function(STOPPED.format(run))
-    page.wait_for_function(f"document.querySelector('#{run}-progress .run').hidden")
 
 
 def compare(page: Page) -> None:
@@ -193,13 +186,7 @@ def test_a_hostile_secret_stays_text_in_every_picture(visit: Visit, taught_folde
     choose_methods(page, "gradient")
     compare(page)
     assert page.locator("#compare-facts .fact-value").first.inner_text() == HOSTILE
-    open_tab(page, "Many secrets")
-    page.wait_for_selector(f"#many-secrets label:has-text({HOSTILE!r})")
-    page.locator("#many-method input").click()
-    page.get_by_role("option", name="gradient", exact=True).click()
-    page.click("#many-start")
-    page.wait_for_selector("#many-overlap .main-svg")
-    finished(page, "many")
+    vote(page, HOSTILE)
     labels = page.locator("#many-means .yaxislayer-above text").all_text_contents()
     assert any(label.startswith("<img src=x") for label in labels)
     assert page.locator("img").count() == images

@@ -5,10 +5,11 @@ import gc
 import gradio as gr
 from playwright.sync_api import Browser
 
+from privlens.benchmarks.serving import free_port
 from privlens.ui import launch
 from privlens.ui.door import Door
 from tests.browser.conftest import PATIENCE
-from tests.ui.test_door import TOKEN, free_port
+from tests.ui.test_door import TOKEN
 
 
 def test_a_foreign_name_and_a_frame_are_shut_out_and_the_token_is_typed(browser: Browser, outward: list[str]) -> None:

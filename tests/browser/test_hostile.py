@@ -11,7 +11,7 @@ from privlens.models.edit_files import save_edit
 from privlens.models.language_model import LanguageModel
 from privlens.provenance import provenance
 from privlens.records import Change, Edit
-from tests.browser.steps import FACTS, Visit, another_model, answer, localize, open_tab, told, unfold
+from tests.browser.steps import FACTS, Visit, another_model, answer, localize, open_tab, told, unfold, vote
 from tests.helpers import TAUGHT
 
 IMAGE = "<img src=x onerror=window.__pwned=1>"
@@ -130,11 +130,5 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     assert page.locator("#others").get_by_role("button", name="copy").count() == 0, "a spreadsheet would run what it pastes"
     look(visit, "effect-bars")
 
-    open_tab(page, "Many secrets")
-    page.wait_for_selector(f"#many-secrets label:has-text({PAYLOADS[1]!r})")
-    page.locator("#many-method input").click()
-    page.get_by_role("option", name="gradient", exact=True).click()
-    page.click("#many-start")
-    page.wait_for_selector("#many-overlap .main-svg")
-    page.wait_for_function("document.querySelector('#many-cancel').disabled && !document.querySelector('#many-start').disabled")
+    vote(page, PAYLOADS[1])
     look(visit, "many-overlap", "many-means")

@@ -7,9 +7,8 @@ import pytest
 
 from privlens.deactivation import sweep
 from privlens.memorization.check import check
-from tests.browser.steps import Visit, choose_example, localize, open_tab, told, value_of
+from tests.browser.steps import IDLE, Visit, choose_example, localize, open_tab, told, value_of
 
-IDLE = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
 STOPPED = "Stopped, because the secret, the neurons or the model are others now."
 
 

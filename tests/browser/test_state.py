@@ -19,7 +19,7 @@ from privlens.models.edit_files import save_edit
 from privlens.models.loading import load
 from privlens.provenance import provenance
 from privlens.records import Change, Edit, LocalizationStep
-from tests.browser.steps import FACTS, IN_PLACE, STOPPED, Visit, bring, choose_example, localize, neurons_off, open_tab
+from tests.browser.steps import FACTS, IDLE, IN_PLACE, STOPPED, Visit, bring, choose_example, localize, neurons_off, open_tab
 from tests.helpers import TAUGHT
 
 DRAWN = "JSON.stringify((document.querySelector('#{} .plot').data || []).map(trace => [trace.x, trace.y, trace.z]))"
@@ -33,7 +33,6 @@ TEXT = """(part => {{
 """What stands in a part, without gradio's own "queue: 1/1" over it, which comes and goes when it likes."""
 STALE = "document.querySelector('#{} .strip').dataset.kind === 'stale'"
 CURRENT = "document.querySelector('#{} .strip').dataset.kind === 'current'"
-IDLE = "document.querySelector('#{0}-cancel').disabled && !document.querySelector('#{0}-start').disabled"
 OPACITY = "getComputedStyle(document.querySelector('#{}')).opacity"
 
 

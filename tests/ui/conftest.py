@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from privlens.benchmarks.serving import free_port
 from tests.helpers import MODEL, idle, wait_until
 
 LEFT_OPEN = ("<socket.socket", "<function BaseEventLoop.__del__", "<ssl.SSLSocket")
@@ -52,10 +53,3 @@ def address(outward: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     page.close()
     wait_until(idle)
     gc.collect()  # while LEFT_OPEN is still forgiven: at the very end of a run pytest forgives nothing
-
-
-def free_port() -> int:
-    """A port of our own: gradio leaves a socket open for every port that it finds taken."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -14,6 +14,7 @@ import pydantic.v1  # noqa: F401 (FastAPI's late import of it fails on Python 3.
 import pytest
 from gradio_client import Client
 
+from privlens.benchmarks.serving import free_port
 from privlens.ui import launch
 from privlens.ui.door import Door
 from privlens.ui.door.passwords import hash_line
@@ -21,12 +22,6 @@ from privlens.ui.door.settings import MEGABYTE
 
 TOKEN = "a-token-of-the-tests-alone"
 LENS = "lens.example"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from privlens.benchmarks.serving import free_port
 from tests.helpers import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -52,9 +53,7 @@ class Served:
 
 
 def started(how: list[str], model: str, parent: Path) -> Served:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = parent.parent / f"log-{port}"
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(parent), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *how, "--model", model, "--device", "cpu", "--port", str(port)]

@@ -14,15 +14,15 @@ import gradio as gr
 import httpx
 import pytest
 
+from privlens.benchmarks.serving import free_port
 from privlens.errors import BadInput
 from privlens.ui.page import launch
 from privlens.ui.parts import progress
-from privlens.ui.runs import QUICK, Latest, in_words, run_buttons, wire
+from privlens.ui.runs import QUICK, Latest, in_words, run_buttons, stoppable, wire
 from privlens.ui.traces import visits
 from privlens.ui.traces.uploads import forget_unread, is_gone, once
-from privlens.ui.traces.visits import capacity, stoppable
+from privlens.ui.traces.visits import capacity
 from tests.helpers import idle, wait_until
-from tests.ui.conftest import free_port
 
 MARKER = "Zebulon-Quarx-7781"
 GONE = [

@@ -14,6 +14,7 @@ from privlens.ui.door.pages import in_json, login_page
 from privlens.ui.door.passwords import verified
 from privlens.ui.door.settings import Door
 from privlens.ui.door.visits import Visits
+from privlens.ui.paths import below
 
 STARTED = "/gradio_api/startup-events"
 """gradio asks itself for it before the address is told. It starts the queue once, and answers true or false."""
@@ -33,7 +34,7 @@ class Login:
         self._turn = anyio.CapacityLimiter(1)  # argon2 takes 64 MB and a core: one guess at a time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = below(scope["path"], self._door)
+        path = below(scope["path"], self._door.root_path)
         if not self._door.locked or path == STARTED or self._visits.of(scope) or self._by_header(Headers(scope=scope)):
             if path == "/" and "token=" in scope["query_string"].decode("latin-1"):
                 await self._page_without_token(scope)(scope, receive, send)
@@ -91,9 +92,3 @@ class Login:
         answer = self._page_without_token(request.scope) if in_browser else JSONResponse({"success": True})
         self._visits.begin(request.scope, answer.headers)
         return answer
-
-
-def below(path: str, door: Door) -> str:
-    """A request's path without the one below which the page is served, whether the proxy took that away or not."""
-    rest = path.removeprefix(door.root_path) if path.startswith(door.root_path + "/") else path
-    return rest or "/"

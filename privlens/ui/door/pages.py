@@ -1,13 +1,13 @@
 """The two pages of the door: a refusal, and the log-in. They need no script and no other file."""
 
 from html import escape
-from typing import Any
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="referrer" content="same-origin"><title>PrivLens: {title}</title>
-<style>body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 10vh auto; padding: 0 1rem; }}
+<style>:root {{ color-scheme: light dark; }}
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 10vh auto; padding: 0 1rem; }}
 label, button {{ display: block; margin-top: 1rem; }} input {{ display: block; width: 100%; }} input, button {{ font: inherit; }}
 </style></head><body><main><h1>{title}</h1><p>{words}</p>{form}</main></body></html>"""
 TOKEN = """<label>Token <input name="token" type="password" autocomplete="off" autofocus required></label>"""
@@ -33,6 +33,6 @@ def login_page(action: str, by_token: bool, by_user: bool, status: int = 401, wo
     return HTMLResponse(text, status, {"Cache-Control": "no-store"})
 
 
-def in_json(status: int, words: str, **headers: Any) -> Response:
+def in_json(status: int, words: str) -> Response:
     """The same words for a program."""
-    return JSONResponse({"detail": words}, status, headers)
+    return JSONResponse({"detail": words}, status)

@@ -8,10 +8,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from privlens.ui.door.login import below
 from privlens.ui.door.pages import in_json
 from privlens.ui.door.settings import MEGABYTE, UPLOADS, Door
 from privlens.ui.door.visits import Visit, Visits
+from privlens.ui.paths import below
 
 FORM = 64 * 1024
 """Bytes that a form may add to the file in it."""
@@ -26,7 +26,7 @@ class Uploads:
         self._app, self._door, self._visits = app, door, visits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, visit = below(scope["path"], self._door).rstrip("/"), self._visits.of(scope)
+        path, visit = below(scope["path"], self._door.root_path).rstrip("/"), self._visits.of(scope)
         if path.startswith("/gradio_api/heartbeat/") and visit:
             visit.pages += 1
             try:

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from privlens.ui.paths import below
+
 API = "/gradio_api"
 OPEN = re.compile(
     r"|".join(
@@ -31,8 +33,7 @@ SAVED = "deep_link"
 
 def path_of(scope: Scope) -> str:
     """The path below the one that the page is served at."""
-    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
-    return path.removeprefix(root) if root and path.startswith(root + "/") else path
+    return below(str(scope["path"]), str(scope.get("root_path", "")))
 
 
 class OpenRoutes:

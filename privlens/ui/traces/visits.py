@@ -9,7 +9,6 @@ import asyncio
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 import psutil
-from gradio.context import LocalContext
 from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from privlens.process.temporary import is_own
-from privlens.ui.runs import Latest, Run
+from privlens.ui.runs import Latest, Run, stop_calls
 from privlens.ui.traces.routes import API, path_of
 from privlens.ui.traces.uploads import forget_unread
 
@@ -50,23 +48,6 @@ class Visit:
     n_open: int = 0
     has_heartbeat: bool = False
     is_lost: bool = False
-
-
-_stops: defaultdict[str, set[threading.Event]] = defaultdict(set)
-
-
-@contextmanager
-def stoppable() -> Iterator[threading.Event]:
-    """For a listener that keeps no run in the session: its event is set when the visit that it works for has ended."""
-    request, stop = LocalContext.request.get(None), threading.Event()
-    session = str(request.session_hash) if request is not None else ""
-    _stops[session].add(stop)
-    try:
-        yield stop
-    finally:
-        _stops[session].discard(stop)
-        if not _stops[session]:
-            _stops.pop(session, None)
 
 
 class Visits:
@@ -153,8 +134,7 @@ class Visits:
                 value.stop.set()
             elif isinstance(value, Latest):
                 value.begin()
-        for stop in list(_stops.get(session, ())):
-            stop.set()
+        stop_calls(session)
 
     def end_all(self) -> None:
         """Stops everybody's runs, where the server ends."""
