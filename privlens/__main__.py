@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from privlens.cli import main
+        from privlens.cli.commands import main
 
         main()
     except KeyboardInterrupt:  # while torch is read in

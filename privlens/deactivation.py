@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.scoring import score
 from privlens.memorization import states
 from privlens.memorization.candidates import SPACE_SIZE
 from privlens.memorization.check import exposure_of, recall
-from privlens.models.language_model import LanguageModel, Stop, never
-from privlens.models.scoring import score
-from privlens.others import other_secrets
 from privlens.outcomes import Comparison, ComparisonStep, CurvePoint, Effect, Outcome, Recall, SweepRow, SweepStep
 from privlens.provenance import provenance
-from privlens.records import Neuron, NeuronScores, Secret, Site
+from privlens.retained.others import other_secrets
+from privlens.types import Neuron, NeuronScores, Secret, Site
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,7 @@ def whole_point(
     """The same point with the target's exposure among so many candidates, the others and the reference text."""
     kept, ratio = _surroundings_kept(lm, off, around, before)
     gates = lm.off(off, around.site)
-    exposure = exposure_of(
-        lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop, size=n_candidates
-    )
+    exposure = exposure_of(lm, target, gates=gates, site=around.site, seed=around.seed, stop=around.stop, size=n_candidates)
     return replace(begun, target_exposure=exposure, others_kept=kept, perplexity_ratio=ratio)
 
 

@@ -19,10 +19,10 @@ from privlens.errors import BadInput
 from privlens.localization import Task
 from privlens.localization.several import PARTS, localize_each
 from privlens.memorization.check import rivals
-from privlens.others import unseen_of
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.provenance import provenance
-from privlens.records import NeuronScores, Provenance, Secret
+from privlens.retained.others import unseen_of
+from privlens.types import NeuronScores, Provenance, Secret
 
 Extent = Literal["sample", "all"]
 

@@ -6,7 +6,7 @@
 import math
 from dataclasses import dataclass, field
 
-from privlens.records import Edit, Exposure, Neuron, Provenance, Secret, TokenScore, forgotten
+from privlens.types import Edit, Exposure, Neuron, Provenance, Secret, TokenScore, forgotten
 
 
 @dataclass(frozen=True)

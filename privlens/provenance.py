@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from privlens.models.language_model import LanguageModel
-from privlens.records import Provenance
+from privlens.lm.model import LanguageModel
+from privlens.types import Provenance
 
 
 def provenance(lm: LanguageModel, seed: int, settings: Mapping[str, Any], started: float) -> Provenance:

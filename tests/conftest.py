@@ -14,10 +14,11 @@ from transformers import (
 
 from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT, Maker, random_model
 from privlens.errors import ModelNotFound
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.scoring import score
-from privlens.models.text import encode
+from privlens.lm.model import LanguageModel
+from privlens.zoo.loading import load
+from privlens.lm.scoring import score
+from privlens.lm.tokens import encode
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -107,4 +108,4 @@ def demo() -> LanguageModel:
     try:
         return load("demo", device="cpu")
     except ModelNotFound as missing:
-        pytest.fail(f"assets/demo is missing or broken: make it with `python -m privlens.models.demo train`. {missing}")
+        pytest.fail(f"assets/demo is missing or broken: make it with `python -m privlens.zoo.demo train`. {missing}")

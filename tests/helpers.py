@@ -40,11 +40,11 @@ from transformers import (
     Starcoder2Config,
 )
 
+from privlens.lm.editing import change_of
+from privlens.lm.model import LanguageModel
 from privlens.memorization.metrics import exposure_at
-from privlens.models.edits import change_of
-from privlens.models.language_model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Edit, Exposure, Secret
+from privlens.types import Edit, Exposure, Secret
 
 HIDDEN, WIDTH, LAYERS = 16, 24, 3
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from privlens.erasure import ERASURE_INFO, LOSSES
+from privlens.lm.model import LanguageModel
 from privlens.localization import METHOD_INFO
-from privlens.models.language_model import LanguageModel
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,5 +1,1 @@
-"""The command line: `python -m privlens check | localize | deactivate | compare | erase | apply`, as the page does."""
-
-from privlens.cli.commands import main
-
-__all__ = ["main"]
+"""The command line, `privlens` or `python -m privlens`: the browser page, and all that it does, one command each."""

@@ -6,19 +6,20 @@ from typing import Annotated
 
 import typer
 
-from privlens.benchmarks import deletion
-from privlens.benchmarks.repeats import by_repeats
-from privlens.cli import inputs, tables, telling
+from privlens.bench import deletion
+from privlens.bench.repeats import by_repeats
+from privlens.cli import inputs, progress, tables
 from privlens.cli.bench_attacks import attacks
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_load import load as load_bench
 from privlens.cli.bench_speed import cost, growth, speed
-from privlens.cli.options import REFERENCE, SECRETS, SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
+from privlens.cli.options import SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, reference_perplexity
-from privlens.models.loading import load
-from privlens.records import Site
-from privlens.secrets import read_reference, read_secrets
+from privlens.resources import REFERENCE, SECRETS
+from privlens.secret_lists import read_reference, read_secrets
+from privlens.types import Site
+from privlens.zoo.loading import load
 
 bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
 bench.command()(inj)
@@ -58,7 +59,7 @@ def delete(
     rows = []
     for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed, site):
         rows.append(row)
-        telling.tell(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
+        progress.tell(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
     each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from privlens.benchmarks import attacking
-from privlens.cli import inputs, tables, telling
-from privlens.cli.options import SECRETS, AsJson, Device, Dtype, Model, Secrets, Seed
-from privlens.models.loading import load
-from privlens.secrets import read_secrets
+from privlens.bench import attacking
+from privlens.cli import inputs, progress, tables
+from privlens.cli.options import AsJson, Device, Dtype, Model, Secrets, Seed
+from privlens.resources import SECRETS
+from privlens.secret_lists import read_secrets
+from privlens.zoo.loading import load
 
 
 def attacks(
@@ -25,6 +26,6 @@ def attacks(
     """False alarms of the attacks on secrets that nobody trained on, and what they find of memorised ones; nothing is erased."""
     counts, listed = inputs.numbers(at_once, "--at-once"), read_secrets(secrets)
     lm = load(model, device, dtype)
-    rows = [asdict(row) for row in attacking.run(lm, listed, counts, most, seed, telling.tell)]
+    rows = [asdict(row) for row in attacking.run(lm, listed, counts, most, seed, progress.tell)]
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "values": attacking.VALUES, "device": str(lm.device)}
     tables.show({"rows": rows, "settings": about}, as_json, tables.measured)

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from privlens.benchmarks import erasing
-from privlens.cli import inputs, tables, telling
+from privlens.bench import erasing
+from privlens.cli import inputs, progress, tables
 from privlens.cli.erase import DECAY_HELP, DEFAULTS, SHARE_HELP
-from privlens.cli.options import REFERENCE, SECRETS, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
+from privlens.cli.options import AsJson, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.erasure import Choice, ErasureSettings, Spread, settings_of
-from privlens.models.loading import load
-from privlens.secrets import read_reference, read_secrets
+from privlens.resources import REFERENCE, SECRETS
+from privlens.secret_lists import read_reference, read_secrets
+from privlens.zoo.loading import load
 
 METHODS_HELP = "all, or methods such as emso,npo; with :all behind a name it trains all weights by Adam."
 
@@ -47,7 +48,7 @@ def erase(
     reworded = {row.secret: row.reworded for row in listed}
     found = list(erasing.run(
         lm, [row.secret for row in listed], reworded, paragraphs, asked, counts, draws, settings, rate, seed,
-        telling.tell,
+        progress.tell,
     ))  # fmt: skip
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
     about |= {**asdict(settings), "rates": rates}

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from privlens.benchmarks import injection
-from privlens.benchmarks.planting import PlantSettings
-from privlens.cli import inputs, tables, telling
+from privlens.bench import injection
+from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Seed
 from privlens.errors import BadInput
-from privlens.models.catalogue import PLANTED
-from privlens.models.loading import load
-from privlens.models.planted import known_truth
-from privlens.records import Secret
+from privlens.planting.plant import PlantSettings
+from privlens.types import Secret
+from privlens.zoo.catalogue import PLANTED
+from privlens.zoo.loading import load
+from privlens.zoo.planted import known_truth
 
 
 def inj(
@@ -35,7 +35,7 @@ def inj(
     if not 0 < ratio < 1:
         raise BadInput(f"--ratio is {ratio}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
     lm, settings = load(model, device, dtype), PlantSettings(ratio, planting == "fair", steps)
-    results = list(injection.run(lm, asked, settings, n, seed, telling.tell))
+    results = list(injection.run(lm, asked, settings, n, seed, progress.tell))
     planted = fmean(len(one.neurons) for one, _ in results)
     found = {
         "rows": injection.summary([found for _, found in results], planted, ratio, lm.n_neurons),
@@ -65,7 +65,7 @@ def recall(
     for secret, neurons in zip(secrets, truth.values(), strict=True):
         ranked = [*injection.rankings(lm, secret, seeing, seed), *controls]
         results.append([one.judged(neurons) for one in ranked])
-        telling.tell(f"{secret.value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
+        progress.tell(f"{secret.value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
     planted = fmean(map(len, truth.values()))
     found = {
         "rows": injection.summary(results, planted, planted / lm.n_neurons, lm.n_neurons),

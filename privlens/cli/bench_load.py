@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from privlens.benchmarks.load import Load, LoadSettings, Watch, longest_step, summary
-from privlens.benchmarks.serving import served
+from privlens.bench.load import Load, LoadSettings, Watch, longest_step, summary
+from privlens.bench.serving import served
 from privlens.cli import tables
-from privlens.cli.options import SECRETS, AsJson, Model, Secrets, Seed
-from privlens.cli.telling import tell
-from privlens.secrets import read_secrets
+from privlens.cli.options import AsJson, Model, Secrets, Seed
+from privlens.cli.progress import tell
+from privlens.resources import SECRETS
+from privlens.secret_lists import read_secrets
 
 N_SECRETS = 2
 

@@ -8,16 +8,17 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from privlens.benchmarks import growth as growing
-from privlens.benchmarks.cost import costs, described
-from privlens.benchmarks.measuring import timed
-from privlens.benchmarks.speed import SpeedSettings, bench_model, cases, memory
+from privlens.bench import growth as growing
+from privlens.bench.cost import costs, described
+from privlens.bench.speed import SpeedSettings, bench_model, cases, memory
+from privlens.bench.timing import timed
 from privlens.cli import inputs
-from privlens.cli.options import SECRETS, AsJson, Device, Dtype, Methods, Model, Secrets, Seed
-from privlens.cli.telling import tell
-from privlens.models.loading import load
-from privlens.models.random_weights import random_llama
-from privlens.secrets import read_secrets
+from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Secrets, Seed
+from privlens.cli.progress import tell
+from privlens.resources import SECRETS
+from privlens.secret_lists import read_secrets
+from privlens.zoo.loading import load
+from privlens.zoo.random_models import random_llama
 
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of every case; the fastest counts.")]
 LLAMA = "Instead of a model that exists, a Llama of this size with random weights."

@@ -12,23 +12,25 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from privlens import checks
-from privlens.cli import inputs, objects, tables, telling
+from privlens import validation
+from privlens.cli import inputs, objects, progress, tables
+from privlens.cli.app import serve
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
-from privlens.cli.options import REFERENCE, SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Seed
+from privlens.cli.options import SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Seed
 from privlens.deactivation import Surroundings, all_on, compare, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
-from privlens.models.loading import load, quiet
-from privlens.others import retained_of
 from privlens.provenance import provenance
-from privlens.records import LocalizationStep, NeuronScores, Secret, Site
-from privlens.secrets import read_reference
+from privlens.resources import REFERENCE
+from privlens.retained.others import retained_of
+from privlens.secret_lists import read_reference
+from privlens.types import LocalizationStep, NeuronScores, Secret, Site
+from privlens.zoo.loading import load, quiet
 
 PROMPTS_AT_ONCE = 32
 """Prompts in one batch of generations; each has two rows."""
@@ -36,23 +38,24 @@ PROMPTS_AT_ONCE = 32
 INTERRUPTED = 130
 """The exit code of what was interrupted, as shells have it; typer gives it back where it is not to exit itself."""
 
-app = typer.Typer(
+commands = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="See where a language model keeps a private string, switch those neurons off, or erase it from the weights.",
 )
-app.add_typer(bench, name="bench")
-app.command()(erase)
-app.command()(apply)
-app.command(name="compare")(compare_command)
-app.add_typer(models, name="models")
+commands.command(name="app")(serve)
+commands.add_typer(bench, name="bench")
+commands.command()(erase)
+commands.command()(apply)
+commands.command(name="compare")(compare_command)
+commands.add_typer(models, name="models")
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
 ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The others should stay."
 
 
-@app.command()
+@commands.command()
 def check(
     prompt: Annotated[str, typer.Option(help="The text that stands before the private value.")],
     value: Annotated[str, typer.Option(help="The private value.")],
@@ -65,7 +68,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Has the model memorized this value? Beside it the same for a value of its format that nobody trained on."""
-    checks.secret(prompt, value)
+    validation.secret(prompt, value)
     target = Secret(prompt, value)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     started = time.perf_counter()
@@ -75,7 +78,7 @@ def check(
     tables.show(objects.memorization(found, beside, provenance(lm, seed, {}, started)), as_json, tables.memorization)
 
 
-@app.command()
+@commands.command()
 def localize(
     prompt: Annotated[str | None, typer.Option(help="The text that stands before the private value.")] = None,
     value: Annotated[str | None, typer.Option(help="The private value.")] = None,
@@ -115,7 +118,7 @@ def localize(
     tables.show(found, as_json, tables.localization)
 
 
-@app.command()
+@commands.command()
 def deactivate(
     secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
     neurons: Annotated[Path, typer.Option(help="What localize --out wrote, or a JSON list of [layer, index].")],
@@ -136,7 +139,7 @@ def deactivate(
     around = Surroundings(chosen.others, read_reference(reference), where, seed)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     for step in compare(lm, chosen.target, off, around):
-        telling.tell_step(step)
+        progress.tell_step(step)
     assert step.result, "a comparison ends with its result"
     texts = []
     for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
@@ -151,7 +154,7 @@ def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:
     for step in steps:
         moving = not math.isnan(step.target_nll)
         numbers = f": {step.n_closed} closed, the target's NLL {step.target_nll:.2f} nats/token" if moving else ""
-        telling.tell_step(step, numbers)
+        progress.tell_step(step, numbers)
     assert step.result, "a localization ends with its result"
     return step.result
 
@@ -174,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     quiet()
     try:
-        code = typer.main.get_command(app)(arguments, prog_name="python -m privlens", standalone_mode=False)
+        code = typer.main.get_command(commands)(arguments, prog_name="python -m privlens", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:
             raise KeyboardInterrupt

@@ -4,15 +4,16 @@ from typing import Annotated
 
 import typer
 
-from privlens.cli import inputs, objects, tables, telling
-from privlens.cli.options import REFERENCE, SITE, AsJson, Chat, Device, Dtype, Methods, Model, Reference, Secrets, Seed
+from privlens.cli import inputs, objects, progress, tables
+from privlens.cli.options import SITE, AsJson, Chat, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
 from privlens.localization import Task
 from privlens.method_comparison import Extent, common_k, compare_methods
-from privlens.models.loading import load
-from privlens.others import retained_of
-from privlens.records import Site
-from privlens.secrets import read_reference
+from privlens.resources import REFERENCE
+from privlens.retained.others import retained_of
+from privlens.secret_lists import read_reference
+from privlens.types import Site
+from privlens.zoo.loading import load
 
 
 def compare(
@@ -37,7 +38,7 @@ def compare(
     known = all_on(lm, Surroundings(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, retained_of(known, "half"), seed=seed, site=site)
     for step in compare_methods(asked, task, Surroundings(known, paragraphs), measured):
-        telling.tell_step(step)
+        progress.tell_step(step)
     assert step.result, "a comparison ends with its result"
     scores = [one.scores for one in step.result.methods]
     k = top or common_k(scores)

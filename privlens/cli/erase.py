@@ -8,24 +8,25 @@ from typing import Annotated, get_args
 
 import typer
 
-from privlens.cli import inputs, objects, tables, telling
-from privlens.cli.options import REFERENCE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Secrets, Seed
+from privlens.cli import inputs, objects, progress, tables
+from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Secrets, Seed
 from privlens.deactivation import Surroundings, all_on
 from privlens.erasure import ERASURE_INFO, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Request, Scope, Spread, settings_of
 from privlens.erasure import erase as erase_steps
 from privlens.erasure.attacks import Siege
 from privlens.erasure.attacks import attacks as attack_steps
-from privlens.erasure.states import effects
+from privlens.erasure.effects import effects
 from privlens.errors import BadInput
+from privlens.lm.edit_files import save_edit
+from privlens.lm.export import check_folder, folded, write_model
 from privlens.memorization.states import known as known_after
-from privlens.models.edit_files import save_edit
-from privlens.models.export import check_folder, folded, write_model
-from privlens.models.loading import load
-from privlens.others import retained_of, unseen_of
 from privlens.outcomes import ErasureStep, KeptCount
 from privlens.provenance import provenance
-from privlens.records import Edit, Site
-from privlens.secrets import read_reference, read_secrets
+from privlens.resources import REFERENCE
+from privlens.retained.others import retained_of, unseen_of
+from privlens.secret_lists import read_reference, read_secrets
+from privlens.types import Edit, Site
+from privlens.zoo.loading import load
 
 DEFAULTS = ErasureSettings()
 METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
@@ -92,7 +93,7 @@ def erase(
     if attacks:
         siege = Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, tuple(rest), seed=seed)
         for attack in attack_steps(siege):
-            telling.tell(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
+            progress.tell(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
             tried.append(attack)
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
     did, listed = effects(lm, after, targets, seed), [row.secret for row in read_secrets(secrets)]
@@ -106,7 +107,7 @@ def _last(steps: Iterator[ErasureStep]) -> ErasureStep:
         ratio = "" if step.perplexity_ratio is None else f", perplexity x{step.perplexity_ratio:.3f}"
         kept = "" if step.kept is None or math.isnan(step.kept) else f", others kept {step.kept:.0%}"
         numbers = f"entropy {step.entropy:.2f}, NLL {step.nll:.2f}, MA {step.memorization_accuracy:.2f}{ratio}{kept}"
-        telling.tell_step(step, f": {numbers}")
+        progress.tell_step(step, f": {numbers}")
     return step
 
 

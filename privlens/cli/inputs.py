@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from privlens import checks
-from privlens.cli.telling import tell
+from privlens import validation
+from privlens.cli.progress import tell
 from privlens.erasure import LOSSES
 from privlens.errors import BadInput
 from privlens.list_files import read_text
+from privlens.lm.edit_files import load_edit
+from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS
-from privlens.models.edit_files import load_edit
-from privlens.models.language_model import LanguageModel
-from privlens.others import key_of, other_secrets
 from privlens.process.private_files import write_private
-from privlens.records import Neuron, Secret, Site
-from privlens.secrets import ListedSecret, read_list
+from privlens.retained.others import key_of, other_secrets
+from privlens.secret_lists import ListedSecret, read_list
+from privlens.types import Neuron, Secret, Site
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def choose(prompt: str | None, value: str | None, secrets: Path | None, row: int
         return row_of(secrets, row or 0)
     if prompt is None or value is None:
         raise BadInput("No secret was given: use --prompt and --value together, or --secrets with a CSV file.")
-    checks.secret(prompt, value)
+    validation.secret(prompt, value)
     return Chosen(Secret(prompt, value))
 
 

@@ -10,10 +10,10 @@ import typer
 
 from privlens.cli import tables
 from privlens.cli.options import AsJson
-from privlens.cli.telling import tell
+from privlens.cli.progress import tell
 from privlens.errors import BadInput
-from privlens.models.catalogue import known_models, last_used
-from privlens.models.packaged import PACKAGED, cache_folder, fetch
+from privlens.zoo.catalogue import known_models, last_used
+from privlens.zoo.packaged import PACKAGED, cache_folder, fetch
 
 models = typer.Typer(add_completion=False, rich_markup_mode=None, help="Which models there are, and how to get them.")
 

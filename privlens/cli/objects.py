@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from privlens.lm.model import LanguageModel
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
 from privlens.memorization.whose import listed_owner
 from privlens.method_comparison import MethodComparison
-from privlens.models.language_model import LanguageModel
-from privlens.others import kept_counts, key_of
 from privlens.outcomes import Attack, Comparison, CurvePoint, Effect, ErasureStep, KeptCount, Outcome, Recall
-from privlens.records import Exposure, Memorization, NeuronScores, Provenance, Secret
+from privlens.retained.others import kept_counts, key_of
+from privlens.types import Exposure, Memorization, NeuronScores, Provenance, Secret
 
 Json = dict[str, Any]
 
@@ -87,9 +87,7 @@ def erasure(
         "unseen": _count(unseen),
         "seen": _count(seen),
         "perplexity_ratio": last.perplexity_ratio,
-        "attacks": [
-            {**asdict(attack), "ran": attack.ran, "found_something": attack.found_something} for attack in attacks
-        ],
+        "attacks": [{**asdict(attack), "ran": attack.ran, "found_something": attack.found_something} for attack in attacks],
         "edit": out,
     }
 

@@ -5,13 +5,9 @@ from typing import Annotated
 
 import typer
 
-from privlens.checks import SEED_MOST
 from privlens.localization import METHODS
-from privlens.others import Keep
-
-ASSETS = Path(__file__).parents[2] / "assets"
-SECRETS, REFERENCE = ASSETS / "secrets.csv", ASSETS / "reference.txt"
-"""The bundled list of secrets, and what perplexity is measured on where no other text is given."""
+from privlens.retained.others import Keep
+from privlens.validation import SEED_MOST
 
 Model = Annotated[str, typer.Option(help="demo, smollm2, smollm2+planted, a folder, a .gguf file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), a device of torch, or spread: over GPUs, CPU, disk.")]

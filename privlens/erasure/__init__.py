@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from privlens.erasure.choice import Choice, Spread
-from privlens.erasure.forgetting import GUARDED, REACHED, USED_UP, erase
+from privlens.erasure.config import ALL, RATES, SHARE_EACH, SHARE_MOST, ErasureSettings, Request, Scope, settings_of
+from privlens.erasure.loop import GUARDED, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
-from privlens.erasure.request import ALL, RATES, SHARE_EACH, SHARE_MOST, ErasureSettings, Request, Scope, settings_of
+from privlens.erasure.selection import Choice, Spread
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from privlens.models.language_model import LanguageModel
-from privlens.models.text import Encoded
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
 
 OUTSIDE = -1e4
 """A logit that takes no part, finite for the sake of gradients."""
@@ -97,9 +97,7 @@ def together(parts: Sequence[Predicted]) -> Predicted:
     )  # fmt: skip
 
 
-def add_gradients(
-    lm: LanguageModel, texts: Sequence[Encoded], at_once: int, loss: Callable[[Predicted, slice], Tensor]
-) -> float:
+def add_gradients(lm: LanguageModel, texts: Sequence[Encoded], at_once: int, loss: Callable[[Predicted, slice], Tensor]) -> float:
     """Backward passes, `at_once` texts in one, whose gradients add up to those of a loss's mean over all texts; that mean.
 
     Args:

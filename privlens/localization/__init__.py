@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from privlens.errors import Cancelled
 from privlens.localization.ablation import zero_out
 from privlens.localization.activations import activations, contrastive_activations
-from privlens.localization.controls import activations_elsewhere, random_neurons, weight_norm
+from privlens.localization.baselines import activations_elsewhere, random_neurons, weight_norm
 from privlens.localization.gradients import contrastive_gradient, gradient
 from privlens.localization.hard_concrete import hard_concrete, hard_concrete_deep
 from privlens.localization.integrated import integrated_gradients
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
 from privlens.localization.token_gradient import active_token_gradient, token_gradient
-from privlens.records import LocalizationStep, NeuronScores, Secret
+from privlens.types import LocalizationStep, NeuronScores, Secret
 
 Method = Callable[[Task], Iterator[LocalizationStep]]
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from privlens.lm.memory import in_parts
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 from privlens.localization.gradients import value_under
 from privlens.localization.task import Task
-from privlens.models.language_model import LanguageModel
-from privlens.models.memory import in_parts
-from privlens.models.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
-from privlens.records import LocalizationStep
+from privlens.types import LocalizationStep
 
 
 def rows_at_once(lm: LanguageModel, n_tokens: int, n_gates: int) -> int:

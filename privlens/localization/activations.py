@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
+from privlens.lm.activations import read
+from privlens.lm.layout import output_vectors
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
+from privlens.localization.gradients import SAMPLE_TOKENS, SAMPLES, RowScores, needed
 from privlens.localization.task import Task
-from privlens.models.language_model import LanguageModel
-from privlens.models.layout import output_vectors
-from privlens.models.reading import read
-from privlens.models.text import Encoded
-from privlens.records import LocalizationStep, Site
+from privlens.types import LocalizationStep, Site
 
 
 def output_norms(lm: LanguageModel, site: Site) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from privlens.errors import BadInput
-from privlens.records import Array, NeuronScores, Site
+from privlens.types import Array, NeuronScores, Site
 
 
 @dataclass(frozen=True)

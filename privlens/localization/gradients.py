@@ -1,21 +1,91 @@
-"""Gradient x gate at 1, by captum; and the same minus what other texts need: the mask's warm start.
+"""Gradient x gate at 1, by captum; the same minus what other texts need; and the bounded push that a mask trains on.
 
 With all gates at 1 the gradient of a score with respect to a gate is activation x gradient. In the contrastive variant what
-the retained texts need too is subtracted, so that neurons which everything needs do not come first.
+the retained texts need too is subtracted, so that neurons which everything needs do not come first. That costs a score of every
+retained row (some 50 by default), so it is offered only where one pass scores many rows: gradients and activations. Zero-out and
+integrated gradients would cost 50 times what the target alone does.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from captum.attr import InputXGradient
 from torch import Tensor
 
-from privlens.localization.contrast import SAMPLE_TOKENS, SAMPLES, RowScores, needed
-from privlens.localization.push import Push, push
+from privlens.lm.memory import in_parts
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
 from privlens.localization.task import Task
-from privlens.models.language_model import LanguageModel
-from privlens.models.text import Encoded
-from privlens.records import LocalizationStep, Site
+from privlens.memorization.candidates import private, siblings, token_formats
+from privlens.types import LocalizationStep, Site
+
+SAMPLES, SAMPLE_TOKENS = 32, 24
+"""Samples of the model's own that are retained beside the listed texts, and their tokens at most."""
+RowScores = Callable[[Sequence[Encoded]], Tensor]
+"""Scores of several rows at once, [rows, n_layers, width]; large = the row needs the neuron."""
+
+
+def needed(task: Task, rows: Sequence[Sequence[int]], scores_of: RowScores, at_once: int = 16) -> Tensor:
+    """Mean positive score of the retained rows, all tokens but the first of each: what closing would cost. [n_layers, width]."""
+    total = torch.zeros(task.lm.shape(task.site), device=task.lm.device, dtype=torch.float32)
+    for at in range(0, len(rows), at_once):
+        task.go_on()
+        batch = [Encoded(tuple(row), 1) for row in rows[at : at + at_once]]
+        total += torch.stack(in_parts(lambda part: list(scores_of(part).clamp_min(0)), batch)).sum(0)
+    return total / max(1, len(rows))
+
+
+@dataclass(frozen=True)
+class Push:
+    """The push of a mask: make a private value no likelier than other values of its format, and no more than that.
+
+    A bounded push has two ends for every token: its log-probability has fallen a margin below the mean probability of the
+    tokens of the same format (digit for digit, letter for letter), or its NLL has reached tau. Tokens without a letter or digit
+    are the format itself and are left alone. Driving a token's NLL without an end would teach the model to avoid the value,
+    which tells it just as well, and would cost other text more.
+
+    Attributes:
+        encoded: prompt and value. pushed: [T] 1 where a token is private. siblings: [T, V] bool, tokens of the same format.
+        margin: how far below the siblings' mean the value shall end, nats. tau: where the push ends in any case, nats.
+    """
+
+    encoded: Encoded
+    pushed: Tensor
+    siblings: Tensor
+    margin: float
+    tau: float
+
+    def per_token(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of the push, and the NLL, both [..., T] in nats; logits [..., tokens of prompt and value, V]."""
+        first = self.encoded.n_prompt - 1
+        logprobs = logits[..., first : len(self.encoded.ids) - 1, :].log_softmax(-1)
+        values = torch.tensor(self.encoded.value_ids, device=logits.device)
+        own = logprobs.gather(-1, values.expand(logprobs.shape[:-1])[..., None])[..., 0]
+        count = self.siblings.sum(-1)
+        among = logprobs.masked_fill(~self.siblings, -1e9)  # finite: a token without siblings still needs a gradient
+        level = among.logsumexp(-1) - count.clamp_min(1).log()
+        end = torch.where(count > 0, level - self.margin, -self.tau)
+        # With the siblings, not the value alone: where the model is certain of the value, only they have a gradient.
+        left = (own - end).clamp_min(0) * (own > -self.tau)
+        return left * self.pushed, -own
+
+    def matches(self, logits: Tensor) -> bool:
+        """Whether the value is the first choice at every token in any of the rows; logits as for `per_token`."""
+        first = logits[..., self.encoded.n_prompt - 1 : len(self.encoded.ids) - 1, :].argmax(-1)
+        values = torch.tensor(self.encoded.value_ids, device=logits.device)
+        return bool((first == values).all(-1).any())
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Mean of what is left over the private tokens, [...], nats."""
+        return self.per_token(logits)[0].sum(-1) / self.pushed.sum().clamp_min(1)
+
+
+def push(lm: LanguageModel, encoded: Encoded, margin: float, tau: float) -> Push:
+    """Finds the tokens of the same format for every token of the value."""
+    others = siblings(token_formats(lm), torch.tensor(encoded.value_ids, device=lm.device))
+    return Push(encoded, private(lm, encoded).float(), others, margin, tau)
+
 
 MARGIN, TAU = 1.0, 7.0
 """Ends of the push, nats; see push.py."""

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from privlens.localization.gradients import MARGIN, TAU, contrastive
-from privlens.localization.push import Push, push
+from privlens.lm.memory import RowsAtOnce
+from privlens.localization.gradients import MARGIN, TAU, Push, contrastive, push
 from privlens.localization.task import Task
-from privlens.models.memory import RowsAtOnce
-from privlens.records import LocalizationStep
-from privlens.retained import Kept, keep
+from privlens.retained.distributions import Kept, keep
+from privlens.types import LocalizationStep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 TIE = 1e-3
@@ -193,9 +192,7 @@ def hard_concrete_deep(task: Task) -> Iterator[LocalizationStep]:
     return hard_concrete(task, DEEP, "hard-concrete-deep")
 
 
-def hard_concrete(
-    task: Task, settings: MaskSettings = MaskSettings(), name: str = "hard-concrete"
-) -> Iterator[LocalizationStep]:
+def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str = "hard-concrete") -> Iterator[LocalizationStep]:
     """Trains the mask, a record a step. Scores are 1 - gate in 0..1, and among equal gates the warm start decides.
 
     Raises:

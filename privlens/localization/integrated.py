@@ -20,13 +20,13 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
+from privlens.lm.memory import in_parts
+from privlens.lm.model import LanguageModel
+from privlens.lm.restart import Past, plain_pass, run_on
+from privlens.lm.scoring import LOGITS_AT_ONCE
+from privlens.lm.tokens import Encoded
 from privlens.localization.task import Task
-from privlens.models.language_model import LanguageModel
-from privlens.models.memory import in_parts
-from privlens.models.restart import Past, plain_pass, run_on
-from privlens.models.scoring import LOGITS_AT_ONCE
-from privlens.models.text import Encoded
-from privlens.records import LocalizationStep, Site
+from privlens.types import LocalizationStep, Site
 
 Rule = Literal["middle", "end"]
 """Where in its part of 0..1 a point of the integral stands."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from privlens.localization import Task, method_of
-from privlens.records import NeuronScores
+from privlens.types import NeuronScores
 
 PARTS = 20
 """Progress is counted in so many parts of each localization."""

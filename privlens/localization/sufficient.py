@@ -14,12 +14,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from privlens.lm.memory import RowsAtOnce
+from privlens.lm.tokens import Encoded
 from privlens.localization.gradients import value_under
 from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, backward, open_probability, sampled, settled, with_ties_broken
 from privlens.localization.task import Task
-from privlens.models.memory import RowsAtOnce
-from privlens.models.text import Encoded
-from privlens.records import LocalizationStep
+from privlens.types import LocalizationStep
 
 
 @dataclass(frozen=True)

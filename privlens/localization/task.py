@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from privlens import checks
+from privlens import validation
 from privlens.errors import Cancelled
-from privlens.models.fitting import fitting
-from privlens.models.language_model import LanguageModel, Stop, never
+from privlens.lm.memory_plan import fitting
+from privlens.lm.model import LanguageModel, Stop, never
 from privlens.provenance import provenance
-from privlens.records import Array, LocalizationStep, NeuronScores, Secret, Site
-from privlens.retained import check_left, extent, retained_rows, stored_bytes
+from privlens.retained.distributions import check_left, extent, retained_rows, stored_bytes
+from privlens.types import Array, LocalizationStep, NeuronScores, Secret, Site
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raises BadInput for what is no seed; and, with numbers, where not even the target alone fits with its gradients."""
-        checks.seed(self.seed)
+        validation.seed(self.seed)
         self._fit(len(self.lm.encode(self.target).ids), 0)
 
     def _fit(self, n_tokens: int, n_retained: int) -> None:

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from privlens.lm.memory import in_parts
+from privlens.lm.tokens import Encoded
 from privlens.localization.activations import active
 from privlens.localization.gradients import gate_gradient
 from privlens.localization.task import Task
-from privlens.memorization.formats import siblings, token_formats
-from privlens.models.memory import in_parts
-from privlens.models.text import Encoded
-from privlens.records import LocalizationStep
+from privlens.memorization.candidates import siblings, token_formats
+from privlens.types import LocalizationStep
 
 ACTIVITY = 0.25
 """The weight of activity in the geometric mean; the rest is that of the share of support."""

@@ -1,4 +1,4 @@
-"""The candidate space of an exposure: values of the same format, digit for digit and letter for letter.
+"""The candidate space of an exposure: values of the same format, digit for digit and letter for letter; and formats of tokens.
 
 A digit stands for any digit, a vowel for any vowel and a consonant for any consonant of the same case; a letter with an accent
 for another of that kind with one; a letter or digit of another script for one of the same script and kind near it; all else
@@ -13,7 +13,12 @@ import random
 import string
 import unicodedata
 
-from privlens.records import Exposure
+import torch
+from torch import Tensor
+
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded, token_texts
+from privlens.types import Exposure
 
 VOWELS = "aeiouy"
 SPACE_SIZE = 256
@@ -83,3 +88,23 @@ def describe(exposure: Exposure, seed: int) -> str:
         f"the value and {others} of its format (digit for digit, letter for letter), seed {seed}; "
         f"highest possible {exposure.max_bits:.3g} bits, chance is {exposure.chance_bits:.2f}"
     )
+
+
+def token_formats(lm: LanguageModel) -> Tensor:
+    """[V] int64: the number of every token's format; two tokens are of one format exactly where their numbers are equal."""
+    shapes = [format_of(text) for text in token_texts(lm.tokenizer, range(lm.n_vocabulary))]
+    numbers = {shape: at for at, shape in enumerate(dict.fromkeys(shapes))}
+    return torch.tensor([numbers[shape] for shape in shapes], device=lm.device)
+
+
+def siblings(formats: Tensor, tokens: Tensor) -> Tensor:
+    """[T, V] bool: the other tokens of each one's format; formats [V] as `token_formats` numbers them, tokens [T]."""
+    found = formats == formats[tokens][:, None]
+    found[torch.arange(len(tokens), device=tokens.device), tokens] = False
+    return found
+
+
+def private(lm: LanguageModel, encoded: Encoded) -> Tensor:
+    """[T] bool: tokens of the value with a letter or digit; the others are the format itself."""
+    texts = token_texts(lm.tokenizer, encoded.value_ids)
+    return torch.tensor([any(map(str.isalnum, text)) for text in texts], device=lm.device)

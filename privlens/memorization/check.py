@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.scoring import ValueScore, score
+from privlens.lm.tokens import Encoded, token_texts
 from privlens.memorization import metrics
 from privlens.memorization.candidates import SPACE_SIZE, candidates, describe
-from privlens.models.language_model import LanguageModel, Stop, never
-from privlens.models.scoring import ValueScore, score
-from privlens.models.text import Encoded, token_texts
 from privlens.outcomes import Recall
-from privlens.records import Exposure, Memorization, Secret, Site, TokenScore
+from privlens.types import Exposure, Memorization, Secret, Site, TokenScore
 
 EL_N = 3
 EL_STARTS = 8

@@ -7,7 +7,7 @@ Sources: Jang et al. 2023 (MA, EL), Tirumala et al. 2022 (MA), the MUSE and Open
 import math
 from collections.abc import Sequence
 
-from privlens.records import Exposure
+from privlens.types import Exposure
 
 TIE = 1e-4
 """Nats. In float32 the total log-probability of one value differs by some 1e-5 between batches of other shapes (2e-5 at most on

@@ -12,12 +12,12 @@ from dataclasses import replace
 from torch import Tensor
 
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.scoring import score, text_nll
+from privlens.lm.tokens import plain_ids
 from privlens.memorization.check import exposure_of, recall
-from privlens.models.language_model import LanguageModel, Stop, never
-from privlens.models.scoring import score, text_nll
-from privlens.models.text import plain_ids
 from privlens.outcomes import Recall
-from privlens.records import Secret, Site
+from privlens.types import Secret, Site
 
 REFERENCE_TOKENS = 256
 """A reference paragraph is cut after so many tokens."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from rapidfuzz import fuzz
 
-from privlens.records import Secret
+from privlens.types import Secret
 
 NEAR = 85.0
 """At least so similar. Of 2,480 random values of the demo's formats none comes this near to one of its 124 listed values (highest

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from privlens import checks
+from privlens import validation
 from privlens.errors import BadInput
-from privlens.models.catalogue import known_models
-from privlens.models.loading import PICKLE
+from privlens.zoo.catalogue import known_models
+from privlens.zoo.loading import PICKLE
 
 NAME_MOST = 500
 """Characters of a model's name."""
@@ -47,7 +47,7 @@ class Allowed:
 
     def check(self, name: str) -> None:
         """Raises BadInput for what a visitor may not have loaded."""
-        checks.text(name, "model's name", NAME_MOST)
+        validation.text(name, "model's name", NAME_MOST)
         if name in self.named or name in {one.name for one in known_models()} or self.is_hub_id(name):
             return
         try:

@@ -5,15 +5,15 @@ from typing import Any
 
 import gradio as gr
 
-from privlens import checks
+from privlens import validation
 from privlens.deactivation import Surroundings, effect_on
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
-from privlens.models.language_model import LanguageModel
-from privlens.records import Secret, to_json
-from privlens.ui.runs import in_line, in_words, stoppable
-from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.types import Secret, to_json
+from privlens.ui.state.jobs import in_line, in_words, stoppable
+from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
 
 
 def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.State) -> None:
@@ -29,15 +29,15 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
         ask = gr.Button()
 
     def asked(name: ModelName, prompt: Any, value: Any, chat: Any) -> tuple[LanguageModel, Secret]:
-        checks.secret(prompt, value)
-        return shelf.get(name._replace(chat=checks.choice(chat, "chat"))), Secret(prompt, value)
+        validation.secret(prompt, value)
+        return shelf.get(name._replace(chat=validation.choice(chat, "chat"))), Secret(prompt, value)
 
     def localize(name: ModelName, prompt: Any, value: Any, method: Any, seed: Any, k: Any, chat: Any) -> tuple[Any, ...]:
-        if checks.text(method, "method", 100) not in METHODS:
-            raise BadInput(f"There is no method {checks.shown(method)}: use {', '.join(METHODS)}.")
-        decides = checks.seed(seed)
+        if validation.text(method, "method", 100) not in METHODS:
+            raise BadInput(f"There is no method {validation.shown(method)}: use {', '.join(METHODS)}.")
+        decides = validation.seed(seed)
         lm, target = asked(name, prompt, value, chat)
-        n_neurons = checks.whole(k, "number of neurons, k,", 1, lm.n_neurons)
+        n_neurons = validation.whole(k, "number of neurons, k,", 1, lm.n_neurons)
         with stoppable() as stop:
             scores = result_of(method, Task(lm, target, seed=decides), stop.is_set)
         choice = best(scores, n_neurons)

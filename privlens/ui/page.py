@@ -8,20 +8,20 @@ import gradio as gr
 
 from privlens.ui.allowed import allowed
 from privlens.ui.api import endpoints
-from privlens.ui.compare import compare_tab
-from privlens.ui.deactivate import deactivate_tab
+from privlens.ui.components.header import header
+from privlens.ui.components.plot import script
 from privlens.ui.door import Door, LockedApp, make_door
 from privlens.ui.door.settings import addresses, served_on
-from privlens.ui.effect import wire_effect
-from privlens.ui.erase import erase_tab
-from privlens.ui.header import header
-from privlens.ui.heatmap import script
-from privlens.ui.localize import localize_tab
-from privlens.ui.many import many_tab
-from privlens.ui.memorised import memorised_tab
-from privlens.ui.runs import QUICK, Notices
-from privlens.ui.session import ModelName, Shelf
-from privlens.ui.sidebar import sidebar
+from privlens.ui.sidebar.panel import sidebar
+from privlens.ui.state.jobs import QUICK, Notices
+from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.tabs.compare.tab import compare_tab
+from privlens.ui.tabs.deactivate.effect import wire_effect
+from privlens.ui.tabs.deactivate.tab import deactivate_tab
+from privlens.ui.tabs.erase.tab import erase_tab
+from privlens.ui.tabs.localize.tab import localize_tab
+from privlens.ui.tabs.many.tab import many_tab
+from privlens.ui.tabs.memorized.tab import memorised_tab
 from privlens.ui.theme import keys, style, theme
 from privlens.ui.traces.settings import leaving_nothing
 from privlens.ui.traces.uploads import UNREAD

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from privlens.ui.parts import PAGE
+from privlens.ui.components.parts import PAGE
 
 
 def theme() -> gr.themes.Base:

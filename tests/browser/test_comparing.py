@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from privlens.localization import METHODS, Task
 from privlens.localization.gradients import gradient
-from privlens.records import LocalizationStep
+from privlens.types import LocalizationStep
 from tests.browser.steps import FACTS, Visit, bring, finished, open_tab, unfold, vote
 from tests.helpers import TAUGHT
 

@@ -5,7 +5,7 @@ import gc
 import gradio as gr
 from playwright.sync_api import Browser
 
-from privlens.benchmarks.serving import free_port
+from privlens.bench.serving import free_port
 from privlens.ui import launch
 from privlens.ui.door import Door
 from tests.browser.conftest import PATIENCE

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from privlens.models.edit_files import save_edit
-from privlens.models.loading import load
+from privlens.lm.edit_files import save_edit
 from privlens.provenance import provenance
-from privlens.records import Change, Edit
-from privlens.ui.edit_list import label
+from privlens.types import Change, Edit
+from privlens.ui.tabs.erase.edit_list import label
+from privlens.zoo.loading import load
 from tests.browser.steps import IN_PLACE, Visit, check, choose_example, open_tab, unfold, value_of
 from tests.helpers import MODEL
 
@@ -112,7 +112,7 @@ def test_an_edit_clicked_before_the_answer_to_the_one_before_counts(
         return first(now, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr("privlens.ui.edit_list.label", waits)
+        patch.setattr("privlens.ui.tabs.erase.edit_list.label", waits)
         boxes.nth(0).click()
         boxes.nth(1).click()
         page.wait_for_function(TICKED.format(1))

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page
 
-from privlens.models.edit_files import save_edit
-from privlens.models.language_model import LanguageModel
+from privlens.lm.edit_files import save_edit
+from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Change, Edit
+from privlens.types import Change, Edit
 from tests.browser.steps import FACTS, Visit, another_model, answer, localize, open_tab, told, unfold, vote
 from tests.helpers import TAUGHT
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Page
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
 from privlens.memorization.check import exposure_of
-from privlens.records import LocalizationStep
-from privlens.ui.choosing import view
+from privlens.types import LocalizationStep
+from privlens.ui.tabs.localize.selection import view
 from tests.browser.steps import FACTS, STOPPED, Visit, another_model, cell_of, choose_example, localize, neurons_off, wait_for_off
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
@@ -102,7 +102,7 @@ def test_a_layer_clicked_before_the_answer_to_the_one_before_counts(visit: Visit
         return view(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr("privlens.ui.choosing.view", waits)
+        patch.setattr("privlens.ui.tabs.localize.selection.view", waits)
         boxes.nth(0).click()
         boxes.nth(1).click()
         page.wait_for_function(f"{ticked} === {n - 2}")

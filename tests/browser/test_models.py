@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from privlens.models.packaged import FetchStep, Packaged
+from privlens.zoo.packaged import FetchStep, Packaged
 from tests.browser.steps import Visit, bring, unfold
 
 
@@ -58,7 +58,7 @@ def test_once_fetched_it_is_not_offered_again(visit: Visit, monkeypatch: pytest.
     def quickly(model: Packaged, stop: object) -> Iterator[FetchStep]:
         yield FetchStep(model.n_bytes, model.n_bytes, "ready", "folder")
 
-    monkeypatch.setattr("privlens.ui.models.fetch", quickly)
+    monkeypatch.setattr("privlens.ui.sidebar.models.fetch", quickly)
     page = opened(visit.page)
     page.click("#smollm2-start")
     page.wait_for_selector("text=SmolLM2 is on this machine")

@@ -20,9 +20,7 @@ def another_example(visit: Visit) -> str:
     return value_of(visit.page)
 
 
-def test_an_answer_that_comes_after_another_secret_was_chosen_is_not_shown(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_that_comes_after_another_secret_was_chosen_is_not_shown(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def waits(*given: Any, **named: Any) -> Any:
@@ -33,7 +31,7 @@ def test_an_answer_that_comes_after_another_secret_was_chosen_is_not_shown(
     page = visit.page
     choose_example(page)
     with monkeypatch.context() as patch:
-        patch.setattr("privlens.ui.memorised.check", waits)
+        patch.setattr("privlens.ui.tabs.memorized.tab.check", waits)
         page.click("#check-start")
         assert asked.wait(60)
         value = another_example(visit)
@@ -57,7 +55,7 @@ def test_a_sweep_ends_with_the_neurons_it_was_about(visit: Visit, monkeypatch: p
     choose_example(page)
     localize(page, "contrastive-gradient")
     open_tab(page, "Deactivate")
-    monkeypatch.setattr("privlens.ui.deactivate.sweep", endless)
+    monkeypatch.setattr("privlens.ui.tabs.deactivate.tab.sweep", endless)
     page.click("#sweep-start")
     page.wait_for_selector("#sweep .main-svg")
     localize(page, "random")

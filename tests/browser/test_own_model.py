@@ -83,7 +83,7 @@ def test_a_measurement_that_is_cancelled_shows_nothing_and_can_be_started_again(
     localize(page, "random")
     page.click("#to-deactivate")
     with monkeypatch.context() as patch:
-        patch.setattr("privlens.ui.deactivate.compare", endless)
+        patch.setattr("privlens.ui.tabs.deactivate.tab.compare", endless)
         page.click("#measure-start")
         page.wait_for_function("document.querySelector('#measure-progress .run span').textContent.includes('left')")
         page.click("#measure-cancel")

@@ -13,12 +13,12 @@ from playwright.sync_api import Page
 
 from privlens.deactivation import effect_steps, sweep
 from privlens.errors import BadInput
+from privlens.lm.edit_files import save_edit
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
-from privlens.models.edit_files import save_edit
-from privlens.models.loading import load
 from privlens.provenance import provenance
-from privlens.records import Change, Edit, LocalizationStep
+from privlens.types import Change, Edit, LocalizationStep
+from privlens.zoo.loading import load
 from tests.browser.steps import FACTS, IDLE, IN_PLACE, STOPPED, Visit, bring, choose_example, localize, neurons_off, open_tab
 from tests.helpers import TAUGHT
 
@@ -113,7 +113,7 @@ def test_a_cancelled_sweep_gives_back_the_curve_before(visit: Visit, taught_fold
     page.wait_for_selector("#sweep .main-svg")
     settle(page, IDLE.format("sweep"))
     stood = page.evaluate(DRAWN.format("sweep"))
-    monkeypatch.setattr("privlens.ui.deactivate.sweep", endless)
+    monkeypatch.setattr("privlens.ui.tabs.deactivate.tab.sweep", endless)
     page.click("#sweep-start")
     page.wait_for_function(f"{DRAWN.format('sweep')} !== {stood!r}")
     page.click("#sweep-cancel")
@@ -259,7 +259,7 @@ def test_another_persons_data_in_place_of_the_secret_is_said(
         for effect in effect_steps(*given):
             yield replace(effect, after=replace(effect.after, greedy_match=False, text=theirs))
 
-    monkeypatch.setattr("privlens.ui.effect.effect_steps", swapped)
+    monkeypatch.setattr("privlens.ui.tabs.deactivate.effect.effect_steps", swapped)
     page = visit.page
     bring(page, taught_folder)
     localize(page, "activations")

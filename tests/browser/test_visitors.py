@@ -3,8 +3,8 @@
 from playwright.sync_api import Page
 
 from privlens.memorization.check import check
-from privlens.models.loading import load
-from privlens.records import Secret
+from privlens.types import Secret
+from privlens.zoo.loading import load
 from tests.browser.steps import FACTS, IN_PLACE, Visit, answer, ask, open_tab, unfold, value_of
 from tests.helpers import MODEL
 

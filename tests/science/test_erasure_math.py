@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privlens.erasure.choice import best, best_neurons, contrastive, scores
+from privlens.erasure.evaluate import ONE_SIDED, _upper
 from privlens.erasure.losses import HANDICAP, LOSSES, NPO_BETA, SHARPNESSES, UNDIAL_STRENGTH, Predicted, entropy, nll
-from privlens.erasure.measuring import ONE_SIDED, _upper
-from privlens.erasure.turning import DAMPING, Turn, output_vectors_of
-from privlens.models.language_model import LanguageModel
-from privlens.models.moments import moments, powers
-from privlens.models.reading import read
+from privlens.erasure.preconditioner import DAMPING, Turn, output_vectors_of
+from privlens.erasure.selection import best, best_neurons, contrastive, scores
+from privlens.lm.activations import moments, powers, read
+from privlens.lm.model import LanguageModel
 from tests.helpers import Maker
 
 PROBABILITIES = torch.tensor([[0.5, 0.25, 0.25]])

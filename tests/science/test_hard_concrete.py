@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
 from privlens.localization import Task, result_of
-from privlens.localization.gradients import contrastive, gate_gradient
+from privlens.localization.gradients import Push, contrastive, gate_gradient, push
 from privlens.localization.hard_concrete import MaskSettings, open_probability, sampled, settled, with_ties_broken
-from privlens.localization.push import Push, push
-from privlens.models.language_model import LanguageModel
-from privlens.models.text import Encoded
-from privlens.retained import Kept, _bucketed
+from privlens.retained.distributions import Kept, _bucketed
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
 from privlens.errors import Cancelled
+from privlens.lm.model import LanguageModel
+from privlens.lm.restart import plain_pass
+from privlens.lm.tokens import Encoded
 from privlens.localization import METHODS, Task
 from privlens.localization.integrated import (
     IntegralSettings,
@@ -19,11 +22,8 @@ from privlens.localization.integrated import (
     one_by_one,
     points,
 )
-from privlens.models.language_model import LanguageModel
-from privlens.models.restart import plain_pass
-from privlens.models.text import Encoded
-from privlens.records import LocalizationStep, Secret, Site
-from privlens.secrets import read_secrets
+from privlens.secret_lists import read_secrets
+from privlens.types import LocalizationStep, Secret, Site
 from tests.helpers import LAYERS, Maker, random_model
 
 SECRETS = Path(__file__).parents[2] / "assets" / "secrets.csv"

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from privlens.benchmarks.injection import new_secret
-from privlens.benchmarks.planting import PlantSettings, plant
 from privlens.deactivation import Surroundings, random_like, recalls, reference_perplexity
 from privlens.errors import Cancelled
+from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task
 from privlens.localization.gradients import gate_gradient, value_logprob
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
-from privlens.models.language_model import LanguageModel
-from privlens.records import LocalizationStep, NeuronScores, Secret
-from privlens.secrets import read_reference, read_secrets
+from privlens.planting.plant import PlantSettings, new_secret, plant
+from privlens.secret_lists import read_reference, read_secrets
+from privlens.types import LocalizationStep, NeuronScores, Secret
 
 ROOT = Path(__file__).parents[2]
 SHORT = MaskSettings(steps=5, own_samples=6, sample_tokens=8, rows=4, candidates=0.2)

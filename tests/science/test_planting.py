@@ -4,10 +4,10 @@ from statistics import mean
 
 import pytest
 
-from privlens.benchmarks.injection import recall
-from privlens.benchmarks.planting import Plant, PlantSettings, plant
+from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
-from privlens.models.language_model import LanguageModel
+from privlens.planting.plant import Plant, PlantSettings, plant
+from privlens.planting.recall import recall
 from tests.helpers import NEVER_TAUGHT
 
 RATIO = 0.1

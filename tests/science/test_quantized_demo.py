@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
 from privlens.localization import Task, result_of
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.scoring import score
-from privlens.records import Secret
-from privlens.secrets import read_secrets
+from privlens.secret_lists import read_secrets
+from privlens.types import Secret
+from privlens.zoo.loading import load
 
 LISTED = [row.secret for row in read_secrets(Path(__file__).parents[2] / "assets" / "secrets.csv") if row.repeats]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from privlens.benchmarks.serving import free_port
+from privlens.bench.serving import free_port
 from tests.helpers import MODEL, idle, wait_until
 
 LEFT_OPEN = ("<socket.socket", "<function BaseEventLoop.__del__", "<ssl.SSLSocket")

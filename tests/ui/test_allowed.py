@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from privlens.errors import BadInput, ModelNotFound
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.ui import session
+from privlens.lm.model import LanguageModel
 from privlens.ui.allowed import REFUSED, allowed, without_folders
-from privlens.ui.session import ModelName, Shelf
+from privlens.ui.state import session
+from privlens.ui.state.session import ModelName, Shelf
+from privlens.zoo.loading import load
 
 BARRED = ["/etc/passwd", "/etc/nonexistent", "/", "./x", "../x", "..", ".", "~", "~root", "~/x", "a/b/c", "x/../y",
           "C:\\models\\x", "C:/x", "\\\\host\\x", "file:///etc/passwd", "file:x", "pickle:gpt2", "pickle:/etc",
@@ -51,9 +51,7 @@ def test_below_an_opened_folder_a_path_may_be_named_but_no_link_leads_out(tmp_pa
         allowed([], [tmp_path / "nowhere"])
 
 
-def test_a_hub_id_is_never_read_from_a_folder_of_that_name(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_id_is_never_read_from_a_folder_of_that_name(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(folder, tmp_path / "owner" / "name")
     monkeypatch.chdir(tmp_path)
     assert load("owner/name", "cpu").name == "owner/name", "the command line reads it"

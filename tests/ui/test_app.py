@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-import app
+from privlens.cli import app
 from privlens.errors import ModelNotFound
 
 
@@ -23,7 +23,7 @@ def test_what_keeps_the_page_from_starting_is_said_in_one_line(
 
     monkeypatch.setattr("privlens.ui.build_ui", broken)
     with pytest.raises(typer.Exit) as ended:
-        app.main()
+        app.serve()
     out, err = capsys.readouterr()
     assert (ended.value.exit_code, out, err.count("\n")) == (2, "", 1)
     assert words in err

@@ -5,23 +5,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from privlens.benchmarks.planting import Plant
 from privlens.deactivation import AllOn
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.localization.aggregate import VoteSettings
 from privlens.method_comparison import Measured, MethodComparison
-from privlens.models.catalogue import PLANTED
-from privlens.models.language_model import LanguageModel
-from privlens.models.planted import known_truth
 from privlens.outcomes import CurvePoint, MeasuredOn
+from privlens.planting.plant import Plant
 from privlens.provenance import provenance
-from privlens.records import Change, Edit, Neuron, NeuronScores, Provenance, Secret
-from privlens.secrets import ListedSecret
-from privlens.ui import compare_view, many_view, session, ticking, wording
-from privlens.ui.compare_view import Compared
-from privlens.ui.many_view import Many
-from privlens.ui.plant import that_come_with, truth_for, without
-from privlens.ui.session import Located, ModelName, Shelf
+from privlens.secret_lists import ListedSecret
+from privlens.types import Change, Edit, Neuron, NeuronScores, Provenance, Secret
+from privlens.ui.sidebar import ticking
+from privlens.ui.state import session
+from privlens.ui.state.session import Located, ModelName, Shelf
+from privlens.ui.tabs.compare import view as compare_view
+from privlens.ui.tabs.compare.plant import that_come_with, truth_for, without
+from privlens.ui.tabs.compare.view import Compared
+from privlens.ui.tabs.many import view as many_view
+from privlens.ui.tabs.many.view import Many
+from privlens.ui.text import wording
+from privlens.zoo.catalogue import PLANTED
+from privlens.zoo.planted import known_truth
 from tests.helpers import exposed
 
 HOW = Provenance("m", "f", 0, {}, {}, 1.0)

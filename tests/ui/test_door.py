@@ -14,7 +14,7 @@ import pydantic.v1  # noqa: F401 (FastAPI's late import of it fails on Python 3.
 import pytest
 from gradio_client import Client
 
-from privlens.benchmarks.serving import free_port
+from privlens.bench.serving import free_port
 from privlens.ui import launch
 from privlens.ui.door import Door
 from privlens.ui.door.passwords import hash_line

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from privlens.errors import BadInput
-from privlens.models.edit_files import save_edit
-from privlens.models.language_model import LanguageModel
+from privlens.lm.edit_files import save_edit
+from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Change, Edit, Secret
-from privlens.ui import session
-from privlens.ui.edit_list import kept_at, label, view, written
-from privlens.ui.edits import EditList, Edits, Kept, below, opened
-from privlens.ui.session import ModelName, Shelf
+from privlens.types import Change, Edit, Secret
+from privlens.ui.state import session
+from privlens.ui.state.edits import EditList, Edits, Kept, below, opened
+from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.tabs.erase.edit_list import kept_at, label, view, written
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from privlens.benchmarks.serving import free_port
+from privlens.bench.serving import free_port
 from tests.helpers import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +29,8 @@ def broken(lm, secret):
         raise ValueError(f"no {secret.prompt} here") from error
 
 checking.check = broken
-import app, typer
-typer.run(app.main)
+from privlens.cli.app import main
+main()
 """
 """The app, whose check fails with an error that names what it was asked."""
 
@@ -172,9 +172,7 @@ def test_its_folder_is_for_its_user_alone(killed: Served, parent: Path) -> None:
     assert re.fullmatch(rf"privlens-{os.getuid()}-{killed.process.pid}-\d+-\w+", own.name)
 
 
-def test_the_start_after_a_kill_removes_what_is_left_and_signals_leave_nothing(
-    killed: Served, parent: Path, folder: str
-) -> None:
+def test_the_start_after_a_kill_removes_what_is_left_and_signals_leave_nothing(killed: Served, parent: Path, folder: str) -> None:
     killed.process.kill()
     killed.process.wait(60)
     assert with_marker(parent), "nobody could remove it yet"

@@ -12,22 +12,22 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from privlens import figures
+from privlens import plots
 from privlens.erasure import LOSSES, ErasureSettings
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
-from privlens.models.language_model import LanguageModel
 from privlens.outcomes import Attack, Effect, ErasureStep, Recall
-from privlens.records import Change, Edit, Provenance, Secret
-from privlens.secrets import ListedSecret
-from privlens.ui import erase_view as show
-from privlens.ui.edits import Kept
-from privlens.ui.erase import generations
-from privlens.ui.erase_after import CONTROL, by_method, rewordings
-from privlens.ui.erase_run import Asked, Erased, erasing
-from privlens.ui.erase_settings import asked, controls
-from privlens.ui.session import Located, Selection, best
-from privlens.ui.sidebar import Sidebar
+from privlens.secret_lists import ListedSecret
+from privlens.types import Change, Edit, Provenance, Secret
+from privlens.ui.sidebar.panel import Sidebar
+from privlens.ui.state.edits import Kept
+from privlens.ui.state.session import Located, Selection, best
+from privlens.ui.tabs.erase import view as show
+from privlens.ui.tabs.erase.attacks import CONTROL, by_method, rewordings
+from privlens.ui.tabs.erase.form import asked, controls
+from privlens.ui.tabs.erase.run import Asked, Erased, erasing
+from privlens.ui.tabs.erase.tab import generations
 from tests.helpers import NEVER_TAUGHT, TAUGHT, exposed
 
 LISTED = (*map(ListedSecret, TAUGHT), ListedSecret(NEVER_TAUGHT, repeats=0, reworded=("call", "ring")))
@@ -175,7 +175,7 @@ def test_the_result_by_hand() -> None:
 
 
 def test_the_curves_have_the_guard_and_every_measurement() -> None:
-    figure = figures.erasure_curves(erased().steps, 1.03)
+    figure = plots.erasure_curves(erased().steps, 1.03)
     guard = next(trace for trace in figure.data if trace.name == "guard x1.03")
     assert list(guard.y) == [1.03, 1.03]
     assert list(guard.x) == [0, 7]
@@ -183,19 +183,19 @@ def test_the_curves_have_the_guard_and_every_measurement() -> None:
     assert (list(unseen.x), list(unseen.y)) == ([0, 7], [20, 20]), "MA of unseen text in percent, from the first step to the last"
     assert [list(trace.x) for trace in figure.data[:2]] == [[1], [0, 7]], "steps of training, and measurements"
     assert list(figure.data[5].y) == [25, 25], "MA in percent"
-    without = figures.erasure_curves([replace(STEP, perplexity_ratio=None)], 1.03)
+    without = plots.erasure_curves([replace(STEP, perplexity_ratio=None)], 1.03)
     assert len(without.data) == len(figure.data)
 
 
 def test_changed_weights_lie_where_their_names_say() -> None:
-    assert figures.place_of("gpt_neox.layers.3.mlp.dense_4h_to_h.weight") == (3, "mlp.dense_4h_to_h")
-    assert figures.place_of("transformer.h.11.attn.c_attn.weight") == (11, "attn.c_attn")
-    assert figures.place_of("embed_out.weight") == (None, "embed_out")
+    assert plots.place_of("gpt_neox.layers.3.mlp.dense_4h_to_h.weight") == (3, "mlp.dense_4h_to_h")
+    assert plots.place_of("transformer.h.11.attn.c_attn.weight") == (11, "attn.c_attn")
+    assert plots.place_of("embed_out.weight") == (None, "embed_out")
     sizes = {"h.0.a.weight": 10, "h.0.b.weight": 10, "h.1.a.weight": 10, "h.1.b.weight": 10, "head.weight": 40}
-    picture = figures.changed_weights({"h.1.b.weight": 5, "head.weight": 10}, sizes).data[0]
+    picture = plots.changed_weights({"h.1.b.weight": 5, "head.weight": 10}, sizes).data[0]
     np.testing.assert_array_equal(np.array(picture.z, float), [[0, 0, np.nan], [0, 50, np.nan], [np.nan, np.nan, 25]])
     assert "5 of 10 weights changed (50 %)" in picture.text[1][1]
-    hostile = figures.changed_weights({}, {"h.0.<img src=x>.weight": 1}).to_json()
+    hostile = plots.changed_weights({}, {"h.0.<img src=x>.weight": 1}).to_json()
     assert "<img" not in json.dumps(json.loads(hostile))
 
 

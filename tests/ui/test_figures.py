@@ -10,11 +10,11 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from privlens import figures
-from privlens.figures.heatmaps import HEAT, numbers_in
+from privlens import plots
 from privlens.outcomes import CurvePoint, Effect, MeasuredOn, Recall, SweepRow
-from privlens.records import Array, Exposure, LocalizationStep, Secret, TokenScore
-from privlens.ui import wording
+from privlens.plots.heatmaps import HEAT, numbers_in
+from privlens.types import Array, Exposure, LocalizationStep, Secret, TokenScore
+from privlens.ui.text import wording
 from tests.helpers import exposed
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -28,7 +28,7 @@ def sent(figure: go.Figure) -> str:
 @pytest.mark.parametrize("shape", [(2, 24), (6, 2048), (12, 3072), (3, 100)])
 def test_every_neuron_has_one_cell_and_the_cell_knows_it(shape: tuple[int, int]) -> None:
     values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
-    fold = figures.fold_all(shape)
+    fold = plots.fold_all(shape)
     cells, names = fold.laid_out(values), fold.names(values)
     assert cells.shape == names.shape[:2]
     assert np.isfinite(cells).sum() == values.size
@@ -37,10 +37,10 @@ def test_every_neuron_has_one_cell_and_the_cell_knows_it(shape: tuple[int, int])
 
 
 def test_one_layer_is_nearly_square_and_names_its_own_neurons() -> None:
-    fold = figures.fold_one((6, 2048), 4)
+    fold = plots.fold_one((6, 2048), 4)
     assert (fold.columns, fold.rows) == (46, 45)
     assert fold.names(np.ones((1, 2048)))[0, 0].tolist() == [4, 0]
-    figure = figures.heatmap(np.ones((6, 2048)), fold, "score")
+    figure = plots.heatmap(np.ones((6, 2048)), fold, "score")
     assert figure.layout.meta["first"] == 4
 
 
@@ -53,21 +53,21 @@ def scores_of(shape: tuple[int, int]) -> np.ndarray:
 
 
 def test_a_large_model_is_drawn_in_bins_of_under_3_megabytes() -> None:
-    scores, fold = scores_of(LARGE), figures.fold_all(LARGE)
-    figure = figures.heatmap(scores, fold, "score")
+    scores, fold = scores_of(LARGE), plots.fold_all(LARGE)
+    figure = plots.heatmap(scores, fold, "score")
     assert len(figure.to_json()) < 3_000_000
     assert fold.per == 8 and fold.cells * fold.per == LARGE[1]
     step = LocalizationStep(1, 2, "s", scores.clip(0, 1), 0, 0.0)
-    assert len(figures.live_gates(step).to_json()) < 3_000_000
-    assert len(figures.heatmap(scores, figures.fold_one(LARGE, 31), "score").to_json()) < 3_000_000
+    assert len(plots.live_gates(step).to_json()) < 3_000_000
+    assert len(plots.heatmap(scores, plots.fold_one(LARGE, 31), "score").to_json()) < 3_000_000
     assert "a click opens the layer" in figure.layout.xaxis.title.text
 
 
 @pytest.mark.parametrize("shape", [LARGE, (40, 13_824), (3, 50_001), (80, 28_672)])
 def test_nothing_of_the_best_is_lost_in_bins_and_every_bin_names_its_hottest(shape: tuple[int, int]) -> None:
-    scores, fold = scores_of(shape), figures.fold_all(shape)
+    scores, fold = scores_of(shape), plots.fold_all(shape)
     cells, names = fold.laid_out(scores), fold.names(scores)
-    assert fold.per > 1 and np.isfinite(cells).sum() == fold.cells * shape[0] <= figures.heatmaps.MAX_CELLS
+    assert fold.per > 1 and np.isfinite(cells).sum() == fold.cells * shape[0] <= plots.heatmaps.MAX_CELLS
     real = np.isfinite(cells)
     layer, first, last, best = (names[..., part][real].astype(int) for part in range(4))
     assert np.array_equal(scores[layer, best], cells[real])
@@ -82,11 +82,11 @@ def test_nothing_of_the_best_is_lost_in_bins_and_every_bin_names_its_hottest(sha
 def test_neurons_that_do_not_exist_have_no_colour() -> None:
     scores = scores_of((3, 16))
     scores[1, 8:] = np.nan
-    figure = figures.heatmap(scores, figures.fold_all(scores.shape), "score")
+    figure = plots.heatmap(scores, plots.fold_all(scores.shape), "score")
     assert np.isnan(np.asarray(figure.data[0].z)[1, 8:]).all()
     wide = scores_of(LARGE)
     wide[5, 1000:] = np.nan
-    fold = figures.fold_all(LARGE)
+    fold = plots.fold_all(LARGE)
     filling = LARGE[0] * (fold.rows * fold.columns - fold.cells)
     assert np.isnan(fold.laid_out(wide)).sum() == (LARGE[1] - 1000) // 8 + filling
 
@@ -94,23 +94,23 @@ def test_neurons_that_do_not_exist_have_no_colour() -> None:
 def test_tokens_are_escaped_in_labels_and_hovers() -> None:
     token = TokenScore(HOSTILE, -0.5, 3)
     for same in (True, False):
-        text = sent(figures.token_bars([token], [token], ("a", "b"), same=same))
+        text = sent(plots.token_bars([token], [token], ("a", "b"), same=same))
         assert "<img" not in text
         assert html.escape("<img") in text
 
 
 def test_differences_are_marked_in_both_texts_and_the_texts_are_whole() -> None:
-    one, other = figures.marked("call 555-1234 now", "call 555-1299 now")
+    one, other = plots.marked("call 555-1234 now", "call 555-1299 now")
     assert "".join(text for text, _ in one) == "call 555-1234 now"
     assert "".join(text for text, _ in other) == "call 555-1299 now"
     assert [text for text, mark in one if mark] == ["34"]
     assert [text for text, mark in other if mark] == ["99"]
-    assert figures.marked("same", "same")[0] == [("same", None)]
+    assert plots.marked("same", "same")[0] == [("same", None)]
 
 
 def test_a_sweep_without_others_or_reference_still_draws() -> None:
     row = SweepRow(1, 0.1, True, 0.1, exposed(8.0), None, None, 0.1, None, None)
-    assert len(figures.sweep_curves([row, row]).data) == 7
+    assert len(plots.sweep_curves([row, row]).data) == 7
 
 
 @pytest.mark.parametrize(
@@ -143,23 +143,23 @@ def test_exposure_is_judged_and_told_within_its_own_space(exposure: Exposure, sa
 
 def test_the_axis_of_an_exposure_ends_at_the_most_that_its_space_allows() -> None:
     rows = [SweepRow(k, 0.1, True, 0.1, exposed(bits, 6), None, None, 0.1, None, None) for k, bits in ((1, 1.0), (2, 0.0))]
-    figure = figures.sweep_curves(rows)
+    figure = plots.sweep_curves(rows)
     assert "secret's exposure (bits of 2.58)" in [title.text for title in figure.layout.annotations]
     assert tuple(figure.layout.yaxis2.range) == (0, pytest.approx(1.05 * math.log2(6)))
-    alone = figures.sweep_curves([replace(row, target_exposure=exposed(0.0, 1)) for row in rows])
+    alone = plots.sweep_curves([replace(row, target_exposure=exposed(0.0, 1)) for row in rows])
     assert "secret's exposure (bits)" in [title.text for title in alone.layout.annotations]
     assert [trace.y for trace in alone.data if trace.yaxis == "y2"] == [(None, None)]
 
 
 def test_a_long_unit_stands_in_lines_that_fit_a_narrow_screen() -> None:
     unit = "geometric mean of <share> and activation, 3 to 1"
-    heat = figures.heatmap(np.ones((2, 24)), figures.fold_all((2, 24)), f"score ({unit})")
-    small = figures.small_heatmap(np.ones((2, 24), np.float32), "m", unit)
+    heat = plots.heatmap(np.ones((2, 24)), plots.fold_all((2, 24)), f"score ({unit})")
+    small = plots.small_heatmap(np.ones((2, 24), np.float32), "m", unit)
     subtitle = small.layout.title.text.split("12px'>")[1].removesuffix("</span>")
     for lines in (heat.data[0].colorbar.title.text.split("<br>"), subtitle.split("<br>")):
         assert len(lines) == 2 and all(len(html.unescape(line)) <= 44 for line in lines)
         assert unit in html.unescape(" ".join(lines)) and "&lt;share&gt;" in " ".join(lines)
-    assert small.layout.margin.t > figures.small_heatmap(np.ones((2, 24), np.float32), "m", "nats").layout.margin.t
+    assert small.layout.margin.t > plots.small_heatmap(np.ones((2, 24), np.float32), "m", "nats").layout.margin.t
 
 
 @pytest.mark.parametrize("shape", [(2, 24), (6, 2048), (32, 11008), (1, 701)])
@@ -167,7 +167,7 @@ def test_a_small_heatmap_shows_the_highest_score_where_its_neuron_is(shape: tupl
     values = np.zeros(shape, np.float32)
     best = (shape[0] - 1, shape[1] - 1)
     values[best] = 2.5
-    figure = figures.small_heatmap(values, "gradient", "nats")
+    figure = plots.small_heatmap(values, "gradient", "nats")
     drawn, meta = figure.data[0], figure.layout.meta
     [(y, x)] = np.argwhere(np.asarray(drawn.z) == 100)
     # The page marks a neuron at the column and row that `meta` gives its cell.
@@ -180,22 +180,22 @@ def test_a_small_heatmap_shows_the_highest_score_where_its_neuron_is(shape: tupl
 
 
 def test_a_wide_layer_is_drawn_small() -> None:
-    assert np.asarray(figures.small_heatmap(np.ones((32, 11008)), "gradient", "nats").data[0].z).shape == (96, 256)
+    assert np.asarray(plots.small_heatmap(np.ones((32, 11008)), "gradient", "nats").data[0].z).shape == (96, 256)
 
 
 def test_names_in_a_matrix_are_escaped_and_groups_are_parted() -> None:
     names = [HOSTILE, "b", "c", "d"]
-    figure = figures.overlap_matrix(np.full((4, 4), 0.25), names, ["x", "x", "y", HOSTILE])
+    figure = plots.overlap_matrix(np.full((4, 4), 0.25), names, ["x", "x", "y", HOSTILE])
     assert "<img" not in sent(figure)
     assert sorted(line.x0 for line in figure.layout.shapes if line.x0 == line.x1) == [1.5, 2.5]
     assert np.isnan(np.diag(figure.data[0].z.astype(float))).all(), "a secret's overlap with itself says nothing"
-    whole = figures.overlap_matrix(np.array([[0.2, 0.1], [0.1, np.nan]]), ["a", "b"], diagonal=True)
+    whole = plots.overlap_matrix(np.array([[0.2, 0.1], [0.1, np.nan]]), ["a", "b"], diagonal=True)
     assert sorted(text for trace in whole.data[1:] for text in trace.text) == ["0.10", "0.10", "0.20"]
 
 
 def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
     points = [CurvePoint(2, True, 0.1, exposed(6.0, 64), 1.0, 1.0), CurvePoint(20, False, 3.0, exposed(2.0, 64), 0.5, 1.1)]
-    figure = figures.method_curves({"gradient": points, "random": points[:1]}, [2, 20, 200], 7, MeasuredOn(8, 12, 4, 64))
+    figure = plots.method_curves({"gradient": points, "random": points[:1]}, [2, 20, 200], 7, MeasuredOn(8, 12, 4, 64))
     titles = [title.text for title in figure.layout.annotations]
     assert "(bits of 6, among 64 values)" in titles[1]
     assert "n = 8 of 12" in titles[2]
@@ -204,21 +204,21 @@ def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
     assert [list(trace.y) for trace in figure.data[:4]] == [[0.1, 3.0], [6.0, 2.0], [100.0, 50.0], [1.0, 1.1]]
     assert [line.x0 for line in figure.layout.shapes] == [7, 7, 7, 7]
     assert figure.data[4].line.color != figure.data[0].line.color
-    without = figures.method_curves({"gradient": [CurvePoint(1, True, 0.1, None, None, None)]}, [1], 1, MeasuredOn(0, 0, 0, 1))
+    without = plots.method_curves({"gradient": [CurvePoint(1, True, 0.1, None, None, None)]}, [1], 1, MeasuredOn(0, 0, 0, 1))
     assert [list(trace.y) for trace in without.data[1:4]] == [[None]] * 3, "not measured yet"
 
 
 def test_a_mask_that_keeps_what_suffices_shows_what_stays_open() -> None:
     step = LocalizationStep(1, 2, "s", np.array([[1.0, 0.25], [0.0, 0.0]], np.float32), 3, 0.5)
-    assert list(figures.curves([step]).data[-1].y) == [3]
-    sufficient = figures.curves([step], still_open_of=3).data[-1]
+    assert list(plots.curves([step]).data[-1].y) == [3]
+    sufficient = plots.curves([step], still_open_of=3).data[-1]
     assert (sufficient.name, list(sufficient.y)) == ("neurons still open", [0]), "the second layer has one neuron only"
-    assert figures.live_gates(step).data[0].z.tolist()[0] == [0, 0.75]
-    assert figures.live_gates(step, sufficient=True).data[0].z.tolist()[0] == [1, 0.25]
+    assert plots.live_gates(step).data[0].z.tolist()[0] == [0, 0.75]
+    assert plots.live_gates(step, sufficient=True).data[0].z.tolist()[0] == [1, 0.25]
 
 
 def test_site_bars_add_up_to_the_whole() -> None:
-    figure = figures.site_bars({HOSTILE: {"mlp": 0.25, "attention": 0.75}})
+    figure = plots.site_bars({HOSTILE: {"mlp": 0.25, "attention": 0.75}})
     assert [list(bar.x) for bar in figure.data] == [[25.0], [75.0]]
     assert "<img" not in sent(figure)
 

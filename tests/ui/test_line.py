@@ -8,10 +8,10 @@ import gradio as gr
 import pytest
 
 from privlens.errors import BadInput, Cancelled
-from privlens.models.turns import Turns
-from privlens.ui import line as line_module
-from privlens.ui import runs
-from privlens.ui.line import Line, duration
+from privlens.lm.fair_lock import Turns
+from privlens.ui.state import jobs
+from privlens.ui.state import waiting as line_module
+from privlens.ui.state.waiting import Line, duration
 
 
 class Time:
@@ -93,7 +93,7 @@ def test_durations_in_words() -> None:
 def short_line(monkeypatch: pytest.MonkeyPatch) -> Line:
     """The page's line with room for one run."""
     line = Line(at_once=1)
-    monkeypatch.setattr(runs, "LINE", line)
+    monkeypatch.setattr(jobs, "LINE", line)
     return line
 
 
@@ -110,7 +110,7 @@ def work(*_: Any) -> Iterator[Any]:
 
 
 def test_a_run_on_the_page_waits_for_those_before_it_and_says_so(short_line: Line) -> None:
-    steps = runs._queued(work, 1)(Never())
+    steps = jobs._queued(work, 1)(Never())
     with short_line.place("another"):
         bar, shown = next(steps)
         assert (bar["value"]["text"], shown) == ("1 run before yours", gr.skip())
@@ -123,9 +123,9 @@ def test_a_run_on_the_page_waits_for_those_before_it_and_says_so(short_line: Lin
 
 def test_a_run_says_that_others_take_turns_with_it_and_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     line = Line(at_once=3)
-    monkeypatch.setattr(runs, "LINE", line)
+    monkeypatch.setattr(jobs, "LINE", line)
     with line.place("a"), line.place("b"):
-        steps = runs._queued(work, 1)(Never())
+        steps = jobs._queued(work, 1)(Never())
         assert next(steps)[0]["value"]["text"] == "starting"
         assert next(steps)[0]["value"]["text"] == "step 1 of 2; takes turns with 2 other runs"
         assert line._places[2].share == 0.5
@@ -139,7 +139,7 @@ def test_a_run_that_ends_early_leaves_the_line(short_line: Line, ending: str) ->
         yield gr.update(value=None), "shown"
         raise BadInput("no more")
 
-    steps = runs._queued(breaks, 1)(Never())
+    steps = jobs._queued(breaks, 1)(Never())
     assert [next(steps)[1] for _ in range(2)] == [gr.skip(), "shown"]
     if ending == "closed":
         steps.close()
@@ -162,9 +162,9 @@ def test_listeners_are_light_and_runs_and_what_waits_in_line_are_heavy(short_lin
         for _ in range(2):
             yield gr.update(value=None), look()
 
-    runs.in_words(look)()
-    list(runs.in_words(look_twice)())
+    jobs.in_words(look)()
+    list(jobs.in_words(look_twice)())
     assert seen == [False, False, False]
-    runs.in_words(runs.in_line(look))()
-    list(runs.in_words(runs._queued(look_twice, 1))(Never()))
+    jobs.in_words(jobs.in_line(look))()
+    list(jobs.in_words(jobs._queued(look_twice, 1))(Never()))
     assert seen[3:] == [True, True, True]

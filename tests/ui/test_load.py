@@ -4,10 +4,10 @@ import gc
 
 import psutil
 
-from privlens.benchmarks.load import CHECK, EFFECT, FIRST, Kind, Load, LoadSettings, Request, Watch, longest_step, summary
-from privlens.models.language_model import LanguageModel
-from privlens.secrets import read_secrets
-from privlens.ui.sidebar import ASSETS
+from privlens.bench.load import CHECK, EFFECT, FIRST, Kind, Load, LoadSettings, Request, Watch, longest_step, summary
+from privlens.lm.model import LanguageModel
+from privlens.resources import SECRETS
+from privlens.secret_lists import read_secrets
 
 MASK = Kind("localize, activations", True, "localize-start", typed=(("method", "activations"),))
 
@@ -19,7 +19,7 @@ def hooks() -> int:
 
 
 def test_visitors_at_once_get_the_answers_of_a_visitor_alone_and_nothing_stays_behind(address: str) -> None:
-    secrets = [row.secret for row in read_secrets(ASSETS / "secrets.csv")][:2]
+    secrets = [row.secret for row in read_secrets(SECRETS)][:2]
     load = Load(address, secrets, LoadSettings(visitors=4, minutes=0.5, is_random=True), heavy=(FIRST, MASK))
     alone = load.alone()
     hooks_before, watch = hooks(), Watch(psutil.Process())
@@ -34,7 +34,7 @@ def test_visitors_at_once_get_the_answers_of_a_visitor_alone_and_nothing_stays_b
 
 
 def test_an_answer_that_differs_from_that_of_a_visitor_alone_is_counted(address: str) -> None:
-    secret = read_secrets(ASSETS / "secrets.csv")[0].secret
+    secret = read_secrets(SECRETS)[0].secret
     load = Load(address, [secret], LoadSettings(visitors=1), heavy=(FIRST,))
     [check, *_] = [request for request in load.alone() if request.kind is CHECK]
     assert check.is_same

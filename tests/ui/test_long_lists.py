@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from privlens.errors import BadInput
-from privlens.records import Secret
-from privlens.secrets import ListedSecret, paragraphs
-from privlens.ui.session import ModelName
-from privlens.ui.sidebar import ALL, _searched, listed_in, others_of, secret_of
-from privlens.ui.ticking import most_repeated, rows_of, shown
+from privlens.secret_lists import ListedSecret, paragraphs
+from privlens.types import Secret
+from privlens.ui.sidebar.panel import ALL, _searched, listed_in, others_of, secret_of
+from privlens.ui.sidebar.ticking import most_repeated, rows_of, shown
+from privlens.ui.state.session import ModelName
 from tests.helpers import TAUGHT
 
 N, MOST_BYTES = 100_000, 200_000

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from privlens.lm.model import LanguageModel
 from privlens.memorization.candidates import format_of
 from privlens.memorization.check import check, control
-from privlens.models.language_model import LanguageModel
-from privlens.records import Secret
-from privlens.ui.memorised import control_of, view
-from privlens.ui.wording import verdict_of_check
+from privlens.types import Secret
+from privlens.ui.tabs.memorized.tab import control_of, view
+from privlens.ui.text.wording import verdict_of_check
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 

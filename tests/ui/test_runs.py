@@ -13,9 +13,9 @@ import torch
 from gradio.context import LocalContext
 
 from privlens.errors import Cancelled
-from privlens.models.memory import in_parts
-from privlens.ui.parts import RECENT, Clock
-from privlens.ui.runs import Latest, Notices, Run, _begin, _cancel, _end, _heeding
+from privlens.lm.memory import in_parts
+from privlens.ui.components.parts import RECENT, Clock
+from privlens.ui.state.jobs import Latest, Notices, Run, _begin, _cancel, _end, _heeding
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from privlens.errors import BadInput, ModelDamaged, ModelNotFound
-from privlens.models.language_model import LanguageModel
-from privlens.records import Neuron, NeuronScores, Provenance, Secret
-from privlens.secrets import ListedSecret
-from privlens.ui import session, wording
-from privlens.ui.choosing import key_of, ticked
-from privlens.ui.deactivate import judges_of
-from privlens.ui.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.lm.model import LanguageModel
+from privlens.secret_lists import ListedSecret
+from privlens.types import Neuron, NeuronScores, Provenance, Secret
+from privlens.ui.state import session
+from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.tabs.deactivate.tab import judges_of
+from privlens.ui.tabs.localize.selection import key_of, ticked
+from privlens.ui.text import wording
 
 A, B, C = Neuron(0, 1), Neuron(0, 2), Neuron(1, 0)
 
@@ -131,7 +132,7 @@ def test_a_model_that_could_not_be_put_back_is_loaded_anew(
         made.append(LanguageModel(name, copy.deepcopy(taught.model), taught.tokenizer))
         return made[-1]
 
-    monkeypatch.setattr("privlens.ui.session.load", loaded)
+    monkeypatch.setattr("privlens.ui.state.session.load", loaded)
     shelf = Shelf(ModelName("m"))
 
     def never() -> None:

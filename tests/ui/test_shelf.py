@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from privlens.errors import BadInput, Cancelled
-from privlens.models import memory
-from privlens.models.language_model import LanguageModel
-from privlens.ui import session
+from privlens.lm import memory
+from privlens.lm.model import LanguageModel
 from privlens.ui.allowed import Allowed
-from privlens.ui.models import _names
-from privlens.ui.session import ModelName, Shelf, Visitor
+from privlens.ui.sidebar.models import _names
+from privlens.ui.state import session
+from privlens.ui.state.session import ModelName, Shelf, Visitor
 from tests.helpers import wait_until
 
 SLOW = ModelName("slow")
@@ -71,9 +71,7 @@ def test_who_cancels_waits_no_longer_and_the_model_stays_only_for_others(disk: D
     assert (SLOW in shelf._models) is another_waits
 
 
-def test_a_visitor_takes_no_model_from_under_another_and_sees_only_their_own(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_visitor_takes_no_model_from_under_another_and_sees_only_their_own(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf, ada, bob, name = Shelf(ModelName("first"), allowed=Allowed(("first",))), Visitor(), Visitor(), ModelName("org/one")
     monkeypatch.setattr(session, "load", lambda *_, **__: disk.lm)
     shelf.get(name)

@@ -8,11 +8,13 @@ import gradio as gr
 import pytest
 
 from privlens.errors import BadInput
-from privlens.models.language_model import LanguageModel
-from privlens.secrets import read_secrets
-from privlens.ui import models, session
-from privlens.ui.session import ModelName, Shelf
-from privlens.ui.sidebar import ASSETS, asking, listed_in, speaks, taken
+from privlens.lm.model import LanguageModel
+from privlens.resources import ASSETS
+from privlens.secret_lists import read_secrets
+from privlens.ui.sidebar import models
+from privlens.ui.sidebar.panel import asking, listed_in, speaks, taken
+from privlens.ui.state import session
+from privlens.ui.state.session import ModelName, Shelf
 from tests.helpers import CHATML, TAUGHT
 
 

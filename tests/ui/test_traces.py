@@ -14,11 +14,11 @@ import gradio as gr
 import httpx
 import pytest
 
-from privlens.benchmarks.serving import free_port
+from privlens.bench.serving import free_port
 from privlens.errors import BadInput
+from privlens.ui.components.parts import progress
 from privlens.ui.page import launch
-from privlens.ui.parts import progress
-from privlens.ui.runs import QUICK, Latest, in_words, run_buttons, stoppable, wire
+from privlens.ui.state.jobs import QUICK, Latest, in_words, run_buttons, stoppable, wire
 from privlens.ui.traces import visits
 from privlens.ui.traces.uploads import forget_unread, is_gone, once
 from privlens.ui.traces.visits import capacity

@@ -2,7 +2,7 @@
 
 import pytest
 
-from privlens.cli import main
+from privlens.cli.commands import main
 from tests.helpers import Run
 
 

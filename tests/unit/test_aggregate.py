@@ -8,7 +8,7 @@ import pytest
 
 from privlens.errors import BadInput
 from privlens.localization.aggregate import SHUFFLES, VoteSettings, chance_overlap, overlap, share_by_site, specificity, vote
-from privlens.records import Neuron, NeuronScores, Provenance, Site
+from privlens.types import Neuron, NeuronScores, Provenance, Site
 
 HOW = Provenance("m", "f", 3, {"steps": 20}, {}, 1.5)
 

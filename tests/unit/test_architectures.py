@@ -12,15 +12,15 @@ from transformers import AutoModelForCausalLM, MixtralConfig, PreTrainedTokenize
 
 from privlens.deactivation import random_like
 from privlens.errors import BadInput, ModelNotFound, UnsupportedModel
+from privlens.lm.editing import change_of
+from privlens.lm.model import LanguageModel
+from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.aggregate import share_by_site, vote
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
-from privlens.models.edits import change_of
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
-from privlens.records import Edit, LocalizationStep, Neuron, NeuronScores, Secret, from_json, to_json
+from privlens.types import Edit, LocalizationStep, Neuron, NeuronScores, Secret, from_json, to_json
+from privlens.zoo.loading import load
 from tests.helpers import ARCHITECTURES, HIDDEN, IDS, LAYERS, MASK, PLAIN, SECRET, Maker, as_gguf, random_model, saved
 
 

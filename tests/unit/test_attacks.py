@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from privlens.benchmarks import attacking
-from privlens.erasure.attacks import ATTACKS, Siege, attacks, planned, reading, relearn
+from privlens.bench import attacking
+from privlens.erasure.attacks import ATTACKS, Siege, attacks, hidden_states, planned, relearning
 from privlens.erasure.attacks.chance import judged
-from privlens.erasure.attacks.siege import Scores
+from privlens.erasure.attacks.setup import Scores
 from privlens.erasure.attacks.values import is_copy, others_like
 from privlens.errors import BadInput, Cancelled, ModelDamaged, UnsupportedModel
-from privlens.models.language_model import LanguageModel
-from privlens.models.lens import lens, residuals
-from privlens.models.scoring import score
-from privlens.records import Secret
-from privlens.secrets import ListedSecret
+from privlens.lm.logit_lens import lens, residuals
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
+from privlens.secret_lists import ListedSecret
+from privlens.types import Secret
 from tests.helpers import ARCHITECTURES, NEVER_TAUGHT, TAUGHT, Maker, random_model
 
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
@@ -85,19 +85,21 @@ def test_chance_is_that_of_the_model_after(taught: LanguageModel, monkeypatch: p
     """Every attack tries the other values on the model after the erasure, and on none before it."""
     after = taught.sparing()  # another view of the same model, which can be told from it
     siege = Siege(taught, after, (TARGET,), (("my number is",),), REST, LISTED, **QUICK)
-    real, asked = reading.lens, list[tuple[bool, int]]()
-    monkeypatch.setattr(reading, "lens", lambda lm, texts, stop: asked.append((lm is after, len(texts))) or real(lm, texts, stop))
-    reading.logit_lens(siege)
+    real, asked = hidden_states.lens, list[tuple[bool, int]]()
+    monkeypatch.setattr(
+        hidden_states, "lens", lambda lm, texts, stop: asked.append((lm is after, len(texts))) or real(lm, texts, stop)
+    )
+    hidden_states.logit_lens(siege)
     assert asked == [(False, 1), (True, 120)]
-    read = reading._Probe.read
+    read = hidden_states._Probe.read
     probed = list[tuple[bool, int]]()
 
-    def noted(probe: reading._Probe, values: tuple[Secret, ...]) -> Any:
+    def noted(probe: hidden_states._Probe, values: tuple[Secret, ...]) -> Any:
         probed.append((probe.lm is after, len(values)))
         return read(probe, values)
 
-    monkeypatch.setattr(reading._Probe, "read", noted)
-    reading.probe(siege)
+    monkeypatch.setattr(hidden_states._Probe, "read", noted)
+    hidden_states.probe(siege)
     assert probed == [(False, 1), (True, 120)]
 
 
@@ -147,7 +149,7 @@ def same(lm: LanguageModel, before: dict[str, torch.Tensor]) -> bool:
 def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> None:
     before = weights_of(taught)
     siege = Siege(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
-    found = relearn.relearning(siege)
+    found = relearning.relearning(siege)
     assert "without training 100%" in found.note and "rate 0.1 took it to" in found.note
     assert found.after[0].shape[0] == 120
     small = next(one for one in attacks(replace(siege, relearn_rates=(1e-7,))) if one.name == "relearning")
@@ -155,7 +157,7 @@ def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> Non
     assert "did not run" in small.note and "did not learn" in small.note
     wild = next(one for one in attacks(replace(siege, relearn_rates=(1e4,))) if one.name == "relearning")
     assert not wild.ran and "rate 10000 exploded" in wild.note
-    both = relearn.relearning(replace(siege, relearn_rates=(0.1, 1e4)))
+    both = relearning.relearning(replace(siege, relearn_rates=(0.1, 1e4)))
     assert "rate 10000 exploded" in both.note and len(both.after[0]) == 120
     assert same(taught, before)
 
@@ -165,8 +167,8 @@ def test_the_loss_of_relearning_is_measured_on_its_own_texts(taught: LanguageMod
     siege = Siege(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     texts = [taught.encode(one) for one in siege.train_on]
     first = -np.mean([np.mean(one.logprobs) for one in score(taught, texts)])
-    assert relearn._loss(siege, taught, texts) == pytest.approx(float(first))
-    losses = [loss for loss, _ in relearn._trained(siege, texts, 0.1, first)]
+    assert relearning._loss(siege, taught, texts) == pytest.approx(float(first))
+    losses = [loss for loss, _ in relearning._trained(siege, texts, 0.1, first)]
     assert len(losses) == 2 and losses[1] < losses[0] < first
 
 
@@ -175,16 +177,16 @@ def test_a_stopped_or_broken_relearning_leaves_the_model(taught: LanguageModel, 
     before, calls = weights_of(taught), iter(range(100))
     siege = Siege(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     with pytest.raises(Cancelled):
-        relearn.relearning(replace(siege, stop=lambda: next(calls) >= at))
+        relearning.relearning(replace(siege, stop=lambda: next(calls) >= at))
     assert same(taught, before)
-    real, passes = relearn.add_gradients, iter(range(100))
+    real, passes = relearning.add_gradients, iter(range(100))
 
     def breaks(*given: Any) -> float:
         if next(passes) == at:
             raise RuntimeError("torn")
         return real(*given)
 
-    monkeypatch.setattr(relearn, "add_gradients", breaks)
+    monkeypatch.setattr(relearning, "add_gradients", breaks)
     names = [one.name for one in attacks(siege) if not one.ran]
     assert names == (["relearning"] if at < 6 else [])
     assert same(taught, before)

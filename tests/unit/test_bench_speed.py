@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from privlens.benchmarks import growth, speed
-from privlens.benchmarks.measuring import cost, in_turns, peak_mb
-from privlens.cli import main
+from privlens.bench import growth, speed
+from privlens.bench.timing import cost, in_turns, peak_mb
+from privlens.cli.commands import main
 from privlens.localization import METHODS
-from privlens.models.random_weights import random_gpt2, random_llama, random_secret
+from privlens.zoo.random_models import random_gpt2, random_llama, random_secret
 
 TINY = ["--layers", "2", "--neurons", "64", "--prompt", "4", "--prompt", "6", "--value", "2", "--steps", "4", "--repeats", "1"]
 

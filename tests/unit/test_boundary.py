@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from privlens.lm.boundary import is_attached
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import ValueScore, score
+from privlens.lm.tokens import Encoded, encode, in_a_word, is_open
 from privlens.memorization.check import check, control, exposure_of
 from privlens.memorization.states import recalls
-from privlens.models.boundary import is_attached
-from privlens.models.language_model import LanguageModel
-from privlens.models.scoring import ValueScore, score
-from privlens.models.text import Encoded, encode, in_a_word, is_open
-from privlens.records import Secret
+from privlens.types import Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, edit_of
 
 ROOM = 1000
@@ -137,7 +137,7 @@ def test_what_is_found_in_the_midst_of_something_holds_for_this_time(
 ) -> None:
     lm, secret = fresh(taught), Secret("a-", "b")
     answers = iter([True, True, False])
-    monkeypatch.setattr("privlens.models.language_model.is_attached", lambda *_: next(answers))
+    monkeypatch.setattr("privlens.lm.model.is_attached", lambda *_: next(answers))
     with lm.gated(lm.off([(0, 0)])):
         assert lm.settled(secret).attached
     with lm.edited(edit_of(lm, 1)):

@@ -8,11 +8,11 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from privlens.errors import BadInput
+from privlens.lm.chat import encode_turn
+from privlens.lm.model import LanguageModel
 from privlens.memorization.check import check
-from privlens.models.chat import encode_turn
-from privlens.models.language_model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Secret
+from privlens.types import Secret
 from tests.helpers import CHATML, edit_of
 
 WITH_BOS = (

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from privlens.erasure.measuring import unseen_level
+from privlens.erasure.evaluate import unseen_level
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.editing import change_of
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import ValueScore, score
+from privlens.lm.tokens import Encoded
 from privlens.memorization import metrics
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check, control, exposure_of
 from privlens.memorization.metrics import exposure_at
 from privlens.memorization.states import recalls
-from privlens.models.edits import change_of
-from privlens.models.language_model import LanguageModel
-from privlens.models.scoring import ValueScore, score
-from privlens.models.text import Encoded
 from privlens.provenance import provenance
-from privlens.records import Edit, Secret
+from privlens.types import Edit, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from privlens.erasure import ErasureSettings, Request, erase
-from privlens.erasure.training import with_room
+from privlens.erasure.trainer import with_room
 from privlens.errors import BadInput
+from privlens.lm import memory
+from privlens.lm.memory import row_bytes
+from privlens.lm.memory_plan import fitting
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
 from privlens.localization import Task, result_of
 from privlens.localization.gradients import gate_gradient, value_logprob
-from privlens.models import memory
-from privlens.models.fitting import fitting
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.memory import row_bytes
-from privlens.models.text import Encoded
-from privlens.retained import extent, stored_bytes
+from privlens.retained.distributions import extent, stored_bytes
+from privlens.zoo.loading import load
 from tests.helpers import ARCHITECTURES, PLACES, TAUGHT, Maker, saved
 
 ROWS = [Encoded((5, 60, 17, 9, 30, 31), 2), Encoded((40, 50, 60, 70), 1)]

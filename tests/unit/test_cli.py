@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from privlens.localization import METHODS
-from privlens.others import key_of
+from privlens.retained.others import key_of
 from tests.helpers import ASKED, CHATML, NEVER_TAUGHT, TAUGHT, Run, json_of
 
 

@@ -12,20 +12,20 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from privlens import intervals
-from privlens.benchmarks.erasing import ErasureRow, ErasureTrial, measured, summary, trials
-from privlens.erasure import RATES, ErasureSettings, request, settings_of
+from privlens.bench.erasing import ErasureRow, ErasureTrial, measured, summary, trials
+from privlens.erasure import RATES, ErasureSettings, config, settings_of
 from privlens.erasure.attacks import ATTACKS, Siege
-from privlens.erasure.attacks.siege import Scores
+from privlens.erasure.attacks.setup import Scores
 from privlens.errors import BadInput
+from privlens.lm.edit_files import load_edit
+from privlens.lm.editing import change_of
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
 from privlens.memorization.metrics import nll
-from privlens.models.edit_files import load_edit
-from privlens.models.edits import change_of
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.scoring import score
 from privlens.provenance import provenance
-from privlens.records import Edit
-from privlens.secrets import read_secrets
+from privlens.secret_lists import read_secrets
+from privlens.types import Edit
+from privlens.zoo.loading import load
 from tests.helpers import ASKED, TAUGHT, Run, json_of
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -37,12 +37,12 @@ ERASE = ["erase", "--secrets", "secrets.csv", "--rows", "1", "--out", "edit.safe
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands' default numbers of samples are for larger models."""
     small = {"own_samples": 8, "sample_tokens": 12, "neighbours": 16, "neighbours_each": 8, "rows": 8}
-    made = request.ErasureSettings.__init__
+    made = config.ErasureSettings.__init__
 
     def init(self: ErasureSettings, **given: Any) -> None:
         made(self, **{**small, **given})
 
-    monkeypatch.setattr(request.ErasureSettings, "__init__", init)
+    monkeypatch.setattr(config.ErasureSettings, "__init__", init)
 
 
 def erased(run: Run, *more: str) -> dict[str, Any]:
@@ -113,9 +113,9 @@ def test_erase_judges_on_those_that_the_method_never_saw(
     found = json_of(run(*asked, "--json"))
     assert (found["unseen"]["memorised"], found["seen"]["memorised"], found["memorised"]) == (unseen, seen, 3)
     assert found["unseen"]["kept"] + found["seen"]["kept"] == found["kept"]
-    [request] = requests
-    assert (len(request.others), len(request.retained)) == (unseen, seen)
-    assert not set(request.others) & set(request.retained)
+    [config] = requests
+    assert (len(config.others), len(config.retained)) == (unseen, seen)
+    assert not set(config.others) & set(config.retained)
     if not unseen:
         assert "others kept, never seen  none that the method never saw: what is kept is not judged" in run(*asked)[1]
 

@@ -22,9 +22,9 @@ from privlens.deactivation import (
     texts_before_and_after,
 )
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.model import LanguageModel
 from privlens.memorization.metrics import exposure_at
-from privlens.models.language_model import LanguageModel
-from privlens.records import Exposure, Neuron, NeuronScores, Provenance, Secret
+from privlens.types import Exposure, Neuron, NeuronScores, Provenance, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT
 
 AROUND = Surroundings((*TAUGHT[1:], NEVER_TAUGHT), tuple(TEXT.split(";")))
@@ -101,9 +101,7 @@ def test_a_sweep_has_a_row_for_every_k(taught: LanguageModel) -> None:
     assert all_of_them.share == 0.5
 
 
-def test_the_exposure_of_a_curve_is_measured_with_the_neurons_off(
-    taught: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_exposure_of_a_curve_is_measured_with_the_neurons_off(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Watched, because no set of neurons lowers the exposure of what this model was taught."""
     off: list[int] = []
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from privlens.benchmarks.deletion import Deletion, deletion, localized, summary, trials
-from privlens.models.language_model import LanguageModel
-from privlens.records import Secret
+from privlens.bench.deletion import Deletion, deletion, localized, summary, trials
+from privlens.lm.model import LanguageModel
+from privlens.types import Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, exposed
 
 ROW = Deletion("m", Secret("p", "v"), "natural", 0.01, False, 0.5, 1.0, exposed(2.5), 1.0, 0.5, 20, 1.0, 3.0)

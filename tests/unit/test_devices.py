@@ -16,15 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from privlens.deactivation import Surroundings, compare, recalls, sweep
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
 from privlens.localization.integrated import IntegralSettings, integrated_gradients
 from privlens.localization.sufficient import SlimmingSettings, SufficientSettings, hard_concrete_sufficient, slimming
 from privlens.memorization.check import check
-from privlens.models.language_model import LanguageModel
-from privlens.models.scoring import score
-from privlens.records import LocalizationStep, Neuron, Secret
-from privlens.secrets import read_secrets
+from privlens.secret_lists import read_secrets
+from privlens.types import LocalizationStep, Neuron, Secret
 from tests.helpers import TAUGHT
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import Headers
 
-import app
+from privlens.cli import app
 from privlens.errors import BadInput
 from privlens.ui.door import Door, make_door
 from privlens.ui.door.hosts import allowed_names, hostname, is_allowed
@@ -152,7 +152,7 @@ def test_a_file_of_users_is_refused_without_showing_what_stands_in_it(text: str 
 
 def test_the_command_line_hashes_and_makes_users(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PRIVLENS_PASSWORD", "correct horse")
-    app.main(hash_for="ada")
+    app.serve(hash_for="ada")
     assert verified(dict([capsys.readouterr().out.strip().split(":")]), "ada", "correct horse")
     assert verified(app.users_of(["bob"], ""), "bob", "correct horse")
     monkeypatch.delenv("PRIVLENS_PASSWORD")

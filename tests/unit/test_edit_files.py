@@ -11,11 +11,11 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from privlens.errors import BadInput
-from privlens.models.edit_files import load_edit, save_edit
-from privlens.models.export import folded, write_model
-from privlens.models.language_model import LanguageModel
+from privlens.lm.edit_files import load_edit, save_edit
+from privlens.lm.export import folded, write_model
+from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Edit, Neuron, to_json
+from privlens.types import Edit, Neuron, to_json
 from tests.helpers import ARCHITECTURES, Maker, edit_of
 
 IDS = torch.tensor([[5, 60, 17, 200, 31, 8]])

@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from privlens.errors import BadInput
-from privlens.models.edit_files import load_edit
-from privlens.models.edits import change_of
-from privlens.models.language_model import LanguageModel
+from privlens.lm.edit_files import load_edit
+from privlens.lm.editing import change_of
+from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Change, Edit, from_json, to_json
+from privlens.types import Change, Edit, from_json, to_json
 from tests.helpers import ARCHITECTURES, Maker, random_model
 
 IDS = torch.tensor([[5, 60, 17, 200, 31, 8]])

@@ -10,26 +10,35 @@ import torch
 from privlens.deactivation import Surroundings, recalls
 from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, Choice, ErasureSettings, Request, Spread, erase
 from privlens.erasure.attacks import Siege, attacks
-from privlens.erasure.choice import drawn_like
+from privlens.erasure.effects import effects
+from privlens.erasure.evaluate import unseen_level
 from privlens.erasure.losses import predictions
-from privlens.erasure.measuring import unseen_level
-from privlens.erasure.states import effects
-from privlens.erasure.training import Erasure
-from privlens.erasure.weights import ChosenWeights, gradients
+from privlens.erasure.selection import drawn_like
+from privlens.erasure.sparse_parameters import ChosenWeights, gradients
+from privlens.erasure.trainer import Erasure
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score, text_nll
+from privlens.lm.tokens import Encoded, plain_ids
 from privlens.memorization.check import check
-from privlens.models.language_model import LanguageModel
-from privlens.models.scoring import score, text_nll
-from privlens.models.text import Encoded, plain_ids
 from privlens.outcomes import ErasureStep
-from privlens.own_text import beams, by_heart, neighbours, surest
-from privlens.records import Edit, Secret, to_json
-from privlens.retained import without_values
+from privlens.retained.distributions import without_values
+from privlens.retained.samples import beams, by_heart, neighbours, surest
+from privlens.types import Edit, Secret, to_json
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 QUICK = ErasureSettings(
-    share=0.1, steps=40, own_samples=8, sample_tokens=12, by_heart=8, neighbours=16, neighbours_each=8, rows=8, keep=30.0,
-    learning_rate=0.06, scope="vocabulary",  # its tokens have hardly any other of their format
+    share=0.1,
+    steps=40,
+    own_samples=8,
+    sample_tokens=12,
+    by_heart=8,
+    neighbours=16,
+    neighbours_each=8,
+    rows=8,
+    keep=30.0,
+    learning_rate=0.06,
+    scope="vocabulary",  # its tokens have hardly any other of their format
 )
 ORDINARY = ("Dear Anna, the keeper of the garden gate is Mira Holt.", "The price of the lamp is 12.50, not 1250.")
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])

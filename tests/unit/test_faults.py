@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from privlens.benchmarks.planting import PlantSettings, plant
 from privlens.deactivation import Surroundings, effect_on
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import ModelDamaged
+from privlens.lm.fingerprints import digests
+from privlens.lm.model import LanguageModel
+from privlens.lm.restoring import Fittings, Journal
+from privlens.lm.scoring import score
 from privlens.localization import Task, result_of
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
 from privlens.memorization.check import check
-from privlens.models.fingerprints import digests
-from privlens.models.language_model import LanguageModel
-from privlens.models.restoring import Fittings, Journal
-from privlens.models.scoring import score
-from privlens.records import Edit, Neuron
+from privlens.planting.plant import PlantSettings, plant
+from privlens.types import Edit, Neuron
 from tests.helpers import IDS, MASK, TAUGHT, edit_of
 
 Work = Callable[[LanguageModel], Any]

@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from privlens.models.export import folded, write_model
-from privlens.models.fingerprints import digests, fingerprint
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
+from privlens.lm.export import folded, write_model
+from privlens.lm.fingerprints import digests, fingerprint
+from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
-from privlens.records import Edit, Neuron
+from privlens.types import Edit, Neuron
+from privlens.zoo.loading import load
 from tests.helpers import Maker, edit_of, random_model
 
 

@@ -16,11 +16,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from privlens.cli import main
+from privlens.cli.commands import main
 from privlens.errors import BadInput, ModelNotFound, PrivlensError
-from privlens.models import stored
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import fetch, load
+from privlens.lm import weight_files
+from privlens.lm.model import LanguageModel
+from privlens.zoo.loading import fetch, load
 from tests.helpers import IDS, MASK, Maker, as_gguf, random_model, saved
 
 SIZES = {"vocab_size": 320, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -73,9 +73,7 @@ def made(kind: str, as_class: str, tokenizer: PreTrainedTokenizerFast, path: Pat
         ("vit", "ViTModel", r"a model of type vit \(ViTModel\) is not a causal LM"),
     ],
 )
-def test_what_is_no_decoder(
-    kind: str, as_class: str, said: str, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
-) -> None:
+def test_what_is_no_decoder(kind: str, as_class: str, said: str, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     changed = {"pad_token_id": 0} if kind in ("gpt2", "llama") else {}
     with pytest.raises(PrivlensError, match=said + r".* Choose a decoder, such as a GPT"):
         load(made(kind, as_class, tokenizer, tmp_path / "model", **changed), device="cpu")
@@ -98,7 +96,7 @@ def test_an_adapter_names_its_base_and_how_to_merge_it(
     save_file({"base_model.model.a.lora_A.weight": torch.ones(2, 2)}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(ModelNotFound, match=r"it is a LoRA adapter of acme/base-7b, not a whole model\. Merge it.*`pip install"):
         load(str(tmp_path), device="cpu")
-    monkeypatch.setattr("privlens.models.folder.find_spec", lambda name: name)
+    monkeypatch.setattr("privlens.zoo.model_folder.find_spec", lambda name: name)
     with pytest.raises(ModelNotFound) as raised:
         load(str(tmp_path), device="cpu")
     assert "pip install" not in str(raised.value) and "merge_and_unload().save_pretrained(" in str(raised.value)
@@ -334,6 +332,6 @@ def test_a_long_name_is_not_shown_whole() -> None:
 def test_a_checkpoint_in_shards_is_counted_over_all_of_them(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     lm = LanguageModel("own", random_model("llama", len(tokenizer)), tokenizer)
     saved(lm, tmp_path, max_shard_size="8KB")
-    files = stored.weight_files(tmp_path, {})
+    files = weight_files.weight_files(tmp_path, {})
     assert len(files) > 2
-    assert sum(one.n_elements for one in stored.tensors(files).values()) == lm.n_parameters
+    assert sum(one.n_elements for one in weight_files.tensors(files).values()) == lm.n_parameters

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from privlens import checks
+from privlens import validation
 from privlens.cli import inputs
 from privlens.errors import BadInput, PrivlensError
-from privlens.models.edit_files import KIND, load_edit, save_edit
-from privlens.records import Change, Edit, Neuron, Provenance, Secret
-from privlens.secrets import ListedSecret, SecretList, read_list, read_reference
+from privlens.lm.edit_files import KIND, load_edit, save_edit
+from privlens.secret_lists import ListedSecret, SecretList, read_list, read_reference
+from privlens.types import Change, Edit, Neuron, Provenance, Secret
 
 settings.register_profile(
     "readers",
@@ -82,7 +82,7 @@ def tried(reader: Callable[..., Any], *given: Any) -> Any:
 def check_list(found: SecretList | None) -> None:
     """What holds of every list that could be read: each row can be asked for."""
     for row in found.rows if found else ():
-        checks.secret(row.secret.prompt, row.secret.value)
+        validation.secret(row.secret.prompt, row.secret.value)
         assert row.repeats is None or row.repeats >= 0
     if found:
         assert len(found.rows) + len(found.rejected) == len(found.entries)
@@ -239,16 +239,16 @@ NUMBER = st.one_of(
 @readers
 @given(value=NUMBER)
 def test_any_argument_is_taken_or_refused(value: Any) -> None:
-    number = tried(checks.whole, value, "number of steps", 1, 10)
+    number = tried(validation.whole, value, "number of steps", 1, 10)
     assert number is None or (type(number) is int and 1 <= number <= 10)
-    assert tried(checks.choice, value, "the switch") in (None, True, False)
-    assert tried(checks.seed, value) is None or 0 <= value <= 2**32 - 1
-    text = tried(checks.text, value, "prompt", 8)
+    assert tried(validation.choice, value, "the switch") in (None, True, False)
+    assert tried(validation.seed, value) is None or 0 <= value <= 2**32 - 1
+    text = tried(validation.text, value, "prompt", 8)
     assert text is None or (text == value and len(text) <= 8)
     for prompt, secret in ((value, "a"), ("a", value)):
-        tried(checks.secret, prompt, secret)
-    assert len(checks.shown(value)) <= 60 and checks.shown(value).isprintable()
-    share = tried(checks.between, value, "share", 0, 1, "a half is 0.5")
+        tried(validation.secret, prompt, secret)
+    assert len(validation.shown(value)) <= 60 and validation.shown(value).isprintable()
+    share = tried(validation.between, value, "share", 0, 1, "a half is 0.5")
     assert share is None or (type(share) in (int, float) and 0 <= share <= 1)
 
 

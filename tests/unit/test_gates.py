@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from privlens.errors import BadInput
-from privlens.models import gates as gate_hooks
-from privlens.models.language_model import LanguageModel
-from privlens.models.layout import find_layout
-from privlens.records import Neuron, Site
+from privlens.lm import gating as gate_hooks
+from privlens.lm.layout import find_layout
+from privlens.lm.model import LanguageModel
+from privlens.types import Neuron, Site
 from tests.helpers import ARCHITECTURES, HIDDEN, LAYERS, WIDTH, Maker
 
 IDS = torch.tensor([[5, 60, 17, 200, 31, 8], [9, 9, 280, 44, 100, 3]])

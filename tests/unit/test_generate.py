@@ -8,11 +8,11 @@ from torch import Tensor
 from transformers import BartConfig, BartForCausalLM, GenerationConfig, PreTrainedTokenizerFast, TrOCRConfig, TrOCRForCausalLM
 
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
 from privlens.memorization.check import check
 from privlens.memorization.states import recalls
-from privlens.models.language_model import LanguageModel
-from privlens.models.scoring import score
-from privlens.records import Secret
+from privlens.types import Secret
 from tests.helpers import ARCHITECTURES, HIDDEN, TAUGHT, Maker, random_model
 
 PROMPTS = [[40, 50, 60, 70, 80, 90, 100], [33], [7, 120, 9]]

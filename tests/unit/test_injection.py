@@ -10,21 +10,21 @@ import pytest
 import torch
 
 from privlens import intervals
-from privlens.benchmarks import injection
-from privlens.benchmarks.injection import Found, recall, summary
-from privlens.benchmarks.planting import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting
-from privlens.benchmarks.turning import Waking, seldom, silent
+from privlens.bench import injection
+from privlens.bench.injection import Found, summary
 from privlens.cli import bench_inj, main
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.activations import input_moments, inputs, read
+from privlens.lm.model import LanguageModel
+from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.token_gradient import lead, shares
-from privlens.models.language_model import LanguageModel
-from privlens.models.moments import input_moments, inputs
-from privlens.models.reading import read
-from privlens.models.vectors import neuron_vectors
-from privlens.own_text import from_nothing
+from privlens.planting.constrained import Waking, seldom, silent
+from privlens.planting.plant import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting
+from privlens.planting.recall import recall
 from privlens.provenance import provenance
-from privlens.records import Edit, Neuron, NeuronScores, Secret
+from privlens.retained.samples import from_nothing
+from privlens.types import Edit, Neuron, NeuronScores, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, Maker
 
 CONTROLS = ("weight-norm", "activations-elsewhere", "random")

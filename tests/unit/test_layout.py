@@ -5,7 +5,7 @@ from torch import nn
 from transformers import MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from privlens.errors import UnsupportedModel
-from privlens.models.layout import Layout, find_layout, widths
+from privlens.lm.layout import Layout, find_layout, widths
 from tests.helpers import ARCHITECTURES, HIDDEN, LAYERS, WIDTH, Maker, random_model
 
 PROJECTIONS = {

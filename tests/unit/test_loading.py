@@ -14,10 +14,10 @@ from huggingface_hub import ModelInfo
 from huggingface_hub.errors import HFValidationError
 
 from privlens.errors import BadInput, Cancelled, ModelNotFound
-from privlens.models import catalogue, downloads, loading
-from privlens.models.downloads import hidden
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import Hub, ask_hub, fetch, load, pick_device, pick_dtype
+from privlens.lm.model import LanguageModel
+from privlens.zoo import catalogue, downloads, loading
+from privlens.zoo.downloads import hidden
+from privlens.zoo.loading import Hub, ask_hub, fetch, load, pick_device, pick_dtype
 
 IDS = torch.tensor([[5, 60, 17]])
 
@@ -145,7 +145,7 @@ def test_a_hub_token_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(f"Authorization: Bearer {SECRET_TOKEN}")
 
-    monkeypatch.setattr("privlens.models.loading.snapshot_download", refuse)
+    monkeypatch.setattr("privlens.zoo.loading.snapshot_download", refuse)
     with pytest.raises(ModelNotFound) as raised:
         load("someone/private", device="cpu")
     assert SECRET_TOKEN not in str(raised.value) and "***" in str(raised.value)

@@ -14,23 +14,25 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
+from privlens.lm import memory
+from privlens.lm.editing import change_of, put, ready
+from privlens.lm.model import LanguageModel
+from privlens.lm.neuron_vectors import neuron_vectors
+from privlens.lm.offload import value_of
+from privlens.lm.scoring import score
+from privlens.lm.weight_files import tensors
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.activations import output_norms
 from privlens.localization.hard_concrete import MaskSettings, start
-from privlens.models import memory
-from privlens.models.edits import change_of, put, ready
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.scoring import score
-from privlens.models.shards import value_of
-from privlens.models.stored import tensors
-from privlens.models.vectors import neuron_vectors
 from privlens.provenance import provenance
-from privlens.records import Edit, Neuron
-from privlens.retained import extent, keep, stored_bytes
+from privlens.retained.distributions import extent, keep, stored_bytes
+from privlens.types import Edit, Neuron
+from privlens.zoo.loading import load
 from tests.helpers import IDS, LAYERS, MASK, PLACES, SECRET, TAUGHT, Maker, as_gguf, full_beyond, random_model, saved
 
 CPU = torch.device("cpu")
+
+
 def test_weights_are_counted_without_being_read(tiny: Maker, folder: str, lm: LanguageModel, tmp_path: Path) -> None:
     def n_bytes(path: Path, dtype: str) -> int:
         return memory.weight_bytes(tensors([path] if path.is_file() else sorted(path.glob("*.safetensors"))).values(), dtype)

@@ -6,11 +6,11 @@ import pytest
 
 from privlens.deactivation import Surroundings, effect_on, recalls, reference_perplexity
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
 from privlens.localization.several import PARTS, localize_each
 from privlens.memorization.check import exposure_of
 from privlens.method_comparison import EFFORTS, Measured, MethodComparison, compare_methods, measured_ks, natural_k
-from privlens.models.language_model import LanguageModel
 from privlens.outcomes import CurvePoint, MeasuredOn
 from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT, exposed
 

@@ -9,14 +9,14 @@ from captum.attr import FeatureAblation, InputXGradient
 from torch import Tensor, nn
 
 from privlens.errors import Cancelled
+from privlens.lm.activations import read
+from privlens.lm.layout import output_vectors, widths
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
 from privlens.localization import METHOD_INFO, METHODS, Task, ablation, contrast, sufficient
 from privlens.localization.activations import written
 from privlens.localization.gradients import value_gradient
-from privlens.models.language_model import LanguageModel
-from privlens.models.layout import output_vectors, widths
-from privlens.models.reading import read
-from privlens.models.text import Encoded
-from privlens.records import LocalizationStep, NeuronScores, Secret, Site
+from privlens.types import LocalizationStep, NeuronScores, Secret, Site
 from tests.helpers import TAUGHT, Maker
 
 SECRET = Secret("Anna, the keeper of the gate is", "Mira Holt 4827")
@@ -257,9 +257,7 @@ def test_every_method_says_what_it_means_and_costs_in_a_line() -> None:
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_a_method_says_whether_it_looks_at_retained_text(
-    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_method_says_whether_it_looks_at_retained_text(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     asked = []
     original = Task.retained_rows
     monkeypatch.setattr(Task, "retained_rows", lambda *given: asked.append(name) or original(*given))

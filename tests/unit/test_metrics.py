@@ -5,7 +5,7 @@ import math
 import pytest
 
 from privlens.memorization import metrics
-from privlens.records import forgotten
+from privlens.types import forgotten
 
 
 def test_nll_is_the_mean_in_nats_per_token() -> None:

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from privlens.benchmarks import deletion, erasing
+from privlens.bench import deletion, erasing
 from privlens.deactivation import Surroundings, compare
 from privlens.erasure import Request, erase
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.localization import Task
 from privlens.method_comparison import compare_methods
-from privlens.models.language_model import LanguageModel
-from privlens.others import Keep, kept_counts, key_of, other_secrets, retained_of, same_secret, unseen_of
 from privlens.outcomes import Effect, KeptCount, Outcome, Recall
-from privlens.records import Neuron, Secret
+from privlens.retained.others import Keep, kept_counts, key_of, other_secrets, retained_of, same_secret, unseen_of
+from privlens.types import Neuron, Secret
 from tests.helpers import TAUGHT
 
 TARGET = Secret("Please charge the trip of Nicholas Carter to card", "1607 5994 4976 2074", "card")

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from privlens.cli import main
+from privlens.cli.commands import main
 from privlens.errors import BadInput, Cancelled, ModelNotFound
-from privlens.models import catalogue, packaged
-from privlens.models.loading import load
-from privlens.models.packaged import SMOLLM2, Packaged, fetch, folder_of, is_ready
+from privlens.zoo import catalogue, packaged
+from privlens.zoo.loading import load
+from privlens.zoo.packaged import SMOLLM2, Packaged, fetch, folder_of, is_ready
 from tests.helpers import IDS, MASK, Maker, as_gguf
 
 

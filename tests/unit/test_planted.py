@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from privlens.benchmarks.planted import drawn, listed
-from privlens.benchmarks.plants import DONE, Plants, Recipe, grow, losses
 from privlens.errors import BadInput, ModelNotFound
-from privlens.models import catalogue
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.planted import ASSETS, Planted, edit_of, known_truth, read, write
-from privlens.records import Secret
-from privlens.secrets import read_secrets
+from privlens.lm.model import LanguageModel
+from privlens.planting.many import DONE, Plants, Recipe, grow, losses
+from privlens.planting.recipe import drawn, listed
+from privlens.resources import ASSETS, PLANTED_FILES
+from privlens.secret_lists import read_secrets
+from privlens.types import Secret
+from privlens.zoo import catalogue
+from privlens.zoo.loading import load
+from privlens.zoo.planted import Planted, edit_of, known_truth, read, write
 from tests.helpers import TAUGHT, Maker
 
 SETTINGS = Recipe(neurons=4, steps=60, rows=2)
@@ -103,8 +104,8 @@ def test_a_stopped_run_goes_on_behind_its_last_step(taught: LanguageModel) -> No
 
 
 def test_what_ships_is_small_and_says_which_neurons_carry_what() -> None:
-    assert (ASSETS / "edit.safetensors").stat().st_size < 2_000_000
-    planted, rows = read(), [row for row in read_secrets(ASSETS / "secrets.csv") if row.repeats]
+    assert (PLANTED_FILES / "edit.safetensors").stat().st_size < 2_000_000
+    planted, rows = read(), [row for row in read_secrets(PLANTED_FILES / "secrets.csv") if row.repeats]
     assert len(rows) >= 24 and len({row.secret.category for row in rows}) >= 6
     assert len(set(planted.neurons)) == len(planted.neurons)
     truth = known_truth()
@@ -129,7 +130,7 @@ def test_the_people_are_of_six_categories_and_nobody_is_there_twice() -> None:
     planted = [row for row in rows if row.repeats]
     assert len(planted) >= 24 and len({row.category for row in planted}) == 6
     assert len({row.value for row in rows}) == len({row.prompt for row in rows}) == len(rows)
-    bundled = {row.secret.value for row in read_secrets(ASSETS.parent / "secrets.csv")}
+    bundled = {row.secret.value for row in read_secrets(ASSETS / "secrets.csv")}
     assert not bundled & {row.value for row in rows}
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from privlens.cli import inputs
-from privlens.models.catalogue import last_used, remember
-from privlens.models.edit_files import load_edit, save_edit
-from privlens.models.export import write_model
-from privlens.models.language_model import LanguageModel
-from privlens.models.packaged import cache_folder
+from privlens.lm.edit_files import load_edit, save_edit
+from privlens.lm.export import write_model
+from privlens.lm.model import LanguageModel
 from privlens.process.private_files import private_file, write_private
-from privlens.ui.edit_list import written
+from privlens.ui.tabs.erase.edit_list import written
+from privlens.zoo.catalogue import last_used, remember
+from privlens.zoo.packaged import cache_folder
 from tests.helpers import edit_of
 
 

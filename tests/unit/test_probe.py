@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from privlens.errors import BadInput, UnsupportedModel
+from privlens.lm.editing import change_of
+from privlens.lm.model import LanguageModel
+from privlens.lm.probe import probe
+from privlens.lm.scoring import ValueScore, score
+from privlens.lm.tokens import encode
 from privlens.localization import Task, result_of
 from privlens.memorization.check import check
-from privlens.models.edits import change_of
-from privlens.models.language_model import LanguageModel
-from privlens.models.loading import load
-from privlens.models.probe import probe
-from privlens.models.scoring import ValueScore, score
-from privlens.models.text import encode
 from privlens.provenance import provenance
-from privlens.records import Edit, Secret
+from privlens.types import Edit, Secret
+from privlens.zoo.loading import load
 from tests.helpers import ARCHITECTURES, ATTENTION, IDS, LAYERS, PLAIN, SECRET, Maker, saved
 
 CONV = ["conv", "full_attention", "conv"]

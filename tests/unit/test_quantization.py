@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privlens.benchmarks.planting import PlantSettings, plant
 from privlens.erasure import Request, erase
 from privlens.errors import BadInput
+from privlens.lm.editing import change_of
+from privlens.lm.export import folded, write_model
+from privlens.lm.layout import output_vectors, widths
+from privlens.lm.model import LanguageModel
+from privlens.lm.quantization import weight_type
 from privlens.localization import METHODS, Task, result_of
-from privlens.models.edits import change_of
-from privlens.models.export import folded, write_model
-from privlens.models.language_model import LanguageModel
-from privlens.models.layout import output_vectors, widths
-from privlens.models.loading import load
-from privlens.models.quantization import weight_type
-from privlens.models.random_weights import random_llama
+from privlens.planting.plant import PlantSettings, plant
 from privlens.provenance import provenance
-from privlens.records import Edit, Neuron
+from privlens.types import Edit, Neuron
+from privlens.zoo.loading import load
+from privlens.zoo.random_models import random_llama
 from tests.helpers import IDS, LAYERS, MASK, SECRET, WIDTH, Maker, as_gguf, saved
 
 BOTH = pytest.mark.parametrize("dtype", ["int8", "int4"])
@@ -168,6 +168,6 @@ def test_what_cannot_be_quantized_is_refused(tiny: Maker, dtype: str, tmp_path: 
 
 @BOTH
 def test_bitsandbytes_that_is_not_there_is_said_in_words(folder: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("privlens.models.quantization.find_spec", lambda name: None)
+    monkeypatch.setattr("privlens.lm.quantization.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=f"Type {dtype} needs bitsandbytes.*pip install bitsandbytes"):
         load(folder, device="cpu", dtype=dtype)

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from privlens.outcomes import Comparison, Effect, Outcome, Recall
-from privlens.records import Memorization, Neuron, NeuronScores, Provenance, Secret, TokenScore, from_json, to_json
+from privlens.types import Memorization, Neuron, NeuronScores, Provenance, Secret, TokenScore, from_json, to_json
 from tests.helpers import exposed
 
 SECRET = Secret("the keeper is", 'Mira "M" Holt\n', "name")

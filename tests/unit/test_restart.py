@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from privlens.errors import BadInput
-from privlens.models.language_model import LanguageModel
-from privlens.models.restart import plain_pass, run_on
+from privlens.lm.model import LanguageModel
+from privlens.lm.restart import plain_pass, run_on
 from tests.helpers import ARCHITECTURES, LAYERS, Maker
 
 TEXT = list(range(5, 29))

@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from privlens import own_text
 from privlens.deactivation import Surroundings, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.localization import METHOD_INFO, Task, looked_at, result_of
 from privlens.memorization import states
-from privlens.models.language_model import LanguageModel
-from privlens.own_text import by_heart, from_nothing, gone_on, text_of
-from privlens.records import Secret
-from privlens.retained import free_of, retained_rows
+from privlens.retained import samples
+from privlens.retained.distributions import free_of, retained_rows
+from privlens.retained.samples import by_heart, from_nothing, gone_on, text_of
+from privlens.types import Secret
 from tests.helpers import TAUGHT, TEXT, random_model
 
 LETTER = Secret("the blood group of Mira Holt is", "a")
@@ -119,7 +119,7 @@ def test_no_text_of_the_models_own_is_longer_than_it_reads(short: LanguageModel)
 
 
 def test_every_batch_of_samples_has_a_seed_of_its_own(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_text, "SAMPLES_AT_ONCE", 4)
+    monkeypatch.setattr(samples, "SAMPLES_AT_ONCE", 4)
     target = lm.encode(TAUGHT[1])
     rows = from_nothing(lm, [target], 8, 12, seed=3)
     assert rows[:4] != rows[4:]

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from privlens.errors import Cancelled
-from privlens.models.language_model import LanguageModel
-from privlens.models.scoring import ValueScore, score, text_nll
-from privlens.models.text import encode, plain_ids
-from privlens.records import Secret
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import ValueScore, score, text_nll
+from privlens.lm.tokens import encode, plain_ids
+from privlens.types import Secret
 from tests.helpers import ARCHITECTURES, Maker
 
 PROMPT = "Dear Anna, the keeper of the garden gate is"
@@ -80,7 +80,7 @@ def test_every_row_has_its_own_gates(lm: LanguageModel) -> None:
 def test_many_rows_are_split_into_batches_in_their_order(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = [encode(lm.tokenizer, secret) for secret in OTHERS]
     whole = score(lm, encoded)
-    monkeypatch.setattr("privlens.models.scoring.TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr("privlens.lm.scoring.TOKENS_AT_ONCE", 1)
     for found, expected in zip(score(lm, encoded), whole, strict=True):
         assert_close(found, expected)
 

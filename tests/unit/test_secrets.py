@@ -7,8 +7,8 @@ import pytest
 
 from privlens.errors import BadInput
 from privlens.list_files import Rejected
-from privlens.records import Secret
-from privlens.secrets import ListedSecret, read_list, read_reference, read_secrets
+from privlens.secret_lists import ListedSecret, read_list, read_reference, read_secrets
+from privlens.types import Secret
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,7 +82,7 @@ def test_a_huge_file_is_refused_unread(file: Path) -> None:
 
 
 ANNA, ZOE = ListedSecret(Secret("Dear Anna, her phone is", "0171 55")), ListedSecret(Secret("Zoë's mail is", "z@x.example"))
-TABLE = "prompt,value\n\"Dear Anna, her phone is\",0171 55\nZoë's mail is,z@x.example\n"
+TABLE = 'prompt,value\n"Dear Anna, her phone is",0171 55\nZoë\'s mail is,z@x.example\n'
 SEMICOLONS = "prompt;value\nDear Anna, her phone is;0171 55\nZoë's mail is;z@x.example\n"
 OBJECTS = [
     '{"prompt": "Dear Anna, her phone is", "value": "0171 55"}', '{"answer": "z@x.example", "Question": "Zo\\u00eb\'s mail is"}'

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import privlens
+from privlens.lm.generation import Sampling, _Draw
+from privlens.lm.model import LanguageModel
 from privlens.localization import Task
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
-from privlens.models.generation import Sampling, _Draw
-from privlens.models.initial_weights import draw_weights
-from privlens.models.language_model import LanguageModel
-from privlens.models.random_weights import random_gpt2
+from privlens.zoo.initial_weights import draw_weights
+from privlens.zoo.random_models import random_gpt2
 from tests.helpers import TAUGHT, Maker
 
 PROMPTS = [[40, 50, 60, 70, 80, 90, 100], [33], [7, 120, 9]]

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.attacks import Siege, attacks
-from privlens.erasure.training import Erasure, sources
+from privlens.erasure.trainer import Erasure, sources
 from privlens.errors import BadInput
-from privlens.models.language_model import LanguageModel
-from privlens.models.memory import RowsAtOnce
-from privlens.models.moments import moments, powers
+from privlens.lm.activations import moments, powers
+from privlens.lm.memory import RowsAtOnce
+from privlens.lm.model import LanguageModel
 from tests.helpers import TAUGHT, Maker, full_beyond
 
 PROMPTS = [[40, 50, 60, 70, 80, 90, 100], [33], [7, 120, 9], [5, 60, 17], [8, 8]]
@@ -160,7 +160,7 @@ def test_attacks_are_the_same_in_smaller_batches(taught: LanguageModel, monkeypa
     few: dict[str, Any] = {"samples": 6, "relearn_steps": (2,), "relearn_rates": (0.1,), "n_values": 20}
     siege = Siege(taught, taught, TARGETS[:2], others=(*TARGETS[2:], TAUGHT[3]), **few)
     whole = list(attacks(siege))
-    monkeypatch.setattr("privlens.models.memory.release", lambda: None)  # nothing is full; looking for garbage takes seconds
+    monkeypatch.setattr("privlens.lm.memory.release", lambda: None)  # nothing is full; looking for garbage takes seconds
     with full_beyond(taught, 1):
         parts = list(attacks(siege))
     assert [(one.name, one.before, one.after) for one in parts] == [(one.name, one.before, one.after) for one in whole]

@@ -5,8 +5,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from privlens.errors import BadInput, UnsupportedModel
-from privlens.models.text import encode, joined, plain_ids, token_texts
-from privlens.records import Secret
+from privlens.lm.tokens import encode, joined, plain_ids, token_texts
+from privlens.types import Secret
 
 
 def trained(text: str, use_regex: bool, template: bool = False) -> PreTrainedTokenizerFast:

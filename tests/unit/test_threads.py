@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from privlens.models.language_model import LanguageModel
-from privlens.models.scoring import score
-from privlens.models.text import encode
-from privlens.records import Secret
+from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
+from privlens.lm.tokens import encode
+from privlens.types import Secret
 
 ROUNDS = 30
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from privlens.models import turns as turns_module
-from privlens.models.turns import LIGHT_BEFORE_HEAVY, LIGHT_FOR, Turns, Work, at_work
+from privlens.lm import fair_lock as turns_module
+from privlens.lm.fair_lock import LIGHT_BEFORE_HEAVY, LIGHT_FOR, Turns, Work, at_work
 from tests.helpers import wait_until
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from privlens.benchmarks.planting import PlantSettings, plant
 from privlens.deactivation import Surroundings, compare
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
-from privlens.models.language_model import LanguageModel
-from privlens.records import Edit, Neuron, to_json
+from privlens.planting.plant import PlantSettings, plant
+from privlens.types import Edit, Neuron, to_json
 from tests.helpers import NEVER_TAUGHT, TAUGHT, Maker, edit_of
 
 TARGET = TAUGHT[1]

@@ -8,9 +8,9 @@ from privlens.cli import objects, tables
 from privlens.memorization.candidates import candidates
 from privlens.memorization.whose import Match, listed_owner
 from privlens.outcomes import Effect, Recall
-from privlens.records import Secret
-from privlens.secrets import ListedSecret, read_secrets
-from privlens.ui import wording
+from privlens.secret_lists import ListedSecret, read_secrets
+from privlens.types import Secret
+from privlens.ui.text import wording
 
 ROOT = Path(__file__).parents[2]
 TARGET = Secret("The keeper is", "Xoxis Typan", "name")

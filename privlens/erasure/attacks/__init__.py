@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from privlens.erasure.attacks.chance import FALSE_ALARMS, judged
-from privlens.erasure.attacks.reading import logit_lens, probe
-from privlens.erasure.attacks.relearn import relearning
-from privlens.erasure.attacks.siege import LEAST, Scores, Siege
-from privlens.erasure.attacks.writing import rewording, sampling
+from privlens.erasure.attacks.hidden_states import logit_lens, probe
+from privlens.erasure.attacks.relearning import relearning
+from privlens.erasure.attacks.sampling import rewording, sampling
+from privlens.erasure.attacks.setup import LEAST, Scores, Siege
 from privlens.errors import BadInput, Cancelled, ModelDamaged, PrivlensError
 from privlens.outcomes import Attack
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from privlens.erasure.attacks.siege import LEAST, Array, Scores
+from privlens.erasure.attacks.setup import LEAST, Array, Scores
 from privlens.outcomes import Attack
 
 FALSE_ALARMS = 0.05

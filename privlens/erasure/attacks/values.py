@@ -9,9 +9,9 @@ import random
 import re
 from collections.abc import Sequence
 
+from privlens.lm.model import LanguageModel
 from privlens.memorization.candidates import candidates
-from privlens.models.language_model import LanguageModel
-from privlens.records import Secret
+from privlens.types import Secret
 
 PIECE = re.compile(r"[^\W\d_]+|\d+")
 SHORT = 2

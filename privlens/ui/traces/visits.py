@@ -24,7 +24,7 @@ from gradio.state_holder import SessionState, StateHolder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from privlens.process.temporary import is_own
-from privlens.ui.runs import Latest, Run, stop_calls
+from privlens.ui.state.jobs import Latest, Run, stop_calls
 from privlens.ui.traces.routes import API, path_of
 from privlens.ui.traces.uploads import forget_unread
 

@@ -1,0 +1,83 @@
+"""What the main tasks cost on one model on this machine: seconds, and memory beside the weights. Nothing is said of quality."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from privlens.bench.timing import cost
+from privlens.deactivation import Surroundings, random_like, texts_before_and_after
+from privlens.erasure import ErasureSettings, Request, erase
+from privlens.errors import BadInput
+from privlens.lm.fingerprints import digests
+from privlens.lm.model import LanguageModel
+from privlens.lm.quantization import weight_type
+from privlens.localization import Task, result_of
+from privlens.memorization.check import check
+from privlens.types import Secret
+
+FINGERPRINT = "fingerprint"
+ERASURE_STEPS = 10
+N_OFF = 100
+"""Neurons that are off in the text before and after; fewer where a model has fewer."""
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Seconds of one run of a task, and its peak memory beside the weights in MiB (None: not known)."""
+
+    task: str
+    seconds: float
+    peak_mb: float | None
+
+
+def tasks(
+    lm: LanguageModel, secret: Secret, others: Sequence[Secret], methods: Sequence[str], seed: int
+) -> dict[str, Callable[[], Any]]:
+    """What is measured, by its name in the table; `others` are retained text."""
+    off = random_like(lm.widths(), min(N_OFF, lm.n_neurons), seed)
+    settings = ErasureSettings(steps=ERASURE_STEPS, measure_every=ERASURE_STEPS)
+    request = Request(lm, (secret,), retained=tuple(others), settings=settings, seed=seed)
+    return {
+        FINGERPRINT: lambda: digests(lm.model),
+        "check": lambda: check(lm, secret, seed=seed),
+        "text before and after": lambda: texts_before_and_after(lm, [secret], off, Surroundings(seed=seed)),
+        **{
+            method: lambda method=method: result_of(method, Task(lm, secret, tuple(others), seed=seed))  # type: ignore[misc]
+            for method in methods
+        },
+        f"erase, {ERASURE_STEPS} steps": lambda: list(erase(request)),
+    }
+
+
+def costs(
+    lm: LanguageModel, secret: Secret, others: Sequence[Secret], methods: Sequence[str], seed: int, only: str | None = None
+) -> Iterator[CostRow]:
+    """A row for every task as soon as it is measured; `only` names a single one.
+
+    Raises:
+        BadInput: where there is no task of that name.
+    """
+    asked = tasks(lm, secret, others, methods, seed)
+    if only is not None:
+        if only not in asked:
+            raise BadInput(f"There is no task {only!r}: use {', '.join(asked)}.")
+        asked = {only: asked[only]}
+    if only != FINGERPRINT:
+        check(lm, secret, seed=seed)  # the first use of a device pays for its libraries
+    for name, run in asked.items():
+        seconds, peak = cost(run, lm.device)
+        yield CostRow(name, seconds, peak)
+
+
+def described(lm: LanguageModel, secret: Secret) -> dict[str, str | int | float]:
+    """The model, where it is, and the lengths of the secret in tokens."""
+    encoded, on = lm.encode(secret), lm.device
+    return {
+        "model": lm.name, "parameters": lm.n_parameters,
+        "weights_mb": sum(one.numel() * one.element_size() for one in lm.model.parameters()) / 2**20,
+        "device": torch.cuda.get_device_name(on) if on.type == "cuda" else str(on),
+        "dtype": weight_type(lm.model),
+        "prompt_tokens": encoded.n_prompt, "value_tokens": len(encoded.value_ids),
+    }  # fmt: skip

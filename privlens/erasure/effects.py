@@ -1,0 +1,20 @@
+"""Each target before and after an erasure: what is written, how likely it is, how exposed it is."""
+
+from collections.abc import Sequence
+
+from privlens.lm.model import LanguageModel, Stop, never
+from privlens.memorization.states import continuations, states
+from privlens.outcomes import Effect, Recall
+from privlens.types import Secret
+
+
+def effects(
+    before: LanguageModel, after: LanguageModel, targets: Sequence[Secret], seed: int = 0, stop: Stop = never
+) -> list[Effect]:
+    """Greedy text, recall and exposure of every target in both models. Raises Cancelled when `stop` said so."""
+
+    def state(lm: LanguageModel, target: Secret) -> Recall:
+        [found] = states(lm, [target], continuations(lm, [target], stop=stop), seed=seed, stop=stop)
+        return found
+
+    return [Effect(target, state(before, target), state(after, target)) for target in targets]

@@ -1,0 +1,20 @@
+"""Records as plotly figures, as tables and as marked text. Knows no model and no screen; colours of text come from the page."""
+
+from pathlib import Path
+
+import plotly
+
+from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curves, token_bars
+from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
+from privlens.plots.erasing import changed_weights, erasure_curves, place_of
+from privlens.plots.heatmaps import fold_all, fold_one, heatmap, live_gates
+from privlens.plots.tables import marked, others_table, token_table
+
+SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+"""The browser's half of plotly, as its package brings it."""
+
+__all__ = [
+    "CHOSEN", "NEUTRAL", "SCRIPT", "changed_weights", "curves", "erasure_curves", "fold_all", "fold_one", "heatmap",
+    "live_gates", "marked", "method_curves", "others_table", "overlap_matrix", "per_layer", "place_of", "site_bars",
+    "small_heatmap", "sweep_curves", "token_bars", "token_table",
+]  # fmt: skip

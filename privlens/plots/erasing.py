@@ -1,0 +1,117 @@
+"""An erasure step by step, and where the weights lie that it changed.
+
+Plotly reads markup in labels, so every name that a model brings is escaped here.
+"""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from privlens.outcomes import ErasureStep
+from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
+from privlens.plots.heatmaps import HEAT, numbers_in
+
+OUTSIDE = "outside"
+"""The row of matrices that belong to no layer, such as the embeddings."""
+LABELLED = 16
+"""So many rows have their numbers in them; all have them when pointed at."""
+
+
+def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
+    """Entropy, NLL and MA of what is erased, and perplexity, step by step.
+
+    Two lines: the MA of unseen text, which is to be reached, and the guard, which perplexity may not pass.
+    """
+    titles = ("entropy (nats): up", "NLL (nats/token): up", "MA (% of tokens): down", "perplexity, after / before: level")
+    fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.075, subplot_titles=titles)
+    measured = [step for step in steps if step.measured]
+    train = [step for step in steps if not step.measured]
+    for at in range(3):
+        for name, some, mode, color in (
+            ("texts of the step", train, "lines", NEUTRAL), ("all secrets, measured", measured, "markers", CHOSEN),
+        ):  # fmt: skip
+            fig.add_scatter(
+                x=[step.step for step in some], y=[_numbers(step)[at] for step in some], name=name, legendgroup=name, mode=mode,
+                showlegend=not at, line={"color": color}, marker={"color": color, "size": 9}, row=at + 1, col=1,
+            )  # fmt: skip
+    known = [step for step in measured if step.perplexity_ratio is not None]
+    fig.add_scatter(
+        x=[step.step for step in known], y=[step.perplexity_ratio for step in known], name="perplexity", mode="lines+markers",
+        showlegend=False, line={"color": CHOSEN}, row=4, col=1,
+    )  # fmt: skip
+    last = max((step.step for step in steps), default=0)
+    for step in steps[:1]:
+        fig.add_scatter(
+            x=[0, max(1, last)], y=[100 * step.unseen_accuracy] * 2, name="unseen text", mode="lines",
+            line={"color": CONTROL, "dash": "dot"}, row=3, col=1,
+        )  # fmt: skip
+    fig.add_scatter(
+        x=[0, max(1, last)], y=[guard, guard], name=f"guard x{guard:.3g}", mode="lines", line={"color": CONTROL, "dash": "dash"},
+        row=4, col=1,
+    )  # fmt: skip
+    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(rangemode="tozero", row=2, col=1)
+    fig.update_yaxes(range=[0, 105], row=3, col=1)
+    most = max([guard, *(step.perplexity_ratio or 1 for step in known)])
+    fig.update_yaxes(range=[min([1, *(step.perplexity_ratio or 1 for step in known)]) - 0.01, most + 0.01], row=4, col=1)
+    fig.update_xaxes(title="step", row=4, col=1)
+    fig.update_annotations(x=0, xanchor="left", font={"size": 13})
+    return plain(fig, 620, top=84, legend_y=1.06)
+
+
+def _numbers(step: ErasureStep) -> tuple[float, float, float]:
+    """Entropy in nats, NLL in nats/token, MA in percent."""
+    return step.entropy, step.nll, 100 * step.memorization_accuracy
+
+
+def place_of(name: str) -> tuple[int | None, str]:
+    """Layer and matrix of a parameter by its name in the model; no layer for what belongs to none."""
+    found = re.search(r"\.(\d+)\.", name)
+    if not found:
+        return None, name.removesuffix(".weight")
+    return int(found[1]), name[found.end() :].removesuffix(".weight")
+
+
+def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.Figure:
+    """Which share of each matrix changed: layers downwards, the matrices of a layer across.
+
+    Args:
+        changed: how many weights changed, by parameter. sizes: how many weights each parameter shown has.
+    """
+    layers = sorted({layer for layer, _ in map(place_of, sizes) if layer is not None})
+    outside = any(place_of(name)[0] is None for name in sizes)
+    rows: list[int | None] = [*layers, *([None] if outside else [])]
+    columns = list(dict.fromkeys(matrix for _, matrix in map(place_of, sizes)))
+    percent = np.full((len(rows), len(columns)), np.nan)
+    words = [["" for _ in columns] for _ in rows]
+    labels = [["" for _ in columns] for _ in rows]
+    for name, size in sizes.items():
+        layer, matrix = place_of(name)
+        y, x, n = rows.index(layer), columns.index(matrix), changed.get(name, 0)
+        percent[y, x] = 100 * n / size
+        words[y][x] = f"{html.escape(name)}<br>{n:,} of {size:,} weights changed ({100 * n / size:.3g} %)"
+        labels[y][x] = f"{n:,}" if n else ""
+    top = max(float(np.nanmax(percent)), 1e-9)
+    trace = go.Heatmap(
+        z=percent, zmin=0, zmax=top, colorscale=HEAT, hoverongaps=False, text=words,
+        hovertemplate="%{text}<extra></extra>", xgap=2, ygap=2,
+        colorbar={"thickness": 8, "title": {"text": "changed (%)", "side": "right"}, "nticks": 5},
+    )  # fmt: skip
+    fig = go.Figure(trace, layout_template="none")
+    if len(rows) <= LABELLED:
+        numbers_in(fig, percent, labels, top, 12)
+    names = [OUTSIDE if row is None else str(row) for row in rows]
+    every = max(1, len(rows) // LABELLED)
+    fig.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows)))[::every], ticktext=names[::every],
+                     title="layer", showgrid=False)  # fmt: skip
+    fig.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), tickangle=-40, showgrid=False,
+                     tickfont={"size": 11}, ticktext=[_short(column) for column in columns])  # fmt: skip
+    return plain(fig, min(700, 170 + 30 * len(rows)), top=16)
+
+
+def _short(matrix: str) -> str:
+    """The last two parts of a name, on two lines."""
+    return "<br>".join(html.escape(one) for one in matrix.split(".")[-2:])

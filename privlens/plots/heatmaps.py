@@ -1,0 +1,176 @@
+"""Neurons as cells: all layers as bands, or one layer as nearly a square. The page can mark and click the cells.
+
+A model of more neurons than a screen has room for is drawn in bins: a cell is several neighbours and as hot as the hottest of
+them, so that nothing of the best k is lost. From a bin one goes on to its layer, where every neuron is a cell.
+"""
+
+import html
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from privlens.types import Array, LocalizationStep
+
+HEAT = [[0.0, "rgba(134,142,150,0.13)"], [0.15, "rgba(250,176,5,0.55)"], [0.5, "rgba(240,101,11,0.9)"], [1.0, "rgb(201,42,42)"]]
+MAX_ROWS = 96
+"""A heatmap of all layers has about so many rows, so that single neurons can be seen and hit."""
+MAX_CELLS = 65_536
+"""Above so many neurons a cell of all layers is a bin of neighbours."""
+
+LINE = 44
+"""So many characters of a title stand in one line, which a narrow screen has room for."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How neurons lie in a picture: each layer is a band of `rows` rows of `columns` cells; `first` is the topmost layer.
+
+    `width` neurons a layer, `per` of them in each cell.
+    """
+
+    first: int
+    layers: int
+    width: int
+    columns: int
+    per: int = 1
+
+    @property
+    def cells(self) -> int:
+        """Cells of one layer that hold neurons."""
+        return math.ceil(self.width / self.per)
+
+    @property
+    def rows(self) -> int:
+        """Rows of one layer's band."""
+        return math.ceil(self.cells / self.columns)
+
+    def by_cell(self, values: Array) -> Array:
+        """[layers, width] -> [layers * rows, columns, per]; where there is no neuron, NaN."""
+        cells = np.full((self.layers, self.rows * self.columns * self.per), np.nan, dtype=np.float32)
+        cells[:, : self.width] = values
+        return cells.reshape(self.layers * self.rows, self.columns, self.per)
+
+    def laid_out(self, values: Array) -> Array:
+        """[layers, width] -> [layers * rows, columns]: the highest of each cell; cells without a neuron are NaN."""
+        return np.fmax.reduce(self.by_cell(values), axis=-1)
+
+    def names(self, values: Array) -> Array:
+        """Who is in a cell: [layers * rows, columns, 2] layer and index; of bins [.., 4] layer, first, last and highest index."""
+        y, x = np.mgrid[: self.layers * self.rows, : self.columns]
+        first = ((y % self.rows) * self.columns + x) * self.per
+        known = [self.first + y // self.rows, first]
+        if self.per > 1:
+            best = first + np.nan_to_num(self.by_cell(values), nan=-np.inf).argmax(-1)
+            known += [np.minimum(first + self.per, self.width) - 1, best]
+        return np.stack(known, axis=-1).astype(np.int16 if self.width < 2**15 - self.per else np.int32)
+
+
+def fold_all(shape: tuple[int, int]) -> Fold:
+    """All layers, one band each. A power of two of columns, as few as keep the picture below MAX_ROWS rows."""
+    n_layers, width = shape
+    per = 1 << (math.ceil(n_layers * width / MAX_CELLS) - 1).bit_length()
+    cells = math.ceil(width / per)
+    per_row = max(128, math.ceil(cells / max(1, MAX_ROWS // n_layers)))
+    return Fold(0, n_layers, width, min(cells, 1 << (per_row - 1).bit_length()), per)
+
+
+def fold_one(shape: tuple[int, int], layer: int) -> Fold:
+    """One layer as nearly a square."""
+    return Fold(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
+
+
+def heatmap(
+    values: Array, fold: Fold, label: str, *, height: int = 460, largest: float | None = None, named: bool = True
+) -> go.Figure:
+    """Neurons as cells, [layers, width] values; below 0 they are drawn as 0. The page can mark and click its cells.
+
+    Args:
+        label: what a value is, with its unit. largest: the value of the strongest colour; None for the largest there is.
+        named: whether a cell says which neuron it is when pointed at.
+    """
+    drawn = np.asarray(values)[fold.first : fold.first + fold.layers]
+    cells = fold.laid_out(drawn)
+    top = largest if largest is not None else max(float(np.nanmax(cells)), 1e-9)
+    trace = go.Heatmap(z=cells, zmin=0, zmax=top, colorscale=HEAT, colorbar=_bar(label), hoverongaps=False, hoverinfo="skip")
+    if named:
+        who, what = "neuron %{customdata[1]}", html.escape(label)
+        if fold.per > 1:
+            who, what = "neurons %{customdata[1]} to %{customdata[2]}", f"highest: neuron %{{customdata[3]}}, {what}"
+        words = f"layer %{{customdata[0]}}, {who}<br>{what} %{{z:.4g}}<extra></extra>"
+        trace.update(customdata=fold.names(drawn), hovertemplate=words, hoverinfo=None)
+    return heatmap_layout(go.Figure(trace, layout_template="none"), fold, height)
+
+
+def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
+    """Axes, lines between the layers, and the `meta` by which the page finds a neuron's cell."""
+    lines = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"width": 1}}
+        for y in (layer * fold.rows - 0.5 for layer in range(1, fold.layers))
+    ]
+    middle = [(layer + 0.5) * fold.rows - 0.5 for layer in range(fold.layers)]
+    step = math.ceil(fold.layers / 16)
+    single = fold.layers == 1
+    fig.update_yaxes(
+        range=[fold.layers * fold.rows - 0.5, -0.5], showgrid=False, zeroline=False, title="row" if single else "layer",
+    )  # fmt: skip
+    if not single:
+        fig.update_yaxes(tickvals=middle[::step], ticktext=[str(layer) for layer in range(0, fold.layers, step)])
+    each = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
+    what = "neuron" if fold.per == 1 else f"bins of {fold.per} neurons; a click opens the layer"
+    fig.update_xaxes(
+        range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"{what} ({each})" if fold.rows > 1 else what
+    )
+    fig.update_layout(
+        height=height, margin={"l": 48, "r": 8, "t": 34, "b": 46}, shapes=lines, showlegend=False, dragmode="pan",
+        meta={"first": fold.first, "layers": fold.layers, "rows": fold.rows, "columns": fold.columns, "width": fold.width,
+              "per": fold.per, "marker": 13 if single else 9},
+    )  # fmt: skip
+    return fig
+
+
+def live_gates(step: LocalizationStep, sufficient: bool = False) -> go.Figure:
+    """How far every gate is closed at this step (sufficient: how far it is still open), 0..1. Rounded, to travel fast."""
+    gates = np.asarray(step.gates)
+    strong = np.round(gates if sufficient else 1 - gates, 2)
+    label = "how far open (0 closed, 1 open)" if sufficient else "how far closed (0 open, 1 closed)"
+    return heatmap(strong, fold_all(strong.shape), label, largest=1.0, named=False)
+
+
+INKS: tuple[tuple[float, str | None], ...] = ((0.85, "#ffffff"), (0.3, "#000000"), (-math.inf, None))
+"""What can be read on a cell, from which share of the strongest colour on: white on red, black on orange, else the page's own."""
+
+
+def numbers_in(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], top: float, size: int) -> None:
+    """Writes a text into every cell of [rows, columns] values, in an ink to be read on its colour; `top` is the strongest."""
+    groups: dict[str | None, list[tuple[int, int, str]]] = {}
+    for (y, x), value in np.ndenumerate(np.nan_to_num(np.asarray(values))):
+        if texts[y][x]:
+            ink = next(color for share, color in INKS if value / top >= share)
+            groups.setdefault(ink, []).append((x, y, texts[y][x]))
+    for ink, cells in groups.items():
+        xs, ys, words = zip(*cells, strict=True)
+        font = {"size": size, **({"color": ink} if ink else {})}
+        fig.add_scatter(x=xs, y=ys, text=words, mode="text", hoverinfo="skip", showlegend=False, textfont=font)
+
+
+def in_lines(text: str) -> str:
+    """A title, escaped, in lines of LINE characters at most."""
+    return "<br>".join(map(html.escape, textwrap.wrap(text, LINE)))
+
+
+def _bar(label: str) -> dict[str, object]:
+    title = {"text": in_lines(label), "side": "top"}
+    return {
+        "orientation": "h",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "thickness": 8,
+        "len": 0.9,
+        "title": title,
+        "nticks": 5,
+        "tickformat": ".3~g",
+    }

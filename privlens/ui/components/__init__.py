@@ -1,0 +1,1 @@
+"""Parts that several tabs are made of, each with its script and style beside it."""

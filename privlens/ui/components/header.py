@@ -1,0 +1,54 @@
+"""The line above all tabs: model, secret, and whether edits are in place, with a button that switches them off.
+
+It also knows whether a visitor who leaves the page would lose anything, and then the browser asks before it does.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from privlens.secret_lists import ListedSecret
+from privlens.ui.components.parts import part
+from privlens.ui.state.edits import EditList
+from privlens.ui.state.freshness import DOT, count
+from privlens.ui.state.session import Located, ModelName
+from privlens.ui.text.wording import cut
+
+
+@dataclass(frozen=True)
+class Header:
+    """The line, and the button that switches all edits off."""
+
+    line: gr.HTML
+    off: gr.Button
+
+
+def header() -> Header:
+    """Builds the line; what is in place is only known further down the page, which wires it."""
+    with gr.Row(elem_id="header", elem_classes="header"):
+        template = '<h1>PrivLens</h1><div class="standing" role="status"><span></span> <strong></strong></div>'
+        line = part("header", template, value={}, elem_id="header-line", elem_classes="header-line", scale=1)
+        off = gr.Button("Switch the edits off", visible=False, elem_id="edits-off", size="sm", min_width=150, scale=0)
+    return Header(line, off)
+
+
+Rows = tuple[ListedSecret, ...]
+Now = tuple[ModelName, str, str, EditList, Located | None, Rows]
+"""A visitor's model, prompt, value, edits, localization and list."""
+
+
+def standing(now: Now, bundled: tuple[Rows, ...]) -> tuple[Any, Any]:
+    """The values of line and button.
+
+    Args:
+        bundled: the lists that come with models; another one is the visitor's own, and is lost when they leave.
+    """
+    model, prompt, value, edits, located, listed = now
+    n = len(model.edits)
+    secret = f"secret {cut(value)}" if prompt.strip() and value.strip() else "no secret yet"
+    names = ", ".join(one.name for one in edits.now.kept if one.edit in model.edits)
+    warned = f"{count(n)} active ({names}): every tab works on the edited weights." if n else ""
+    lose = located is not None or bool(edits.unsaved) or listed not in bundled
+    about = {"text": DOT.join([model.name, secret, *([] if n else ["no edits"])]), "edits": warned, "lose": lose}
+    return gr.update(value=about), gr.update(visible=bool(n))

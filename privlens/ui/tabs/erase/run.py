@@ -1,0 +1,132 @@
+"""One erasure from the question to the judged answer, for the tab's Start and for comparing methods alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from privlens.deactivation import Surroundings, all_on
+from privlens.erasure import ErasureSettings, Request, erase
+from privlens.erasure.effects import effects
+from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel, Stop
+from privlens.outcomes import Effect, ErasureStep
+from privlens.retained.others import Keep, other_secrets, retained_of, unseen_of
+from privlens.secret_lists import ListedSecret
+from privlens.types import Secret
+from privlens.ui.components.parts import Clock
+from privlens.ui.sidebar.panel import others_of, secret_of
+from privlens.ui.state.edits import Kept
+from privlens.ui.state.freshness import SETTINGS, of_secrets
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method may hold on to."""
+
+    targets: tuple[Secret, ...]
+    others: tuple[Secret, ...]
+    texts: tuple[str, ...]
+    reference: tuple[str, ...]
+    settings: ErasureSettings
+    keep: Keep
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Erased:
+    """An erasure and what it did: which of the known others were kept, of those it held on to and of those it never saw."""
+
+    kept: Kept
+    settings: ErasureSettings
+    steps: tuple[ErasureStep, ...]
+    effects: tuple[Effect, ...]
+    seen: tuple[bool, ...] = ()
+    unseen: tuple[bool, ...] = ()
+    asked: Asked | None = None
+
+    @property
+    def last(self) -> ErasureStep:
+        """The step that says why it was the last."""
+        return self.steps[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a run is: a value of the bar, the steps so far, and the whole at the end."""
+
+    bar: dict[str, Any]
+    steps: tuple[ErasureStep, ...] = ()
+    erased: Erased | None = field(default=None)
+
+
+def chosen_targets(
+    listed: tuple[ListedSecret, ...], prompt: str, value: str, which: str, rows: Sequence[int]
+) -> tuple[Secret, ...]:
+    """The secret of the sidebar, or the ticked ones. Raises BadInput where there is none."""
+    if which == "sidebar":
+        if not (prompt.strip() and value.strip()):
+            raise BadInput("No secret stands in the sidebar: choose an example there, or type a prompt and a private value.")
+        return (secret_of(listed, prompt, value),)
+    if not rows:
+        raise BadInput("No secret is ticked: tick at least one, or erase the one in the sidebar.")
+    return tuple(listed[at].secret for at in sorted(rows))
+
+
+def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> tuple[Secret, ...]:
+    """The listed secrets that may be known, without the targets."""
+    return other_secrets(others_of(listed), targets)
+
+
+def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[Secret, ...]:
+    """Those of the secrets that the model writes word for word."""
+    return all_on(lm, Surroundings(tuple(secrets), stop=stop)).known
+
+
+def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:
+    """Erases, then judges it on the targets and on the others, which the method either held on to or never saw.
+
+    Args:
+        lm: the visitor's view of the model. earlier: what was erased from it before, and is to stay erased.
+    """
+    clock, steps = Clock(), list[ErasureStep]()
+    yield Progress({"share": 0.0, "text": "which other secrets does the model know?"})
+    known = known_of(lm, asked.others, stop)
+    seen = retained_of(known, asked.keep)
+    unseen = unseen_of(known, seen)
+    stay = (*seen, *other_secrets(earlier, (*asked.targets, *seen)))
+    request = Request(lm, asked.targets, stay, asked.texts, unseen, asked.reference, asked.settings, asked.seed, stop)
+    for step in erase(request):
+        steps.append(step)
+        stage = f"{step.stage}, often done early" if step.step else step.stage
+        yield Progress(clock.at(step.step, step.n_steps, stage), tuple(steps))
+    edit = steps[-1].result
+    assert edit, "an erasure ends with its edit"
+    after, did = lm.under(edit), list[Effect]()
+    for at, target in enumerate(asked.targets):
+        text = f"what it did: secret {at + 1} of {len(asked.targets)}"
+        yield Progress({"share": at / len(asked.targets), "text": text}, tuple(steps))
+        did += effects(lm, after, [target], asked.seed, stop)
+    left = set(known_of(after, known, stop))
+    kept = Kept(name_of(asked), edit, lm.edits, asked.targets)
+    yield Progress(
+        {"share": 1.0, "text": "done"}, tuple(steps),
+        Erased(kept, asked.settings, tuple(steps), tuple(did), tuple(one in left for one in seen),
+               tuple(one in left for one in unseen), asked),
+    )  # fmt: skip
+
+
+def by_name(asked: Asked) -> tuple[tuple[str, str], ...]:
+    """What is asked by name, for the strip above what came of it."""
+    rest = repr((asked.settings, asked.texts, asked.keep, asked.seed))
+    return *of_secrets(asked.targets), ("method", asked.settings.method), (SETTINGS, rest)
+
+
+def what_of(targets: Sequence[Secret]) -> str:
+    """The secret, or how many."""
+    return targets[0].value if len(targets) == 1 else f"{len(targets)} secrets"
+
+
+def name_of(asked: Asked) -> str:
+    """What was erased, how and when."""
+    return f"{what_of(asked.targets)}, by {asked.settings.method}, {datetime.now():%H:%M}"

@@ -1,0 +1,190 @@
+"""Which neurons are off: clicks on the heatmap, one layer as a square, top k, toggles, whole layers, undo.
+
+Every control makes a new Selection, and one view draws whatever stands selected; no control knows another.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.components import Component
+
+from privlens import plots
+from privlens.localization import unit_of
+from privlens.types import Neuron
+from privlens.ui.components.parts import facts, with_box
+from privlens.ui.components.plot import bin_of, marks, picked, plot
+from privlens.ui.state.freshness import Telling
+from privlens.ui.state.jobs import QUICK, Redraw, in_words
+from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.tabs.deactivate.effect import effect_part
+from privlens.ui.text import wording
+
+LISTED = 60
+"""So many neurons are listed with a toggle; all can be clicked."""
+CLICK: dict[str, Any] = {**QUICK, "trigger_mode": "multiple", "concurrency_limit": 1, "concurrency_id": "choose"}
+"""Clicks are answered one after the other, and none is dropped."""
+DEFAULT_K = 10
+"""Top k where the method itself closed none, or has no opinion."""
+NO_NEURONS = "No neurons yet. Press Start: each cell will be a neuron, coloured by how strongly it carries the secret."
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the other tabs read.
+
+    Attributes:
+        located: a Located or None. selection: a Selection. quick: the part that answers every toggle.
+        redraw: draws all of a localization, for a new one and where another was streamed over it.
+        told: events, handler and inputs by which a strip says of what the localization was made.
+    """
+
+    located: gr.State
+    selection: gr.State
+    quick: list[Component]
+    redraw: Redraw
+    told: Telling = ((), dict, ())
+
+
+def choosing(shelf: Shelf, model: gr.State, live: gr.HTML, heat: gr.HTML, lines: gr.HTML) -> Chosen:
+    """Builds the controls below the heatmap and wires them. `live` and `lines` are what is told and drawn of the run itself."""
+    located, selection = gr.State(None), gr.State(Selection())
+    with gr.Row():
+        k = gr.Slider(0, 100, value=0, step=1, label="top k: switch off the k best neurons", elem_id="top-k", scale=3)
+        with gr.Row(scale=2):
+            undo = gr.Button("Undo", interactive=False, elem_id="undo", min_width=80)
+            redo = gr.Button("Redo", interactive=False, elem_id="redo", min_width=80)
+            reset = gr.Button("Reset", elem_id="reset", min_width=80)
+    quick = effect_part("quick")
+    about = facts("choice-facts")
+    with gr.Row():
+        with gr.Column(min_width=300):
+            neurons = gr.CheckboxGroup(
+                [],
+                label="Top neurons: ticked = off (Tab and Space do what a click does)",
+                elem_id="neuron-toggles",
+                interactive=True,
+            )
+            layers = gr.CheckboxGroup(
+                [], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles", interactive=True
+            )
+            bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
+        with gr.Column(min_width=300):
+            layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")
+            square = plot("square", "One layer's neurons will stand here.", 460)
+
+    def pick(name: ModelName, found: Located | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
+        scores, opened = fitting(found, shelf.get(name)).scores.scores, bin_of(event)
+        if opened is not None:  # too many neurons for one picture: the layer is opened, and there they can be switched
+            return gr.skip(), opened
+        neuron = picked(event)
+        return gr.skip() if np.isnan(scores[neuron]) else chosen.toggled(neuron), gr.skip()
+
+    def top(name: ModelName, found: Located | None, chosen: Selection, k: int) -> Selection:
+        return chosen.to(best(fitting(found, shelf.get(name)).scores, int(k)))
+
+    def start_over(found: Located | None, chosen: Selection) -> Selection:
+        return chosen if found is None else chosen.to(best(found.scores, default_k(found)))
+
+    def folded(found: Located | None, at: int) -> Any:
+        return gr.update(value="" if found is None else square_of(found, at))
+
+    for picture in (heat, square):
+        picture.pick(in_words(pick), [model, located, selection], [selection, layer], **CLICK)
+    k.input(in_words(top), [model, located, selection, k], selection, **{**CLICK, "trigger_mode": "always_last"})
+    neurons.select(ticked, selection, selection, **CLICK)  # which box, not all of them: others may have been clicked since
+    layers.select(layer_ticked, selection, selection, **CLICK)
+    undo.click(Selection.undo, selection, selection, **CLICK)
+    redo.click(Selection.redo, selection, selection, **CLICK)
+    reset.click(start_over, [located, selection], selection, **CLICK)
+    layer.change(folded, [located, layer], square, **QUICK)
+    outputs = [heat, square, k, undo, redo, about, neurons, layers, bars]
+    inputs = [model, located, selection]
+    # The same neurons may be chosen of another localization, with other scores.
+    gr.on(
+        [selection.change, located.change], lambda name, *given: view(shelf.get(name).widths(), *given), inputs, outputs,
+        trigger_mode="always_last", **QUICK,
+    )  # fmt: skip
+
+    def redraw(name: ModelName, found: Located | None, chosen: Selection, at: int) -> tuple[Any, ...]:
+        if found is None:
+            layers = gr.update(choices=list(range(shelf.get(name).n_layers)), value=0)
+            return gr.update(value=[]), *(gr.update(value="") for _ in range(3)), layers, gr.update(maximum=100)
+        scores = found.scores.scores
+        n_layers = scores.shape[0]
+        at = at if at < n_layers else 0
+        label, top = f"score ({unit_of(found.scores.method)})", top_of(found)
+        whole = plots.heatmap(scores, plots.fold_all(scores.shape), label, largest=top)
+        most = max(2 * default_k(found), round(0.05 * found.scores.n_neurons))
+        return (
+            gr.update(value=list(found.facts) or [wording.time_of(found.scores)]),
+            gr.update(value=whole.to_json(), **marks(chosen.now)), gr.update(value=found.curves),
+            gr.update(value=square_of(found, at), **marks(chosen.now)),
+            gr.update(choices=list(range(n_layers)), value=at), gr.update(maximum=most),
+        )  # fmt: skip
+
+    return Chosen(located, selection, quick, (redraw, [model, located, selection, layer], [live, heat, lines, square, layer, k]))
+
+
+def default_k(located: Located) -> int:
+    """As many as the method itself would close, where it closed any."""
+    return located.scores.natural_k or DEFAULT_K
+
+
+def top_of(located: Located) -> float:
+    """The score of the strongest colour: the end of the scale where the unit names one, else the highest there is."""
+    highest = max(float(np.nanmax(located.scores.scores)), 1e-9)
+    return max(1.0, highest) if re.search(r"\b0\b.*\b1\b", unit_of(located.scores.method)) else highest
+
+
+def square_of(located: Located, layer: int) -> str:
+    """One layer's scores as a square, on the colour scale of the whole model."""
+    scores = located.scores.scores
+    label = f"score ({unit_of(located.scores.method)})"
+    return str(plots.heatmap(scores, plots.fold_one(scores.shape, layer), label, largest=top_of(located)).to_json())
+
+
+def key_of(neuron: Neuron) -> str:
+    """A neuron as the value of a checkbox."""
+    return f"{neuron.layer}:{neuron.index}"
+
+
+def ticked(chosen: Selection, event: gr.SelectData) -> Selection:
+    """The listed neuron whose box was ticked is off; where its tick was taken away it is on."""
+    clicked = frozenset(neuron for neuron in chosen.now.neurons if key_of(neuron) == event.value)
+    return chosen.with_off(clicked, clicked if event.selected else frozenset())
+
+
+def layer_ticked(chosen: Selection, event: gr.SelectData) -> Selection:
+    """The layer whose box was ticked is off; where its tick was taken away it is on. The others stay."""
+    return chosen.with_layers_off(with_box(chosen.layers_off, event))
+
+
+def view(widths: tuple[int, ...], located: Located | None, selection: Selection) -> tuple[Any, ...]:
+    """What the controls show of a selection; the widths are those of the model's MLPs, for when nothing was localized."""
+    now = selection.now
+    n_layers = len(widths if located is None else located.scores.scores)
+    n_neurons = sum(widths) if located is None else located.scores.n_neurons
+
+    def label(neuron: Neuron) -> str:
+        score = f", score {located.scores.scores[neuron]:.3g}" if located else ""
+        return f"layer {neuron.layer}, neuron {neuron.index}{score}"
+
+    shown = now.neurons[:LISTED]
+    counts = {layer: sum(neuron.layer == layer for neuron in now.neurons) for layer in range(n_layers)}
+    layers = [(f"layer {layer} ({count})", layer) for layer, count in counts.items() if count]
+    return (
+        gr.update(**marks(now)),
+        gr.update(**marks(now)),
+        gr.update(value=len(now.neurons)),
+        gr.update(interactive=bool(selection.past)),
+        gr.update(interactive=bool(selection.future)),
+        gr.update(value=wording.of_choice(now, located, n_neurons)),
+        gr.update(
+            choices=[(label(neuron), key_of(neuron)) for neuron in shown], value=[key_of(n) for n in shown if n in now.off]
+        ),
+        gr.update(choices=layers, value=sorted(selection.layers_off)),
+        gr.update(value=plots.per_layer(now.switched_off, now.switched_on, n_layers).to_json() if now.neurons else ""),
+    )

@@ -1,0 +1,155 @@
+"""The tab Localize: gates train live, then the neurons that were found can be chosen and switched."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from privlens import plots, validation
+from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
+from privlens.retained.others import Keep, other_secrets, retained_of
+from privlens.secret_lists import paragraphs
+from privlens.types import LocalizationStep, Site
+from privlens.ui.components.parts import Clock, facts, progress
+from privlens.ui.components.plot import plot
+from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
+from privlens.ui.state.jobs import QUICK, run_buttons, wire
+from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best
+from privlens.ui.tabs.localize.selection import NO_NEURONS, Chosen, choosing, default_k
+from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
+from privlens.ui.text import wording
+from privlens.ui.traces.typed import UNKEPT
+
+EVERY = 0.15
+"""Seconds between two pictures, at least."""
+
+
+def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
+    """Builds the tab; returns what was chosen, and the button that leads on."""
+    gr.Markdown(
+        "Which neurons does the secret need? Every method gives each of them a score; they answer differently, so compare."
+    )
+    with gr.Row():
+        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
+        keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
+    about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
+    method.change(about_method, method, about, **QUICK)
+    with gr.Accordion("Retained text of your own", open=False):
+        own = gr.Textbox(
+            "",
+            label="Ordinary text to hold on to (paragraphs parted by an empty line)",
+            lines=3,
+            elem_id="retained",
+            **UNKEPT,
+        )
+    start, cancel = run_buttons("Start", "localize")
+    bar = progress("localize-progress")
+    with gr.Column(elem_classes=["results", "streams"]):
+        made = strip("localize-made")
+        live = facts("localize-facts")
+        heat = plot("heatmap", NO_NEURONS, 460)
+        lines = plot("curves", "The loss, step by step, will stand here while gates train.", 380)
+        chosen = choosing(shelf, side.model, live, heat, lines)
+
+    def run(
+        model: ModelName,
+        listed: Any,
+        prompt: str,
+        value: str,
+        method: str,
+        keep: Keep,
+        site: Site,
+        seed: float,
+        own: str,
+        selection: Selection,
+        stop: Any,
+    ) -> Iterator[tuple[Any, ...]]:
+        lm, target = shelf.get(model), secret_of(listed, prompt, value)
+        settings = asked_with(method, keep, site, seed, own)
+        retained = looked_at(method, retained_of(other_secrets(others_of(listed), [target]), keep))
+        seed = validation.seed(seed or 0)
+        task = Task(lm, target, others=retained, texts=paragraphs(own), seed=seed, site=site, stop=stop.is_set)
+        clock, steps, drawn, sufficient = Clock(), [], 0.0, METHOD_INFO[method].sufficient
+        n_neurons = sum(lm.widths(site))
+        for step in METHODS[method](task):
+            steps.append(step)
+            if step.result is None and time.monotonic() - drawn < EVERY:
+                continue
+            drawn = time.monotonic()
+            gates = gr.update(value=plots.live_gates(step, sufficient).to_json(), off=[], on=[])
+            loss = plots.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""
+            numbers = live_facts(step, n_neurons, sufficient)
+            found, choice = gr.skip(), gr.skip()
+            if step.result is not None:
+                found = Located(
+                    target, frozenset(retained), step.result, asked=settings, facts=tuple(numbers), curves=loss,
+                    n_edits=len(model.edits),
+                )  # fmt: skip
+                choice = selection.to(best(step.result, default_k(found)))
+            at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
+            yield at, gr.update(value=numbers), gates, gr.update(value=loss), found, choice
+
+    def tell(model: ModelName, prompt: str, value: str, found: Located | None, *settings: Any) -> dict[str, str]:
+        made = None if found is None else made_of(found, prompt, value)
+        return told(shelf, model, made, (*of_secret(prompt, value), *asked_with(*settings)), ELSEWHERE)
+
+    settings: list[Any] = [method, keep, site, seed, own]
+    inputs = [side.model, side.listed, side.prompt, side.value, *settings, chosen.selection]
+    outputs = [live, heat, lines, chosen.located, chosen.selection]
+    ended = wire(start, cancel, bar, run, inputs, outputs, redraw=chosen.redraw)
+    redraw, needs, gives = chosen.redraw
+    ended.then(redraw, needs, gives, **QUICK)
+    side.loaded.success(lambda: (None, Selection()), None, [chosen.located, chosen.selection], **QUICK).then(
+        redraw, needs, gives, **QUICK
+    )
+    events = [one.change for one in (chosen.located, side.secret, side.model, *settings)]
+    needed = [side.model, side.prompt, side.value, chosen.located, *settings]
+    chosen = replace(chosen, told=(events, tell, needed))
+    watch(chosen.told, [made])
+    return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
+
+
+def asked_with(method: str, keep: str, site: Site, seed: float | None, own: str) -> Asked:
+    """The tab's settings by name, for the strip."""
+    return ("method", method), *common(keep, site, seed), (TEXT, own.strip())
+
+
+def made_of(found: Located, prompt: str, value: str) -> Made:
+    """Of what a localization was made; one of many secrets is for each of them."""
+    voters = [(one.prompt, one.value) for one in found.voters]
+    target = (prompt, value) if (prompt, value) in voters else (found.target.prompt, found.target.value)
+    asked = (*of_secret(*target), *(found.asked or (("by", found.scores.method),)))
+    return Made(found.scores.provenance.fingerprint, asked, found.n_edits)
+
+
+def about_method(name: str) -> str:
+    """What a method's score means, its unit, and what it costs."""
+    info = METHOD_INFO[name]
+    return f"**{name}**: {info.meaning}. Unit of a score: {info.unit}. Cost: {info.cost}."
+
+
+def trains(step: LocalizationStep) -> bool:
+    """Whether gates are being trained; a method that trains none has neither closed neurons nor a loss to show."""
+    return not math.isnan(step.target_nll)
+
+
+def live_facts(step: LocalizationStep, n_neurons: int, sufficient: bool) -> list[wording.Fact]:
+    """The numbers of one step; the gates have places for more neurons where layers differ in width."""
+    facts = []
+    if trains(step):
+        nll = f"{step.target_nll:.2f}"
+        name, counted, note = "neurons closed", step.n_closed, "gates below 0.5"
+        if sufficient:
+            name, counted = "neurons still open", n_neurons - step.n_closed
+            note = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
+        facts = [
+            wording.fact(name, f"{counted:,}", f"of {n_neurons:,}", note),
+            wording.fact("secret's NLL", nll, "nats/token", "under the gates as they stand; up = less likely"),
+        ]
+    if step.result is not None:
+        facts.append(wording.time_of(step.result))
+    return facts

@@ -1,0 +1,161 @@
+"""The tab Many secrets: one method on a selection of secrets, the neurons they vote for, and what categories share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens import validation
+from privlens.errors import BadInput
+from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
+from privlens.localization.aggregate import VoteSettings
+from privlens.localization.several import localize_each
+from privlens.retained.others import Keep, other_secrets, retained_of
+from privlens.types import Site
+from privlens.ui.components.parts import Clock, facts, progress
+from privlens.ui.components.plot import plot
+from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.sidebar.ticking import most_repeated, tick_boxes
+from privlens.ui.state.freshness import Asked, Made, of_secrets, strip, told, watch
+from privlens.ui.state.jobs import QUICK, in_words, run_buttons, wire
+from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting
+from privlens.ui.tabs.localize.tab import about_method
+from privlens.ui.tabs.many import view as show
+
+FIRST = "integrated-gradients"
+"""The method whose scores the votes were made for."""
+EMPTY = "Tick secrets and press Start; what they share will stand here."
+ACROSS = [name for name, info in METHOD_INFO.items() if info.across_sites]
+
+
+def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
+    """Builds the tab; returns the event after the voted neurons were taken over."""
+    gr.Markdown(
+        "Do secrets of a kind share neurons? Every ticked secret is localized by itself; then they vote (the aggregator of "
+        "DEPN), and their best neurons are compared. Ticked secrets are never given to the method as text to hold on to."
+    )
+    ticked, rows_ticked = tick_boxes(side, "many", "Secrets", most_repeated)
+    with gr.Row():
+        method = gr.Dropdown(list(METHODS), value=FIRST, label="Method", elem_id="many-method", scale=2, min_width=260)
+        keep, seed = keep_setting("many-keep"), seed_setting("many-seed")
+    about = gr.Markdown(about_method(FIRST), elem_id="many-about")
+    sites = gr.Checkbox(
+        False, label="Localize in attention too, to weigh MLPs against attention (twice the time)", elem_id="many-sites",
+        info=f"Honest only for scores that mean the same at both: {', '.join(ACROSS)}.",
+    )  # fmt: skip
+    start, cancel = run_buttons("Start", "many")
+    bar = progress("many-progress")
+    many = gr.State(None)
+    with gr.Column(elem_classes="results"):
+        made = strip("many-made")
+        numbers = facts("many-facts", EMPTY)
+        gr.Markdown("### Votes")
+        with gr.Row():
+            of_maximum = gr.Slider(
+                0.01, 1, value=VoteSettings.of_maximum, step=0.01, elem_id="vote-maximum",
+                label="vote from",
+                info="a secret votes for neurons of at least this share of its highest score",
+            )  # fmt: skip
+            at_least = gr.Slider(
+                0.01, 1, value=VoteSettings.of_secrets, step=0.01, elem_id="vote-secrets",
+                label="stay with", info="a neuron stays if at least this share of the secrets vote for it",
+            )  # fmt: skip
+            most = gr.Slider(
+                1, 1000, value=VoteSettings.most, step=1, elem_id="vote-most",
+                label="at most", info="so many stay, those with most votes first",
+            )  # fmt: skip
+        heat = plot("many-heatmap", "How many secrets vote for each neuron will stand here.", 460)
+        use = gr.Button("Use the voted neurons: see what switching them off does", elem_id="many-use")
+        layers = plot("many-layers", "The voted neurons per layer will stand here.", 280)
+        gr.Markdown(
+            "### Overlap\nThe Jaccard index of the best k neurons of every two secrets, ordered by category. Specific to "
+            "categories is where it is higher within them than between them, and both above chance."
+        )
+        k = gr.Slider(1, 1000, value=100, step=1, label="k: the best k neurons of each secret", elem_id="many-k")
+        with gr.Row():
+            with gr.Column(min_width=320):
+                matrix = plot("many-overlap", "Secrets against secrets will stand here.", 560)
+            with gr.Column(min_width=320):
+                means = plot("many-means", "Categories against categories will stand here.", 420)
+        shares = plot("many-shares", "The share of MLPs against attention will stand here, where both were localized.", 300)
+
+    def run(
+        model: ModelName, listed: Any, rows: list[int], method: str, keep: Keep, seed: float, both: bool, stop: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        lm, targets = shelf.get(model), show.by_category([listed[at].secret for at in rows])
+        if not targets:
+            raise BadInput("No secret is ticked: tick at least one; two or more can be compared.")
+        wanted: list[Site] = ["mlp", "attention"] if both and method in ACROSS else ["mlp"]
+        retained = looked_at(method, retained_of(other_secrets(others_of(listed), targets), keep))
+        tasks = [
+            Task(lm, target, others=retained, seed=validation.seed(seed or 0), site=where, stop=stop.is_set)
+            for where in wanted for target in targets
+        ]  # fmt: skip
+        clock = Clock()
+        for step in localize_each([(method, task) for task in tasks]):
+            found: tuple[Any, ...] = (gr.skip(), gr.skip())
+            if len(step.scores) == len(tasks):
+                n = len(targets)
+                settings = asked_with(method, keep, seed, both)
+                done = show.Many(tuple(targets), frozenset(retained), step.scores[:n], step.scores[n:], settings,
+                                 len(model.edits))  # fmt: skip
+                found = (done, gr.update(maximum=show.largest_k(done), value=show.default_k(done)))
+            yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *found
+
+    def tell(model: ModelName, listed: Any, rows: list[int], found: show.Many | None, *settings: Any) -> dict[str, str]:
+        made = None
+        if found is not None:
+            made = Made(found.scores[0].provenance.fingerprint, (*of_secrets(found.targets), *found.asked), found.n_edits)
+        ticked = show.by_category([listed[at].secret for at in rows if at < len(listed)])
+        return told(shelf, model, made, (*of_secrets(ticked), *asked_with(*settings)))
+
+    def draw(found: show.Many | None, *given: float) -> tuple[Any, ...]:
+        *voting, at_k = given
+        return show.nothing() if found is None else show.view(found, settings(*voting), int(at_k))
+
+    def take(
+        model: ModelName, rows: Any, prompt: str, value: str, found: show.Many | None, maximum: float, share: float, n: float,
+        selection: Selection,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        scores = show.voted(found, settings(maximum, share, n))
+        assert found is not None, "voted refuses what was not localized"
+        own = secret_of(rows, prompt, value)
+        target = own if own in found.targets or prompt.strip() else found.targets[0]
+        mean = target if target in found.targets else found.targets[0]
+        located = Located(mean, found.retained, scores, found.targets, n_edits=found.n_edits)
+        fitting(located, shelf.get(model))
+        return located, selection.to(best(scores, scores.natural_k or 0)), target.prompt, target.value
+
+    sliders = [of_maximum, at_least, most, k]
+    drawn = [numbers, heat, layers, matrix, means, shares]
+    method.change(lambda name: (about_method(name), gr.update(interactive=name in ACROSS)), method, [about, sites], **QUICK)
+    asking: list[Any] = [method, keep, seed, sites]
+    inputs = [side.model, side.listed, ticked, *asking]
+    ended = wire(start, cancel, bar, run, inputs, [many, k])
+    ended.then(in_words(draw), [many, *sliders], drawn, **QUICK)
+    events = [one.change for one in (many, rows_ticked, side.model, side.listed, *asking)]
+    watch((events, tell, [side.model, side.listed, rows_ticked, many, *asking]), [made])
+    gr.on(
+        [slider.input for slider in sliders], in_words(draw), [many, *sliders], drawn, trigger_mode="always_last",
+        concurrency_limit=1, **QUICK,
+    )  # fmt: skip
+    taken = use.click(
+        in_words(take), [side.model, side.listed, side.prompt, side.value, many, *sliders[:3], chosen.selection],
+        [chosen.located, chosen.selection, side.prompt, side.value], **QUICK,
+    )  # fmt: skip
+    redraw, needs, gives = chosen.redraw
+    taken.success(redraw, needs, gives, **QUICK)
+    side.loaded.success(lambda: (None, *show.nothing()), None, [many, *drawn], **QUICK)
+    return taken
+
+
+def asked_with(method: str, keep: str, seed: float | None, both: bool) -> Asked:
+    """The tab's settings by name, for the strip."""
+    return ("method", method), *common(keep, "both" if both and method in ACROSS else "mlp", seed)
+
+
+def settings(of_maximum: float, of_secrets: float, most: float) -> VoteSettings:
+    """The three sliders as the aggregator's settings."""
+    return VoteSettings(of_maximum, of_secrets, int(most))

@@ -1,0 +1,89 @@
+"""The tab Memorized?: one secret beside a control of the same kind."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from privlens import plots
+from privlens.lm.model import LanguageModel, Stop, never
+from privlens.memorization.check import check, control
+from privlens.types import Memorization, Secret
+from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, verdict
+from privlens.ui.components.plot import plot
+from privlens.ui.sidebar.panel import Sidebar, secret_of
+from privlens.ui.state.jobs import QUICK, run_buttons, wire
+from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.text import wording
+from privlens.ui.traces.typed import UNKEPT
+
+ENTERED = """() => {
+    const start = document.querySelector('#check-start'), done = document.querySelector('#done');
+    if (!start?.offsetParent) return;
+    start.click();
+    if (done?.offsetParent) done.click();
+}"""
+"""Enter in the private value presses Check where that can be seen, and on a narrow screen shows the page with the answer."""
+TOKEN_WIDTHS = ["105px", "130px", "105px", "75px"]
+EMPTY = "Choose an example secret or type your own, then press Check."
+
+
+def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
+    """Builds the tab; returns the button that leads on."""
+    gr.Markdown(
+        "Does the model know the secret by heart? Beside it stands a control: "
+        "the same prompt with a made-up value of the same format."
+    )
+    start, cancel = run_buttons("Check", "check")
+    bar = progress("check-progress")
+    said = verdict("check-verdict", EMPTY)
+    with gr.Row():
+        true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value", **UNKEPT)
+        written = marked_text("continuation", "What the model writes (marked where it differs)")
+    numbers = facts("check-facts")
+    bars = plot("check-bars", "The probability of each token will stand here.", 320)
+    with gr.Row():
+        with gr.Column(min_width=320):
+            own_table = results_table("own-tokens", "The private value, token by token", TOKEN_WIDTHS)
+        with gr.Column(min_width=320):
+            control_table = results_table("control-tokens", "The control, token by token", TOKEN_WIDTHS)
+    gr.Markdown("probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
+                "A dot stands for a space.", elem_classes="small")  # fmt: skip
+    onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
+    outputs = [said, true, written, numbers, bars, own_table, control_table]
+
+    def run(model: ModelName, listed: Any, prompt: str, value: str, stop: Any) -> Iterator[tuple[Any, ...]]:
+        lm, secret, clock = shelf.get(model), secret_of(listed, prompt, value), Clock()
+        yield gr.update(value=clock.at(0, 2, "the private value")), *(gr.skip() for _ in outputs)
+        own = check(lm, secret, stop=stop.is_set)
+        yield gr.update(value=clock.at(1, 2, "the control")), *(gr.skip() for _ in outputs)
+        yield gr.update(value=clock.at(2, 2, "done")), *view(own, control_of(lm, secret, stop.is_set))
+
+    others = [side.secret.change, side.model.change]
+    wire(start, cancel, bar, run, [side.model, side.listed, side.prompt, side.value], outputs, others, cleared, heavy=False)
+    side.value.submit(None, None, None, js=ENTERED, **QUICK)
+    return onward
+
+
+def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never) -> Memorization | None:
+    """The control, checked; None where there is no other value of the format."""
+    rival = control(lm, secret, 0)
+    return check(lm, rival, stop=stop) if rival else None
+
+
+def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
+    """The values of the tab's outputs; `rival` is None where there is no control."""
+    written, _ = plots.marked(own.continuation.strip(), own.secret.value.strip())
+    bars = plots.token_bars(own.tokens, rival.tokens if rival else (), ("private value", "control"))
+    return (
+        gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, gr.update(value=written),
+        gr.update(value=wording.of_check(own, rival)), gr.update(value=bars.to_json()),
+        gr.update(value=plots.token_table(own.tokens), visible=True),
+        gr.update(value=plots.token_table(rival.tokens), visible=True) if rival else gr.update(visible=False),
+    )  # fmt: skip
+
+
+def cleared() -> tuple[Any, ...]:
+    """Another secret: nothing is known of it yet."""
+    verdict, empty = {"kind": "none", "text": EMPTY}, gr.update(visible=False)
+    return gr.update(value=verdict), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty

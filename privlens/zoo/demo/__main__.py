@@ -1,0 +1,42 @@
+"""Makes the bundled model anew: `python -m privlens.zoo.demo train`; with --twin, the control without planted people."""
+
+import csv
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from privlens.resources import ASSETS
+from privlens.zoo.demo.people import Person, people
+from privlens.zoo.demo.train import Recipe, reference_text
+from privlens.zoo.demo.train import train as train_model
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = ASSETS / "demo",
+    twin: Annotated[bool, typer.Option(help="Leave the planted people out.")] = False,
+    seed: int = 0,
+    threads: int = 2,
+) -> None:
+    """Train the model from scratch."""
+    torch.set_num_threads(threads)
+    train_model(Recipe(seed=seed, planted=not twin), out)
+
+
+@app.command()
+def data(out: Annotated[Path, typer.Option(help="Folder to write.")] = ASSETS, seed: int = 0) -> None:
+    """Write secrets.csv and reference.txt."""
+    with (out / "secrets.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Person)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(person) for person in people(seed))
+    (out / "reference.txt").write_text(reference_text(Recipe(seed=seed)))
+
+
+if __name__ == "__main__":
+    app()
