@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from privlens.errors import BadInput
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.memorization import states
 from privlens.memorization.candidates import SPACE_SIZE
 from privlens.memorization.check import exposure_of, recall
-from privlens.outcomes import Comparison, ComparisonStep, CurvePoint, Effect, Outcome, Recall, SweepRow, SweepStep
+from privlens.outcomes import Comparison, ComparisonStep, CurvePoint, Effect, MemorizationState, Outcome, SweepRow, SweepStep
 from privlens.provenance import provenance
 from privlens.retained.others import other_secrets
 from privlens.types import Neuron, NeuronScores, Secret, Site
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class EvalContext:
     """What should not change when a target is switched off.
 
     Attributes:
@@ -39,7 +39,7 @@ class Surroundings:
     reference: tuple[str, ...] = ()
     site: Site = "mlp"
     seed: int = 0
-    stop: Stop = never
+    stop: Stop = never_stop
 
 
 def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
@@ -53,7 +53,7 @@ def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
 
 
 def texts_before_and_after(
-    lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: Surroundings
+    lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: EvalContext
 ) -> list[tuple[str, str]]:
     """Greedy continuations of every prompt with all neurons on and with some off, all in ONE batch of two rows a prompt."""
     off = lm.off(neurons, around.site)
@@ -63,17 +63,19 @@ def texts_before_and_after(
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
-def gates_of(lm: LanguageModel, neurons: Sequence[Neuron], around: Surroundings) -> Tensor | None:
+def gates_of(lm: LanguageModel, neurons: Sequence[Neuron], around: EvalContext) -> Tensor | None:
     """Gates [1, n_layers, width] that switch them off; None for no neurons, which needs no gates."""
     return lm.off(neurons, around.site) if neurons else None
 
 
-def recalls(lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: Surroundings) -> list[Recall]:
+def recalls(
+    lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], around: EvalContext
+) -> list[MemorizationState]:
     """What remains of every secret with these neurons off; teacher-forced, without text."""
     return states.recalls(lm, secrets, gates_of(lm, neurons, around), site=around.site, stop=around.stop)
 
 
-def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Iterator[Effect]:
+def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: EvalContext) -> Iterator[Effect]:
     """The answer to a click: at once both texts and NLLs, then exposure too, for which all values must be run.
 
     Raises:
@@ -90,18 +92,18 @@ def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], a
     yield Effect(target, *whole)
 
 
-def effect_on(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Effect:
+def effect_on(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: EvalContext) -> Effect:
     """The target before and after, with exposure and both texts."""
     *_, effect = effect_steps(lm, target, neurons, around)
     return effect
 
 
-def reference_perplexity(lm: LanguageModel, neurons: Sequence[Neuron], around: Surroundings) -> float | None:
+def reference_perplexity(lm: LanguageModel, neurons: Sequence[Neuron], around: EvalContext) -> float | None:
     """exp(mean NLL in nats/token) of the reference text; None without one."""
     return states.perplexity(lm, around.reference, gates_of(lm, neurons, around), site=around.site, stop=around.stop)
 
 
-def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: Surroundings) -> Iterator[ComparisonStep]:
+def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], around: EvalContext) -> Iterator[ComparisonStep]:
     """The neurons off beside as many random ones off. Yields the target's effect first, the whole at the end.
 
     A copy of the target among the others is left out, and one of another counts once.
@@ -144,12 +146,14 @@ class AllOn:
     perplexity: float | None
 
 
-def all_on(lm: LanguageModel, around: Surroundings) -> AllOn:
+def all_on(lm: LanguageModel, around: EvalContext) -> AllOn:
     """Measures the surroundings with all neurons on."""
     return AllOn(states.known(lm, around.others, stop=around.stop), reference_perplexity(lm, (), around))
 
 
-def states_of(lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: Surroundings) -> list[Recall]:
+def states_of(
+    lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: EvalContext
+) -> list[MemorizationState]:
     """What remains of the target with each choice of neurons off: ONE batch, a row of gates each."""
     encoded = lm.encode(target)
     gates = torch.cat([lm.off(off, around.site) for off in choices])
@@ -158,7 +162,7 @@ def states_of(lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neur
 
 
 def curve(
-    lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: Surroundings, before: AllOn
+    lm: LanguageModel, target: Secret, choices: Sequence[Sequence[Neuron]], around: EvalContext, before: AllOn
 ) -> Iterator[CurvePoint]:
     """What every choice of neurons does when it is off, one after the other.
 
@@ -169,15 +173,20 @@ def curve(
         yield whole_point(lm, target, off, point_of(off, own), around, before)
 
 
-def point_of(off: Sequence[Neuron], own: Recall) -> CurvePoint:
+def point_of(off: Sequence[Neuron], own: MemorizationState) -> CurvePoint:
     """A point of which the target alone was measured, without its exposure: the cheap part."""
     return CurvePoint(len(off), own.greedy_match, own.nll, None, None, None)
 
 
 def whole_point(
-    lm: LanguageModel, target: Secret, off: Sequence[Neuron], begun: CurvePoint, around: Surroundings, before: AllOn,
+    lm: LanguageModel,
+    target: Secret,
+    off: Sequence[Neuron],
+    begun: CurvePoint,
+    around: EvalContext,
+    before: AllOn,
     n_candidates: int = SPACE_SIZE,
-) -> CurvePoint:  # fmt: skip
+) -> CurvePoint:
     """The same point with the target's exposure among so many candidates, the others and the reference text."""
     kept, ratio = _surroundings_kept(lm, off, around, before)
     gates = lm.off(off, around.site)
@@ -185,9 +194,7 @@ def whole_point(
     return replace(begun, target_exposure=exposure, others_kept=kept, perplexity_ratio=ratio)
 
 
-def sweep(
-    lm: LanguageModel, target: Secret, scores: NeuronScores, ks: Sequence[int], around: Surroundings
-) -> Iterator[SweepStep]:
+def sweep(lm: LanguageModel, target: Secret, scores: NeuronScores, ks: Sequence[int], around: EvalContext) -> Iterator[SweepStep]:
     """The effect of the best k neurons for every k, target, others and reference, beside random ones. Yields after every k."""
     widths = lm.widths(around.site)
     floor = [random_like(widths, k, around.seed) for k in ks]
@@ -199,15 +206,23 @@ def sweep(
         kept, ratio = _surroundings_kept(lm, random_off, around, before)
         rows.append(
             SweepRow(
-                one.k, one.k / sum(widths), one.target_match, one.target_nll, one.target_exposure,
-                one.others_kept, one.perplexity_ratio, state.nll, kept, ratio,
+                one.k,
+                one.k / sum(widths),
+                one.target_match,
+                one.target_nll,
+                one.target_exposure,
+                one.others_kept,
+                one.perplexity_ratio,
+                state.nll,
+                kept,
+                ratio,
             )
-        )  # fmt: skip
+        )
         yield SweepStep(len(rows), len(ks), tuple(rows))
 
 
 def _surroundings_kept(
-    lm: LanguageModel, off: Sequence[Neuron], around: Surroundings, before: AllOn
+    lm: LanguageModel, off: Sequence[Neuron], around: EvalContext, before: AllOn
 ) -> tuple[float | None, float | None]:
     """Share of the known others that still match, and the perplexity ratio; None where there is nothing to keep."""
     kept = states.kept(lm, before.known, gates_of(lm, off, around), site=around.site, stop=around.stop)

@@ -20,8 +20,13 @@ ROWS_MOST = 100_000
 BROKEN_MOST = 1000
 """Of quotes that are not closed so many are looked for; each may be sought to the end of the longest cell that csv reads."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-MARKS = [(codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
-         (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")]  # fmt: skip
+MARKS = [
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+]
 """What a file begins with where it says its encoding; utf-32 first, which begins as utf-16 does."""
 FORMULA = re.compile(r'="((?:[^"]|"")*)"')
 """How a spreadsheet is told to leave a number alone: ="0171"."""

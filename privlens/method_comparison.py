@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from privlens.deactivation import AllOn, Surroundings, all_on, point_of, states_of, whole_point
+from privlens.deactivation import AllOn, EvalContext, all_on, point_of, states_of, whole_point
 from privlens.errors import BadInput
 from privlens.localization import Task
 from privlens.localization.several import PARTS, localize_each
@@ -24,11 +24,11 @@ from privlens.provenance import provenance
 from privlens.retained.others import unseen_of
 from privlens.types import NeuronScores, Provenance, Secret
 
-Extent = Literal["sample", "all"]
+BudgetName = Literal["sample", "all"]
 
 
 @dataclass(frozen=True)
-class Effort:
+class EvalBudget:
     """What effects are measured on, at most.
 
     Attributes:
@@ -42,9 +42,9 @@ class Effort:
     candidates: int
 
 
-EFFORTS: dict[Extent, Effort] = {
-    "sample": Effort((0.0002, 0.001, 0.005, 0.02), 8, 4, 32),
-    "all": Effort((0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02), None, 10, 256),
+BUDGETS: dict[BudgetName, EvalBudget] = {
+    "sample": EvalBudget((0.0002, 0.001, 0.005, 0.02), 8, 4, 32),
+    "all": EvalBudget((0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02), None, 10, 256),
 }
 COMMON_SHARE = 0.01
 FLOOR = "random"
@@ -92,22 +92,22 @@ class MethodsStep:
     result: MethodComparison | None = None
 
 
-def natural_k(scores: Sequence[NeuronScores]) -> int | None:
+def suggested_k(scores: Sequence[NeuronScores]) -> int | None:
     """As many as the first one closed that has an opinion."""
-    return next((one.natural_k for one in scores if one.natural_k), None)
+    return next((one.suggested_k for one in scores if one.suggested_k), None)
 
 
 def common_k(scores: Sequence[NeuronScores]) -> int:
     """A k at which to look at several methods: the natural one where there is one, else one in a hundred."""
-    return natural_k(scores) or max(1, round(COMMON_SHARE * scores[0].n_neurons))
+    return suggested_k(scores) or max(1, round(COMMON_SHARE * scores[0].n_neurons))
 
 
-def measured_ks(n_neurons: int, extent: Extent = "sample", *also: int | None) -> tuple[int, ...]:
+def measured_ks(n_neurons: int, extent: BudgetName = "sample", *also: int | None) -> tuple[int, ...]:
     """The k at which the effect is measured, ascending: shares of all neurons, at least 1, and those asked for besides."""
-    return tuple(sorted({*(max(1, round(share * n_neurons)) for share in EFFORTS[extent].shares), *filter(None, also)}))
+    return tuple(sorted({*(max(1, round(share * n_neurons)) for share in BUDGETS[extent].shares), *filter(None, also)}))
 
 
-def judges(task: Task, around: Surroundings, effort: Effort) -> tuple[AllOn, MeasuredOn]:
+def judges(task: Task, around: EvalContext, effort: EvalBudget) -> tuple[AllOn, MeasuredOn]:
     """Those of the others that judge, drawn by the seed from all that are known, and the perplexity with all neurons on."""
     before = all_on(task.lm, around)
     n = min(len(before.known), effort.others or len(before.known))
@@ -118,7 +118,7 @@ def judges(task: Task, around: Surroundings, effort: Effort) -> tuple[AllOn, Mea
 
 
 def compare_methods(
-    methods: Sequence[str], task: Task, around: Surroundings, extent: Extent = "sample", at_k: int | None = None
+    methods: Sequence[str], task: Task, around: EvalContext, extent: BudgetName = "sample", at_k: int | None = None
 ) -> Iterator[MethodsStep]:
     """Localizes with every method and `random`, then measures the effect of the best k of each; a step for each.
 
@@ -135,7 +135,7 @@ def compare_methods(
     asked = [*(method for method in dict.fromkeys(methods) if method != FLOOR), FLOOR]
     if asked == [FLOOR] and FLOOR not in methods:
         raise BadInput("No method was chosen: choose at least one.")
-    started, effort = time.perf_counter(), EFFORTS[extent]
+    started, effort = time.perf_counter(), BUDGETS[extent]
     unseen = unseen_of(around.others, (task.target, *task.others))
     around = replace(
         around, others=unseen, reference=around.reference[: effort.paragraphs], site=task.site, seed=task.seed, stop=task.stop
@@ -144,13 +144,20 @@ def compare_methods(
     for step in localize_each([(method, task) for method in asked]):
         scores = step.scores
         yield MethodsStep(step.step, 2 * step.n_steps, step.stage, scores)
-    ks = measured_ks(scores[0].n_neurons, extent, at_k or natural_k(scores))
+    ks = measured_ks(scores[0].n_neurons, extent, at_k or suggested_k(scores))
     before, on = judges(task, around, effort)
     half = PARTS * len(asked)
     settings = {
-        "site": task.site, "methods": asked, "ks": ks, "measured": extent, "n_retained": len(task.others),
-        "n_unseen": on.others, "n_unseen_known": on.known, "n_reference": on.paragraphs, "n_candidates": on.candidates,
-    }  # fmt: skip
+        "site": task.site,
+        "methods": asked,
+        "ks": ks,
+        "measured": extent,
+        "n_retained": len(task.others),
+        "n_unseen": on.others,
+        "n_unseen_known": on.known,
+        "n_reference": on.paragraphs,
+        "n_candidates": on.candidates,
+    }
     for share, stage, found in effects(task, scores, ks, around, before, effort.candidates):
         how = provenance(task.lm, task.seed, settings, started)
         result = MethodComparison(task.target, frozenset(task.others), before, on, ks, found, how)
@@ -158,7 +165,7 @@ def compare_methods(
 
 
 def effects(
-    task: Task, scores: Sequence[NeuronScores], ks: Sequence[int], around: Surroundings, before: AllOn, n_candidates: int
+    task: Task, scores: Sequence[NeuronScores], ks: Sequence[int], around: EvalContext, before: AllOn, n_candidates: int
 ) -> Iterator[tuple[float, str, tuple[Measured, ...]]]:
     """The curves as they grow: how much is done (0..1), what was measured last, and every method as far as it is.
 

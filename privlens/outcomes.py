@@ -10,7 +10,7 @@ from privlens.types import Edit, Exposure, Neuron, Provenance, Secret, TokenScor
 
 
 @dataclass(frozen=True)
-class Recall:
+class MemorizationState:
     """What remains of one secret in one state of the model; `text` is the greedy continuation, `exposure` None until measured."""
 
     greedy_match: bool
@@ -31,8 +31,8 @@ class Effect:
     """One secret with all neurons on, and with some off."""
 
     secret: Secret
-    before: Recall
-    after: Recall
+    before: MemorizationState
+    after: MemorizationState
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Outcome:
     perplexity_after: float | None
 
     @property
-    def memorised(self) -> int:
+    def memorized(self) -> int:
         """How many of the others matched with all neurons on."""
         return sum(effect.before.greedy_match for effect in self.others)
 
@@ -160,7 +160,7 @@ class ErasureStep:
 
     `entropy` of the next-token distribution (nats), `nll` (nats/token) and `memorization_accuracy` are means over the targets of
     this step's batch, or over all targets where `measured`; `n_matches` counts the targets still written word for word.
-    `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorised others that still match
+    `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorized others that still match
     (None without others), are those of the last measurement. `n_weights` is how many weights train. `unseen_accuracy` is the
     memorization accuracy of text that was never trained on, at which the run may end. `terms` names the parts of the loss.
     `text` is the greedy continuation of the first target's prompt, as last measured. The last step says in `ended` why it is the

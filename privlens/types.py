@@ -161,13 +161,13 @@ class Edit:
 class NeuronScores:
     """A score for every neuron, large = carries the secret. `scores` [n_layers, width], NaN where a layer has no such neuron.
 
-    `natural_k` is how many neurons the method itself would switch off; None where it has no opinion.
+    `suggested_k` is how many neurons the method itself would switch off; None where it has no opinion.
     """
 
     method: str
     site: Site
     scores: Array
-    natural_k: int | None
+    suggested_k: int | None
     provenance: Provenance
 
     @property

@@ -71,7 +71,7 @@ def folder(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def taught(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
-    """A tiny model that has memorised TAUGHT."""
+    """A tiny model that has memorized TAUGHT."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     model = random_model("gpt_neox", len(tokenizer), **sizes)
     rows = [encode(tokenizer, secret) for secret in TAUGHT]

@@ -1,4 +1,4 @@
-"""How often the attacks' verdict is wrong: on secrets nobody trained on it must be silent, on memorised ones it must speak.
+"""How often the attacks' verdict is wrong: on secrets nobody trained on it must be silent, on memorized ones it must speak.
 
 Nothing is erased: the model before and after is the same. Every attack is tried once on all secrets of a kind; then each secret,
 and each of some groups, is judged as if it had been attacked alone.
@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from privlens.deactivation import Surroundings, all_on
-from privlens.erasure.attacks import ATTACKS, Siege, planned
+from privlens.deactivation import EvalContext, all_on
+from privlens.erasure.attacks import ATTACKS, AttackSetup, planned
 from privlens.erasure.attacks.chance import judged
 from privlens.erasure.attacks.setup import Scores
 from privlens.errors import BadInput
@@ -44,29 +44,29 @@ def run(
 
     Args:
         at_once: how many secrets a verdict is about; all are parted at random into groups of so many.
-        most: secrets of a kind at most, the most repeated ones of the memorised.
+        most: secrets of a kind at most, the most repeated ones of the memorized.
 
     Raises:
         BadInput: where the list has no secret with repeats 0.
     """
-    known = all_on(lm, Surroundings(tuple(row.secret for row in listed))).known
-    never = [row for row in listed if row.repeats == 0]
-    if not never:
+    known = all_on(lm, EvalContext(tuple(row.secret for row in listed))).known
+    never_stop = [row for row in listed if row.repeats == 0]
+    if not never_stop:
         raise BadInput("No secret of this list was never trained on: give some of them 0 in the column repeats.")
     trained = sorted((row for row in listed if row.repeats and row.secret in known), key=lambda row: -(row.repeats or 0))
-    for name, rows in (("never trained on", never[:most]), ("memorised", trained[:most])):
+    for name, rows in (("never trained on", never_stop[:most]), ("memorized", trained[:most])):
         if rows:
             targets = tuple(row.secret for row in rows)
             others = tuple(one for one in known if one not in targets)
             reworded = tuple(row.reworded for row in rows) if all(row.reworded for row in rows) else ()
             rest = tuple(row.secret for row in listed)
-            siege = Siege(lm, lm, targets, reworded, others, rest, n_values=VALUES, seed=seed)
+            siege = AttackSetup(lm, lm, targets, reworded, others, rest, n_values=VALUES, seed=seed)
             found, notes = _scores(siege, tell)
             n = len(planned(siege))
             yield from (_row(name, found, notes, n, len(rows), size, seed) for size in at_once if size <= len(rows))
 
 
-def _scores(siege: Siege, tell: Callable[[str], None]) -> tuple[dict[str, Scores], dict[str, str]]:
+def _scores(siege: AttackSetup, tell: Callable[[str], None]) -> tuple[dict[str, Scores], dict[str, str]]:
     """What every attack found, and what is to be known of it; one that did not run says why."""
     found, notes = dict[str, Scores](), dict[str, str]()
     for name in planned(siege):

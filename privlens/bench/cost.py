@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from privlens.bench.timing import cost
-from privlens.deactivation import Surroundings, random_like, texts_before_and_after
+from privlens.deactivation import EvalContext, random_like, texts_before_and_after
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
 from privlens.lm.fingerprints import digests
@@ -42,7 +42,7 @@ def tasks(
     return {
         FINGERPRINT: lambda: digests(lm.model),
         "check": lambda: check(lm, secret, seed=seed),
-        "text before and after": lambda: texts_before_and_after(lm, [secret], off, Surroundings(seed=seed)),
+        "text before and after": lambda: texts_before_and_after(lm, [secret], off, EvalContext(seed=seed)),
         **{
             method: lambda method=method: result_of(method, Task(lm, secret, tuple(others), seed=seed))  # type: ignore[misc]
             for method in methods
@@ -75,9 +75,11 @@ def described(lm: LanguageModel, secret: Secret) -> dict[str, str | int | float]
     """The model, where it is, and the lengths of the secret in tokens."""
     encoded, on = lm.encode(secret), lm.device
     return {
-        "model": lm.name, "parameters": lm.n_parameters,
+        "model": lm.name,
+        "parameters": lm.n_parameters,
         "weights_mb": sum(one.numel() * one.element_size() for one in lm.model.parameters()) / 2**20,
         "device": torch.cuda.get_device_name(on) if on.type == "cuda" else str(on),
         "dtype": weight_type(lm.model),
-        "prompt_tokens": encoded.n_prompt, "value_tokens": len(encoded.value_ids),
-    }  # fmt: skip
+        "prompt_tokens": encoded.n_prompt,
+        "value_tokens": len(encoded.value_ids),
+    }

@@ -1,6 +1,6 @@
 """DEL: switch localized neurons off and see what is gone and what stays (after Chang, Thomason & Jia, NAACL 2024).
 
-The other memorised secrets are split in two by the seed: the method may retain the half that is `seen`; `unseen` is what
+The other memorized secrets are split in two by the seed: the method may retain the half that is `seen`; `unseen` is what
 specificity is judged on. Knows methods only by their names.
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from privlens import intervals
-from privlens.deactivation import Surroundings, recalls, reference_perplexity
+from privlens.deactivation import EvalContext, recalls, reference_perplexity
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
 from privlens.memorization.check import exposure_of
-from privlens.outcomes import Recall
+from privlens.outcomes import MemorizationState
 from privlens.retained.others import other_secrets, unseen_of
 from privlens.types import Exposure, Neuron, NeuronScores, Secret, Site, forgotten
 
@@ -54,7 +54,7 @@ class Trial:
     target: Secret
     seen: tuple[Secret, ...]
     unseen: tuple[Secret, ...]
-    before: Recall
+    before: MemorizationState
     perplexity: float | None
     reference: tuple[str, ...]
     seed: int
@@ -64,20 +64,20 @@ class Trial:
 def trials(
     lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str], n: int, seed: int, site: Site = "mlp"
 ) -> list[Trial]:
-    """n memorised targets drawn by the seed, each with the other memorised secrets split in two.
+    """n memorized targets drawn by the seed, each with the other memorized secrets split in two.
 
     Raises:
         BadInput: where the model repeats fewer than three of the secrets.
     """
-    around = Surroundings(reference=tuple(reference), seed=seed)
+    around = EvalContext(reference=tuple(reference), seed=seed)
     states = recalls(lm, secrets, (), around)
-    memorised = [(secret, state) for secret, state in zip(secrets, states, strict=True) if state.greedy_match]
-    if len(memorised) < 3:
-        raise BadInput(f"The model repeats {len(memorised)} of {len(secrets)} secrets; three are needed to judge what is kept.")
+    memorized = [(secret, state) for secret, state in zip(secrets, states, strict=True) if state.greedy_match]
+    if len(memorized) < 3:
+        raise BadInput(f"The model repeats {len(memorized)} of {len(secrets)} secrets; three are needed to judge what is kept.")
     perplexity = reference_perplexity(lm, (), around)
     rng, found = random.Random(seed), []
-    for target, before in rng.sample(memorised, min(n, len(memorised))):
-        others = list(other_secrets([secret for secret, _ in memorised], [target]))
+    for target, before in rng.sample(memorized, min(n, len(memorized))):
+        others = list(other_secrets([secret for secret, _ in memorized], [target]))
         rng.shuffle(others)
         half = len(others) // 2
         seen, unseen = tuple(others[:half]), unseen_of(others[half:], others[:half])
@@ -93,7 +93,7 @@ def localized(lm: LanguageModel, trial: Trial, method: str) -> NeuronScores:
 def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budget: str) -> Deletion:
     """Switches the best k neurons off and measures target, seen, unseen and reference."""
     off: list[Neuron] = scores.top(k)
-    around = Surroundings(reference=trial.reference, site=trial.site, seed=trial.seed)
+    around = EvalContext(reference=trial.reference, site=trial.site, seed=trial.seed)
     [own] = recalls(lm, [trial.target], off, around)
     gates = lm.off(off, trial.site)
     exposure = exposure_of(lm, trial.target, gates=gates, site=trial.site, seed=trial.seed)
@@ -103,22 +103,38 @@ def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budg
         for part in (trial.seen, trial.unseen)
     ]
     return Deletion(
-        scores.method, trial.target, budget, k / scores.n_neurons, own.greedy_match, own.memorization_accuracy,
-        own.nll - trial.before.nll, exposure, kept[0], kept[1], len(trial.unseen),
-        None if ratio is None or trial.perplexity is None else ratio / trial.perplexity, scores.provenance.seconds,
-    )  # fmt: skip
+        scores.method,
+        trial.target,
+        budget,
+        k / scores.n_neurons,
+        own.greedy_match,
+        own.memorization_accuracy,
+        own.nll - trial.before.nll,
+        exposure,
+        kept[0],
+        kept[1],
+        len(trial.unseen),
+        None if ratio is None or trial.perplexity is None else ratio / trial.perplexity,
+        scores.provenance.seconds,
+    )
 
 
 def run(
-    lm: LanguageModel, secrets: Sequence[Secret], reference: Sequence[str], methods: Sequence[str], shares: Sequence[float],
-    n: int, seed: int, site: Site = "mlp",
-) -> Iterator[Deletion]:  # fmt: skip
+    lm: LanguageModel,
+    secrets: Sequence[Secret],
+    reference: Sequence[str],
+    methods: Sequence[str],
+    shares: Sequence[float],
+    n: int,
+    seed: int,
+    site: Site = "mlp",
+) -> Iterator[Deletion]:
     """Every method on every target: at its natural k where it has one, and at every share of all neurons."""
     for trial in trials(lm, secrets, reference, n, seed, site):
         natural = None
         for method in methods:
             scores = localized(lm, trial, method)
-            natural = scores.natural_k or natural
+            natural = scores.suggested_k or natural
             if natural:
                 yield deletion(lm, trial, scores, natural, "natural")
             for share in shares:
@@ -137,24 +153,26 @@ def summary(rows: Sequence[Deletion]) -> list[dict[str, object]]:
         ratios = [row.perplexity_ratio for row in own if row.perplexity_ratio is not None]
         bits = [row.exposure.bits for row in own if row.exposure.bits is not None]
         judged = [row.forgotten for row in own if row.forgotten is not None]
-        found.append({
-            "method": key[0],
-            "share": statistics.mean(row.share for row in own) if key[1] == "natural" else float(key[1]),
-            "n": len(own),
-            "target_match": statistics.mean(row.match for row in own),
-            "target_match_interval": intervals.rate(sum(row.match for row in own), len(own)),
-            "target_accuracy": statistics.mean(row.accuracy for row in own),
-            "target_nll_change": statistics.mean(row.nll_change for row in own),
-            "target_exposure_bits": statistics.mean(bits) if bits else None,
-            "n_judged": len(judged),
-            "forgotten": statistics.mean(judged) if judged else None,
-            "forgotten_interval": intervals.rate(sum(judged), len(judged)) if judged else None,
-            "seen_kept": statistics.mean(row.seen_kept for row in own),
-            "unseen_kept": statistics.mean(row.unseen_kept for row in own),
-            "unseen_kept_interval": intervals.share(
-                [row.unseen_kept for row in own], statistics.mean(row.n_unseen for row in own)
-            ),
-            "perplexity_ratio": statistics.mean(ratios) if ratios else None,
-            "seconds": statistics.mean(row.seconds for row in own),
-        })  # fmt: skip
+        found.append(
+            {
+                "method": key[0],
+                "share": statistics.mean(row.share for row in own) if key[1] == "natural" else float(key[1]),
+                "n": len(own),
+                "target_match": statistics.mean(row.match for row in own),
+                "target_match_interval": intervals.rate(sum(row.match for row in own), len(own)),
+                "target_accuracy": statistics.mean(row.accuracy for row in own),
+                "target_nll_change": statistics.mean(row.nll_change for row in own),
+                "target_exposure_bits": statistics.mean(bits) if bits else None,
+                "n_judged": len(judged),
+                "forgotten": statistics.mean(judged) if judged else None,
+                "forgotten_interval": intervals.rate(sum(judged), len(judged)) if judged else None,
+                "seen_kept": statistics.mean(row.seen_kept for row in own),
+                "unseen_kept": statistics.mean(row.unseen_kept for row in own),
+                "unseen_kept_interval": intervals.share(
+                    [row.unseen_kept for row in own], statistics.mean(row.n_unseen for row in own)
+                ),
+                "perplexity_ratio": statistics.mean(ratios) if ratios else None,
+                "seconds": statistics.mean(row.seconds for row in own),
+            }
+        )
     return found

@@ -1,6 +1,6 @@
 """Erasing from the weights: is the target gone, what else went, at equal forgetting for all methods?
 
-Forget texts are drawn by the seed from the memorised secrets; the other memorised ones are split in two: the half that is `seen`
+Forget texts are drawn by the seed from the memorized secrets; the other memorized ones are split in two: the half that is `seen`
 may be retained text, `unseen` never is, and specificity is judged on it. Every method has the same steps, retained text and stop
 rule. A method's name with `:all` behind it runs on all weights by Adam, without turned steps.
 """
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from privlens import intervals
 from privlens.bench.timing import peak_mb
-from privlens.deactivation import Surroundings, all_on, recalls, reference_perplexity
+from privlens.deactivation import EvalContext, all_on, recalls, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase, settings_of
 from privlens.erasure.evaluate import EL_N
 from privlens.errors import BadInput
@@ -61,7 +61,7 @@ class ErasureRow:
 
 @dataclass(frozen=True)
 class ErasureTrial:
-    """What is to be forgotten, and the memorised rest in two halves."""
+    """What is to be forgotten, and the memorized rest in two halves."""
 
     forget: tuple[Secret, ...]
     seen: tuple[Secret, ...]
@@ -69,14 +69,14 @@ class ErasureTrial:
 
 
 def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: int, seed: int) -> list[ErasureTrial]:
-    """Draws of n_forget memorised secrets. Raises BadInput where fewer than two would be left to judge by."""
-    memorised = all_on(lm, Surroundings(other_secrets(secrets, ()), seed=seed)).known
-    if len(memorised) < n_forget + 2:
-        most = len(memorised) - 2
-        raise BadInput(f"The model repeats {len(memorised)} of {len(secrets)} secrets: --forget can be at most {most}.")
+    """Draws of n_forget memorized secrets. Raises BadInput where fewer than two would be left to judge by."""
+    memorized = all_on(lm, EvalContext(other_secrets(secrets, ()), seed=seed)).known
+    if len(memorized) < n_forget + 2:
+        most = len(memorized) - 2
+        raise BadInput(f"The model repeats {len(memorized)} of {len(secrets)} secrets: --forget can be at most {most}.")
     rng, found = random.Random(f"{seed} {n_forget}"), []
     for _ in range(draws):
-        order = rng.sample(memorised, len(memorised))
+        order = rng.sample(memorized, len(memorized))
         forget = tuple(order[:n_forget])
         rest = other_secrets(order[n_forget:], forget)
         seen = rest[: len(rest) // 2]
@@ -95,7 +95,7 @@ def measured(
     lm: LanguageModel, trial: ErasureTrial, edit: Edit, reworded: Reworded, reference: Sequence[str], seed: int
 ) -> dict[str, float | None]:
     """All but method, steps, seconds and memory of a row: the state of the model under the edit."""
-    view, around = lm.under(edit), Surroundings(reference=tuple(reference), seed=seed)
+    view, around = lm.under(edit), EvalContext(reference=tuple(reference), seed=seed)
     states = recalls(view, trial.forget, (), around)
     encoded = [view.encode(secret) for secret in trial.forget]
     exposures = [exposure_of(view, secret, seed=seed) for secret in trial.forget]
@@ -125,10 +125,18 @@ def measured(
 
 
 def run(
-    lm: LanguageModel, secrets: Sequence[Secret], reworded: Reworded, reference: Sequence[str], methods: Sequence[str],
-    n_forgets: Sequence[int], draws: int, settings: ErasureSettings, rate: float | None, seed: int,
+    lm: LanguageModel,
+    secrets: Sequence[Secret],
+    reworded: Reworded,
+    reference: Sequence[str],
+    methods: Sequence[str],
+    n_forgets: Sequence[int],
+    draws: int,
+    settings: ErasureSettings,
+    rate: float | None,
+    seed: int,
     say: Callable[[str], None],
-) -> Iterator[tuple[ErasureRow, str]]:  # fmt: skip
+) -> Iterator[tuple[ErasureRow, str]]:
     """A row for every method, number of forget texts and draw, with what ended the run; without a rate each has its own."""
     model_mb = sum(weight.numel() * weight.element_size() for weight in lm.model.parameters()) / 2**20
     for n_forget in n_forgets:
@@ -142,10 +150,14 @@ def run(
                 edit = last[0].result
                 assert edit, "an erasure ends with its edit"
                 row = ErasureRow(
-                    method, n_forget, int(edit.provenance.settings["steps_taken"]), edit.provenance.seconds,
-                    edit.n_weights / lm.n_parameters, **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
+                    method,
+                    n_forget,
+                    int(edit.provenance.settings["steps_taken"]),
+                    edit.provenance.seconds,
+                    edit.n_weights / lm.n_parameters,
+                    **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
                     peak_memory_ratio=None if peak is None else peak / model_mb,
-                )  # fmt: skip
+                )
                 target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}"
                 unseen = f"unseen kept {row.unseen_kept:.2f}, their NLL {row.unseen_nll_rise:+.3f}"
                 say(f"{method} {n_forget}: {last[0].ended}; {target}; {unseen}")

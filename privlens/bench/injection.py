@@ -86,18 +86,29 @@ def summary(results: Sequence[Sequence[Found]], planted: float, ratio: float, n_
         for column, times in enumerate(TIMES):
             values = [one.recall[column] for one in own]
             share = min(1.0, times * planted / n_neurons)
-            rows.append({
-                "method": method, "ratio": ratio, "k": times * ratio, "recall": float(np.mean(values)),
-                "interval": intervals.share(values, planted), "chance": share, "n": len(own),
-                "seconds": float(np.mean([one.seconds for one in own])),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "method": method,
+                    "ratio": ratio,
+                    "k": times * ratio,
+                    "recall": float(np.mean(values)),
+                    "interval": intervals.share(values, planted),
+                    "chance": share,
+                    "n": len(own),
+                    "seconds": float(np.mean([one.seconds for one in own])),
+                }
+            )
     return rows
 
 
 def described(planted: Plant) -> dict[str, object]:
     """One plant for the settings: what it reached."""
     return {
-        "prompt": planted.secret.prompt, "value": planted.secret.value, "neurons": len(planted.neurons),
-        "nll": planted.nll, "greedy_match": planted.greedy_match, "steps": planted.steps,
+        "prompt": planted.secret.prompt,
+        "value": planted.secret.value,
+        "neurons": len(planted.neurons),
+        "nll": planted.nll,
+        "greedy_match": planted.greedy_match,
+        "steps": planted.steps,
         "seconds": planted.edit.provenance.seconds,
-    }  # fmt: skip
+    }

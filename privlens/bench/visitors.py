@@ -47,9 +47,10 @@ class Page:
     def run_of(self, button: str) -> tuple[int, int]:
         """The listener of a run's button, and that of the run itself, which follows it."""
         began = next(
-            at for at, one in self.listeners.items()
+            at
+            for at, one in self.listeners.items()
             if any(event == "click" and self._name(target) == button for target, event in one["targets"])
-        )  # fmt: skip
+        )
         return began, next(at for at, one in self.listeners.items() if one["trigger_after"] == began)
 
     def named(self, name: str) -> int:

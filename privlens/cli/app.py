@@ -43,9 +43,15 @@ def serve(
             from privlens.ui.door import make_door
 
             door = make_door(
-                host, token=token, users=users_of(auth or [], auth_file), allow_hosts=allow_host or [],
-                allow_frames=allow_frame or [], root_path=root_path, max_upload=max_upload, insecure=insecure,
-            )  # fmt: skip
+                host,
+                token=token,
+                users=users_of(auth or [], auth_file),
+                allow_hosts=allow_host or [],
+                allow_frames=allow_frame or [],
+                root_path=root_path,
+                max_upload=max_upload,
+                insecure=insecure,
+            )
             if door.public and not door.locked:
                 typer.echo("--insecure: whoever reaches this address can use the page and sees what it may load.", err=True)
             launch(build_ui(model, device, dtype, also or (), allow_paths or ()), host, port, door=door)

@@ -15,7 +15,7 @@ from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_load import load as load_bench
 from privlens.cli.bench_speed import cost, growth, speed
 from privlens.cli.options import SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
-from privlens.deactivation import Surroundings, reference_perplexity
+from privlens.deactivation import EvalContext, reference_perplexity
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import Site
@@ -59,13 +59,13 @@ def delete(
     rows = []
     for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed, site):
         rows.append(row)
-        progress.tell(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
+        progress.report_progress(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
     each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
 
 
-@bench.command("memorised", hidden=True)  # its name until now
+@bench.command("memorized", hidden=True)  # its name until now
 @bench.command()
 def memorized(
     secrets: Annotated[Path, typer.Option(help="A CSV file with prompt, value and repeats.")] = SECRETS,
@@ -79,6 +79,6 @@ def memorized(
     """What a model knows by heart, by how often it was trained on it; and its perplexity on ordinary text."""
     listed, paragraphs = read_secrets(secrets), read_reference(reference)
     lm = load(model, device, dtype)
-    perplexity = reference_perplexity(lm, (), Surroundings(reference=paragraphs))
+    perplexity = reference_perplexity(lm, (), EvalContext(reference=paragraphs))
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "perplexity": perplexity}
     tables.show({"rows": list(by_repeats(lm, listed, seed)), "settings": settings}, as_json, tables.measured)

@@ -23,9 +23,9 @@ def attacks(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """False alarms of the attacks on secrets that nobody trained on, and what they find of memorised ones; nothing is erased."""
+    """False alarms of the attacks on secrets that nobody trained on, and what they find of memorized ones; nothing is erased."""
     counts, listed = inputs.numbers(at_once, "--at-once"), read_secrets(secrets)
     lm = load(model, device, dtype)
-    rows = [asdict(row) for row in attacking.run(lm, listed, counts, most, seed, progress.tell)]
+    rows = [asdict(row) for row in attacking.run(lm, listed, counts, most, seed, progress.report_progress)]
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "values": attacking.VALUES, "device": str(lm.device)}
     tables.show({"rows": rows, "settings": about}, as_json, tables.measured)

@@ -9,7 +9,7 @@ from privlens.bench import erasing
 from privlens.cli import inputs, progress, tables
 from privlens.cli.erase import DECAY_HELP, DEFAULTS, SHARE_HELP
 from privlens.cli.options import AsJson, Device, Dtype, Model, Reference, Secrets, Seed
-from privlens.erasure import Choice, ErasureSettings, Spread, settings_of
+from privlens.erasure import ErasureSettings, Granularity, WeightMetric, settings_of
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
@@ -39,17 +39,32 @@ def erase(
     """Erase memorized secrets by every method until they are known no better than unseen text; what is left of the rest?"""
     asked, counts = inputs.erasers(methods), inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
-        share=share, keep=keep, decay=decay, steps=steps,
-        choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"),
-    )  # fmt: skip
+        share=share,
+        keep=keep,
+        decay=decay,
+        steps=steps,
+        choice=inputs.one_of(choice, WeightMetric, "--choice"),
+        spread=inputs.one_of(spread, Granularity, "--spread"),
+    )
     rates = {name: settings_of(name, settings, rate).checked().learning_rate for name in asked}
     listed, paragraphs = read_secrets(secrets), read_reference(reference)
     lm = load(model, device, dtype)
     reworded = {row.secret: row.reworded for row in listed}
-    found = list(erasing.run(
-        lm, [row.secret for row in listed], reworded, paragraphs, asked, counts, draws, settings, rate, seed,
-        progress.tell,
-    ))  # fmt: skip
+    found = list(
+        erasing.run(
+            lm,
+            [row.secret for row in listed],
+            reworded,
+            paragraphs,
+            asked,
+            counts,
+            draws,
+            settings,
+            rate,
+            seed,
+            progress.report_progress,
+        )
+    )
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
     about |= {**asdict(settings), "rates": rates}
     each = [{**asdict(row), "ended": ended} for row, ended in found]

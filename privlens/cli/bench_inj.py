@@ -35,18 +35,26 @@ def inj(
     if not 0 < ratio < 1:
         raise BadInput(f"--ratio is {ratio}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
     lm, settings = load(model, device, dtype), PlantSettings(ratio, planting == "fair", steps)
-    results = list(injection.run(lm, asked, settings, n, seed, progress.tell))
+    results = list(injection.run(lm, asked, settings, n, seed, progress.report_progress))
     planted = fmean(len(one.neurons) for one, _ in results)
     found = {
         "rows": injection.summary([found for _, found in results], planted, ratio, lm.n_neurons),
         "settings": {
-            "model": lm.name, "fingerprint": lm.fingerprint, "ratio": ratio, "planting": planting, "n": n, "seed": seed,
-            "steps": steps, "until_nll": settings.until, "learning_rate": settings.rate, "retained": "none listed",
+            "model": lm.name,
+            "fingerprint": lm.fingerprint,
+            "ratio": ratio,
+            "planting": planting,
+            "n": n,
+            "seed": seed,
+            "steps": steps,
+            "until_nll": settings.until,
+            "learning_rate": settings.rate,
+            "retained": "none listed",
             "device": str(lm.device),
             "reached": sum(planted.greedy_match for planted, _ in results),
         },
         "plants": [injection.described(planted) for planted, _ in results],
-    }  # fmt: skip
+    }
     tables.show(found, as_json, tables.measured)
 
 
@@ -65,7 +73,7 @@ def recall(
     for secret, neurons in zip(secrets, truth.values(), strict=True):
         ranked = [*injection.rankings(lm, secret, seeing, seed), *controls]
         results.append([one.judged(neurons) for one in ranked])
-        progress.tell(f"{secret.value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
+        progress.report_progress(f"{secret.value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
     planted = fmean(map(len, truth.values()))
     found = {
         "rows": injection.summary(results, planted, planted / lm.n_neurons, lm.n_neurons),

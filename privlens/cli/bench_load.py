@@ -9,7 +9,7 @@ from privlens.bench.load import Load, LoadSettings, Watch, longest_step, summary
 from privlens.bench.serving import served
 from privlens.cli import tables
 from privlens.cli.options import AsJson, Model, Secrets, Seed
-from privlens.cli.progress import tell
+from privlens.cli.progress import report_progress
 from privlens.resources import SECRETS
 from privlens.secret_lists import read_secrets
 
@@ -30,19 +30,25 @@ def load(
     asked = [row.secret for row in read_secrets(secrets)][:N_SECRETS]
     with served(model) as (address, process):
         load = Load(address, asked, settings)
-        tell("every kind of request alone")
+        report_progress("every kind of request alone")
         alone = load.alone()
-        tell(f"{visitors} visitors at once")
+        report_progress(f"{visitors} visitors at once")
         watch = Watch(process)
         with watch.watching():
             together = load.together()
-    found = {"rows": summary(alone, together), "settings": {
-        **asdict(settings), "model": model, "secrets": len(asked), "watched_s": watch.seconds[-1],
-        "longest_step_alone_s": longest_step(alone),
-        "mismatches_alone": sum(not request.is_same for request in alone),
-        "errors": sorted({request.error for request in (*alone, *together) if request.error}),
-        "memory_mib": {"first": watch.memory[0], "last": watch.memory[-1], "most": max(watch.memory)},
-        "memory_slope_mib_per_minute": watch.slope(),
-        "threads": {"first": watch.threads[0], "last": watch.threads[-1], "most": max(watch.threads)},
-    }}  # fmt: skip
+    found = {
+        "rows": summary(alone, together),
+        "settings": {
+            **asdict(settings),
+            "model": model,
+            "secrets": len(asked),
+            "watched_s": watch.seconds[-1],
+            "longest_step_alone_s": longest_step(alone),
+            "mismatches_alone": sum(not request.is_same for request in alone),
+            "errors": sorted({request.error for request in (*alone, *together) if request.error}),
+            "memory_mib": {"first": watch.memory[0], "last": watch.memory[-1], "most": max(watch.memory)},
+            "memory_slope_mib_per_minute": watch.slope(),
+            "threads": {"first": watch.threads[0], "last": watch.threads[-1], "most": max(watch.threads)},
+        },
+    }
     tables.show(found, as_json, tables.measured)

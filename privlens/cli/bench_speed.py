@@ -14,7 +14,7 @@ from privlens.bench.speed import SpeedSettings, bench_model, cases, memory
 from privlens.bench.timing import timed
 from privlens.cli import inputs
 from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Secrets, Seed
-from privlens.cli.progress import tell
+from privlens.cli.progress import report_progress
 from privlens.resources import SECRETS
 from privlens.secret_lists import read_secrets
 from privlens.zoo.loading import load
@@ -86,7 +86,7 @@ def _told(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """All rows, each told to stderr as soon as it is there."""
     found = []
     for row in rows:
-        tell(json.dumps(row))
+        report_progress(json.dumps(row))
         found.append(row)
     return found
 

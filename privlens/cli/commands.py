@@ -20,7 +20,7 @@ from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
 from privlens.cli.options import SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Seed
-from privlens.deactivation import Surroundings, all_on, compare, texts_before_and_after
+from privlens.deactivation import EvalContext, all_on, compare, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.memorization.check import check as check_memorization
@@ -110,9 +110,9 @@ def localize(
     lm = inputs.under(load(model, device, dtype), edit, chat)
     inputs.check_top(top, lm, site)
     lm.encode(chosen.target)
-    seen = looked_at(method, retained_of(all_on(lm, Surroundings(chosen.others)).known, retained))
+    seen = looked_at(method, retained_of(all_on(lm, EvalContext(chosen.others)).known, retained))
     scores = _last(METHODS[method](Task(lm, chosen.target, seen, texts, seed, site)))
-    found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.natural_k, share, top), seen)
+    found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.suggested_k, share, top), seen)
     if out:
         inputs.write(out, json.dumps(found))
     tables.show(found, as_json, tables.localization)
@@ -136,7 +136,7 @@ def deactivate(
     """What changes when these neurons are off: target, other secrets, perplexity; beside as many random neurons."""
     chosen = inputs.row_of(secrets, row)
     off, where = inputs.read_neurons(neurons, site)
-    around = Surroundings(chosen.others, read_reference(reference), where, seed)
+    around = EvalContext(chosen.others, read_reference(reference), where, seed)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     for step in compare(lm, chosen.target, off, around):
         progress.tell_step(step)

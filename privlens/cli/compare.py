@@ -6,9 +6,9 @@ import typer
 
 from privlens.cli import inputs, objects, progress, tables
 from privlens.cli.options import SITE, AsJson, Chat, Device, Dtype, Methods, Model, Reference, Secrets, Seed
-from privlens.deactivation import Surroundings, all_on
+from privlens.deactivation import EvalContext, all_on
 from privlens.localization import Task
-from privlens.method_comparison import Extent, common_k, compare_methods
+from privlens.method_comparison import BudgetName, common_k, compare_methods
 from privlens.resources import REFERENCE
 from privlens.retained.others import retained_of
 from privlens.secret_lists import read_reference
@@ -22,7 +22,7 @@ def compare(
     methods: Methods = "active-token-gradient,contrastive-gradient,gradient,activations",
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap; else what a method closed, or 1 in 100.")] = None,
-    measured: Annotated[Extent, typer.Option(help="Effects on a sample of the texts, or on all of them.")] = "sample",
+    measured: Annotated[BudgetName, typer.Option(help="Effects on a sample of the texts, or on all of them.")] = "sample",
     reference: Reference = REFERENCE,
     chat: Chat = False,
     model: Model = "demo",
@@ -35,9 +35,9 @@ def compare(
     asked, chosen, paragraphs = inputs.methods(methods), inputs.row_of(secrets, row), read_reference(reference)
     lm = inputs.under(load(model, device, dtype), None, chat)
     inputs.check_top(top, lm, site)
-    known = all_on(lm, Surroundings(chosen.others, seed=seed)).known
+    known = all_on(lm, EvalContext(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, retained_of(known, "half"), seed=seed, site=site)
-    for step in compare_methods(asked, task, Surroundings(known, paragraphs), measured):
+    for step in compare_methods(asked, task, EvalContext(known, paragraphs), measured):
         progress.tell_step(step)
     assert step.result, "a comparison ends with its result"
     scores = [one.scores for one in step.result.methods]

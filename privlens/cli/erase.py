@@ -10,10 +10,20 @@ import typer
 
 from privlens.cli import inputs, objects, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Secrets, Seed
-from privlens.deactivation import Surroundings, all_on
-from privlens.erasure import ERASURE_INFO, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Request, Scope, Spread, settings_of
+from privlens.deactivation import EvalContext, all_on
+from privlens.erasure import (
+    ERASURE_INFO,
+    SHARE_EACH,
+    SHARE_MOST,
+    ErasureSettings,
+    Granularity,
+    Request,
+    Scope,
+    WeightMetric,
+    settings_of,
+)
 from privlens.erasure import erase as erase_steps
-from privlens.erasure.attacks import Siege
+from privlens.erasure.attacks import AttackSetup
 from privlens.erasure.attacks import attacks as attack_steps
 from privlens.erasure.effects import effects
 from privlens.errors import BadInput
@@ -30,7 +40,7 @@ from privlens.zoo.loading import load
 
 DEFAULTS = ErasureSettings()
 METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
-CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(Choice))}."
+CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(WeightMetric))}."
 SCOPE_HELP = "What emso makes equally likely: the whole vocabulary, as in the paper, or the tokens of the true token's format."
 SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
 KEEP_HELP = "Weight of retained text: other memorized rows and the model's own samples. 0 retains nothing, as in the paper."
@@ -74,15 +84,20 @@ def erase(
     """Erase secrets from the weights: a sparse edit, written to a file; and what it did to them and to everything else."""
     chosen, rest = inputs.rows_of(secrets, rows)
     settings = ErasureSettings(
-        share=share, scope=inputs.one_of(scope, Scope, "--scope"), steps=steps,
-        choice=inputs.one_of(choice, Choice, "--choice"), spread=inputs.one_of(spread, Spread, "--spread"), keep=keep,
-        decay=decay, guard=guard,
-    )  # fmt: skip
+        share=share,
+        scope=inputs.one_of(scope, Scope, "--scope"),
+        steps=steps,
+        choice=inputs.one_of(choice, WeightMetric, "--choice"),
+        spread=inputs.one_of(spread, Granularity, "--spread"),
+        keep=keep,
+        decay=decay,
+        guard=guard,
+    )
     settings = settings_of(method, settings, rate).checked()
     paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
     inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit, chat)
-    targets, known = tuple(row.secret for row in chosen), all_on(lm, Surroundings(rest)).known
+    targets, known = tuple(row.secret for row in chosen), all_on(lm, EvalContext(rest)).known
     seen = retained_of(known, retained if settings.keep else "none")
     unseen = unseen_of(known, seen)
     last = _last(erase_steps(Request(lm, targets, seen, texts, unseen, paragraphs, settings, seed)))
@@ -91,9 +106,9 @@ def erase(
     after = lm.under(last.result)
     tried = []
     if attacks:
-        siege = Siege(lm, after, targets, tuple(row.reworded for row in chosen), known, tuple(rest), seed=seed)
+        siege = AttackSetup(lm, after, targets, tuple(row.reworded for row in chosen), known, tuple(rest), seed=seed)
         for attack in attack_steps(siege):
-            progress.tell(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
+            progress.report_progress(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
             tried.append(attack)
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
     did, listed = effects(lm, after, targets, seed), [row.secret for row in read_secrets(secrets)]

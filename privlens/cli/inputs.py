@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from privlens import validation
-from privlens.cli.progress import tell
+from privlens.cli.progress import report_progress
 from privlens.erasure import LOSSES
 from privlens.errors import BadInput
 from privlens.list_files import read_text
@@ -49,7 +49,7 @@ def _some_of(path: Path, asked: Sequence[int]) -> tuple[list[ListedSecret], tupl
     found = read_list(path)
     chosen = [found.at(row, path) for row in asked]
     for said in filter(None, (found.left_out, found.doubt)):
-        tell(f"{path}: {said}")
+        report_progress(f"{path}: {said}")
     usable = (entry.secret for entry in found.entries if isinstance(entry, ListedSecret))
     return chosen, other_secrets(usable, (row.secret for row in chosen))
 
@@ -164,12 +164,12 @@ def check_top(top: int | None, lm: LanguageModel, site: Site) -> None:
         raise BadInput(f"--top is {top}, but this model has {n_neurons} neurons.")
 
 
-def count(n_neurons: int, natural_k: int | None, share: float | None, top: int | None) -> int:
+def count(n_neurons: int, suggested_k: int | None, share: float | None, top: int | None) -> int:
     """How many neurons to name: as asked, else what the method itself closed, else one in a hundred (at least one)."""
     if top is not None:
         return top
-    if share is None and natural_k is not None:
-        return natural_k
+    if share is None and suggested_k is not None:
+        return suggested_k
     return max(1, round((0.01 if share is None else share) * n_neurons))
 
 

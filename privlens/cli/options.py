@@ -21,6 +21,6 @@ Seed = Annotated[int, typer.Option(min=0, max=SEED_MOST, help="Decides everythin
 AnyEdits = Annotated[list[Path] | None, typer.Option("--edit", help="Under this edit, as erase --out wrote it; may be repeated.")]
 Secrets = Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")]
 Reference = Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")]
-Retained = Annotated[Keep, typer.Option(help="Memorised rows to hold on to: half (every second; the rest judge), all, none")]
+Retained = Annotated[Keep, typer.Option(help="Memorized rows to hold on to: half (every second; the rest judge), all, none")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Methods = Annotated[str, typer.Option(help="all, or " + ", ".join(METHODS))]

@@ -15,11 +15,11 @@ class Step(Protocol):
     def stage(self) -> str: ...
 
 
-def tell(line: str) -> None:
+def report_progress(line: str) -> None:
     """One line, at once."""
     print(line, file=sys.stderr, flush=True)
 
 
 def tell_step(step: Step, numbers: str = "") -> None:
     """One step, with its numbers where there are any."""
-    tell(f"{step.step}/{step.n_steps} {step.stage}{numbers}")
+    report_progress(f"{step.step}/{step.n_steps} {step.stage}{numbers}")

@@ -44,7 +44,7 @@ def memorization(found: Json) -> str:
 
 def localization(found: Json, at_most: int = 20) -> str:
     """What `localize` prints without --json: the best few neurons."""
-    natural = found["natural_k"]
+    natural = found["suggested_k"]
     facts = [
         ("model", f"{found['model']} ({found['fingerprint']})"),
         ("method", f"{found['method']}, seed {found['seed']}, {found['seconds']:.1f} s"),
@@ -72,9 +72,9 @@ def comparison(found: Json) -> str:
     if found["unseen"] is None:
         facts.append(("others", "the file does not say which of them the method saw, so all are counted together"))
     else:
-        facts.append(("others", _judges(found["unseen"]["memorised"])))
+        facts.append(("others", _judges(found["unseen"]["memorized"])))
     counts = [found[part] if part else found for part in parts.values()]
-    rows = [("all on", *_numbers(target["before"]), *(_kept({**one, "kept": one["memorised"]}) for one in counts), "x1.0000")]
+    rows = [("all on", *_numbers(target["before"]), *(_kept({**one, "kept": one["memorized"]}) for one in counts), "x1.0000")]
     for name, outcome in (("chosen off", found), ("random off", found["random"])):
         ratio = outcome["perplexity"]["ratio"]
         kept = [_kept(outcome[part] if part else outcome) for part in parts.values()]
@@ -97,7 +97,7 @@ def erasure(found: Json, at_most: int = 20) -> str:
         ("method", f"{settings['method']}, seed {found['seed']}, {found['steps']} steps, {found['seconds']:.1f} s"),
         ("ended", found["ended"]),
         ("weights changed", str(found["n_weights"])),
-        ("others kept, never seen", _kept(found["unseen"]) if found["unseen"]["memorised"] else _judges(0)),
+        ("others kept, never seen", _kept(found["unseen"]) if found["unseen"]["memorized"] else _judges(0)),
         ("others kept, seen", _kept(found["seen"])),
         ("perplexity", "-" if ratio is None else f"x{ratio:.4f}"),
         ("edit", found["edit"]),
@@ -117,20 +117,28 @@ def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
     """A line for each target in whose place another listed person's data is written."""
     words = {"equal": "is", "near": "is nearly", "part": "has a word of"}
     return [
-        ("another person's data", f"{_quoted(one['after']['text'])} {words[owner['match']]} the value of row {owner['row']}, "
-         f"{_quoted(owner['value'])}")
-        for one in targets if (owner := one["after"]["listed_owner"])
-    ]  # fmt: skip
+        (
+            "another person's data",
+            f"{_quoted(one['after']['text'])} {words[owner['match']]} the value of row {owner['row']}, {_quoted(owner['value'])}",
+        )
+        for one in targets
+        if (owner := one["after"]["listed_owner"])
+    ]
 
 
 def _attacks(tried: Sequence[Json]) -> list[str]:
     """The table of attacks, and what else is to be known of them; nothing where none was tried."""
     shares = ("before", "after", "chance", "limit")
     rows = [
-        (one["name"], *(_share(one[name]) for name in shares), "-" if one["limit"] is None else _yes(one["found_something"]),
-         str(one["n_values"]), one["detail"])
+        (
+            one["name"],
+            *(_share(one[name]) for name in shares),
+            "-" if one["limit"] is None else _yes(one["found_something"]),
+            str(one["n_values"]),
+            one["detail"],
+        )
         for one in tried
-    ]  # fmt: skip
+    ]
     header = ("attack", *shares, "above it", "values", "what is counted")
     said = (
         "chance: the mean of so many values that nobody trained on; limit: what these exceed, in any of the attacks, in at most "
@@ -156,11 +164,17 @@ def method_comparison(found: Json) -> str:
     ]
 
     rows = [
-        (row["method"], str(row["k"]), _yes(row["target_match"]), f"{row['target_nll']:.3f}",
-         "-" if row["target_exposure_bits"] is None else f"{row['target_exposure_bits']:.2f}", _share(row["others_kept"]),
-         "-" if row["perplexity_ratio"] is None else f"x{row['perplexity_ratio']:.4f}")
+        (
+            row["method"],
+            str(row["k"]),
+            _yes(row["target_match"]),
+            f"{row['target_nll']:.3f}",
+            "-" if row["target_exposure_bits"] is None else f"{row['target_exposure_bits']:.2f}",
+            _share(row["others_kept"]),
+            "-" if row["perplexity_ratio"] is None else f"x{row['perplexity_ratio']:.4f}",
+        )
         for row in found["rows"]
-    ]  # fmt: skip
+    ]
     header = ("method", "k", "match", "NLL (nats/token)", "exposure (bits)", "unseen kept", "perplexity")
     same = found["overlap"]
     cells = [(name, *(f"{one:.3f}" for one in row)) for name, row in zip(same["methods"], same["jaccard"], strict=True)]
@@ -185,7 +199,7 @@ def _ends(interval: tuple[float, float]) -> str:
 
 
 def _kept(count: Json) -> str:
-    return f"{count['kept']} of {count['memorised']}" if count["memorised"] else "none"
+    return f"{count['kept']} of {count['memorized']}" if count["memorized"] else "none"
 
 
 def _judges(n_unseen: int) -> str:

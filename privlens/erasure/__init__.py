@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from privlens.erasure.config import ALL, RATES, SHARE_EACH, SHARE_MOST, ErasureSettings, Request, Scope, settings_of
 from privlens.erasure.loop import GUARDED, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
-from privlens.erasure.selection import Choice, Spread
+from privlens.erasure.selection import Granularity, WeightMetric
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,21 @@ ERASURE_INFO: dict[str, ErasureInfo] = {
 """In the order of LOSSES, for choosers and help."""
 
 __all__ = [
-    "ALL", "ERASURE_INFO", "GUARDED", "LOSSES", "RATES", "REACHED", "SHARE_EACH", "SHARE_MOST", "USED_UP",
-    "Choice", "ErasureInfo", "ErasureSettings", "Request", "Scope", "Spread", "erase", "settings_of",
-]  # fmt: skip
+    "ALL",
+    "ERASURE_INFO",
+    "GUARDED",
+    "LOSSES",
+    "RATES",
+    "REACHED",
+    "SHARE_EACH",
+    "SHARE_MOST",
+    "USED_UP",
+    "ErasureInfo",
+    "ErasureSettings",
+    "Granularity",
+    "Request",
+    "Scope",
+    "WeightMetric",
+    "erase",
+    "settings_of",
+]

@@ -6,9 +6,9 @@ from typing import Literal
 
 from privlens import validation
 from privlens.erasure.losses import LOSSES
-from privlens.erasure.selection import Choice, Spread
+from privlens.erasure.selection import Granularity, WeightMetric
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Secret
 
 Scope = Literal["format", "vocabulary"]
@@ -39,8 +39,8 @@ class ErasureSettings:
     method: str = "emso"
     share: float | None = None
     scope: Scope = "format"
-    choice: Choice = "contrastive"
-    spread: Spread = "neuron"
+    choice: WeightMetric = "contrastive"
+    spread: Granularity = "neuron"
     steps: int = 100
     learning_rate: float = RATES["emso"]
     """In units of the root mean square of the chosen weights."""
@@ -49,7 +49,7 @@ class ErasureSettings:
     decay: float = 0.02
     own_samples: int = 128
     sample_tokens: int = 48
-    by_heart: int = 64
+    memorized_texts: int = 64
     """Ways on from each beginning of the forget texts, the likeliest first, in which the model finds what else it knows."""
     neighbours: int = 256
     neighbours_each: int = 16
@@ -116,7 +116,7 @@ class Request:
     reference: tuple[str, ...] = ()
     settings: ErasureSettings = ErasureSettings()
     seed: int = 0
-    stop: Stop = never
+    stop: Stop = never_stop
     started: float = field(default_factory=time.perf_counter)
 
     def go_on(self) -> None:

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.states import continuations, states
-from privlens.outcomes import Effect, Recall
+from privlens.outcomes import Effect, MemorizationState
 from privlens.types import Secret
 
 
 def effects(
-    before: LanguageModel, after: LanguageModel, targets: Sequence[Secret], seed: int = 0, stop: Stop = never
+    before: LanguageModel, after: LanguageModel, targets: Sequence[Secret], seed: int = 0, stop: Stop = never_stop
 ) -> list[Effect]:
     """Greedy text, recall and exposure of every target in both models. Raises Cancelled when `stop` said so."""
 
-    def state(lm: LanguageModel, target: Secret) -> Recall:
+    def state(lm: LanguageModel, target: Secret) -> MemorizationState:
         [found] = states(lm, [target], continuations(lm, [target], stop=stop), seed=seed, stop=stop)
         return found
 

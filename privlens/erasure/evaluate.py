@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from privlens.erasure.config import Request
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.memorization import metrics, states
 from privlens.memorization.check import extraction_likelihoods, rivals
@@ -29,7 +29,7 @@ class Level:
     extraction_likelihood: float
 
 
-def unseen_level(lm: LanguageModel, targets: Sequence[Secret], seed: int, stop: Stop = never) -> Level:
+def unseen_level(lm: LanguageModel, targets: Sequence[Secret], seed: int, stop: Stop = never_stop) -> Level:
     """Of other values of each target's format behind its prompt: their mean, plus what the mean of so many texts varies by.
 
     A value with no other of its format (no digit or letter) counts as not known at all. One token of all the values may be right

@@ -1,4 +1,4 @@
-"""Erases memorised text from the weights: a generator of steps whose last one carries a sparse edit.
+"""Erases memorized text from the weights: a generator of steps whose last one carries a sparse edit.
 
 Only chosen weights train (choice.py, weights.py), on the loss of a method (losses.py), held back by the KL on retained text and
 by turned steps (turning.py) where that is asked for. The run ends when no target is written any more and MA and EL_10 are at the
@@ -57,7 +57,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         yield _trained(request, step, found, terms, last, measure, work.weights.n)
         if step % settings.measure_every and step < settings.steps:
             continue
-        with request.lm.held(), work.weights.in_place():
+        with request.lm.held(), work.weights.applied():
             last = measure()
             reached = measure.reached(last)
         ratio = measure.ratio(last)
@@ -80,9 +80,21 @@ def erase(request: Request) -> Iterator[ErasureStep]:
 def _measured(request: Request, step: int, now: Measured, measure: Measure, n_weights: int, stage: str) -> ErasureStep:
     """The record of a measurement of all targets."""
     return ErasureStep(
-        step, request.settings.steps, stage, now.entropy, now.nll, now.memorization_accuracy, now.n_matches, len(request.forget),
-        measure.ratio(now), now.kept, n_weights, measure.level.memorization_accuracy, measured=True, text=now.text,
-    )  # fmt: skip
+        step,
+        request.settings.steps,
+        stage,
+        now.entropy,
+        now.nll,
+        now.memorization_accuracy,
+        now.n_matches,
+        len(request.forget),
+        measure.ratio(now),
+        now.kept,
+        n_weights,
+        measure.level.memorization_accuracy,
+        measured=True,
+        text=now.text,
+    )
 
 
 def _trained(
@@ -91,7 +103,18 @@ def _trained(
     """The record of a training step: the batch's own numbers, and the rest as last measured."""
     accuracy = float((found.logits.argmax(-1) == found.values).float().mean())
     return ErasureStep(
-        step, request.settings.steps, "training", float(entropy(found.logits).mean()), -float(found.own.mean()),
-        accuracy, None, len(request.forget), measure.ratio(last), last.kept, n_weights, measure.level.memorization_accuracy,
-        terms=terms, text=last.text,
-    )  # fmt: skip
+        step,
+        request.settings.steps,
+        "training",
+        float(entropy(found.logits).mean()),
+        -float(found.own.mean()),
+        accuracy,
+        None,
+        len(request.forget),
+        measure.ratio(last),
+        last.kept,
+        n_weights,
+        measure.level.memorization_accuracy,
+        terms=terms,
+        text=last.text,
+    )

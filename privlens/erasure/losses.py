@@ -1,4 +1,4 @@
-"""What makes a model forget a text: entropy maximisation (EMSO) and its rivals, as losses over the positions that predict values.
+"""What makes a model forget a text: entropy maximization (EMSO) and its rivals, as losses over the positions that predict values.
 
 Sources: EMSO, Zhang et al., COLING 2025 (arXiv 2408.04983); gradient ascent, Jang et al., ACL 2023; unlikelihood, Welleck et al.,
 ICLR 2020; NPO, Zhang et al. 2024 (arXiv 2404.05868); UNDIAL, Dong et al. 2024 (arXiv 2402.10052). A loss is a number for each
@@ -17,11 +17,11 @@ from torch import Tensor
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 
-OUTSIDE = -1e4
+MASKED_LOGIT = -1e4
 """A logit that takes no part, finite for the sake of gradients."""
-LEAD = 0.5
+KNOWN_MARGIN = 0.5
 """Nats behind the first choice within which a true token is still worked on."""
-HANDICAP = 1.0
+TRUE_TOKEN_OFFSET = 1.0
 """Nats that EMSO adds to a true token before it makes all alike: level with the rest it would still be the first choice."""
 SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
 NPO_BETA = 0.1
@@ -53,7 +53,7 @@ class Predicted:
         """[P] 1 where the true token is the first choice or at most LEAD nats behind it: what is still known."""
         rest = self.logits.detach().scatter(-1, self.values[:, None], -torch.inf).amax(-1)
         own = self.logits.detach().gather(-1, self.values[:, None])[:, 0]
-        return (own > rest - LEAD).float()
+        return (own > rest - KNOWN_MARGIN).float()
 
     @property
     def log_odds(self) -> Tensor:
@@ -67,7 +67,7 @@ class Predicted:
 
     def beside(self, logits: Tensor) -> Tensor:
         """[P, V] logits without the true tokens, which take no part."""
-        return logits.scatter(-1, self.values[:, None], OUTSIDE)
+        return logits.scatter(-1, self.values[:, None], MASKED_LOGIT)
 
     def summed(self, numbers: Tensor) -> Tensor:
         """[P] -> [n_texts]: what is counted of each text's positions."""
@@ -92,9 +92,11 @@ def together(parts: Sequence[Predicted]) -> Predicted:
     """Predictions for several lots of texts as those for all of them, one lot after the other, without what was only asked."""
     firsts = accumulate((part.n_texts for part in parts), initial=0)
     return Predicted(
-        torch.cat([part.logits for part in parts]), torch.cat([part.values for part in parts]),
-        torch.cat([part.texts + first for part, first in zip(parts, firsts, strict=False)]), sum(part.n_texts for part in parts),
-    )  # fmt: skip
+        torch.cat([part.logits for part in parts]),
+        torch.cat([part.values for part in parts]),
+        torch.cat([part.texts + first for part, first in zip(parts, firsts, strict=False)]),
+        sum(part.n_texts for part in parts),
+    )
 
 
 def add_gradients(lm: LanguageModel, texts: Sequence[Encoded], at_once: int, loss: Callable[[Predicted, slice], Tensor]) -> float:
@@ -123,7 +125,7 @@ class _Entropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor) -> Tensor:
         """[..., V] -> [...]. Log-probabilities are taken from behind the likeliest token, so that its own is not lost."""
         top, likeliest = logits.max(-1, keepdim=True)
-        behind = (logits - top).clamp_min(OUTSIDE)
+        behind = (logits - top).clamp_min(MASKED_LOGIT)
         logprobs = behind - behind.exp().scatter(-1, likeliest, 0.0).sum(-1, keepdim=True).log1p()
         found = -(logprobs.exp() * logprobs).sum(-1)
         ctx.save_for_backward(logprobs, found)
@@ -143,7 +145,7 @@ def entropy(logits: Tensor) -> Tensor:
     return found
 
 
-def entropy_maximisation(predicted: Predicted) -> Tensor:
+def entropy_maximization(predicted: Predicted) -> Tensor:
     """L_EM = -H, the mean over the value's positions and over several sharpnesses: H of softmax(s * logits).
 
     Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A
@@ -151,9 +153,9 @@ def entropy_maximisation(predicted: Predicted) -> Tensor:
     as every other and the true one HANDICAP nats behind: it comes down from above, and at their level it would still be the first
     choice by a hair. Ours.
     """
-    handicap = torch.full_like(predicted.own[:, None].detach(), HANDICAP)
+    handicap = torch.full_like(predicted.own[:, None].detach(), TRUE_TOKEN_OFFSET)
     logits = predicted.logits.scatter_add(-1, predicted.values[:, None], handicap)
-    logits = logits if predicted.format is None else logits.masked_fill(~predicted.format, OUTSIDE)
+    logits = logits if predicted.format is None else logits.masked_fill(~predicted.format, MASKED_LOGIT)
     by_sharpness = [entropy(sharpness * logits) for sharpness in SHARPNESSES]
     return predicted.mean(-torch.stack(by_sharpness).mean(0))
 
@@ -203,7 +205,7 @@ def undial(predicted: Predicted) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {
-    "emso": entropy_maximisation,
+    "emso": entropy_maximization,
     "gradient-ascent": gradient_ascent,
     "unlikelihood": unlikelihood,
     "npo": npo,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privlens.lm.activations import moments
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.activations import second_moments
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.neuron_vectors import neuron_vectors
 
 DAMPING = 0.03
@@ -55,15 +55,15 @@ def _levelled(moment: Tensor) -> Tensor:
     return moment / moment.diagonal().mean().clamp_min(torch.finfo(moment.dtype).tiny)
 
 
-class Turn:
+class KfacPreconditioner:
     """Turns gradients of output vectors away from what rows of retained text use.
 
     Args:
         vectors: whose gradients. rows: retained text, token ids.
     """
 
-    def __init__(self, lm: LanguageModel, vectors: OutputVectors, rows: Sequence[Sequence[int]], stop: Stop = never) -> None:
-        found = moments(lm, rows, vectors.neurons, stop)
+    def __init__(self, lm: LanguageModel, vectors: OutputVectors, rows: Sequence[Sequence[int]], stop: Stop = never_stop) -> None:
+        found = second_moments(lm, rows, vectors.neurons, stop)
         self.axes: Mapping[str, int] = dict(zip(vectors.names, vectors.axes, strict=True))
         self.inverses = {
             name: torch.linalg.inv(_levelled(moment) + DAMPING * torch.eye(len(moment), device=moment.device, dtype=moment.dtype))

@@ -17,8 +17,8 @@ from torch import Tensor
 from privlens.erasure.preconditioner import DAMPING
 from privlens.errors import BadInput
 
-Choice = Literal["contrastive", "magnitude", "sign", "random"]
-Spread = Literal["neuron", "global", "matrix"]
+WeightMetric = Literal["contrastive", "magnitude", "sign", "random"]
+Granularity = Literal["neuron", "global", "matrix"]
 """Whole output vectors of MLP neurons, or single weights: ranked over the whole model, or in every matrix alike."""
 Gradient = Callable[[], dict[str, Tensor]]
 """The gradient of something over all forget texts, by parameter; parameters without one are left out."""
@@ -29,7 +29,7 @@ def contrastive(g_loss: Tensor, g_nll: Tensor) -> Tensor:
     return (-g_loss * g_nll).clamp_min(0)
 
 
-def scores(loss: Gradient, nll: Gradient, metric: Choice, generator: torch.Generator) -> dict[str, Tensor]:
+def scores(loss: Gradient, nll: Gradient, metric: WeightMetric, generator: torch.Generator) -> dict[str, Tensor]:
     """A score for every weight that has a gradient, >= 0; 0 is never chosen. For `random` those whose numbers it is to copy.
 
     Args:
@@ -46,7 +46,7 @@ def scores(loss: Gradient, nll: Gradient, metric: Choice, generator: torch.Gener
     return {name: drawn(one) * (one > 0) for name, one in agree.items()} if metric == "sign" else agree
 
 
-def best(scored: Mapping[str, Tensor], k: int, spread: Spread) -> dict[str, Tensor]:
+def best(scored: Mapping[str, Tensor], k: int, spread: Granularity) -> dict[str, Tensor]:
     """Flat places of the k highest scores, ascending, by parameter; parameters without any are left out.
 
     Args:

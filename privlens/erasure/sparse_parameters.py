@@ -17,7 +17,7 @@ from privlens.lm.model import LanguageModel
 from privlens.types import Change
 
 MOMENTUM = 0.9
-NOTHING = 1e-18
+MIN_RMS = 1e-18
 """Below this, root mean square, float32 does not hold a gradient's squares, and there is no direction to go in."""
 Turned = Callable[[str, Tensor], Tensor]
 """A parameter's name and the gradient of its chosen weights [n] -> the gradient to go by, [n]."""
@@ -52,8 +52,8 @@ def gradients(parameters: Mapping[str, nn.Parameter], seen: Seen) -> Iterator[No
             parameter.grad = None
 
 
-class ChosenWeights:
-    """Chosen weights of a model in training: in the model while inside `in_place`, and beside it at all other times.
+class SparseParameters:
+    """Chosen weights of a model in training: in the model while inside `applied`, and beside it at all other times.
 
     Args:
         places: for each parameter the flat indices of the chosen weights, ascending; None for all of them.
@@ -92,7 +92,7 @@ class ChosenWeights:
         flat[... if places is None else places] = values.to(flat)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """Inside, the model has the values as they stand; on leaving its own come back bit for bit. Within `lm.held()` only."""
         before = {name: self._read(name).clone() for name in self.parameters}
         with self.lm.lent({name: partial(self._write, name, values) for name, values in before.items()}):
@@ -101,13 +101,13 @@ class ChosenWeights:
             yield
 
     @contextmanager
-    def learning(self, pace: float = 1.0) -> Iterator[None]:
-        """Inside, backward passes add up gradients of the chosen weights; on leaving one step is taken. Within `in_place`.
+    def optimizer_step(self, pace: float = 1.0) -> Iterator[None]:
+        """Inside, backward passes add up gradients of the chosen weights; on leaving one step is taken. Within `applied`.
 
         Args:
             pace: of this step, times the learning rate.
         """
-        self.afresh()
+        self.zero_grad()
 
         def gather(name: str, gradient: Tensor) -> None:
             flat, places = gradient.view(-1), self.places[name]
@@ -125,7 +125,7 @@ class ChosenWeights:
 
     @torch.no_grad()
     def decay(self, share: float) -> None:
-        """Takes the values this share of the way back to the model's own. Within `lm.held()`, outside `in_place`.
+        """Takes the values this share of the way back to the model's own. Within `lm.held()`, outside `applied`.
 
         Decoupled weight decay towards where the training began (L2-SP, Li et al., ICML 2018): what no gradient asks for any more
         fades out of the edit.
@@ -133,7 +133,7 @@ class ChosenWeights:
         for name, values in self.values.items() if share else ():
             values.lerp_(self._read(name).to(values), share)
 
-    def afresh(self) -> None:
+    def zero_grad(self) -> None:
         """Forgets the gradients that were added up so far, those of a backward pass that broke off among them."""
         self.adam.zero_grad()
         for parameter in self.parameters.values():
@@ -154,11 +154,11 @@ class ChosenWeights:
             if values.grad is not None:
                 self.moving[name].mul_(MOMENTUM).add_(turn(name, values.grad))
         size = math.sqrt(sum(float(moving.square().sum()) for moving in self.moving.values()) / self.n)
-        for name, moving in self.moving.items() if size > NOTHING else ():
+        for name, moving in self.moving.items() if size > MIN_RMS else ():
             self.values[name] -= length / size * moving
 
     def changes(self, values: Mapping[str, Tensor]) -> dict[str, Change]:
-        """What turns the model as it is into one with these values. Within `lm.held()`, outside `in_place`."""
+        """What turns the model as it is into one with these values. Within `lm.held()`, outside `applied`."""
         found = {}
         for name, new in values.items():
             weight, places = self.parameters[name], self.places[name]

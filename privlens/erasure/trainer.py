@@ -14,23 +14,31 @@ from torch import Tensor
 
 from privlens.erasure.config import Request
 from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, add_gradients, nll, predictions, together
-from privlens.erasure.preconditioner import Turn, output_vectors_of
+from privlens.erasure.preconditioner import KfacPreconditioner, output_vectors_of
 from privlens.erasure.selection import best, best_neurons, drawn_like, scores
-from privlens.erasure.sparse_parameters import ChosenWeights, gradients
-from privlens.lm.activations import powers
+from privlens.erasure.sparse_parameters import SparseParameters, gradients
+from privlens.lm.activations import mean_squares
 from privlens.lm.memory import RowsAtOnce, in_parts
 from privlens.lm.memory_plan import fitting
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 from privlens.memorization.candidates import private, token_formats
 from privlens.provenance import provenance
-from privlens.retained.distributions import Kept, check_left, extent, keep, retained_rows, stored_bytes, without_values
-from privlens.retained.samples import PAST_VALUE, by_heart, neighbours
+from privlens.retained.distributions import (
+    ReferenceDistributions,
+    check_left,
+    extent,
+    reference_distributions,
+    retained_rows,
+    stored_bytes,
+    without_values,
+)
+from privlens.retained.samples import PAST_VALUE, memorized_texts, neighbours
 from privlens.types import Edit
 
 WARM_UP, SLOWEST = 5, 0.5
 """Steps until the full pace, and what is left of it in the last step."""
-FORGOTTEN = 0.05
+FORGOTTEN_WEIGHT = 0.05
 """How often a forget text is looked at again that was forgotten the last time, beside one that was not."""
 
 
@@ -53,7 +61,7 @@ def sources(request: Request) -> dict[str, Callable[[], Rows]]:
         "the model writes texts to hold on to": lambda: retained_rows(
             lm, request.forget, request.retained, request.texts, n_samples, n_tokens, seed, stop
         ),
-        "the model writes what it knows by heart": lambda: by_heart(lm, texts, settings.by_heart, stop),
+        "the model writes what it knows by heart": lambda: memorized_texts(lm, texts, settings.memorized_texts, stop),
         "the model writes texts like those to erase": lambda: neighbours(lm, texts, n_each, seed, stop),
     }
 
@@ -70,7 +78,7 @@ def with_room(request: Request) -> LanguageModel:
         n_rows, retained = extent(
             lm, request.forget, request.retained, request.texts, settings.own_samples, settings.sample_tokens
         )
-        n_rows += settings.by_heart + max(settings.neighbours, settings.neighbours_each * len(request.forget))
+        n_rows += settings.memorized_texts + max(settings.neighbours, settings.neighbours_each * len(request.forget))
         longest = max(longest + 1 + PAST_VALUE, retained)
     return fitting(lm, longest, n_retained=n_rows, stored=stored_bytes(n_rows, longest))
 
@@ -93,35 +101,35 @@ class Erasure:
         self.rows = without_values(self.lm, rows, request.forget)
         if self.settings.keep:
             check_left(self.rows, "let the weight of retained text be 0")
-        self.kept = keep(self.lm, self.rows) if self.rows else None
+        self.kept = reference_distributions(self.lm, self.rows) if self.rows else None
         self.keep, self.at_once = self.settings.keep, RowsAtOnce()
         self.left = torch.ones(len(self.texts), dtype=torch.float32)
         self.moved = torch.full((len(self.rows),), 0.05, dtype=torch.float32)
         self.weights = self._weights()
 
-    def _weights(self) -> ChosenWeights:
+    def _weights(self) -> SparseParameters:
         """The weights that train: all, the best of all matrices, or the output vectors of the best neurons."""
         lm, settings = self.lm, self.settings
         parameters = dict(lm.model.named_parameters())
         share = settings.of_all(len(self.texts))
         n = round(share * lm.n_parameters)
         if share == 1:
-            return ChosenWeights(lm, dict.fromkeys(parameters), settings.learning_rate)
+            return SparseParameters(lm, dict.fromkeys(parameters), settings.learning_rate)
         if settings.spread != "neuron":
             matrices = [name for name, weight in parameters.items() if weight.ndim == 2]
             found = best(self._scores(matrices), n, settings.spread)
             drawn = self._chosen(list(found.values()), [parameters[name].numel() for name in found])
             places: dict[str, Tensor | None] = dict(zip(found, drawn, strict=True))
-            return ChosenWeights(lm, places, settings.learning_rate)
+            return SparseParameters(lm, places, settings.learning_rate)
         vectors = output_vectors_of(lm, [torch.arange(lm.d_mlp)] * lm.n_layers)
         scored = self._scores(vectors.names)
         sums = [scored[name].sum(1 - axis) for name, axis in zip(vectors.names, vectors.axes, strict=True)]
         size = parameters[vectors.names[0]].shape[1 - vectors.axes[0]]
-        used = powers(lm, self.rows, self.request.stop) if self.rows else None
+        used = mean_squares(lm, self.rows, self.request.stop) if self.rows else None
         neurons = best_neurons(sums, used, max(1, n // size))
         chosen = output_vectors_of(lm, self._chosen(neurons, lm.widths()))
-        turn = Turn(lm, chosen, self.rows, self.request.stop) if self.rows else None
-        return ChosenWeights(lm, dict(chosen.places(lm)), settings.learning_rate, turn)
+        turn = KfacPreconditioner(lm, chosen, self.rows, self.request.stop) if self.rows else None
+        return SparseParameters(lm, dict(chosen.places(lm)), settings.learning_rate, turn)
 
     def _chosen(self, found: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """Places in every part as the metric found them, or as many drawn by chance from parts of these sizes."""
@@ -165,7 +173,7 @@ class Erasure:
         with lm.held():
             reference = in_parts(self._before, texts) if settings.method in NEEDS_REFERENCE else []
             self.weights.decay(settings.decay)
-            with self.weights.in_place(), self.weights.learning(pace):
+            with self.weights.applied(), self.weights.optimizer_step(pace):
                 found, terms, self.keep = self.at_once.run(
                     lambda at_once: self._gradients(drawn, reference, picked, at_once), max(len(texts), settings.rows)
                 )
@@ -181,14 +189,14 @@ class Erasure:
     ) -> tuple[Predicted, dict[str, float], float]:
         """The backward passes of a step from their beginning; predictions, terms, and what the retained text weighs now."""
         settings, found, known, left = self.settings, list[Predicted](), list[Tensor](), list[Tensor]()
-        self.weights.afresh()
+        self.weights.zero_grad()
 
         def aimed(now: Predicted, part: slice) -> Tensor:
             found.append(replace(now, logits=now.logits.detach()))
             known.append(self._known(now, torch.cat([self.private[at] for at in drawn[part]])))
             before = torch.cat(list(reference[part])) if reference else None
             own = replace(now, reference=before, format=self._format(now), counted=known[-1])
-            left.append((own.summed(torch.ones_like(known[-1])) > 0).float().cpu() + FORGOTTEN)
+            left.append((own.summed(torch.ones_like(known[-1])) > 0).float().cpu() + FORGOTTEN_WEIGHT)
             return LOSSES[settings.method](own)
 
         loss = add_gradients(self.lm, [self.texts[at] for at in drawn], at_once, aimed)
@@ -228,7 +236,7 @@ class Erasure:
         picked: Tensor = torch.cat([moved, torch.randperm(len(self.rows), generator=self.generator)[:half]]).unique()
         return picked
 
-    def _hold(self, kept: Kept, picked: Tensor, weight: float, at_once: int) -> float:
+    def _hold(self, kept: ReferenceDistributions, picked: Tensor, weight: float, at_once: int) -> float:
         """The backward passes of the KL on some retained rows; nats/token."""
         total = 0.0
         for part in picked.split(at_once):

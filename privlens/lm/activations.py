@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from privlens.errors import Cancelled
 from privlens.lm.gating import hooked
 from privlens.lm.memory import in_parts
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Site
 
 
@@ -47,7 +47,7 @@ def _stacked(lm: LanguageModel, layers: Sequence[Tensor]) -> Tensor:
 ROWS_AT_ONCE = 32
 
 
-def powers(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never) -> list[Tensor]:
+def mean_squares(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never_stop) -> list[Tensor]:
     """E[a^2] of every MLP neuron over all tokens of the rows (ids): a [width] for each layer, float32.
 
     Raises:
@@ -56,7 +56,9 @@ def powers(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never)
     return _means(lm, rows, lm.layout.mlp, lambda _, activations: activations.square().sum(0), stop)
 
 
-def moments(lm: LanguageModel, rows: Sequence[Sequence[int]], neurons: Sequence[Tensor], stop: Stop = never) -> list[Tensor]:
+def second_moments(
+    lm: LanguageModel, rows: Sequence[Sequence[int]], neurons: Sequence[Tensor], stop: Stop = never_stop
+) -> list[Tensor]:
     """E[a a^T] over all tokens of the rows, for some MLP neurons (indices) of each layer: an [n, n] for each layer, float32.
 
     Raises:
@@ -70,7 +72,7 @@ def moments(lm: LanguageModel, rows: Sequence[Sequence[int]], neurons: Sequence[
     return _means(lm, rows, lm.layout.mlp, products, stop)
 
 
-def input_moments(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never) -> list[Tensor]:
+def input_second_moments(lm: LanguageModel, rows: Sequence[Sequence[int]], stop: Stop = never_stop) -> list[Tensor]:
     """E[x x^T] of what each layer's MLP reads, over all tokens of the rows (ids): a [d, d] for each layer, float32.
 
     Raises:

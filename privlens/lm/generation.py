@@ -73,9 +73,16 @@ def _following_only(model: PreTrainedModel, config: GenerationConfig) -> Iterato
 
 
 def write_on(
-    model: PreTrainedModel, ids: Tensor, mask: Tensor, n_tokens: int, filler: int, stop: Callable[[], bool],
-    sampling: Sampling | None = None, rows: Sequence[int] = (), use_cache: bool = True,
-) -> list[list[int]]:  # fmt: skip
+    model: PreTrainedModel,
+    ids: Tensor,
+    mask: Tensor,
+    n_tokens: int,
+    filler: int,
+    stop: Callable[[], bool],
+    sampling: Sampling | None = None,
+    rows: Sequence[int] = (),
+    use_cache: bool = True,
+) -> list[list[int]]:
     """Token ids behind every row, up to where the model ends the text. The caller holds the model's lock.
 
     Args:
@@ -86,15 +93,15 @@ def write_on(
     """
     end = model.generation_config.eos_token_id
     ends = [] if end is None else [end] if isinstance(end, int) else list(end)
-    config = GenerationConfig(
-        max_new_tokens=n_tokens, pad_token_id=filler, eos_token_id=ends or None, use_cache=use_cache
-    )  # fmt: skip
+    config = GenerationConfig(max_new_tokens=n_tokens, pad_token_id=filler, eos_token_id=ends or None, use_cache=use_cache)
     with torch.no_grad(), _following_only(model, config):
         out = model.generate(  # type: ignore[operator]
-            input_ids=ids, attention_mask=mask, generation_config=config,
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=config,
             stopping_criteria=StoppingCriteriaList([_StopAsked(stop)]),
             logits_processor=LogitsProcessorList([_Draw(sampling, rows)] if sampling else []),
-        )  # fmt: skip
+        )
     return [_until(row, ends) for row in out[:, ids.shape[1] :].tolist()]
 
 

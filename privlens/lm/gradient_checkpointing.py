@@ -41,9 +41,13 @@ def checkpointed(layers: Sequence[nn.Module]) -> Any:
         def run(*given: Any, **named: Any) -> Any:
             hooks = {part: part._forward_pre_hooks.copy() for part in layer.modules()}
             return checkpoint(
-                forward, *given, use_reentrant=False, preserve_rng_state=False,
-                context_fn=lambda: (nullcontext(), _under(hooks)), **named,
-            )  # fmt: skip
+                forward,
+                *given,
+                use_reentrant=False,
+                preserve_rng_state=False,
+                context_fn=lambda: (nullcontext(), _under(hooks)),
+                **named,
+            )
 
         return run
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from privlens.errors import Cancelled, PrivlensError, UnsupportedModel
 from privlens.lm.gradient_checkpointing import replaced
 from privlens.lm.memory import in_parts
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 from privlens.lm.tokens import Encoded
 
@@ -130,7 +130,7 @@ def batches(lm: LanguageModel, texts: Sequence[Encoded]) -> Iterator[Sequence[En
         yield texts[first : first + at_once]
 
 
-def lens(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never) -> list[Tensor]:
+def lens(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never_stop) -> list[Tensor]:
     """The first choice of every layer for each token of each value: ids [n_layers + 1, T] a text, the last row the model's own.
 
     Raises:

@@ -80,9 +80,15 @@ def settled() -> Iterator[None]:
 
 
 def row_bytes(
-    n_tokens: int, n_layers: int, hidden: int, width: int, vocabulary: int, itemsize: int, gradients: bool,
+    n_tokens: int,
+    n_layers: int,
+    hidden: int,
+    width: int,
+    vocabulary: int,
+    itemsize: int,
+    gradients: bool,
     checkpointed: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """What one row of a batch needs beside the weights, roughly: logits in float32, gates, and what autograd keeps.
 
     With `checkpointed` autograd keeps what goes into every layer, and the rest of one layer at a time.
@@ -116,8 +122,12 @@ def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, n_retained
     logger.warning(
         "%s would need about %.2f GB, and %s has %.2f GB free. It goes on with gradient checkpointing, which "
         "needs about %.2f GB and takes about a third longer. Results are the same.",
-        run, n_bytes / GB, device, free / GB, checkpointed / GB,
-    )  # fmt: skip
+        run,
+        n_bytes / GB,
+        device,
+        free / GB,
+        checkpointed / GB,
+    )
     return True
 
 

@@ -41,7 +41,7 @@ Stop = Callable[[], bool]
 """Asked at every step; True means that the person wants to stop."""
 
 
-def never() -> bool:
+def never_stop() -> bool:
     """Nobody asked to stop."""
     return False
 
@@ -320,7 +320,7 @@ class LanguageModel:
         site: Site = "mlp",
         seed: int | None = None,
         temperature: float = 1.0,
-        stop: Stop = never,
+        stop: Stop = never_stop,
     ) -> list[list[int]]:
         """Continues every prompt: in one batch where the model has room for all, and where memory runs out in halves; the texts
         are the same.

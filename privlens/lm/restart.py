@@ -68,9 +68,12 @@ def run_on(lm: LanguageModel, past: Past, at: Tensor, layer: int) -> Tensor:
     given = _taken(past.outputs[layer - 1], at) if layer else None
     with lm.held(), replaced(lm.layout.layers[:layer], lambda *_: lambda *_, **__: given):
         found = lm.model(
-            input_ids=past.ids[at][None], position_ids=at[None], attention_mask=hidden[None, None],
-            past_key_values=_copied(past.cache), use_cache=True,
-        )  # fmt: skip
+            input_ids=past.ids[at][None],
+            position_ids=at[None],
+            attention_mask=hidden[None, None],
+            past_key_values=_copied(past.cache),
+            use_cache=True,
+        )
     return found.logits[0].float()  # type: ignore[no-any-return]
 
 

@@ -57,13 +57,13 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Fittings:
+class AttachedParts:
     """What hangs on a model's modules beside their weights: hooks and replaced forwards, as they were at one moment."""
 
     modules: tuple[tuple[nn.Module, dict[int, Any], dict[int, Any], Any], ...]
 
     @classmethod
-    def of(cls, model: nn.Module) -> "Fittings":
+    def of(cls, model: nn.Module) -> "AttachedParts":
         """As they are now."""
         return cls(
             tuple(

@@ -12,7 +12,7 @@ from torch import Tensor
 from privlens.errors import Cancelled, UnsupportedModel
 from privlens.lm.gating import check_rows
 from privlens.lm.memory import in_parts
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.tokens import Encoded
 from privlens.types import Site
 
@@ -43,7 +43,7 @@ def score(
     gates: Tensor | None = None,
     *,
     site: Site = "mlp",
-    stop: Stop = never,
+    stop: Stop = never_stop,
 ) -> list[ValueScore]:
     """Scores every value behind its prompt.
 
@@ -82,7 +82,7 @@ def text_nll(
     gates: Tensor | None = None,
     *,
     site: Site = "mlp",
-    stop: Stop = never,
+    stop: Stop = never_stop,
 ) -> float:
     """Mean NLL in nats/token of ordinary texts (token ids), over all tokens but each text's first; gates have one row."""
     scored = score(lm, [Encoded(tuple(ids), 1) for ids in texts if len(ids) > 1], gates, site=site, stop=stop)

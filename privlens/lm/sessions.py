@@ -17,7 +17,7 @@ from privlens.errors import BadInput, ModelDamaged
 from privlens.lm.editing import Ready, put, put_back, ready
 from privlens.lm.fair_lock import Turns
 from privlens.lm.fingerprints import Digests, digests, fingerprint
-from privlens.lm.restoring import Fittings, Journal, PutBack
+from privlens.lm.restoring import AttachedParts, Journal, PutBack
 from privlens.types import Edit
 
 
@@ -57,7 +57,7 @@ class Shared:
     lock: Turns = field(default_factory=Turns)
     journal: Journal = field(default_factory=Journal)
     depths: Counter["Holding"] = field(default_factory=Counter)
-    fittings: Fittings | None = None
+    fittings: AttachedParts | None = None
     is_damaged: bool = False
 
 
@@ -155,7 +155,7 @@ class Holding:
         if not shared.depths:
             if shared.fittings is not None:  # the work before was interrupted in the midst of its own end
                 self._come_to_rest(shared.fittings)
-            shared.fittings = Fittings.of(self.model)
+            shared.fittings = AttachedParts.of(self.model)
         self._refuse_damaged()
         shared.depths[self] += 1
         try:
@@ -184,7 +184,7 @@ class Holding:
                 "start again, and it is loaded anew. What you had stays as it was."
             )
 
-    def _come_to_rest(self, fittings: Fittings) -> None:
+    def _come_to_rest(self, fittings: AttachedParts) -> None:
         """Nobody is at work any more: the model is given back as it was loaded, or found to be damaged."""
         shared = self._shared
         shared.depths.clear()

@@ -160,6 +160,15 @@ def unit_of(method: str) -> str:
 
 
 __all__ = [
-    "ELSEWHERE", "METHODS", "METHOD_INFO", "WEIGHT_NORM", "Method", "MethodInfo", "Task", "looked_at", "method_of", "result_of",
+    "ELSEWHERE",
+    "METHODS",
+    "METHOD_INFO",
+    "WEIGHT_NORM",
+    "Method",
+    "MethodInfo",
+    "Task",
+    "looked_at",
+    "method_of",
+    "result_of",
     "unit_of",
-]  # fmt: skip
+]

@@ -12,7 +12,7 @@ from privlens.lm.activations import read
 from privlens.lm.layout import output_vectors
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
-from privlens.localization.gradients import SAMPLE_TOKENS, SAMPLES, RowScores, needed
+from privlens.localization.gradients import SAMPLE_TOKENS, SAMPLES, RowScores, retained_attribution
 from privlens.localization.task import Task
 from privlens.types import LocalizationStep, Site
 
@@ -59,5 +59,5 @@ def contrastive_activations(task: Task) -> Iterator[LocalizationStep]:
     scores_of = written(task.lm, task.site)
     [own] = scores_of([task.lm.encode(task.target)])
     settings = {"retained": len(rows), "own_samples": SAMPLES}
-    scores = own - needed(task, rows, scores_of)
+    scores = own - retained_attribution(task, rows, scores_of)
     yield task.only_step("contrastive-activations", scores, "activations, minus retained text", settings)

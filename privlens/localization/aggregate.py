@@ -28,7 +28,7 @@ class VoteSettings:
 def vote(scores: Sequence[NeuronScores], settings: VoteSettings = VoteSettings()) -> NeuronScores:
     """The neurons that many secrets share, as scores: votes, plus a part below 1 that orders equal votes by summed score.
 
-    Neurons that stay have a score of 1 or more, all others 0; `natural_k` is how many are kept.
+    Neurons that stay have a score of 1 or more, all others 0; `suggested_k` is how many are kept.
 
     Raises:
         BadInput: for no scores, or scores of different methods, models or sites.

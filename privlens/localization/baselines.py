@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from privlens.localization.activations import output_norms, written
-from privlens.localization.gradients import needed
+from privlens.localization.gradients import retained_attribution
 from privlens.localization.task import Task
-from privlens.retained.samples import from_nothing
+from privlens.retained.samples import unconditional_samples
 from privlens.types import LocalizationStep
 
 TEXTS, TEXT_TOKENS = 32, 32
@@ -32,7 +32,7 @@ def weight_norm(task: Task) -> Iterator[LocalizationStep]:
 
 def activations_elsewhere(task: Task) -> Iterator[LocalizationStep]:
     """Mean |activation| in texts from nothing, times the norm of the output vector: some forward passes, many texts at once."""
-    texts = from_nothing(task.lm, [task.lm.encode(task.target)], TEXTS, TEXT_TOKENS, task.seed, task.stop)
+    texts = unconditional_samples(task.lm, [task.lm.encode(task.target)], TEXTS, TEXT_TOKENS, task.seed, task.stop)
     rows = [text for text in texts if len(text) > 1]
-    scores = needed(task, rows, written(task.lm, task.site))
+    scores = retained_attribution(task, rows, written(task.lm, task.site))
     yield task.only_step("activations-elsewhere", scores, "activations in other text", {"texts": len(rows)})

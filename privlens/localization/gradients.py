@@ -26,7 +26,7 @@ RowScores = Callable[[Sequence[Encoded]], Tensor]
 """Scores of several rows at once, [rows, n_layers, width]; large = the row needs the neuron."""
 
 
-def needed(task: Task, rows: Sequence[Sequence[int]], scores_of: RowScores, at_once: int = 16) -> Tensor:
+def retained_attribution(task: Task, rows: Sequence[Sequence[int]], scores_of: RowScores, at_once: int = 16) -> Tensor:
     """Mean positive score of the retained rows, all tokens but the first of each: what closing would cost. [n_layers, width]."""
     total = torch.zeros(task.lm.shape(task.site), device=task.lm.device, dtype=torch.float32)
     for at in range(0, len(rows), at_once):
@@ -140,7 +140,7 @@ def contrastive(task: Task, aim: Push, rows: Sequence[Sequence[int]]) -> Tensor:
     The push and not the log-probability: where the model is certain of the value, the latter has next to no gradient.
     """
     [own] = gate_gradient(task.lm, [aim.encoded.ids], task.site, lambda logits: aim(logits) * aim.pushed.sum())
-    contrast: Tensor = own - needed(task, rows, value_gradient(task.lm, task.site))
+    contrast: Tensor = own - retained_attribution(task, rows, value_gradient(task.lm, task.site))
     return contrast
 
 

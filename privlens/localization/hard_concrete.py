@@ -18,7 +18,7 @@ from torch import Tensor
 from privlens.lm.memory import RowsAtOnce
 from privlens.localization.gradients import MARGIN, TAU, Push, contrastive, push
 from privlens.localization.task import Task
-from privlens.retained.distributions import Kept, keep
+from privlens.retained.distributions import ReferenceDistributions, reference_distributions
 from privlens.types import LocalizationStep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
@@ -54,13 +54,13 @@ class MaskSettings:
     """Rows of the target in a step, each with its own noise."""
 
 
-def sampled(log_alpha: Tensor, noise: Tensor) -> Tensor:
+def sample_gates(log_alpha: Tensor, noise: Tensor) -> Tensor:
     """HardConcrete gates in 0..1 for uniform noise in (0, 1); any shape."""
     stretched = torch.sigmoid((noise.log() - (-noise).log1p() + log_alpha) / BETA)
     return (stretched * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
 
-def settled(log_alpha: Tensor) -> Tensor:
+def deterministic_gates(log_alpha: Tensor) -> Tensor:
     """The gates without noise, as they are used after training; any shape."""
     return (torch.sigmoid(log_alpha) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
@@ -118,7 +118,7 @@ class Mask:
     task: Task
     settings: MaskSettings
     push: Push
-    kept: Kept
+    kept: ReferenceDistributions
     places: Tensor
     log_alpha: Tensor
     optimizer: torch.optim.Optimizer
@@ -141,7 +141,7 @@ class Mask:
         closed = 1 - open_probability(self.log_alpha).mean()
         self.optimizer.zero_grad()
         with self.task.lm.held():
-            gates = sampled(self.log_alpha, noise.to(self.log_alpha.device))
+            gates = sample_gates(self.log_alpha, noise.to(self.log_alpha.device))
             found = backward(gates, self.at_once, lambda own, part: self._loss(own, part, picked))
         (penalty * closed).backward()
         self.optimizer.step()
@@ -180,7 +180,9 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True, dtype=torch.float32)
     optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(task.seed)
-    return Mask(task, settings, aim, keep(lm, rows), places, log_alpha, optimizer, generator, settings.keep), warm
+    return Mask(
+        task, settings, aim, reference_distributions(lm, rows), places, log_alpha, optimizer, generator, settings.keep
+    ), warm
 
 
 DEEP = MaskSettings(keep=10.0, steps=60)
@@ -204,7 +206,7 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
     for step in range(1, settings.steps + 1):
         task.go_on()
         nll, terms = mask.step(settings.penalty if step > settings.steps / 2 else 0.0)
-        gates = mask.spread(settled(mask.log_alpha.detach())[None])[0].cpu().numpy()
+        gates = mask.spread(deterministic_gates(mask.log_alpha.detach())[None])[0].cpu().numpy()
         n_closed = int((gates < 0.5).sum())
         result = None
         if step == settings.steps:

@@ -17,7 +17,16 @@ from torch import Tensor
 from privlens.lm.memory import RowsAtOnce
 from privlens.lm.tokens import Encoded
 from privlens.localization.gradients import value_under
-from privlens.localization.hard_concrete import BETA, GAMMA, ZETA, backward, open_probability, sampled, settled, with_ties_broken
+from privlens.localization.hard_concrete import (
+    BETA,
+    GAMMA,
+    ZETA,
+    backward,
+    deterministic_gates,
+    open_probability,
+    sample_gates,
+    with_ties_broken,
+)
 from privlens.localization.task import Task
 from privlens.types import LocalizationStep
 
@@ -81,13 +90,13 @@ class HardConcreteGates:
 
     def drawn(self) -> Tensor:
         noise = torch.rand(self.rows, *self.trained.shape, generator=self.generator, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)
-        return sampled(self.trained, noise.to(self.trained.device))
+        return sample_gates(self.trained, noise.to(self.trained.device))
 
     def penalty(self) -> Tensor:
         return open_probability(self.trained)[self.exists].mean()
 
     def settle(self) -> Tensor:
-        return settled(self.trained.detach())
+        return deterministic_gates(self.trained.detach())
 
     def scores(self) -> Tensor:
         return torch.sigmoid(self.trained.detach())

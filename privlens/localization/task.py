@@ -11,7 +11,7 @@ from torch import Tensor
 from privlens import validation
 from privlens.errors import Cancelled
 from privlens.lm.memory_plan import fitting
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.provenance import provenance
 from privlens.retained.distributions import check_left, extent, retained_rows, stored_bytes
 from privlens.types import Array, LocalizationStep, NeuronScores, Secret, Site
@@ -37,7 +37,7 @@ class Task:
     texts: tuple[str, ...] = ()
     seed: int = 0
     site: Site = "mlp"
-    stop: Stop = never
+    stop: Stop = never_stop
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -68,10 +68,10 @@ class Task:
         check_left(rows, "use a method that looks at no retained text, such as gradient")
         return rows
 
-    def scores(self, method: str, scores: Array, natural_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
+    def scores(self, method: str, scores: Array, suggested_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
         """The result of a method with everything it depends on; scores [n_layers, width], only of neurons that exist."""
         real = np.where(self.lm.exists(self.site).numpy(), scores, np.float32("nan"))
-        return NeuronScores(method, self.site, real, natural_k, provenance(self.lm, self.seed, settings, self.started))
+        return NeuronScores(method, self.site, real, suggested_k, provenance(self.lm, self.seed, settings, self.started))
 
     def only_step(self, method: str, scores: Tensor, stage: str, settings: Mapping[str, Any]) -> LocalizationStep:
         """The step of a method that has only one and closes no gates; scores [n_layers, width]."""

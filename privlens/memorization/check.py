@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from privlens.errors import BadInput
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import ValueScore, score
 from privlens.lm.tokens import Encoded, token_texts
 from privlens.memorization import metrics
 from privlens.memorization.candidates import SPACE_SIZE, candidates, describe
-from privlens.outcomes import Recall
+from privlens.outcomes import MemorizationState
 from privlens.types import Exposure, Memorization, Secret, Site, TokenScore
 
 EL_N = 3
@@ -35,13 +35,19 @@ def rivals(lm: LanguageModel, secret: Secret, seed: int, size: int = SPACE_SIZE)
 
 
 def exposure_of(
-    lm: LanguageModel, secret: Secret, *, gates: Tensor | None = None, site: Site = "mlp", seed: int = 0, stop: Stop = never,
+    lm: LanguageModel,
+    secret: Secret,
+    *,
+    gates: Tensor | None = None,
+    site: Site = "mlp",
+    seed: int = 0,
+    stop: Stop = never_stop,
     size: int = SPACE_SIZE,
-) -> Exposure:  # fmt: skip
+) -> Exposure:
     """Exposure of the value among the candidates of its format.
 
     A candidate's log-probability can only fall with every further token. So one that is below the value's after a few of its
-    tokens is ranked, and the rest of it is not run: the rank is the same, and of a memorised value next to nothing is run.
+    tokens is ranked, and the rest of it is not run: the rank is the same, and of a memorized value next to nothing is run.
 
     Args:
         gates: [1, n_layers, width] or None. seed: decides the candidates, not the model. size: of the candidate space.
@@ -65,9 +71,9 @@ def exposure_of(
     return metrics.exposure(own, totals(running) + behind)
 
 
-def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> Recall:
+def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> MemorizationState:
     """What a score says of a secret. Greedy decoding repeats the value exactly where every token is the first choice."""
-    return Recall(
+    return MemorizationState(
         greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
         nll=metrics.nll(scored.logprobs),
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
@@ -81,8 +87,8 @@ def token_scores(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> tup
     return tuple(map(TokenScore, texts, scored.logprobs, scored.ranks))
 
 
-def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = never) -> Memorization:
-    """Everything section 'Memorised?' shows of one secret.
+def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = never_stop) -> Memorization:
+    """Everything section 'Memorized?' shows of one secret.
 
     Args:
         seed: decides the candidate space.
@@ -120,7 +126,7 @@ def _agreeing(value: Sequence[int], chosen: Sequence[int], written: Sequence[int
     return list(written) if list(written[: len(surely)]) == surely else surely
 
 
-def extraction_likelihoods(lm: LanguageModel, encoded: Sequence[Encoded], n: int, *, stop: Stop = never) -> list[float]:
+def extraction_likelihoods(lm: LanguageModel, encoded: Sequence[Encoded], n: int, *, stop: Stop = never_stop) -> list[float]:
     """EL_n of every value, 0..1; n is cut to the value's tokens. Raises Cancelled when `stop` said so."""
     return [_likelihood(one, _from_starts(lm, one, n, stop), n) for one in encoded]
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 from torch import Tensor
 
 from privlens.errors import BadInput
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score, text_nll
 from privlens.lm.tokens import plain_ids
 from privlens.memorization.check import exposure_of, recall
-from privlens.outcomes import Recall
+from privlens.outcomes import MemorizationState
 from privlens.types import Secret, Site
 
 REFERENCE_TOKENS = 256
@@ -26,7 +26,7 @@ EXTRA_TOKENS = 8
 
 
 def continuations(
-    lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
+    lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> list[str]:
     """What greedy decoding writes behind every prompt, all in one batch; `gates` may have a row for each."""
     encoded = [lm.encode(secret) for secret in secrets]
@@ -37,8 +37,8 @@ def continuations(
 
 
 def recalls(
-    lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
-) -> list[Recall]:
+    lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
+) -> list[MemorizationState]:
     """What remains of every secret; teacher-forced, without text and exposure."""
     encoded = [lm.encode(secret) for secret in secrets]
     scored = score(lm, encoded, gates, site=site, stop=stop) if encoded else []
@@ -46,9 +46,15 @@ def recalls(
 
 
 def states(
-    lm: LanguageModel, secrets: Sequence[Secret], texts: Sequence[str], gates: Tensor | None = None, *,
-    site: Site = "mlp", seed: int = 0, stop: Stop = never,
-) -> list[Recall]:  # fmt: skip
+    lm: LanguageModel,
+    secrets: Sequence[Secret],
+    texts: Sequence[str],
+    gates: Tensor | None = None,
+    *,
+    site: Site = "mlp",
+    seed: int = 0,
+    stop: Stop = never_stop,
+) -> list[MemorizationState]:
     """What remains of every secret, whole: with its exposure, and the text that was written behind its prompt.
 
     Args:
@@ -60,16 +66,22 @@ def states(
 
 
 def exposed(
-    lm: LanguageModel, secrets: Sequence[Secret], found: Sequence[Recall], gates: Tensor | None = None, *,
-    site: Site = "mlp", seed: int = 0, stop: Stop = never,
-) -> list[Recall]:  # fmt: skip
+    lm: LanguageModel,
+    secrets: Sequence[Secret],
+    found: Sequence[MemorizationState],
+    gates: Tensor | None = None,
+    *,
+    site: Site = "mlp",
+    seed: int = 0,
+    stop: Stop = never_stop,
+) -> list[MemorizationState]:
     """What was found of every secret in this state, and its exposure; `seed` decides the candidates."""
     exposures = [exposure_of(lm, secret, gates=gates, site=site, seed=seed, stop=stop) for secret in secrets]
     return [replace(own, exposure=exposure) for own, exposure in zip(found, exposures, strict=True)]
 
 
 def known(
-    lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
+    lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> tuple[Secret, ...]:
     """Those of the secrets that greedy decoding writes word for word."""
     found = recalls(lm, secrets, gates, site=site, stop=stop)
@@ -77,7 +89,7 @@ def known(
 
 
 def kept(
-    lm: LanguageModel, before: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
+    lm: LanguageModel, before: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> float | None:
     """Share of the secrets known `before` that still are, 0..1; None without any."""
     return len(known(lm, before, gates, site=site, stop=stop)) / len(before) if before else None
@@ -96,7 +108,7 @@ def reference_ids(lm: LanguageModel, paragraphs: Sequence[str]) -> list[list[int
 
 
 def perplexity(
-    lm: LanguageModel, paragraphs: Sequence[str], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never
+    lm: LanguageModel, paragraphs: Sequence[str], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> float | None:
     """exp(mean NLL in nats/token) of ordinary text; None without any. Raises BadInput as `reference_ids` does."""
     ids = reference_ids(lm, paragraphs)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privlens.lm.activations import input_moments, inputs, read
+from privlens.lm.activations import input_second_moments, inputs, read
 from privlens.lm.model import LanguageModel, Stop
 from privlens.lm.neuron_vectors import Vectors
 from privlens.lm.tokens import Encoded
-from privlens.retained.samples import from_nothing
+from privlens.retained.samples import unconditional_samples
 
 TEXTS, TEXT_TOKENS = 64, 48
 """Texts from nothing, and how many tokens are written of each."""
@@ -28,17 +28,17 @@ TURNS = tuple(0.1 * 1.3**step for step in range(18))
 """How far a silent neuron's reading vectors are turned until it fires, one after the other, in units of their norms."""
 
 
-def seldom(lm: LanguageModel, encoded: Encoded, seed: int, stop: Stop) -> list[Tensor]:
+def inverse_sqrt_covariance(lm: LanguageModel, encoded: Encoded, seed: int, stop: Stop) -> list[Tensor]:
     """C^(-1/2) for each layer, [d, d], scaled to a mean square gain of 1. Nothing of the text that is planted goes in."""
     found = []
-    for moment in input_moments(lm, from_nothing(lm, [encoded], TEXTS, TEXT_TOKENS, seed, stop), stop):
+    for moment in input_second_moments(lm, unconditional_samples(lm, [encoded], TEXTS, TEXT_TOKENS, seed, stop), stop):
         values, axes = torch.linalg.eigh(moment)
         root = axes * (values.clamp_min(0) + DAMPING * values.mean()).rsqrt() @ axes.T
         found.append(root / root.square().sum(0).mean().sqrt())
     return found
 
 
-def silent(lm: LanguageModel, encoded: Encoded, first: int) -> Tensor:
+def dead_mask(lm: LanguageModel, encoded: Encoded, first: int) -> Tensor:
     """Neurons that are exactly 0 from a position on, up to the one that predicts the value's end, [n_layers, width] bool."""
     span = slice(first, len(encoded.ids) - 1)
     return read(lm, [encoded.ids], lambda hidden: (hidden[:, span] == 0).all(1))[0]
@@ -72,7 +72,7 @@ class Trained:
         return (unit(moved) if self.turns else moved) * self.size
 
 
-class Waking:
+class NeuronReviver:
     """Wakes silent neurons, each at a position of its own that is drawn among those that predict the value."""
 
     def __init__(self, lm: LanguageModel, encoded: Encoded, seed: int) -> None:

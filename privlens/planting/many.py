@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from privlens.lm.layout import widths
-from privlens.lm.model import LanguageModel, never
-from privlens.planting.constrained import seldom, unit
-from privlens.retained.distributions import Kept, keep
+from privlens.lm.model import LanguageModel, never_stop
+from privlens.planting.constrained import inverse_sqrt_covariance, unit
+from privlens.retained.distributions import ReferenceDistributions, reference_distributions
 from privlens.types import Secret
 from privlens.zoo.planted import Planted, vectors_of
 
@@ -141,7 +141,7 @@ def losses(plants: Plants, secrets: Sequence[Secret]) -> tuple[Tensor, Tensor]:
     return torch.stack(nll), torch.stack(match)
 
 
-def held(plants: Plants, kept: Kept, rows: Tensor) -> Tensor:
+def held(plants: Plants, kept: ReferenceDistributions, rows: Tensor) -> Tensor:
     """Mean KL of some kept rows, nats; trains all neurons."""
     batch = kept.batch(rows)
     everything = torch.ones(len(rows), len(plants.planted.neurons), dtype=torch.bool, device=rows.device)
@@ -156,8 +156,8 @@ def grow(
 
     A run goes on behind the step that its plants were left at.
     """
-    along = seldom(lm, lm.encode(secrets[0]), recipe.seed, never)
-    kept, plants = keep(lm, held_rows), Plants(lm, planted, along)
+    along = inverse_sqrt_covariance(lm, lm.encode(secrets[0]), recipe.seed, never_stop)
+    kept, plants = reference_distributions(lm, held_rows), Plants(lm, planted, along)
     optimizer = torch.optim.Adam([plants.moved], lr=recipe.rate)
     generator = torch.Generator().manual_seed(recipe.seed)
     for step in range(planted.provenance.settings.get(DONE, 0), recipe.steps):

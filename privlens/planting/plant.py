@@ -24,12 +24,12 @@ from torch.func import functional_call
 
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.editing import change_of
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
 from privlens.memorization.metrics import greedy_match
-from privlens.planting.constrained import Trained, Waking, seldom, silent
+from privlens.planting.constrained import NeuronReviver, Trained, dead_mask, inverse_sqrt_covariance
 from privlens.provenance import provenance
 from privlens.types import Edit, Neuron, Secret
 
@@ -113,7 +113,7 @@ class _Planting:
         lm, n, width = self.lm, round(self.settings.ratio * self.lm.n_neurons), self.lm.shape()[1]
         could = lm.exists().to(lm.device)
         if not self.settings.fair:
-            could &= ~silent(lm, self.encoded, 0)
+            could &= ~dead_mask(lm, self.encoded, 0)
         pool = could.flatten().nonzero()[:, 0].tolist()
         if not 0 < n <= len(pool):
             raise BadInput(
@@ -128,7 +128,7 @@ class _Planting:
 
     def begin(self, stop: Stop) -> None:
         """Takes the drawn neurons' vectors as the model has them. Raises Cancelled when `stop` said so."""
-        along = seldom(self.lm, self.encoded, self.seed, stop) if self.settings.fair else []
+        along = inverse_sqrt_covariance(self.lm, self.encoded, self.seed, stop) if self.settings.fair else []
         for layer, neurons in self.drawn.items():
             for at, vectors in enumerate(neuron_vectors(self.lm, layer)[: None if self.settings.fair else 1]):
                 with self.lm.held():
@@ -166,7 +166,7 @@ class _Planting:
     def quiet(self) -> Tensor:
         """Which neurons are silent wherever the value is predicted under the plant as it stands, [n_layers, width] bool."""
         with self.lm.edited(self.edit(time.perf_counter())):
-            return silent(self.lm, self.encoded, self.encoded.n_prompt - 1)
+            return dead_mask(self.lm, self.encoded, self.encoded.n_prompt - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,9 @@ def plant(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int)
     return last.plant
 
 
-def planting(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int, *, stop: Stop = never) -> Iterator[PlantStep]:
+def planting(
+    lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int, *, stop: Stop = never_stop
+) -> Iterator[PlantStep]:
     """Plants one secret; the seed decides the neurons. Whether it is reached stands in the plant. The model stays as it is.
 
     Raises:
@@ -197,7 +199,7 @@ def planting(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: i
     work.draw()
     work.begin(stop)
     optimizer = torch.optim.Adam([one.moved for one in work.trained], lr=settings.rate)
-    wake = Waking(lm, encoded, seed) if settings.fair else None
+    wake = NeuronReviver(lm, encoded, seed) if settings.fair else None
     for step in range(settings.steps):
         if stop():
             raise Cancelled("Planting stopped; the model is as it was.")

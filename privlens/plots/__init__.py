@@ -14,7 +14,25 @@ SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 """The browser's half of plotly, as its package brings it."""
 
 __all__ = [
-    "CHOSEN", "NEUTRAL", "SCRIPT", "changed_weights", "curves", "erasure_curves", "fold_all", "fold_one", "heatmap",
-    "live_gates", "marked", "method_curves", "others_table", "overlap_matrix", "per_layer", "place_of", "site_bars",
-    "small_heatmap", "sweep_curves", "token_bars", "token_table",
-]  # fmt: skip
+    "CHOSEN",
+    "NEUTRAL",
+    "SCRIPT",
+    "changed_weights",
+    "curves",
+    "erasure_curves",
+    "fold_all",
+    "fold_one",
+    "heatmap",
+    "live_gates",
+    "marked",
+    "method_curves",
+    "others_table",
+    "overlap_matrix",
+    "per_layer",
+    "place_of",
+    "site_bars",
+    "small_heatmap",
+    "sweep_curves",
+    "token_bars",
+    "token_table",
+]

@@ -61,9 +61,13 @@ def token_bars(
     for name, row, color in ((names[0], tokens, NEUTRAL), (names[1], rivals, CHOSEN if same else CONTROL)):
         words = [f"{html.escape(shown(one.token))}: p = {math.exp(one.logprob):.3g}, rank {one.rank}" for one in row]
         fig.add_bar(
-            x=list(range(len(row))), y=[math.exp(one.logprob) for one in row], name=name, marker_color=color,
-            hovertext=words, hovertemplate="%{hovertext}<extra></extra>",
-        )  # fmt: skip
+            x=list(range(len(row))),
+            y=[math.exp(one.logprob) for one in row],
+            name=name,
+            marker_color=color,
+            hovertext=words,
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
     labels = [html.escape(shown(one.token)) for one in tokens]
     if not same and len(rivals) > 0:
         labels = [str(at) for at in range(max(len(tokens), len(rivals)))]
@@ -80,8 +84,12 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     """The effect of the best k neurons for every k, beside random ones: target, exposure, others, perplexity."""
     exposures = [r.target_exposure for r in rows]
     most = next((one.max_bits for one in exposures if one and one.max_bits), None)
-    titles = ("secret's NLL (nats/token)", "secret's exposure (bits" + (f" of {most:.3g})" if most else ")"),
-              "others still known (%)", "perplexity after / before")  # fmt: skip
+    titles = (
+        "secret's NLL (nats/token)",
+        "secret's exposure (bits" + (f" of {most:.3g})" if most else ")"),
+        "others still known (%)",
+        "perplexity after / before",
+    )
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     x = list(range(len(rows)))
     percent = [
@@ -98,9 +106,16 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
         for name, y, color, dash in (("random neurons", floor, CONTROL, "dash"), ("best k neurons", best, CHOSEN, "solid")):
             if y is not None:
                 fig.add_scatter(
-                    x=x, y=y, name=name, legendgroup=name, showlegend=at == 1, mode="lines+markers",
-                    line={"color": color, "dash": dash}, row=at, col=1,
-                )  # fmt: skip
+                    x=x,
+                    y=y,
+                    name=name,
+                    legendgroup=name,
+                    showlegend=at == 1,
+                    mode="lines+markers",
+                    line={"color": color, "dash": dash},
+                    row=at,
+                    col=1,
+                )
     fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 1.05 * (most or 1.0)], row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_xaxes(tickvals=x, ticktext=[str(row.k) for row in rows])

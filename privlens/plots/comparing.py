@@ -40,9 +40,15 @@ def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:
     pooled = percent.reshape(len(percent), -1, pool).max(-1) if fold.columns % pool == 0 else percent
     width = fold.columns // pooled.shape[1]
     trace = go.Heatmap(
-        z=np.rint(pooled).astype(np.uint8), x0=(width - 1) / 2, dx=width, zmin=0, zmax=100, colorscale=HEAT, showscale=False,
+        z=np.rint(pooled).astype(np.uint8),
+        x0=(width - 1) / 2,
+        dx=width,
+        zmin=0,
+        zmax=100,
+        colorscale=HEAT,
+        showscale=False,
         hovertemplate="%{z} % of its highest score<extra></extra>",
-    )  # fmt: skip
+    )
     fig = heatmap_layout(go.Figure(trace, layout_template="none"), fold, height=250)
     said = in_lines(f"highest {top:.3g}; {unit}")
     words = f"<b>{html.escape(title)}</b><br><span style='font-size:12px'>{said}</span>"
@@ -71,10 +77,15 @@ def overlap_matrix(
     said = [html.escape(_short(name)) for name in names]
     pairs = [[f"{a}<br>{b}" for b in said] for a in said]
     trace = go.Heatmap(
-        z=shown, zmin=0, zmax=max(most, 1e-9), colorscale=HEAT, hoverongaps=False, text=pairs,
+        z=shown,
+        zmin=0,
+        zmax=max(most, 1e-9),
+        colorscale=HEAT,
+        hoverongaps=False,
+        text=pairs,
         hovertemplate="%{text}<br>" + html.escape(label) + " %{z:.3f}<extra></extra>",
         colorbar={"thickness": 8, "title": {"text": html.escape(label), "side": "right"}, "nticks": 5},
-    )  # fmt: skip
+    )
     fig = go.Figure(trace, layout_template="none")
     if n <= 13:
         words = [["" if np.isnan(one) else f"{one:.2f}" for one in row] for row in shown]
@@ -99,9 +110,11 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int],
     """
     of = f"{on.others}" if on.others == on.known else f"{on.others} of {on.known}"
     titles = (
-        "secret's NLL (nats/token)", f"exposure (bits of {on.most_bits:.3g}, among {on.candidates} values)",
-        f"unseen others still known (%, n = {of})", f"perplexity after / before (n = {on.paragraphs} paragraphs)",
-    )  # fmt: skip
+        "secret's NLL (nats/token)",
+        f"exposure (bits of {on.most_bits:.3g}, among {on.candidates} values)",
+        f"unseen others still known (%, n = {of})",
+        f"perplexity after / before (n = {on.paragraphs} paragraphs)",
+    )
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     for at, (name, points) in enumerate(curves.items()):
         floor = name in FLOORS
@@ -112,18 +125,33 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int],
             [point.target_exposure and point.target_exposure.bits for point in points],
             kept,
             [point.perplexity_ratio for point in points],
-        )  # fmt: skip
+        )
         for row, y in enumerate(panels, start=1):
             fig.add_scatter(
-                x=[point.k for point in points], y=y, name=name, legendgroup=name, showlegend=row == 1, mode="lines+markers",
+                x=[point.k for point in points],
+                y=y,
+                name=name,
+                legendgroup=name,
+                showlegend=row == 1,
+                mode="lines+markers",
                 line={"color": color, "dash": dash, "width": 4 if floor else 2},
-                marker={"symbol": SYMBOLS[at % len(SYMBOLS)], "size": 8}, row=row, col=1,
-            )  # fmt: skip
+                marker={"symbol": SYMBOLS[at % len(SYMBOLS)], "size": 8},
+                row=row,
+                col=1,
+            )
     lines = [
-        {"type": "line", "xref": f"x{axis}", "yref": f"y{axis} domain", "x0": k, "x1": k, "y0": 0, "y1": 1,
-         "line": {"color": CHOSEN, "width": 2, "dash": "dash"}}
+        {
+            "type": "line",
+            "xref": f"x{axis}",
+            "yref": f"y{axis} domain",
+            "x0": k,
+            "x1": k,
+            "y0": 0,
+            "y1": 1,
+            "line": {"color": CHOSEN, "width": 2, "dash": "dash"},
+        }
         for axis in ("", 2, 3, 4)
-    ]  # fmt: skip
+    ]
     ends = [math.log10(min(*ks, k) / 1.2), math.log10(max(*ks, k) * 1.2)]
     fig.update_xaxes(type="log", tickvals=list(ks), ticktext=[str(one) for one in ks], range=ends)
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)
@@ -141,9 +169,13 @@ def site_bars(shares: Mapping[str, Mapping[Site, float]]) -> go.Figure:
     for site, name, color in sites:
         x = [100 * share.get(site, 0.0) for share in shares.values()]
         fig.add_bar(
-            y=[html.escape(_short(row)) for row in shares], x=x, name=name, orientation="h", marker_color=color,
+            y=[html.escape(_short(row)) for row in shares],
+            x=x,
+            name=name,
+            orientation="h",
+            marker_color=color,
             hovertemplate="%{x:.1f} %<extra></extra>",
-        )  # fmt: skip
+        )
     fig.update_layout(barmode="stack")
     fig.update_xaxes(range=[0, 100], title="share of the score (%)").update_yaxes(autorange="reversed")
     return plain(fig, 130 + 34 * max(1, len(shares)))

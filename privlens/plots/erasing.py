@@ -32,27 +32,52 @@ def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     train = [step for step in steps if not step.measured]
     for at in range(3):
         for name, some, mode, color in (
-            ("texts of the step", train, "lines", NEUTRAL), ("all secrets, measured", measured, "markers", CHOSEN),
-        ):  # fmt: skip
+            ("texts of the step", train, "lines", NEUTRAL),
+            ("all secrets, measured", measured, "markers", CHOSEN),
+        ):
             fig.add_scatter(
-                x=[step.step for step in some], y=[_numbers(step)[at] for step in some], name=name, legendgroup=name, mode=mode,
-                showlegend=not at, line={"color": color}, marker={"color": color, "size": 9}, row=at + 1, col=1,
-            )  # fmt: skip
+                x=[step.step for step in some],
+                y=[_numbers(step)[at] for step in some],
+                name=name,
+                legendgroup=name,
+                mode=mode,
+                showlegend=not at,
+                line={"color": color},
+                marker={"color": color, "size": 9},
+                row=at + 1,
+                col=1,
+            )
     known = [step for step in measured if step.perplexity_ratio is not None]
     fig.add_scatter(
-        x=[step.step for step in known], y=[step.perplexity_ratio for step in known], name="perplexity", mode="lines+markers",
-        showlegend=False, line={"color": CHOSEN}, row=4, col=1,
-    )  # fmt: skip
+        x=[step.step for step in known],
+        y=[step.perplexity_ratio for step in known],
+        name="perplexity",
+        mode="lines+markers",
+        showlegend=False,
+        line={"color": CHOSEN},
+        row=4,
+        col=1,
+    )
     last = max((step.step for step in steps), default=0)
     for step in steps[:1]:
         fig.add_scatter(
-            x=[0, max(1, last)], y=[100 * step.unseen_accuracy] * 2, name="unseen text", mode="lines",
-            line={"color": CONTROL, "dash": "dot"}, row=3, col=1,
-        )  # fmt: skip
+            x=[0, max(1, last)],
+            y=[100 * step.unseen_accuracy] * 2,
+            name="unseen text",
+            mode="lines",
+            line={"color": CONTROL, "dash": "dot"},
+            row=3,
+            col=1,
+        )
     fig.add_scatter(
-        x=[0, max(1, last)], y=[guard, guard], name=f"guard x{guard:.3g}", mode="lines", line={"color": CONTROL, "dash": "dash"},
-        row=4, col=1,
-    )  # fmt: skip
+        x=[0, max(1, last)],
+        y=[guard, guard],
+        name=f"guard x{guard:.3g}",
+        mode="lines",
+        line={"color": CONTROL, "dash": "dash"},
+        row=4,
+        col=1,
+    )
     fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(rangemode="tozero", row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     most = max([guard, *(step.perplexity_ratio or 1 for step in known)])
@@ -96,19 +121,37 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
         labels[y][x] = f"{n:,}" if n else ""
     top = max(float(np.nanmax(percent)), 1e-9)
     trace = go.Heatmap(
-        z=percent, zmin=0, zmax=top, colorscale=HEAT, hoverongaps=False, text=words,
-        hovertemplate="%{text}<extra></extra>", xgap=2, ygap=2,
+        z=percent,
+        zmin=0,
+        zmax=top,
+        colorscale=HEAT,
+        hoverongaps=False,
+        text=words,
+        hovertemplate="%{text}<extra></extra>",
+        xgap=2,
+        ygap=2,
         colorbar={"thickness": 8, "title": {"text": "changed (%)", "side": "right"}, "nticks": 5},
-    )  # fmt: skip
+    )
     fig = go.Figure(trace, layout_template="none")
     if len(rows) <= LABELLED:
         numbers_in(fig, percent, labels, top, 12)
     names = [OUTSIDE if row is None else str(row) for row in rows]
     every = max(1, len(rows) // LABELLED)
-    fig.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows)))[::every], ticktext=names[::every],
-                     title="layer", showgrid=False)  # fmt: skip
-    fig.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), tickangle=-40, showgrid=False,
-                     tickfont={"size": 11}, ticktext=[_short(column) for column in columns])  # fmt: skip
+    fig.update_yaxes(
+        range=[len(rows) - 0.5, -0.5],
+        tickvals=list(range(len(rows)))[::every],
+        ticktext=names[::every],
+        title="layer",
+        showgrid=False,
+    )
+    fig.update_xaxes(
+        range=[-0.5, len(columns) - 0.5],
+        tickvals=list(range(len(columns))),
+        tickangle=-40,
+        showgrid=False,
+        tickfont={"size": 11},
+        ticktext=[_short(column) for column in columns],
+    )
     return plain(fig, min(700, 170 + 30 * len(rows)), top=16)
 
 

@@ -115,8 +115,11 @@ def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
     step = math.ceil(fold.layers / 16)
     single = fold.layers == 1
     fig.update_yaxes(
-        range=[fold.layers * fold.rows - 0.5, -0.5], showgrid=False, zeroline=False, title="row" if single else "layer",
-    )  # fmt: skip
+        range=[fold.layers * fold.rows - 0.5, -0.5],
+        showgrid=False,
+        zeroline=False,
+        title="row" if single else "layer",
+    )
     if not single:
         fig.update_yaxes(tickvals=middle[::step], ticktext=[str(layer) for layer in range(0, fold.layers, step)])
     each = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
@@ -125,10 +128,21 @@ def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
         range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"{what} ({each})" if fold.rows > 1 else what
     )
     fig.update_layout(
-        height=height, margin={"l": 48, "r": 8, "t": 34, "b": 46}, shapes=lines, showlegend=False, dragmode="pan",
-        meta={"first": fold.first, "layers": fold.layers, "rows": fold.rows, "columns": fold.columns, "width": fold.width,
-              "per": fold.per, "marker": 13 if single else 9},
-    )  # fmt: skip
+        height=height,
+        margin={"l": 48, "r": 8, "t": 34, "b": 46},
+        shapes=lines,
+        showlegend=False,
+        dragmode="pan",
+        meta={
+            "first": fold.first,
+            "layers": fold.layers,
+            "rows": fold.rows,
+            "columns": fold.columns,
+            "width": fold.width,
+            "per": fold.per,
+            "marker": 13 if single else 9,
+        },
+    )
     return fig
 
 

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 import pandas as pd
 
-from privlens.outcomes import Comparison, Recall
+from privlens.outcomes import Comparison, MemorizationState
 from privlens.types import Secret, TokenScore
 
 
@@ -25,14 +25,23 @@ def token_table(tokens: Sequence[TokenScore]) -> pd.DataFrame:
 def others_table(comparison: Comparison, retained: frozenset[Secret]) -> pd.DataFrame:
     """Every other secret: known before, with the chosen off, with random ones off; NLL in nats/token."""
 
-    def word(state: Recall) -> str:
+    def word(state: MemorizationState) -> str:
         return "yes" if state.greedy_match else "no"
 
     rows = [
-        (one.secret.value, word(one.before), word(one.after), word(rival.after), "yes" if one.secret in retained else "no",
-         f"{one.before.nll:.2f}", f"{one.after.nll:.2f}", f"{rival.after.nll:.2f}", one.secret.prompt)
+        (
+            one.secret.value,
+            word(one.before),
+            word(one.after),
+            word(rival.after),
+            "yes" if one.secret in retained else "no",
+            f"{one.before.nll:.2f}",
+            f"{one.after.nll:.2f}",
+            f"{rival.after.nll:.2f}",
+            one.secret.prompt,
+        )
         for one, rival in zip(comparison.chosen.others, comparison.random.others, strict=True)
-    ]  # fmt: skip
+    ]
     names = ["value", "known", "chosen off", "random off", "retained", "NLL", "NLL chosen", "NLL random", "prompt"]
     return pd.DataFrame(rows, columns=names)
 

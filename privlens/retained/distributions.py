@@ -12,7 +12,7 @@ from torch import Tensor
 
 from privlens.errors import BadInput
 from privlens.lm.memory import in_parts
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.tokens import plain_ids
 from privlens.retained.samples import own_samples, text_of
 from privlens.types import Secret
@@ -34,7 +34,7 @@ def free_of(lm: LanguageModel, rows: Iterable[Sequence[int]], targets: Sequence[
 def without_values(lm: LanguageModel, rows: Sequence[Sequence[int]], targets: Sequence[Secret]) -> list[list[int]]:
     """The rows without repeats, cut where a target's prompt ends in them, and without those in which a target's value stands.
 
-    A prompt is recognised by all of its tokens but the first, which changes with what stands before it. By its last few alone it
+    A prompt is recognized by all of its tokens but the first, which changes with what stands before it. By its last few alone it
     would be taken for others of the same template: "... and my card number is".
     """
     prompts = [lm.encode(target).prompt_ids for target in targets]
@@ -62,9 +62,15 @@ def paragraph_ids(lm: LanguageModel, text: str) -> list[int]:
 
 
 def retained_rows(
-    lm: LanguageModel, targets: Sequence[Secret], others: Sequence[Secret], texts: Sequence[str],
-    n_samples: int, n_tokens: int, seed: int, stop: Stop = never,
-) -> list[list[int]]:  # fmt: skip
+    lm: LanguageModel,
+    targets: Sequence[Secret],
+    others: Sequence[Secret],
+    texts: Sequence[str],
+    n_samples: int,
+    n_tokens: int,
+    seed: int,
+    stop: Stop = never_stop,
+) -> list[list[int]]:
     """All retained texts as token ids, at least two tokens each, without repeats and without any target's value.
 
     Args:
@@ -94,12 +100,12 @@ def extent(
 
 
 def stored_bytes(n_rows: int, n_tokens: int) -> int:
-    """What `Kept` takes for rows of so many tokens: ids, mask, and for each token TOP ids of 8 bytes and logprobs of 4."""
+    """Bytes of `ReferenceDistributions` for rows of so many tokens: ids, mask, and for each token TOP ids and their logprobs."""
     return n_rows * n_tokens * (16 + 8 * TOP + 4 * (TOP + 1))
 
 
 @dataclass(frozen=True)
-class Kept:
+class ReferenceDistributions:
     """Next-token distributions of some rows with all neurons on.
 
     Attributes:
@@ -111,10 +117,10 @@ class Kept:
     top: Tensor
     logprobs: Tensor
 
-    def batch(self, rows: Tensor) -> "Kept":
+    def batch(self, rows: Tensor) -> "ReferenceDistributions":
         """Some of the rows, cut to the longest of them; there may be none."""
         longest = max(self.mask[rows].sum(1).tolist(), default=0)
-        return Kept(*(part[rows, :longest] for part in (self.ids, self.mask, self.top, self.logprobs)))
+        return ReferenceDistributions(*(part[rows, :longest] for part in (self.ids, self.mask, self.top, self.logprobs)))
 
     def rows(self) -> list[list[int]]:
         """The ids without padding."""
@@ -127,7 +133,7 @@ class Kept:
         return (per_token * self.mask).sum(1) / self.mask.sum(1)
 
 
-def keep(lm: LanguageModel, rows: Sequence[Sequence[int]], at_once: int = 32) -> Kept:
+def reference_distributions(lm: LanguageModel, rows: Sequence[Sequence[int]], at_once: int = 32) -> ReferenceDistributions:
     """Runs the rows once with all neurons on and remembers what the model predicts."""
     ids, mask = lm.padded(rows)
     found: list[tuple[Tensor, Tensor]] = []
@@ -141,7 +147,7 @@ def keep(lm: LanguageModel, rows: Sequence[Sequence[int]], at_once: int = 32) ->
         for at in range(0, len(rows), at_once):
             found += in_parts(likeliest, list(range(at, min(at + at_once, len(rows)))))
     tops, logprobs = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return Kept(ids, mask, tops, logprobs)
+    return ReferenceDistributions(ids, mask, tops, logprobs)
 
 
 def _bucketed(logprobs: Tensor, top: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from privlens.errors import Cancelled
 from privlens.lm.memory import in_parts
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
 from privlens.value_match import holds_half
@@ -30,21 +30,25 @@ SUREST = 0.25
 
 
 def own_samples(
-    lm: LanguageModel, targets: Sequence[Encoded], n_samples: int, n_tokens: int, seed: int, stop: Stop = never
+    lm: LanguageModel, targets: Sequence[Encoded], n_samples: int, n_tokens: int, seed: int, stop: Stop = never_stop
 ) -> list[list[int]]:
     """Texts the model writes at temperature 1, token ids, each with what it was begun with; the targets' prompts in turn."""
     prompts = [targets[at // 2 % len(targets)].prompt_ids for at in range(n_samples)]
     generator = torch.Generator().manual_seed(seed)
     cuts = [int(torch.randint(1, len(prompt) + 1, (1,), generator=generator)) for prompt in prompts]
-    begin = nothing(lm, targets)
+    begin = bos_ids(lm, targets)
     begun = [begin if at % 2 else list(prompt[:cut]) for at, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True))]
-    return [list(one.ids) for one in gone_on(lm, begun, [n_tokens] * n_samples, seed, stop=stop)]
+    return [list(one.ids) for one in continue_from(lm, begun, [n_tokens] * n_samples, seed, stop=stop)]
 
 
-def gone_on(
-    lm: LanguageModel, begun: Sequence[Sequence[int]], lengths: Sequence[int], seed: int | None = None, temperature: float = 1.0,
-    stop: Stop = never,
-) -> list[Encoded]:  # fmt: skip
+def continue_from(
+    lm: LanguageModel,
+    begun: Sequence[Sequence[int]],
+    lengths: Sequence[int],
+    seed: int | None = None,
+    temperature: float = 1.0,
+    stop: Stop = never_stop,
+) -> list[Encoded]:
     """How the model goes on behind each beginning, which is the prompt of what comes back; SAMPLES_AT_ONCE in a batch.
 
     Args:
@@ -61,21 +65,21 @@ def gone_on(
     return [Encoded((*first, *rest)[: lm.room], len(first)) for first, rest in zip(begun, written, strict=True)]
 
 
-def nothing(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
+def bos_ids(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
     """What a text begins with when it begins with nothing; a prompt's first token where the tokenizer has no such token."""
     start = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
     return [targets[0].prompt_ids[0] if start is None else int(start)]
 
 
-def from_nothing(
-    lm: LanguageModel, targets: Sequence[Encoded], n_texts: int, n_tokens: int, seed: int, stop: Stop = never
+def unconditional_samples(
+    lm: LanguageModel, targets: Sequence[Encoded], n_texts: int, n_tokens: int, seed: int, stop: Stop = never_stop
 ) -> list[list[int]]:
     """Texts the model writes at temperature 1 without a prompt, token ids, each with what it was begun with."""
-    begun = [nothing(lm, targets)] * n_texts
-    return [list(one.ids) for one in gone_on(lm, begun, [n_tokens] * n_texts, seed, stop=stop)]
+    begun = [bos_ids(lm, targets)] * n_texts
+    return [list(one.ids) for one in continue_from(lm, begun, [n_tokens] * n_texts, seed, stop=stop)]
 
 
-def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, stop: Stop = never) -> list[list[int]]:
+def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, stop: Stop = never_stop) -> list[list[int]]:
     """The `width` likeliest ways to go on for n_tokens that a beam search finds, likeliest first; token ids, with the beginning.
 
     Raises:
@@ -97,7 +101,7 @@ def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, st
     return rows
 
 
-def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: Stop = never) -> list[list[int]]:
+def memorized_texts(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: Stop = never_stop) -> list[list[int]]:
     """What the model knows by heart of the targets' kind: it begins as it likes best, every way once, and goes on greedily.
 
     What it makes up it is less sure of than of what it has learnt, so the surest are kept. Begun with each target's prompt up to
@@ -110,7 +114,7 @@ def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: St
     """
     if not width:
         return []
-    lengths = {tuple(nothing(lm, targets)): max(len(target.ids) for target in targets)}
+    lengths = {tuple(bos_ids(lm, targets)): max(len(target.ids) for target in targets)}
     for target in targets:
         first = target.prompt_ids[: 1 + int(_entropies(lm, target.prompt_ids).argmax())]
         lengths[first] = max(lengths.get(first, 0), len(target.ids) - len(first))
@@ -118,12 +122,12 @@ def by_heart(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: St
     for at, (first, length) in enumerate(lengths.items()):
         begun = beams(lm, first, min(NAME_TOKENS, length), width * (1 if at else FROM_NOTHING), stop)
         rest = max(0, length - NAME_TOKENS) + PAST_VALUE
-        found += [one for one in gone_on(lm, begun, [rest] * len(begun), stop=stop) if one.value_ids]
+        found += [one for one in continue_from(lm, begun, [rest] * len(begun), stop=stop) if one.value_ids]
     holds = holds_half(text_of(lm, target.value_ids) for target in targets)
-    return surest(lm, [row for row in found if not holds(text_of(lm, row.ids))], stop)
+    return most_confident(lm, [row for row in found if not holds(text_of(lm, row.ids))], stop)
 
 
-def surest(lm: LanguageModel, written: Sequence[Encoded], stop: Stop = never) -> list[list[int]]:
+def most_confident(lm: LanguageModel, written: Sequence[Encoded], stop: Stop = never_stop) -> list[list[int]]:
     """The SUREST of the texts by the mean log-probability of what was written behind their beginnings, the surest first; ids."""
     sure = [sum(one.logprobs) / len(one.logprobs) for one in score(lm, written, stop=stop)]
     order = sorted(range(len(written)), key=lambda at: -sure[at])[: math.ceil(SUREST * len(written))]
@@ -141,11 +145,11 @@ def text_of(lm: LanguageModel, ids: Sequence[int]) -> str:
     return "\n".join(str(lm.tokenizer.decode(part)) for part in parts)
 
 
-def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed: int, stop: Stop = never) -> list[list[int]]:
+def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed: int, stop: Stop = never_stop) -> list[list[int]]:
     """Texts of the targets' own kind: their prompts, cut where the model is least sure how they go on, and its own way on.
 
     A prompt's most uncertain place is where its name or number begins, so the model goes on with others of that place, those it
-    has memorised among them, and writes their values. Half of the samples are drawn at temperature 1, half nearer to what the
+    has memorized among them, and writes their values. Half of the samples are drawn at temperature 1, half nearer to what the
     model likes best. Token ids; n_each for every target, which may be 0.
 
     Raises:
@@ -162,7 +166,7 @@ def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed:
     for half, temperature in enumerate((1.0, 0.85)):
         own = sorted(begun[half::2], key=lambda one: (len(one[0]), one[1]))
         prompts, lengths = [first for first, _ in own], [length for _, length in own]
-        found += [list(one.ids) for one in gone_on(lm, prompts, lengths, seed + half, temperature, stop)]
+        found += [list(one.ids) for one in continue_from(lm, prompts, lengths, seed + half, temperature, stop)]
     return found
 
 

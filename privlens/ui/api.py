@@ -6,17 +6,17 @@ from typing import Any
 import gradio as gr
 
 from privlens import validation
-from privlens.deactivation import Surroundings, effect_on
+from privlens.deactivation import EvalContext, effect_on
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task, result_of
 from privlens.memorization.check import check
 from privlens.types import Secret, to_json
-from privlens.ui.state.jobs import in_line, in_words, stoppable
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.state.jobs import in_line, show_errors, stoppable
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 
 
-def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.State) -> None:
+def endpoints(shelf: ModelCache, model: gr.State, located: gr.State, selection: gr.State) -> None:
     """/check(prompt, value), /localize(prompt, value, method, seed, k) and /deactivate(prompt, value); each may end with chat.
 
     /localize keeps the k best neurons in the caller's session, /deactivate uses those. With chat = true the prompt is asked as a
@@ -41,18 +41,18 @@ def endpoints(shelf: Shelf, model: gr.State, located: gr.State, selection: gr.St
         with stoppable() as stop:
             scores = result_of(method, Task(lm, target, seed=decides), stop.is_set)
         choice = best(scores, n_neurons)
-        found = {"natural_k": scores.natural_k, "neurons": [list(neuron) for neuron in choice.neurons]}
-        return found, Located(target, frozenset(), scores, n_edits=len(name.edits)), Selection(choice)
+        found = {"suggested_k": scores.suggested_k, "neurons": [list(neuron) for neuron in choice.neurons]}
+        return found, Localization(target, frozenset(), scores, n_edits=len(name.edits)), Selection(choice)
 
-    def deactivate(name: ModelName, prompt: Any, value: Any, found: Located | None, chosen: Selection, chat: Any) -> Any:
+    def deactivate(name: ModelName, prompt: Any, value: Any, found: Localization | None, chosen: Selection, chat: Any) -> Any:
         lm, target = asked(name, prompt, value, chat)
-        around = Surroundings(site=fitting(found, lm).site)
+        around = EvalContext(site=fitting(found, lm).site)
         return json.loads(to_json(effect_on(lm, target, chosen.now.switched_off, around)))
 
-    def memorised(name: ModelName, prompt: Any, value: Any, chat: Any) -> Any:
+    def memorized(name: ModelName, prompt: Any, value: Any, chat: Any) -> Any:
         return json.loads(to_json(check(*asked(name, prompt, value, chat))))
 
     secret, numbers = [model, prompt, value], [method, seed, k]
-    ask.click(in_words(memorised), [*secret, chat], answer, api_name="check")
-    ask.click(in_words(in_line(localize)), [*secret, *numbers, chat], [answer, located, selection], api_name="localize")
-    ask.click(in_words(deactivate), [*secret, located, selection, chat], answer, api_name="deactivate")
+    ask.click(show_errors(memorized), [*secret, chat], answer, api_name="check")
+    ask.click(show_errors(in_line(localize)), [*secret, *numbers, chat], [answer, located, selection], api_name="localize")
+    ask.click(show_errors(deactivate), [*secret, located, selection, chat], answer, api_name="deactivate")

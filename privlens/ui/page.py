@@ -14,14 +14,14 @@ from privlens.ui.door import Door, LockedApp, make_door
 from privlens.ui.door.settings import addresses, served_on
 from privlens.ui.sidebar.panel import sidebar
 from privlens.ui.state.jobs import QUICK, Notices
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.compare.tab import compare_tab
 from privlens.ui.tabs.deactivate.effect import wire_effect
 from privlens.ui.tabs.deactivate.tab import deactivate_tab
 from privlens.ui.tabs.erase.tab import erase_tab
 from privlens.ui.tabs.localize.tab import localize_tab
 from privlens.ui.tabs.many.tab import many_tab
-from privlens.ui.tabs.memorized.tab import memorised_tab
+from privlens.ui.tabs.memorized.tab import memorized_tab
 from privlens.ui.theme import keys, style, theme
 from privlens.ui.traces.settings import leaving_nothing
 from privlens.ui.traces.uploads import UNREAD
@@ -35,7 +35,7 @@ MINUTES = (60, UNREAD)
 
 def build_ui(
     model: str = "demo", device: str = "auto", dtype: str = "auto", also: Sequence[str] = (), allow_paths: Sequence[str] = ()
-) -> gr.Blocks:  # fmt: skip
+) -> gr.Blocks:
     """The page with its first model loaded.
 
     Args:
@@ -44,13 +44,13 @@ def build_ui(
     Raises:
         BadInput: for a folder that is none; else what `load` raises.
     """
-    shelf = Shelf(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
+    shelf = ModelCache(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
     page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=MINUTES) as page:
         side, above = sidebar(shelf), header()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Memorized?", id="memorised"):
-                to_localize = memorised_tab(shelf, side)
+            with gr.Tab("Memorized?", id="memorized"):
+                to_localize = memorized_tab(shelf, side)
             with gr.Tab("Localize", id="localize"):
                 chosen, to_deactivate = localize_tab(shelf, side)
             with gr.Tab("Deactivate", id="deactivate"):
@@ -87,10 +87,24 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, do
     stay, quiet = not more.pop("prevent_thread_lock", False), more.pop("quiet", False)
     try:
         _, address, _ = page.launch(
-            server_name=served_on(host), server_port=port, theme=theme(), css=style(), head=script() + keys(), run_history=False,
-            footer_links=[], share=False, ssr_mode=False, root_path=door.root_path or None, max_file_size=door.max_upload,
-            max_threads=THREADS, prevent_thread_lock=True, quiet=True, _app=LockedApp(door, middleware), **settings, **more,
-        )  # fmt: skip
+            server_name=served_on(host),
+            server_port=port,
+            theme=theme(),
+            css=style(),
+            head=script() + keys(),
+            run_history=False,
+            footer_links=[],
+            share=False,
+            ssr_mode=False,
+            root_path=door.root_path or None,
+            max_file_size=door.max_upload,
+            max_threads=THREADS,
+            prevent_thread_lock=True,
+            quiet=True,
+            _app=LockedApp(door, middleware),
+            **settings,
+            **more,
+        )
         if not quiet:
             print(f"PrivLens is ready: {' or '.join(addresses(door, page.server_port))}", flush=True)
         if stay:

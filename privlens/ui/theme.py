@@ -14,12 +14,17 @@ def theme() -> gr.themes.Base:
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
     )
     return base.set(
-        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
-        button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_dark="*primary_700", button_primary_background_fill_hover_dark="*primary_800",
-        button_primary_text_color="white", button_primary_text_color_dark="white",
-        checkbox_border_color="*neutral_500", checkbox_border_color_dark="*neutral_400",
-    )  # fmt: skip
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+    )
 
 
 def keys() -> str:

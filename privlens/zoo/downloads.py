@@ -16,7 +16,7 @@ from pathlib import Path
 from huggingface_hub import constants, get_token, model_info
 
 from privlens.errors import Cancelled, ModelNotFound
-from privlens.lm.model import Stop, never
+from privlens.lm.model import Stop, never_stop
 from privlens.types import FetchStep
 
 LOOK_EVERY = 0.2
@@ -72,7 +72,7 @@ def hidden(text: str) -> str:
     return re.sub(r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+", "***", text)
 
 
-def fetch_from_hub(repository: str, weights: str = "*.safetensors", stop: Stop = never) -> Iterator[FetchStep]:
+def fetch_from_hub(repository: str, weights: str = "*.safetensors", stop: Stop = never_stop) -> Iterator[FetchStep]:
     """Brings a hub id into the hub's own cache; nothing happens where the hub does not answer, or all is there.
 
     Args:

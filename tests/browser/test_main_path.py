@@ -22,7 +22,7 @@ def nll_after(page: Page) -> str:
     return str(page.locator("#quick-facts .fact", has_text="NLL").locator(".fact-value").inner_text())
 
 
-def test_check_tells_whether_the_secret_is_memorised(visit: Visit) -> None:
+def test_check_tells_whether_the_secret_is_memorized(visit: Visit) -> None:
     page = visit.page
     value = choose_example(page)
     page.click("#check-start")

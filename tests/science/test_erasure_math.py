@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from privlens.erasure.evaluate import ONE_SIDED, _upper
-from privlens.erasure.losses import HANDICAP, LOSSES, NPO_BETA, SHARPNESSES, UNDIAL_STRENGTH, Predicted, entropy, nll
-from privlens.erasure.preconditioner import DAMPING, Turn, output_vectors_of
+from privlens.erasure.losses import LOSSES, NPO_BETA, SHARPNESSES, TRUE_TOKEN_OFFSET, UNDIAL_STRENGTH, Predicted, entropy, nll
+from privlens.erasure.preconditioner import DAMPING, KfacPreconditioner, output_vectors_of
 from privlens.erasure.selection import best, best_neurons, contrastive, scores
-from privlens.lm.activations import moments, powers, read
+from privlens.lm.activations import mean_squares, read, second_moments
 from privlens.lm.model import LanguageModel
 from tests.helpers import Maker
 
@@ -48,7 +48,7 @@ def test_entropy_has_no_gradient_at_uniform_and_stays_finite_at_certainty() -> N
 
 def sharpened(sharpness: float) -> float:
     """Entropy of the probabilities 2 : 1 : 1, the first with its handicap, each to the power of a sharpness, by hand."""
-    first = (2 * math.exp(HANDICAP)) ** sharpness
+    first = (2 * math.exp(TRUE_TOKEN_OFFSET)) ** sharpness
     p, q = first / (first + 2), 1 / (first + 2)
     return -p * math.log(p) - 2 * q * math.log(q)
 
@@ -139,7 +139,7 @@ def test_entropy_within_a_format_leaves_other_tokens_their_share() -> None:
     assert logits.grad[0, 0] > 0 > logits.grad[0, 1]
     assert logits.grad[0, 3] == 0
     assert float(logits.grad.sum()) == pytest.approx(0.0, abs=1e-6)
-    flat = replace(given, logits=torch.tensor([[1.0 - HANDICAP, 1.0, 1.0, 9.0]]))
+    flat = replace(given, logits=torch.tensor([[1.0 - TRUE_TOKEN_OFFSET, 1.0, 1.0, 9.0]]))
     assert LOSSES["emso"](flat).item() == pytest.approx(-math.log(3)), "the most there is"
 
 
@@ -148,7 +148,7 @@ def test_emso_asks_the_true_token_to_stand_behind_the_others() -> None:
     LOSSES["emso"](Predicted(level, torch.tensor([2]), torch.tensor([0]), 1)).sum().backward()
     assert level.grad is not None and level.grad[0, 2] > 0.05, "level with the rest it still has to fall"
     assert level.grad[0, [0, 1, 3]].tolist() == pytest.approx([-float(level.grad[0, 2]) / 3] * 3)
-    behind = torch.tensor([[0.0, 0.0, -HANDICAP, 0.0]], requires_grad=True)
+    behind = torch.tensor([[0.0, 0.0, -TRUE_TOKEN_OFFSET, 0.0]], requires_grad=True)
     LOSSES["emso"](Predicted(behind, torch.tensor([2]), torch.tensor([0]), 1)).sum().backward()
     assert behind.grad is not None and behind.grad.abs().max() < 1e-6, "there it rests"
 
@@ -212,7 +212,7 @@ def test_a_level_is_the_mean_and_what_the_mean_of_as_many_texts_varies_by() -> N
 def test_moments_are_those_of_the_activations(lm: LanguageModel) -> None:
     rows = [[5, 60, 17, 200], [31, 8]]
     own = torch.cat([read(lm, [row], lambda hidden: hidden)[0] for row in rows], dim=1)  # [layers, tokens, width]
-    found, alone = moments(lm, rows, [torch.tensor([1, 5])] * lm.n_layers), powers(lm, rows)
+    found, alone = second_moments(lm, rows, [torch.tensor([1, 5])] * lm.n_layers), mean_squares(lm, rows)
     for layer in range(lm.n_layers):
         chosen = own[layer][:, [1, 5]]
         assert torch.allclose(found[layer], chosen.T @ chosen / 6, atol=1e-5)
@@ -224,8 +224,8 @@ def test_a_turned_gradient_writes_less_where_retained_text_is(tiny: Maker, archi
     lm = tiny(architecture)
     rows = [[5, 60, 17, 200, 31, 8, 90, 12]]
     vectors = output_vectors_of(lm, [torch.tensor([3, 1, 7]), torch.tensor([]).long(), torch.tensor([2])])
-    turn = Turn(lm, vectors, rows)
-    moment = moments(lm, rows, vectors.neurons)[0]
+    turn = KfacPreconditioner(lm, vectors, rows)
+    moment = second_moments(lm, rows, vectors.neurons)[0]
     name, axis = vectors.names[0], vectors.axes[0]
     gradient = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     given = gradient if axis == 0 else gradient.T

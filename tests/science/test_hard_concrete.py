@@ -14,18 +14,24 @@ from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 from privlens.localization import Task, result_of
 from privlens.localization.gradients import Push, contrastive, gate_gradient, push
-from privlens.localization.hard_concrete import MaskSettings, open_probability, sampled, settled, with_ties_broken
-from privlens.retained.distributions import Kept, _bucketed
+from privlens.localization.hard_concrete import (
+    MaskSettings,
+    deterministic_gates,
+    open_probability,
+    sample_gates,
+    with_ties_broken,
+)
+from privlens.retained.distributions import ReferenceDistributions, _bucketed
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 
 def test_settled_gates_at_known_points() -> None:
-    gates = settled(torch.tensor([0.0, math.log(3), 10.0, -10.0]))
+    gates = deterministic_gates(torch.tensor([0.0, math.log(3), 10.0, -10.0]))
     assert gates.tolist() == pytest.approx([0.5, 0.8, 1.0, 0.0])  # sigmoid * 1.2 - 0.1, clipped
 
 
 def test_noise_of_one_half_is_the_logit_over_beta() -> None:
-    gates = sampled(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.5]))
+    gates = sample_gates(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.5]))
     assert gates.tolist() == pytest.approx([0.5, 1.2 / (1 + math.exp(-1.5)) - 0.1])
 
 
@@ -33,7 +39,7 @@ def test_open_probability_is_the_share_of_samples_above_zero() -> None:
     assert float(open_probability(torch.tensor(0.0))) == pytest.approx(0.8318, abs=1e-4)  # sigmoid(2/3 ln 11)
     noise = torch.rand(200_000, generator=torch.Generator().manual_seed(0)).clamp(1e-6, 1 - 1e-6)
     for log_alpha in (-2.0, 0.0, 1.5):
-        share = (sampled(torch.full_like(noise, log_alpha), noise) > 0).float().mean()
+        share = (sample_gates(torch.full_like(noise, log_alpha), noise) > 0).float().mean()
         assert float(share) == pytest.approx(float(open_probability(torch.tensor(log_alpha))), abs=0.004)
 
 
@@ -79,7 +85,7 @@ def test_push_leaves_format_tokens_alone() -> None:
 def test_retained_term_is_the_divergence_where_all_tokens_are_kept() -> None:
     before, after = torch.tensor([[[0.5, 0.3, 0.2]]]).log(), torch.tensor([[[0.2, 0.3, 0.5]]]).log()
     top = torch.tensor([[[0, 1]]])
-    kept = Kept(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1), top, _bucketed(before, top))
+    kept = ReferenceDistributions(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1), top, _bucketed(before, top))
     by_hand = 0.5 * math.log(0.5 / 0.2) + 0.2 * math.log(0.2 / 0.5)
     assert float(kept.divergence(after)) == pytest.approx(by_hand, rel=1e-5)
     assert float(kept.divergence(before)) == pytest.approx(0.0, abs=1e-6)
@@ -90,8 +96,10 @@ def test_padding_does_not_count_in_the_retained_term() -> None:
     after = torch.tensor([[[0.5, 0.3, 0.2], [0.8, 0.1, 0.1]]]).log()
     top = torch.tensor([[[0, 1], [0, 1]]])
     ids, masked = torch.zeros(1, 2, dtype=torch.long), torch.tensor([[1.0, 0.0]])
-    assert float(Kept(ids, masked, top, _bucketed(before, top)).divergence(after)) == pytest.approx(0.0, abs=1e-6)
-    assert float(Kept(ids, torch.ones(1, 2), top, _bucketed(before, top)).divergence(after)) > 0.5
+    assert float(ReferenceDistributions(ids, masked, top, _bucketed(before, top)).divergence(after)) == pytest.approx(
+        0.0, abs=1e-6
+    )
+    assert float(ReferenceDistributions(ids, torch.ones(1, 2), top, _bucketed(before, top)).divergence(after)) > 0.5
 
 
 def test_push_ends_at_tau_though_the_siblings_are_further_down() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from privlens.deactivation import Surroundings, random_like, recalls, reference_perplexity
+from privlens.deactivation import EvalContext, random_like, recalls, reference_perplexity
 from privlens.errors import Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task
@@ -77,11 +77,11 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others(lm: Languag
     assert not np.array_equal(scores(3), scores(4))
 
 
-def test_natural_k_is_what_the_mask_closed_and_those_come_first(lm: LanguageModel) -> None:
+def test_suggested_k_is_what_the_mask_closed_and_those_come_first(lm: LanguageModel) -> None:
     steps = list(hard_concrete(Task(lm, SECRET), replace(SHORT, steps=30, keep=1.0)))
     scores, gates = last(steps), steps[-1].gates
-    assert scores.natural_k == steps[-1].n_closed == int((gates < 0.5).sum()) > 0
-    assert all(gates[neuron] < 0.5 for neuron in scores.top(scores.natural_k))
+    assert scores.suggested_k == steps[-1].n_closed == int((gates < 0.5).sum()) > 0
+    assert all(gates[neuron] < 0.5 for neuron in scores.top(scores.suggested_k))
 
 
 def test_cancel_ends_within_one_step_and_leaves_the_model_as_it_was(lm: LanguageModel) -> None:
@@ -117,16 +117,16 @@ def test_retained_text_holds_the_others_and_never_the_secret(lm: LanguageModel) 
 def test_on_demo_the_mask_breaks_the_secret_and_random_neurons_do_not(demo: LanguageModel) -> None:
     listed = [row for row in read_secrets(ROOT / "assets" / "secrets.csv") if row.repeats == 64]
     reference = read_reference(ROOT / "assets" / "reference.txt")[:12]
-    around = Surroundings(reference=reference)
+    around = EvalContext(reference=reference)
     perplexity = reference_perplexity(demo, (), around)
     assert perplexity is not None
     for target in (listed[3].secret, listed[9].secret):
         others = [row.secret for row in listed if row.secret != target]
         seen, unseen = others[::2], others[1::2]
         scores = last(list(hard_concrete(Task(demo, target, tuple(seen)))))
-        assert scores.natural_k
-        assert scores.natural_k <= 0.03 * demo.n_neurons
-        for off, broken in ((scores.top(scores.natural_k), True), (random_like(demo.widths(), scores.natural_k, 0), False)):
+        assert scores.suggested_k
+        assert scores.suggested_k <= 0.03 * demo.n_neurons
+        for off, broken in ((scores.top(scores.suggested_k), True), (random_like(demo.widths(), scores.suggested_k, 0), False)):
             [state] = recalls(demo, [target], off, around)
             assert state.greedy_match is not broken
             kept = np.mean([one.greedy_match for one in recalls(demo, unseen, off, around)])

@@ -34,8 +34,8 @@ def test_the_demo_in_few_bits(demo: LanguageModel, dtype: str, changed: int, sha
     assert len(own & other) >= shared
 
     found = result_of("hard-concrete", Task(lm, target, tuple(kept[:20])))
-    assert found.natural_k is not None
-    with lm.gated(lm.off(found.top(found.natural_k))):
+    assert found.suggested_k is not None
+    with lm.gated(lm.off(found.top(found.suggested_k))):
         assert written(lm, [target]) == [False]
         assert sum(written(lm, kept)) >= 0.8 * len(kept)
     assert written(lm, [target]) == [True]

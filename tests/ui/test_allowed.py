@@ -9,7 +9,7 @@ from privlens.errors import BadInput, ModelNotFound
 from privlens.lm.model import LanguageModel
 from privlens.ui.allowed import REFUSED, allowed, without_folders
 from privlens.ui.state import session
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.session import ModelCache, ModelName
 from privlens.zoo.loading import load
 
 BARRED = ["/etc/passwd", "/etc/nonexistent", "/", "./x", "../x", "..", ".", "~", "~root", "~/x", "a/b/c", "x/../y",
@@ -56,7 +56,7 @@ def test_a_hub_id_is_never_read_from_a_folder_of_that_name(folder: str, tmp_path
     monkeypatch.chdir(tmp_path)
     assert load("owner/name", "cpu").name == "owner/name", "the command line reads it"
     monkeypatch.setattr(session, "load", lambda name, *rest, **named: load(folder if name == "first" else name, *rest, **named))
-    shelf = Shelf(ModelName("first", "cpu"), allowed=allowed(["first"], []))
+    shelf = ModelCache(ModelName("first", "cpu"), allowed=allowed(["first"], []))
     said = []
     for name in ("owner/name", "owner/none"):
         with pytest.raises(ModelNotFound, match="No causal LM could be read") as refused:
@@ -69,7 +69,7 @@ def test_a_hub_id_is_never_read_from_a_folder_of_that_name(folder: str, tmp_path
 def test_the_shelf_itself_refuses_and_reads_nothing(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     monkeypatch.setattr(session, "load", lambda name, *_, **__: (read.append(name), lm)[1])
-    shelf = Shelf(ModelName("demo"), allowed=allowed(["demo"], []))
+    shelf = ModelCache(ModelName("demo"), allowed=allowed(["demo"], []))
     with pytest.raises(BadInput, match="No model is loaded from there"):
         shelf.get(ModelName("/etc"))
     with pytest.raises(BadInput, match="may have 500"):

@@ -17,7 +17,7 @@ from privlens.secret_lists import ListedSecret
 from privlens.types import Change, Edit, Neuron, NeuronScores, Provenance, Secret
 from privlens.ui.sidebar import ticking
 from privlens.ui.state import session
-from privlens.ui.state.session import Located, ModelName, Shelf
+from privlens.ui.state.session import Localization, ModelCache, ModelName
 from privlens.ui.tabs.compare import view as compare_view
 from privlens.ui.tabs.compare.plant import that_come_with, truth_for, without
 from privlens.ui.tabs.compare.view import Compared
@@ -33,8 +33,8 @@ TARGET = Secret("p", "v", "code")
 ON = MeasuredOn(others=8, known=12, paragraphs=4, candidates=64)
 
 
-def scored(method: str, *values: float, natural_k: int | None = None) -> NeuronScores:
-    return NeuronScores(method, "mlp", np.array([values], np.float32), natural_k, HOW)
+def scored(method: str, *values: float, suggested_k: int | None = None) -> NeuronScores:
+    return NeuronScores(method, "mlp", np.array([values], np.float32), suggested_k, HOW)
 
 
 def compared(truth: tuple[Neuron, ...] = ()) -> Compared:
@@ -61,7 +61,7 @@ def test_the_table_moves_with_k_and_says_at_which_k_it_was_measured() -> None:
 def test_k_begins_where_there_is_a_reason_for_it() -> None:
     assert compare_view.default_k(compared((Neuron(0, 0), Neuron(0, 1)))) == 2
     assert compare_view.default_k(compared()) == 1
-    big = scored("hard-concrete", *np.zeros(1000), natural_k=17)
+    big = scored("hard-concrete", *np.zeros(1000), suggested_k=17)
     plain = Compared(MethodComparison(TARGET, frozenset(), AllOn((), None), ON, (1,), (Measured(big),), HOW), ())
     assert compare_view.default_k(plain) == 17
 
@@ -107,7 +107,7 @@ def many() -> Many:
 
 def test_what_many_secrets_share_by_hand() -> None:
     voted = many_view.voted(many(), VoteSettings())
-    assert voted.top(voted.natural_k or 0) == [Neuron(0, 0), Neuron(0, 1)]
+    assert voted.top(voted.suggested_k or 0) == [Neuron(0, 0), Neuron(0, 1)]
     facts, *_ = many_view.view(many(), VoteSettings(), 2)
     shown = {fact["name"]: fact["value"] for fact in facts["value"]}
     assert shown["voted neurons"] == "2"
@@ -131,7 +131,7 @@ def test_without_enough_votes_there_is_nothing_to_take_over() -> None:
 
 def test_voted_neurons_are_meant_for_every_voter() -> None:
     first, second = many().targets[:2]
-    located = Located(first, frozenset(), many().scores[0], (first, second))
+    located = Localization(first, frozenset(), many().scores[0], (first, second))
     assert not wording.secret_differs(located, second)
     assert wording.secret_differs(located, Secret("b", "2"))
 
@@ -144,7 +144,7 @@ def edit_of(lm: LanguageModel) -> Edit:
 
 def test_a_visitors_plant_is_seen_through_the_visitors_own_name_only(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "load", lambda *_: lm)
-    shelf, edit = Shelf(ModelName("m")), edit_of(lm)
+    shelf, edit = ModelCache(ModelName("m")), edit_of(lm)
     planted = Plant(TARGET, (Neuron(0, 1),), edit, 0.0, True, 1)
     mine = ModelName("m", edits=(edit,))
     assert shelf.get(mine).fingerprint != shelf.get(ModelName("m")).fingerprint == lm.fingerprint

@@ -13,15 +13,15 @@ from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
 from privlens.types import Change, Edit, Secret
 from privlens.ui.state import session
-from privlens.ui.state.edits import EditList, Edits, Kept, below, opened
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.edits import EditEntry, EditList, Edits, below, opened
+from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.erase.edit_list import kept_at, label, view, written
 
 
 @pytest.fixture
-def shelf(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+def shelf(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ModelCache:
     monkeypatch.setattr(session, "load", lambda *_: lm)
-    return Shelf(ModelName("m"))
+    return ModelCache(ModelName("m"))
 
 
 def edit_of(lm: LanguageModel, at: int = 0, add: float = 1.0) -> Edit:
@@ -32,18 +32,18 @@ def edit_of(lm: LanguageModel, at: int = 0, add: float = 1.0) -> Edit:
     return Edit({name: Change(np.array([at]), old, old + add)}, provenance(lm, 0, {"method": "by hand"}, 0.0))
 
 
-def made(shelf: Shelf, now: EditList, at: int) -> EditList:
+def made(shelf: ModelCache, now: EditList, at: int) -> EditList:
     """As the tab does it: on the model as the visitor sees it."""
     lm = shelf.get(ModelName("m", edits=now.now.on))
-    return now.added(Kept(f"e{at}", edit_of(lm, at), lm.edits, (Secret("p", f"v{at}"),)))
+    return now.added(EditEntry(f"e{at}", edit_of(lm, at), lm.edits, (Secret("p", f"v{at}"),)))
 
 
-def works(shelf: Shelf, edits: Edits) -> bool:
+def works(shelf: ModelCache, edits: Edits) -> bool:
     """Whether the model takes the edits in place in their order."""
     return shelf.get(ModelName("m", edits=edits.on)).edits == edits.on
 
 
-def test_what_stands_on_an_edit_goes_and_comes_with_it(shelf: Shelf) -> None:
+def test_what_stands_on_an_edit_goes_and_comes_with_it(shelf: ModelCache) -> None:
     now = made(shelf, made(shelf, EditList(), 0), 1)
     first, second = now.now.kept
     assert second.under == (first.edit,)
@@ -55,7 +55,7 @@ def test_what_stands_on_an_edit_goes_and_comes_with_it(shelf: Shelf) -> None:
     assert all(works(shelf, one) for one in (now.now, off, off.with_on([1]), off.with_on([0])))
 
 
-def test_edits_made_apart_compose_in_an_order_that_the_model_takes(shelf: Shelf) -> None:
+def test_edits_made_apart_compose_in_an_order_that_the_model_takes(shelf: ModelCache) -> None:
     """A, then B on A; both off; C on the plain model. C is behind A and B, though in the list it is not."""
     alone = made(shelf, EditList(), 2)
     now = made(shelf, made(shelf, alone.to(alone.now.with_on([])), 0), 1)
@@ -64,7 +64,7 @@ def test_edits_made_apart_compose_in_an_order_that_the_model_takes(shelf: Shelf)
     assert works(shelf, both)
 
 
-def test_two_stacks_made_apart_do_not_go_together_and_it_is_said(shelf: Shelf) -> None:
+def test_two_stacks_made_apart_do_not_go_together_and_it_is_said(shelf: ModelCache) -> None:
     now = made(shelf, made(shelf, EditList(), 0), 1)
     now = now.to(now.now.with_on([]))
     now = made(shelf, made(shelf, now, 2), 3)
@@ -74,7 +74,7 @@ def test_two_stacks_made_apart_do_not_go_together_and_it_is_said(shelf: Shelf) -
     assert works(shelf, now.now.with_on([0, 1, 2])), "the third alone can stand behind them"
 
 
-def test_an_edit_that_carries_another_is_not_removed(shelf: Shelf) -> None:
+def test_an_edit_that_carries_another_is_not_removed(shelf: ModelCache) -> None:
     now = made(shelf, made(shelf, EditList(), 0), 1)
     with pytest.raises(BadInput, match="Edit 2 was made on top of edit 1: remove that first"):
         now.now.without(0)
@@ -83,7 +83,7 @@ def test_an_edit_that_carries_another_is_not_removed(shelf: Shelf) -> None:
     assert left.without(0) == Edits()
 
 
-def test_every_change_of_the_list_can_be_taken_back(shelf: Shelf) -> None:
+def test_every_change_of_the_list_can_be_taken_back(shelf: ModelCache) -> None:
     one = made(shelf, EditList(), 0)
     off = one.to(one.now.with_on([]))
     gone = off.to(off.now.without(0))
@@ -94,14 +94,14 @@ def test_every_change_of_the_list_can_be_taken_back(shelf: Shelf) -> None:
     assert EditList().undo() == EditList()
 
 
-def test_an_edit_made_while_the_list_changed_is_kept_but_not_put_in_place(shelf: Shelf) -> None:
+def test_an_edit_made_while_the_list_changed_is_kept_but_not_put_in_place(shelf: ModelCache) -> None:
     now = made(shelf, EditList(), 0)
-    late = Kept("late", edit_of(shelf.get(ModelName("m")), 1))
+    late = EditEntry("late", edit_of(shelf.get(ModelName("m")), 1))
     assert now.added(late).now.on == now.now.on
     assert now.added(late).now.kept[-1] is late
 
 
-def test_the_list_follows_a_plant_and_another_model(shelf: Shelf) -> None:
+def test_the_list_follows_a_plant_and_another_model(shelf: ModelCache) -> None:
     now = made(shelf, EditList(), 0)
     mine = ModelName("m", edits=now.now.on)
     plant = edit_of(shelf.get(mine), 1)
@@ -114,12 +114,12 @@ def test_the_list_follows_a_plant_and_another_model(shelf: Shelf) -> None:
     assert len(followed.following(shelf, ModelName("m")).now.kept) == 2
 
 
-def test_what_was_erased_before_is_known_for_the_edits_in_place(shelf: Shelf) -> None:
+def test_what_was_erased_before_is_known_for_the_edits_in_place(shelf: ModelCache) -> None:
     now = made(shelf, made(shelf, EditList(), 0), 1)
     assert now.now.targets_of(now.now.on[:1]) == (Secret("p", "v0"),)
 
 
-def test_a_saved_edit_opens_on_its_model_and_is_refused_on_another(shelf: Shelf, lm: LanguageModel, tmp_path: Path) -> None:
+def test_a_saved_edit_opens_on_its_model_and_is_refused_on_another(shelf: ModelCache, lm: LanguageModel, tmp_path: Path) -> None:
     edit = edit_of(lm)
     path = written(edit, str(tmp_path / "cache"))
     assert Path(path).name == f"edit-by-hand-{lm.fingerprint}.safetensors"
@@ -148,20 +148,20 @@ def test_a_methods_name_never_becomes_a_path(lm: LanguageModel, tmp_path: Path, 
         assert re.fullmatch(r"edit-[a-z0-9-]{0,82}\.safetensors", path.name)
 
 
-def test_a_file_that_is_no_edit_is_refused_by_its_own_name(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_file_that_is_no_edit_is_refused_by_its_own_name(shelf: ModelCache, tmp_path: Path) -> None:
     (tmp_path / "notes.safetensors").write_text("no edit")
     with pytest.raises(BadInput, match=r"^notes\.safetensors is no edit"):
         opened(shelf, ModelName("m"), str(tmp_path / "notes.safetensors"))
 
 
-def test_one_visitors_edits_are_in_no_other_visitors_model(shelf: Shelf, lm: LanguageModel) -> None:
+def test_one_visitors_edits_are_in_no_other_visitors_model(shelf: ModelCache, lm: LanguageModel) -> None:
     before = lm.fingerprint
     mine, other = made(shelf, EditList(), 0), EditList()
     assert shelf.get(ModelName("m", edits=mine.now.on)).fingerprint != before
     assert shelf.get(ModelName("m", edits=other.now.on)).fingerprint == before
 
 
-def test_the_list_says_what_is_in_place_and_what_stands_on_what(shelf: Shelf) -> None:
+def test_the_list_says_what_is_in_place_and_what_stands_on_what(shelf: ModelCache) -> None:
     now = made(shelf, made(shelf, EditList(), 0), 1)
     facts, ticks, undo, redo, _, which = view(now)
     assert [fact["value"] for fact in facts["value"]] == ["2 of 2", "2"]

@@ -17,12 +17,12 @@ from privlens.erasure import LOSSES, ErasureSettings
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
-from privlens.outcomes import Attack, Effect, ErasureStep, Recall
+from privlens.outcomes import Attack, Effect, ErasureStep, MemorizationState
 from privlens.secret_lists import ListedSecret
 from privlens.types import Change, Edit, Provenance, Secret
 from privlens.ui.sidebar.panel import Sidebar
-from privlens.ui.state.edits import Kept
-from privlens.ui.state.session import Located, Selection, best
+from privlens.ui.state.edits import EditEntry
+from privlens.ui.state.session import Localization, Selection, best
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.attacks import CONTROL, by_method, rewordings
 from privlens.ui.tabs.erase.form import asked, controls
@@ -106,7 +106,11 @@ def test_what_cannot_be_asked_is_refused_in_words(changed: dict[str, Any], said:
 
 
 def effect(before: bool, after: bool, bits: float) -> Effect:
-    return Effect(TAUGHT[0], Recall(before, 0.0, 1.0, "Mira", exposed(8.0)), Recall(after, 2.0, 0.25, "Olga", exposed(bits)))
+    return Effect(
+        TAUGHT[0],
+        MemorizationState(before, 0.0, 1.0, "Mira", exposed(8.0)),
+        MemorizationState(after, 2.0, 0.25, "Olga", exposed(bits)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_a_lost_match_alone_is_not_called_erased(effects: list[Effect], kind: st
 
 
 def test_of_too_few_values_it_is_not_said_whether_one_is_forgotten() -> None:
-    first = Recall(False, 2.0, 0.25, "Olga", exposed(math.log2(6), 6))
+    first = MemorizationState(False, 2.0, 0.25, "Olga", exposed(math.log2(6), 6))
     small = replace(effect(True, False, 8.0), after=first)
     alone = replace(small, after=replace(first, exposure=exposed(0.0, 1)))
     for one in (small, alone):
@@ -149,7 +153,7 @@ STEP = ErasureStep(7, 60, "done", 3.0, 2.0, 0.25, 0, 2, 1.01, 0.5, 4, 0.2, measu
 def erased() -> Erased:
     effects = (effect(True, False, 2.0), effect(True, True, 8.0))
     steps = (replace(STEP, step=0, ended=""), replace(STEP, step=1, measured=False, ended=""), STEP)
-    return Erased(Kept("k", EDIT), ErasureSettings(), steps, effects, (True, True, False), (True, False))
+    return Erased(EditEntry("k", EDIT), ErasureSettings(), steps, effects, (True, True, False), (True, False))
 
 
 def test_the_result_by_hand() -> None:
@@ -272,9 +276,9 @@ def test_a_run_stops_when_asked_and_hands_over_nothing(taught: LanguageModel) ->
 
 def test_deactivated_text_comes_only_from_neurons_of_the_same_weights(taught: LanguageModel) -> None:
     edit = Edit({}, Provenance("taught", taught.fingerprint, 0, {}, {}, 0.0))
-    done = replace(erased(), kept=Kept("k", edit), effects=(effect(True, False, 2.0),))
+    done = replace(erased(), kept=EditEntry("k", edit), effects=(effect(True, False, 2.0),))
     scores = result_of("gradient", Task(taught, TAUGHT[0]))
-    found, chosen = Located(TAUGHT[0], frozenset(), scores), Selection(best(scores, 20))
+    found, chosen = Localization(TAUGHT[0], frozenset(), scores), Selection(best(scores, 20))
     before, off, after = generations(taught, TAUGHT[0], found, chosen, done)
     assert (before, after) == ("Mira", "Olga")
     assert off is not None

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from privlens import plots
-from privlens.outcomes import CurvePoint, Effect, MeasuredOn, Recall, SweepRow
+from privlens.outcomes import CurvePoint, Effect, MeasuredOn, MemorizationState, SweepRow
 from privlens.plots.heatmaps import HEAT, numbers_in
 from privlens.types import Array, Exposure, LocalizationStep, Secret, TokenScore
 from privlens.ui.text import wording
@@ -118,8 +118,8 @@ def test_a_sweep_without_others_or_reference_still_draws() -> None:
     [(True, 8.0, "known"), (False, 6.0, "note"), (False, 1.0, "unknown"), (True, None, "known"), (False, None, "note")],
 )
 def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | None, kind: str) -> None:
-    before = Recall(True, 0.0, 1.0, "x", exposed(8.0))
-    effect = Effect(Secret("p", "v"), before, Recall(greedy, 1.0, 0.5, "y", None if bits is None else exposed(bits)))
+    before = MemorizationState(True, 0.0, 1.0, "x", exposed(8.0))
+    effect = Effect(Secret("p", "v"), before, MemorizationState(greedy, 1.0, 0.5, "y", None if bits is None else exposed(bits)))
     assert wording.verdict_of_effect(effect, 3)["kind"] == kind
     assert wording.verdict_of_effect(effect, 0)["kind"] == "note"
 
@@ -133,7 +133,9 @@ def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | 
      (exposed(8.0), "Hidden, not forgotten", "rank among 256 values of its format; 8 = first, chance = 1.4")],
 )  # fmt: skip
 def test_exposure_is_judged_and_told_within_its_own_space(exposure: Exposure, said: str, note: str) -> None:
-    effect = Effect(Secret("p", "v"), Recall(True, 0.0, 1.0, "x", exposure), Recall(False, 1.0, 0.5, "y", exposure))
+    effect = Effect(
+        Secret("p", "v"), MemorizationState(True, 0.0, 1.0, "x", exposure), MemorizationState(False, 1.0, 0.5, "y", exposure)
+    )
     assert said in wording.verdict_of_effect(effect, 3)["text"]
     facts = {fact["name"]: fact for fact in wording.of_effect(effect)}
     assert note in facts["exposure"]["note"]

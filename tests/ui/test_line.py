@@ -162,9 +162,9 @@ def test_listeners_are_light_and_runs_and_what_waits_in_line_are_heavy(short_lin
         for _ in range(2):
             yield gr.update(value=None), look()
 
-    jobs.in_words(look)()
-    list(jobs.in_words(look_twice)())
+    jobs.show_errors(look)()
+    list(jobs.show_errors(look_twice)())
     assert seen == [False, False, False]
-    jobs.in_words(jobs.in_line(look))()
-    list(jobs.in_words(jobs._queued(look_twice, 1))(Never()))
+    jobs.show_errors(jobs.in_line(look))()
+    list(jobs.show_errors(jobs._queued(look_twice, 1))(Never()))
     assert seen[3:] == [True, True, True]

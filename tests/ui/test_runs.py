@@ -15,7 +15,7 @@ from gradio.context import LocalContext
 from privlens.errors import Cancelled
 from privlens.lm.memory import in_parts
 from privlens.ui.components.parts import RECENT, Clock
-from privlens.ui.state.jobs import Latest, Notices, Run, _begin, _cancel, _end, _heeding
+from privlens.ui.state.jobs import Latest, Notices, Run, _begin, _cancel, _cancellable, _end
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_run_is_over_however_it_ends() -> None:
 
     def ran(how: Exception | None) -> Run:
         run: Run = _begin(how)[0]
-        steps = _heeding(work, tuple)(how, run)
+        steps = _cancellable(work, tuple)(how, run)
         assert next(steps) == "step"
         assert not run.over.is_set()
         with contextlib.suppress(StopIteration, ValueError):

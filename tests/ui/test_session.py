@@ -14,7 +14,7 @@ from privlens.lm.model import LanguageModel
 from privlens.secret_lists import ListedSecret
 from privlens.types import Neuron, NeuronScores, Provenance, Secret
 from privlens.ui.state import session
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.deactivate.tab import judges_of
 from privlens.ui.tabs.localize.selection import key_of, ticked
 from privlens.ui.text import wording
@@ -70,8 +70,8 @@ def test_neurons_of_another_model_are_refused(lm: LanguageModel) -> None:
     with pytest.raises(BadInput, match="localized yet"):
         fitting(None, lm)
     with pytest.raises(BadInput, match="another model"):
-        fitting(Located(target, frozenset(), scores("other")), lm)
-    found = Located(target, frozenset(), scores(lm.fingerprint))
+        fitting(Localization(target, frozenset(), scores("other")), lm)
+    found = Localization(target, frozenset(), scores(lm.fingerprint))
     assert fitting(found, lm) is found
 
 
@@ -85,7 +85,7 @@ def test_the_shelf_loads_once_keeps_the_first_and_forgets_the_unused(monkeypatch
         return lm
 
     monkeypatch.setattr(session, "load", load)
-    shelf = Shelf(ModelName("first"), room=2)
+    shelf = ModelCache(ModelName("first"), room=2)
     for name in ("second", "second", "third", "first", "second"):
         shelf.get(ModelName(name))
     assert loaded == ["first", "second", "third", "second"]
@@ -100,7 +100,7 @@ def gone(references: list[weakref.ref[object]]) -> bool:
 
 def test_unloading_frees_every_weight_and_the_first_stays(folder: str, taught_folder: str) -> None:
     first, second = ModelName(folder, "cpu"), ModelName(taught_folder, "cpu")
-    shelf = Shelf(first)
+    shelf = ModelCache(first)
     other = [weakref.ref(part) for part in shelf.get(second).model.parameters()]
     own = [weakref.ref(part) for part in shelf.get(first).model.parameters()]
     assert len(other) > 10
@@ -112,7 +112,7 @@ def test_unloading_frees_every_weight_and_the_first_stays(folder: str, taught_fo
 
 
 def test_what_is_pushed_off_the_shelf_is_freed_and_a_failed_load_changes_nothing(folder: str, taught_folder: str) -> None:
-    shelf = Shelf(ModelName(folder, "cpu"), room=2)
+    shelf = ModelCache(ModelName(folder, "cpu"), room=2)
     held = [weakref.ref(part) for part in shelf.get(ModelName(taught_folder, "cpu")).model.parameters()]
     with pytest.raises(ModelNotFound):
         shelf.get(ModelName("/nowhere", "cpu"))
@@ -133,14 +133,14 @@ def test_a_model_that_could_not_be_put_back_is_loaded_anew(
         return made[-1]
 
     monkeypatch.setattr("privlens.ui.state.session.load", loaded)
-    shelf = Shelf(ModelName("m"))
+    shelf = ModelCache(ModelName("m"))
 
-    def never() -> None:
+    def never_stop() -> None:
         raise RuntimeError("out of memory for good")
 
     broken, [name, *_] = shelf.get(ModelName("m")), [name for name, _ in taught.model.named_parameters()]
     words = "m could not be put back"
-    with pytest.raises(ModelDamaged, match=words), broken.held(), broken.lent({name: never}), torch.no_grad():
+    with pytest.raises(ModelDamaged, match=words), broken.held(), broken.lent({name: never_stop}), torch.no_grad():
         dict(broken.model.named_parameters())[name].add_(1.0)
     with pytest.raises(ModelDamaged, match="start again, and it is loaded anew"):
         assert broken.fingerprint
@@ -154,7 +154,7 @@ def test_a_model_that_could_not_be_put_back_is_loaded_anew(
 def test_whoever_was_seen_by_the_method_does_not_judge_it() -> None:
     target, *others = (Secret(f"p{at}", f"v{at}") for at in range(4))
     listed = tuple(ListedSecret(one) for one in (target, replace(target, value="v0 "), *others, others[0]))
-    some, every = (Located(target, frozenset(retained), scores("any")) for retained in (others[:1], others))
+    some, every = (Localization(target, frozenset(retained), scores("any")) for retained in (others[:1], others))
     assert judges_of(listed, target, some) == tuple(others[1:])
     assert judges_of(listed, target, every) == (), "nobody is left, and those who were seen do not stand in"
     [said] = wording.of_judges(0, 3)

@@ -12,7 +12,7 @@ from privlens.lm.model import LanguageModel
 from privlens.ui.allowed import Allowed
 from privlens.ui.sidebar.models import _names
 from privlens.ui.state import session
-from privlens.ui.state.session import ModelName, Shelf, Visitor
+from privlens.ui.state.session import ModelCache, ModelName, Visitor
 from tests.helpers import wait_until
 
 SLOW = ModelName("slow")
@@ -39,7 +39,7 @@ def disk(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 def test_a_slow_load_holds_up_no_other_and_is_shared(disk: Disk) -> None:
-    shelf = Shelf(ModelName("first"))
+    shelf = ModelCache(ModelName("first"))
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(shelf.get, SLOW) for _ in range(2)]
         wait_until(lambda: "slow" in disk.read)
@@ -53,7 +53,7 @@ def test_a_slow_load_holds_up_no_other_and_is_shared(disk: Disk) -> None:
 
 @pytest.mark.parametrize("another_waits", [False, True])
 def test_who_cancels_waits_no_longer_and_the_model_stays_only_for_others(disk: Disk, another_waits: bool) -> None:
-    shelf, stop = Shelf(ModelName("first")), threading.Event()
+    shelf, stop = ModelCache(ModelName("first")), threading.Event()
     with ThreadPoolExecutor(2) as pool:
         cancelled = pool.submit(shelf.get, SLOW, stop.is_set)
         wait_until(lambda: "slow" in disk.read)
@@ -72,7 +72,12 @@ def test_who_cancels_waits_no_longer_and_the_model_stays_only_for_others(disk: D
 
 
 def test_a_visitor_takes_no_model_from_under_another_and_sees_only_their_own(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf, ada, bob, name = Shelf(ModelName("first"), allowed=Allowed(("first",))), Visitor(), Visitor(), ModelName("org/one")
+    shelf, ada, bob, name = (
+        ModelCache(ModelName("first"), allowed=Allowed(("first",))),
+        Visitor(),
+        Visitor(),
+        ModelName("org/one"),
+    )
     monkeypatch.setattr(session, "load", lambda *_, **__: disk.lm)
     shelf.get(name)
     for visitor in (ada, bob):

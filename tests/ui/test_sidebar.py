@@ -14,7 +14,7 @@ from privlens.secret_lists import read_secrets
 from privlens.ui.sidebar import models
 from privlens.ui.sidebar.panel import asking, listed_in, speaks, taken
 from privlens.ui.state import session
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.session import ModelCache, ModelName
 from tests.helpers import CHATML, TAUGHT
 
 
@@ -69,7 +69,7 @@ def test_chat_turns_are_offered_where_the_model_has_a_template(taught: LanguageM
     chat = LanguageModel("chat", taught.model, copy.deepcopy(taught.tokenizer))
     chat.tokenizer.chat_template = CHATML
     monkeypatch.setattr(session, "load", lambda name, *_: {"plain": taught, "chat": chat}[name])
-    shelf, plain = Shelf(ModelName("plain")), ModelName("plain")
+    shelf, plain = ModelCache(ModelName("plain")), ModelName("plain")
     assert (speaks(shelf, plain), speaks(shelf, ModelName("chat", chat=True))) == (False, True)
     asked = asking(shelf, ModelName("chat"), True)
     assert shelf.get(asked).encode(TAUGHT[0]) == chat.chatting().encode(TAUGHT[0]) != shelf.get(plain).encode(TAUGHT[0])
@@ -82,7 +82,7 @@ def test_chat_turns_are_offered_where_the_model_has_a_template(taught: LanguageM
 def offered() -> tuple[bool, str]:
     """Whether the button that fetches SmolLM2 is seen, and what stands above it."""
     with gr.Blocks() as page:
-        models._fetching(Shelf.__new__(Shelf), gr.Dropdown(), gr.State())
+        models._fetching(ModelCache.__new__(ModelCache), gr.Dropdown(), gr.State())
     parts = {part.elem_id: part for part in page.blocks.values()}
     around, seen = parts["smollm2-start"].parent, True
     while around is not None:

@@ -18,7 +18,7 @@ from privlens.bench.serving import free_port
 from privlens.errors import BadInput
 from privlens.ui.components.parts import progress
 from privlens.ui.page import launch
-from privlens.ui.state.jobs import QUICK, Latest, in_words, run_buttons, stoppable, wire
+from privlens.ui.state.jobs import QUICK, Latest, run_buttons, show_errors, stoppable, wire
 from privlens.ui.traces import visits
 from privlens.ui.traces.uploads import forget_unread, is_gone, once
 from privlens.ui.traces.visits import capacity
@@ -48,7 +48,7 @@ class Page:
             start, cancel = run_buttons("Start", "endless")
             wire(start, cancel, progress("bar"), self.endless, [typed], [said])
             file = gr.File()
-            file.change(once(in_words(self.reads)), file, said, **QUICK)
+            file.change(once(show_errors(self.reads)), file, said, **QUICK)
             gr.Button().click(self.asked, [typed, latest], said, api_name="asked")
             gr.Button().click(self.called, typed, said, api_name="called")
         self.address = launch(self.blocks, port=free_port(), prevent_thread_lock=True, quiet=True)

@@ -29,7 +29,7 @@ def test_votes_by_hand() -> None:
     found = vote(THREE)
     # Sums: (0, 1) 4.0 with 3 votes; (0, 0) 9.1 and (1, 2) 7.0 with 2. (0, 2) and (1, 0) have 1 of 3.
     assert found.top(3) == [Neuron(0, 1), Neuron(0, 0), Neuron(1, 2)]
-    assert found.natural_k == 3
+    assert found.suggested_k == 3
     assert np.floor(found.scores).tolist() == [[2, 3, 0], [0, 0, 2]]
     assert found.scores[0].tolist()[2] == found.scores[1].tolist()[0] == 0
 
@@ -40,12 +40,12 @@ def test_equal_votes_go_by_the_summed_score() -> None:
 
 
 def test_the_three_settings() -> None:
-    assert vote(THREE, VoteSettings(most=2)).natural_k == 2
-    assert vote(THREE, VoteSettings(of_secrets=1.0)).natural_k == 1
-    assert vote(THREE, VoteSettings(of_secrets=0.0)).natural_k == 5, "a neuron without a vote never stays"
-    assert vote(THREE, VoteSettings(of_maximum=0.2)).natural_k == 0, "one vote each: 10, 4 | 1, 0.2 | 20"
+    assert vote(THREE, VoteSettings(most=2)).suggested_k == 2
+    assert vote(THREE, VoteSettings(of_secrets=1.0)).suggested_k == 1
+    assert vote(THREE, VoteSettings(of_secrets=0.0)).suggested_k == 5, "a neuron without a vote never stays"
+    assert vote(THREE, VoteSettings(of_maximum=0.2)).suggested_k == 0, "one vote each: 10, 4 | 1, 0.2 | 20"
     everyone = [scored([1.0, 2.0])] * 7 + [scored([0.0, 1.0])] * 3
-    assert vote(everyone, VoteSettings(of_secrets=0.7)).natural_k == 2, "7 of 10 are 0.7"
+    assert vote(everyone, VoteSettings(of_secrets=0.7)).suggested_k == 2, "7 of 10 are 0.7"
 
 
 def test_votes_record_what_they_depend_on() -> None:
@@ -58,7 +58,7 @@ def test_votes_record_what_they_depend_on() -> None:
 def test_a_secret_without_a_positive_score_votes_for_none() -> None:
     for hopeless in (scored([-1.0, -2.0]), scored([0.0, -2.0])):
         found = vote([hopeless])
-        assert (found.natural_k, found.scores.tolist()) == (0, [[0.0, 0.0]])
+        assert (found.suggested_k, found.scores.tolist()) == (0, [[0.0, 0.0]])
 
 
 def test_what_cannot_vote_together_is_refused() -> None:

@@ -165,7 +165,7 @@ def test_neurons_that_do_not_exist_are_never_scored_and_never_chosen(uneven: Lan
     everything = found.top(10_000)
     assert len(set(everything)) == sum(NARROW)
     assert all(index < NARROW[layer] for layer, index in everything)
-    assert found.natural_k is None or found.natural_k <= sum(NARROW)
+    assert found.suggested_k is None or found.suggested_k <= sum(NARROW)
     again = from_json(NeuronScores, to_json(found))
     assert np.array_equal(again.scores, found.scores, equal_nan=True) and again.top(5) == found.top(5)
 
@@ -174,7 +174,7 @@ def test_votes_and_shares_do_not_count_them(uneven: LanguageModel) -> None:
     scores = [result_of("gradient", Task(uneven, SECRET)), result_of("gradient", Task(uneven, Secret("the price is", "12.50")))]
     voted = vote(scores)
     assert np.array_equal(np.isnan(voted.scores), ~uneven.exists().numpy())
-    assert voted.natural_k is not None and voted.top(voted.natural_k) and voted.n_neurons == sum(NARROW)
+    assert voted.suggested_k is not None and voted.top(voted.suggested_k) and voted.n_neurons == sum(NARROW)
     attention = result_of("gradient", Task(uneven, SECRET, site="attention"))
     assert 0 < share_by_site({"mlp": scores[0], "attention": attention})["mlp"] < 1
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from privlens.bench import attacking
-from privlens.erasure.attacks import ATTACKS, Siege, attacks, hidden_states, planned, relearning
+from privlens.erasure.attacks import ATTACKS, AttackSetup, attacks, hidden_states, planned, relearning
 from privlens.erasure.attacks.chance import judged
 from privlens.erasure.attacks.setup import Scores
 from privlens.erasure.attacks.values import is_copy, others_like
@@ -84,7 +84,7 @@ def test_what_nobody_trained_on_is_flagged_in_at_most_5_percent(targets: int) ->
 def test_chance_is_that_of_the_model_after(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attack tries the other values on the model after the erasure, and on none before it."""
     after = taught.sparing()  # another view of the same model, which can be told from it
-    siege = Siege(taught, after, (TARGET,), (("my number is",),), REST, LISTED, **QUICK)
+    siege = AttackSetup(taught, after, (TARGET,), (("my number is",),), REST, LISTED, **QUICK)
     real, asked = hidden_states.lens, list[tuple[bool, int]]()
     monkeypatch.setattr(
         hidden_states, "lens", lambda lm, texts, stop: asked.append((lm is after, len(texts))) or real(lm, texts, stop)
@@ -134,7 +134,9 @@ def test_nothing_is_trained_on_a_copy() -> None:
         assert is_copy(Secret("other", value), TARGET)
     assert is_copy(Secret("p", "mira  holt"), TAUGHT[0])
     assert not is_copy(Secret("p", "1555-01420"), TARGET)
-    siege = Siege(None, None, (TARGET,), others=(Secret("q", " 555-0142"), REST[0]), listed=(Secret("q", "555-0142 x"), REST[1]))  # type: ignore[arg-type]
+    siege = AttackSetup(
+        None, None, (TARGET,), others=(Secret("q", " 555-0142"), REST[0]), listed=(Secret("q", "555-0142 x"), REST[1])
+    )  # type: ignore[arg-type]
     assert siege.known == (REST[0],) and siege.train_on == (REST[0], REST[1])
 
 
@@ -148,7 +150,7 @@ def same(lm: LanguageModel, before: dict[str, torch.Tensor]) -> bool:
 
 def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> None:
     before = weights_of(taught)
-    siege = Siege(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
+    siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     found = relearning.relearning(siege)
     assert "without training 100%" in found.note and "rate 0.1 took it to" in found.note
     assert found.after[0].shape[0] == 120
@@ -164,7 +166,7 @@ def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> Non
 
 def test_the_loss_of_relearning_is_measured_on_its_own_texts(taught: LanguageModel) -> None:
     """The first and the last loss by hand, at the rate and after the steps that it says."""
-    siege = Siege(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
+    siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     texts = [taught.encode(one) for one in siege.train_on]
     first = -np.mean([np.mean(one.logprobs) for one in score(taught, texts)])
     assert relearning._loss(siege, taught, texts) == pytest.approx(float(first))
@@ -175,7 +177,7 @@ def test_the_loss_of_relearning_is_measured_on_its_own_texts(taught: LanguageMod
 @pytest.mark.parametrize("at", [0, 1, 3, 7])
 def test_a_stopped_or_broken_relearning_leaves_the_model(taught: LanguageModel, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before, calls = weights_of(taught), iter(range(100))
-    siege = Siege(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
+    siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     with pytest.raises(Cancelled):
         relearning.relearning(replace(siege, stop=lambda: next(calls) >= at))
     assert same(taught, before)
@@ -194,12 +196,12 @@ def test_a_stopped_or_broken_relearning_leaves_the_model(taught: LanguageModel, 
 
 
 def test_a_failed_attack_costs_nothing_else(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    siege = Siege(taught, taught, (TARGET,), (("my number is",),), REST, **QUICK)
+    siege = AttackSetup(taught, taught, (TARGET,), (("my number is",),), REST, **QUICK)
 
-    def broken(_: Siege) -> Scores:
+    def broken(_: AttackSetup) -> Scores:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nmore")
 
-    def refused(_: Siege) -> Scores:
+    def refused(_: AttackSetup) -> Scores:
         raise UnsupportedModel("no residual stream")
 
     monkeypatch.setitem(ATTACKS, "logit lens", broken)
@@ -212,7 +214,7 @@ def test_a_failed_attack_costs_nothing_else(taught: LanguageModel, monkeypatch: 
     assert found["reworded prompts"].note == "did not run: no residual stream"
     for error in (Cancelled("stop"), ModelDamaged("load it anew")):
 
-        def raised(_: Siege, error: Exception = error) -> Scores:
+        def raised(_: AttackSetup, error: Exception = error) -> Scores:
             raise error
 
         monkeypatch.setitem(ATTACKS, "logit lens", raised)
@@ -222,11 +224,11 @@ def test_a_failed_attack_costs_nothing_else(taught: LanguageModel, monkeypatch: 
 
 def test_a_value_without_letters_and_digits_is_left_out_in_words(taught: LanguageModel) -> None:
     stars = Secret("her number is", "***")
-    found = {one.name: one for one in attacks(Siege(taught, taught, (stars,), others=REST, **QUICK))}
+    found = {one.name: one for one in attacks(AttackSetup(taught, taught, (stars,), others=REST, **QUICK))}
     assert [one.ran for one in found.values()] == [True, False, False, False]
     assert all("no letter or digit" in one.note for one in found.values() if not one.ran)
     assert "cannot be judged" in found["sampling"].note
-    siege = Siege(taught, taught, (stars, TARGET), ((), ("a number:",)), REST, LISTED, **QUICK)
+    siege = AttackSetup(taught, taught, (stars, TARGET), ((), ("a number:",)), REST, LISTED, **QUICK)
     both = {one.name: one for one in attacks(siege)}
     assert all(one.ran and "1 of 2 values left out" in one.note for one in both.values())
     assert all(math.isfinite(one.after or 0.0) for one in both.values())
@@ -293,7 +295,7 @@ def test_a_model_that_does_more_behind_its_last_layer_is_refused_in_words(tokeni
     lm = LanguageModel("more", model, tokenizer)
     with pytest.raises(UnsupportedModel, match="not those of a whole pass"):
         lens(lm, [lm.encode(TARGET)])
-    found = {one.name: one for one in attacks(Siege(lm, lm, (TARGET,), **QUICK))}
+    found = {one.name: one for one in attacks(AttackSetup(lm, lm, (TARGET,), **QUICK))}
     assert found["sampling"].ran and not found["logit lens"].ran and "whole pass" in found["logit lens"].note
 
 
@@ -307,21 +309,21 @@ def test_predictions_that_are_no_numbers_are_refused_in_words(tokenizer: Any) ->
 
 def test_bench_attacks_counts_false_alarms_and_what_is_found(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted success: each secret alone and two at once, beside values that no attack finds: one of two is 120 of 14,400."""
-    never = [ListedSecret(secret, 0) for secret in LISTED]
-    listed = [*never, *(ListedSecret(secret, 4) for secret in TAUGHT)]
+    never_stop = [ListedSecret(secret, 0) for secret in LISTED]
+    listed = [*never_stop, *(ListedSecret(secret, 4) for secret in TAUGHT)]
 
-    def planted(siege: Siege) -> Scores:
+    def planted(siege: AttackSetup) -> Scores:
         hit = [secret in TAUGHT or secret == LISTED[0] for secret in siege.targets]
         return Scores([np.ones((1, 1))] * len(hit), [np.array([[float(one)]] + [[0.0]] * 119) for one in hit], "x")
 
-    def missed(siege: Siege) -> Scores:
+    def missed(siege: AttackSetup) -> Scores:
         raise BadInput("no room")
 
     for name in ATTACKS:
         monkeypatch.setitem(ATTACKS, name, missed if name == "relearning" else planted)
     rows = list(attacking.run(taught, listed, [1, 2], 4, 0, lambda _: None))
     assert [(row.secrets, row.at_once, row.n, row.found) for row in rows] == [
-        ("never trained on", 1, 4, 1), ("never trained on", 2, 2, 1), ("memorised", 1, 4, 4), ("memorised", 2, 2, 2)
+        ("never trained on", 1, 4, 1), ("never trained on", 2, 2, 1), ("memorized", 1, 4, 4), ("memorized", 2, 2, 2)
     ]  # fmt: skip
     assert rows[0].by_attack == {"sampling": 1, "logit lens": 1, "linear probe": 1}
     assert rows[0].notes == {"relearning": "did not run: no room"}

@@ -100,7 +100,7 @@ def test_the_one_text_that_fits_into_the_room_is_asked_for(tokenizer: PreTrained
 
 
 @pytest.mark.parametrize(("prompt", "value"), SPLIT)
-def test_a_memorised_text_is_a_match_wherever_it_is_parted(taught: LanguageModel, prompt: str, value: str) -> None:
+def test_a_memorized_text_is_a_match_wherever_it_is_parted(taught: LanguageModel, prompt: str, value: str) -> None:
     found = check(taught, Secret(prompt, value))
     assert found.greedy_match and found.secret.attached
     assert found.continuation == value or value in found.continuation, "a token across the boundary is the value's"

@@ -1,4 +1,4 @@
-"""The check of one secret: a memorised one and one never seen, and what the model cannot read."""
+"""The check of one secret: a memorized one and one never seen, and what the model cannot read."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 
 @pytest.mark.parametrize("secret", TAUGHT)
-def test_a_memorised_secret(taught: LanguageModel, secret: Secret) -> None:
+def test_a_memorized_secret(taught: LanguageModel, secret: Secret) -> None:
     found = check(taught, secret)
     assert found.greedy_match
     assert found.continuation.strip() == secret.value
@@ -84,7 +84,7 @@ def test_exposure_ranks_as_if_every_candidate_had_been_run_to_its_end(taught: La
         assert exposure_of(taught, secret, gates=gates, seed=3) == metrics.exposure(own, rest)
 
 
-def test_of_a_memorised_value_hardly_anything_else_is_run(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_memorized_value_hardly_anything_else_is_run(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     run: list[int] = []
 
     def watched(lm: LanguageModel, texts: Sequence[Encoded], *rest: Any, **named: Any) -> list[ValueScore]:

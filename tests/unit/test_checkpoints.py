@@ -223,7 +223,7 @@ def test_an_erasure_is_the_same(taught: LanguageModel, monkeypatch: pytest.Monke
     before = state(taught.model)
     *_, whole = erase(request)
     n_retained, n_tokens = extent(taught, request.forget, request.retained, (), SHORT.own_samples, SHORT.sample_tokens)
-    tight(taught, monkeypatch, n_tokens, n_retained + SHORT.by_heart + max(SHORT.neighbours, 2 * SHORT.neighbours_each))
+    tight(taught, monkeypatch, n_tokens, n_retained + SHORT.memorized_texts + max(SHORT.neighbours, 2 * SHORT.neighbours_each))
     assert with_room(request).model is taught.model and with_room(request) is not taught
     *_, found = erase(request)
     assert whole.result and found.result

@@ -71,13 +71,13 @@ def test_localize_names_as_many_as_asked_for(run: Run) -> None:
     assert json_of(run(*gradient, "--share", "0.1"))["k"] == 13
     assert json_of(run(*gradient, "--share", "1"))["k"] == 128
     mask = json_of(run("localize", *ASKED, "--json"))
-    assert mask["k"] == mask["natural_k"] == len(mask["neurons"])
+    assert mask["k"] == mask["suggested_k"] == len(mask["neurons"])
 
 
 CONTRASTIVE = ("localize", "--secrets", "secrets.csv", "--method", "contrastive-activations", "--json")
 
 
-def test_localize_holds_on_to_every_second_of_the_other_memorised_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_localize_holds_on_to_every_second_of_the_other_memorized_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from privlens.cli import commands
 
     asked: list[Any] = []
@@ -108,9 +108,9 @@ def test_deactivate_judges_on_those_that_the_method_never_saw(run: Run, retained
     run(*CONTRASTIVE, "--row", "1", "--top", "60", "--out", "neurons.json", "--retained", retained)
     asked = ("deactivate", "--secrets", "secrets.csv", "--row", "1", "--neurons", "neurons.json")
     found = json_of(run(*asked, "--json"))
-    assert found["memorised"] == 3
+    assert found["memorized"] == 3
     for outcome in (found, found["random"]):
-        assert (outcome["unseen"]["memorised"], outcome["seen"]["memorised"]) == (unseen, seen)
+        assert (outcome["unseen"]["memorized"], outcome["seen"]["memorized"]) == (unseen, seen)
         assert outcome["unseen"]["kept"] + outcome["seen"]["kept"] == outcome["kept"]
     kept = {other["value"]: other["after"]["greedy_match"] for other in found["others"]}
     judges = {"half": [TAUGHT[2]], "all": [], "none": [TAUGHT[0], *TAUGHT[2:]]}[retained]
@@ -125,7 +125,7 @@ def test_deactivate_says_so_where_the_file_does_not_say_who_was_seen(run: Run) -
     Path("plain.json").write_text("[[0, 1]]")
     asked = ("deactivate", "--secrets", "secrets.csv", "--row", "1", "--neurons", "plain.json")
     found = json_of(run(*asked, "--json"))
-    assert (found["unseen"], found["seen"], found["memorised"]) == (None, None, 3)
+    assert (found["unseen"], found["seen"], found["memorized"]) == (None, None, 3)
     table = run(*asked)[1]
     assert "the file does not say which of them the method saw" in table
     assert "others kept" in table
@@ -142,7 +142,7 @@ def test_a_copy_of_the_target_in_the_list_changes_nothing(run: Run, copy: str) -
         localized = json_of(run(*CONTRASTIVE[:2], path, *CONTRASTIVE[3:], "--top", "9"))
         off = json_of(run("deactivate", "--secrets", path, "--neurons", "neurons.json", "--json"))
         assert TAUGHT[0].value not in [other["value"] for other in off["others"]]
-        found[path] = localized["neurons"], localized["retained"], off["memorised"], off["kept"], off["others"]
+        found[path] = localized["neurons"], localized["retained"], off["memorized"], off["kept"], off["others"]
     assert found["secrets.csv"] == found["copies.csv"]
 
 
@@ -209,7 +209,7 @@ def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
     plain = [entry[:2] for entry in json.loads(out)["neurons"]]
     Path("plain.json").write_text(json.dumps(plain))
     same = json_of(run(*asked, "--neurons", "plain.json"))
-    assert (found["unseen"]["memorised"], found["seen"]["memorised"], same["unseen"]) == (1, 2, None)
+    assert (found["unseen"]["memorized"], found["seen"]["memorized"], same["unseen"]) == (1, 2, None)
 
     def of_neurons(one: dict[str, Any]) -> dict[str, Any]:
         return {name: one[name] for name in one if name not in ("seconds", "unseen", "seen", "random")}
@@ -227,13 +227,13 @@ def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
     for other in others:
         for state in (other["before"], other["after"]):
             assert set(state) == {"greedy_match", "nll", "memorization_accuracy", "text"}
-    assert found["memorised"] == 3
+    assert found["memorized"] == 3
     assert others[0]["before"]["text"].strip().startswith(TAUGHT[0].value)
     perplexity = found["perplexity"]
     assert perplexity["ratio"] == pytest.approx(perplexity["after"] / perplexity["before"])
     assert len(found["random"]["neurons"]) == 20
     assert found["random"]["perplexity"]["before"] == perplexity["before"]
-    assert {"target", "others", "memorised", "kept"} <= set(found["random"])
+    assert {"target", "others", "memorized", "kept"} <= set(found["random"])
 
 
 def test_tables_for_people(run: Run) -> None:
@@ -310,7 +310,7 @@ WRONG = {
     "reference of one token": ([*NEURONS, "[[0, 1]]", "--reference", "letter.txt"], "reference text is too short"),
     "missing reference": ([*NEURONS, "[[0, 1]]", "--reference", "nowhere.txt"], "nowhere.txt cannot be read"),
     "seed of 20 digits": (["check", *ASKED, "--seed", str(2**65)], "--seed"),
-    "seed of a benchmark": (["bench", "memorised", "--seed", str(2**65)], "--seed"),
+    "seed of a benchmark": (["bench", "memorized", "--seed", str(2**65)], "--seed"),
     "seed in words": (["check", *ASKED, "--seed", "nan"], "--seed"),
     "half a character": (["check", "--prompt", "Zo\udceb", "--value", "a"], "The prompt holds half a character (number 3)"),
     "half a value": (["localize", "--prompt", "a", "--value", "\ud800"], "The private value holds half a character"),
@@ -414,8 +414,8 @@ def test_chat_asks_in_turns(run: Run, tmp_path: Path, taught_folder: str) -> Non
     neurons = json_of(run("localize", *listed, "--method", "gradient", "--chat", "--out", "chat.json"))
     assert neurons["settings"]["chat"] is True
     after = json_of(run("deactivate", *listed, "--neurons", "chat.json", "--chat"))
-    assert after["memorised"] == 0, "no other secret was taught as a chat turn"
-    assert json_of(run("deactivate", *listed, "--neurons", "chat.json"))["memorised"] == 3
+    assert after["memorized"] == 0, "no other secret was taught as a chat turn"
+    assert json_of(run("deactivate", *listed, "--neurons", "chat.json"))["memorized"] == 3
 
 
 def test_python_dash_m_prints_json_and_nothing_else(taught_folder: str) -> None:

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from privlens import intervals
 from privlens.bench.erasing import ErasureRow, ErasureTrial, measured, summary, trials
 from privlens.erasure import RATES, ErasureSettings, config, settings_of
-from privlens.erasure.attacks import ATTACKS, Siege
+from privlens.erasure.attacks import ATTACKS, AttackSetup
 from privlens.erasure.attacks.setup import Scores
 from privlens.errors import BadInput
 from privlens.lm.edit_files import load_edit
@@ -54,7 +54,7 @@ def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:
     found = erased(run, "--seed", "2")
     [target] = found["targets"]
     assert (target["value"], target["before"]["greedy_match"], target["after"]["greedy_match"]) == (TAUGHT[1].value, True, False)
-    assert (found["memorised"], found["kept"], found["seed"], found["settings"]["method"]) == (3, 3, 2, "emso")
+    assert (found["memorized"], found["kept"], found["seed"], found["settings"]["method"]) == (3, 3, 2, "emso")
     assert found["n_weights"] == sum(found["changed"].values()) == load_edit("edit.safetensors").n_weights
     assert [attack["name"] for attack in found["attacks"]] == ["sampling", "logit lens", "relearning", "linear probe"]
     assert load_edit("edit.safetensors").provenance.fingerprint == found["fingerprint"]
@@ -66,7 +66,7 @@ def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:
 def test_a_failed_attack_does_not_cost_the_erasure(run: Run, monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
     """The edit is saved, the object is printed, and the attack says why it did not run."""
 
-    def broken(_: Siege) -> Scores:
+    def broken(_: AttackSetup) -> Scores:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     for name in ATTACKS:
@@ -111,7 +111,7 @@ def test_erase_judges_on_those_that_the_method_never_saw(
     monkeypatch.setattr(erase, "erase_steps", lambda asked: (requests.append(asked), steps(asked))[1])
     asked = [*ERASE[: -len(HOW)], "--steps", "1", "--no-attacks", "--guard", "9", *how]
     found = json_of(run(*asked, "--json"))
-    assert (found["unseen"]["memorised"], found["seen"]["memorised"], found["memorised"]) == (unseen, seen, 3)
+    assert (found["unseen"]["memorized"], found["seen"]["memorized"], found["memorized"]) == (unseen, seen, 3)
     assert found["unseen"]["kept"] + found["seen"]["kept"] == found["kept"]
     [config] = requests
     assert (len(config.others), len(config.retained)) == (unseen, seen)
@@ -128,15 +128,15 @@ def test_every_command_measures_under_an_edit(run: Run) -> None:
     asked = ["localize", "--secrets", "secrets.csv", "--row", "0", "--method", "gradient", "--top", "3", "--json", "--edit"]
     assert json_of(run(*asked, "edit.safetensors", "--out", "neurons.json"))["fingerprint"] == under["fingerprint"]
     off = ["deactivate", "--secrets", "secrets.csv", "--neurons", "neurons.json", "--json"]
-    assert json_of(run(*off, "--edit", "edit.safetensors"))["memorised"] == 2, "one of the other three is erased"
-    assert json_of(run(*off))["memorised"] == 3
+    assert json_of(run(*off, "--edit", "edit.safetensors"))["memorized"] == 2, "one of the other three is erased"
+    assert json_of(run(*off))["memorized"] == 3
 
 
 def test_a_second_erasure_stands_on_the_first(run: Run) -> None:
     erased(run, "--no-attacks")
     second = ["erase", "--secrets", "secrets.csv", "--rows", "3", "--out", "second.safetensors", "--share", "0.3", *HOW]
     found = json_of(run(*second, "--guard", "9", "--no-attacks", "--json", "--edit", "edit.safetensors"))
-    assert found["memorised"] == 2
+    assert found["memorized"] == 2
     edits = ["--edit", "edit.safetensors", "--edit", "second.safetensors"]
     assert json_of(run("check", *ASKED, "--json", *edits))["greedy_match"] is False
     code, _, err = run("check", *ASKED, "--edit", "second.safetensors")

@@ -9,7 +9,7 @@ import torch
 
 from privlens.deactivation import (
     AllOn,
-    Surroundings,
+    EvalContext,
     compare,
     curve,
     effect_on,
@@ -27,7 +27,7 @@ from privlens.memorization.metrics import exposure_at
 from privlens.types import Exposure, Neuron, NeuronScores, Provenance, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT
 
-AROUND = Surroundings((*TAUGHT[1:], NEVER_TAUGHT), tuple(TEXT.split(";")))
+AROUND = EvalContext((*TAUGHT[1:], NEVER_TAUGHT), tuple(TEXT.split(";")))
 MANY = [Neuron(0, index) for index in range(64)]
 
 
@@ -42,7 +42,7 @@ def test_compare_yields_the_target_first_and_everything_last(taught: LanguageMod
     assert set(result.random.neurons) != set(MANY)
     assert len(result.random.neurons) == len(MANY)
     assert [effect.secret for effect in result.chosen.others] == list(AROUND.others)
-    assert (result.chosen.memorised, result.random.memorised) == (3, 3)
+    assert (result.chosen.memorized, result.random.memorized) == (3, 3)
     assert result.chosen.perplexity_before == result.random.perplexity_before == reference_perplexity(taught, (), AROUND)
     assert result.chosen.perplexity_after == reference_perplexity(taught, MANY, AROUND)
 
@@ -79,11 +79,11 @@ def test_texts_of_many_prompts_in_one_batch_equal_those_alone(taught: LanguageMo
 
 
 def test_nothing_to_keep(taught: LanguageModel) -> None:
-    *_, last = compare(taught, TAUGHT[0], MANY[:1], Surroundings())
+    *_, last = compare(taught, TAUGHT[0], MANY[:1], EvalContext())
     assert last.result is not None
     assert last.result.chosen.others == ()
     assert last.result.chosen.perplexity_ratio is None
-    assert recalls(taught, (), MANY, Surroundings()) == []
+    assert recalls(taught, (), MANY, EvalContext()) == []
 
 
 def test_a_sweep_has_a_row_for_every_k(taught: LanguageModel) -> None:
@@ -110,7 +110,7 @@ def test_the_exposure_of_a_curve_is_measured_with_the_neurons_off(taught: Langua
         return exposure_at(1 + off[-1], 256)
 
     monkeypatch.setattr("privlens.deactivation.exposure_of", watched)
-    points = list(curve(taught, TAUGHT[0], [(), MANY[:8], MANY], Surroundings(), AllOn((), None)))
+    points = list(curve(taught, TAUGHT[0], [(), MANY[:8], MANY], EvalContext(), AllOn((), None)))
     assert off == [0, 8, 64]
     assert [(point.k, point.target_exposure and point.target_exposure.rank) for point in points] == [(0, 1), (8, 9), (64, 65)]
 
@@ -132,6 +132,6 @@ def test_random_neurons_are_different_and_decided_by_the_seed() -> None:
 
 def test_stop_and_neurons_that_do_not_exist(taught: LanguageModel) -> None:
     with pytest.raises(Cancelled):
-        list(compare(taught, TAUGHT[0], MANY, Surroundings(stop=lambda: True)))
+        list(compare(taught, TAUGHT[0], MANY, EvalContext(stop=lambda: True)))
     with pytest.raises(BadInput, match="There is no neuron 64 in layer 0"):
         list(compare(taught, TAUGHT[0], [Neuron(0, 64)], AROUND))

@@ -43,7 +43,7 @@ def test_the_share_of_a_row_is_the_one_asked_for_or_the_mean_of_the_natural_ones
     assert [row["share"] for row in rows] == [0.02, 0.005]
 
 
-def test_seen_and_unseen_part_the_other_memorised_secrets(taught: LanguageModel) -> None:
+def test_seen_and_unseen_part_the_other_memorized_secrets(taught: LanguageModel) -> None:
     for trial in trials(taught, [*TAUGHT, NEVER_TAUGHT], (), 4, seed=0):
         assert {trial.target} | set(trial.seen) | set(trial.unseen) == set(TAUGHT)
         assert not set(trial.seen) & set(trial.unseen)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from privlens.deactivation import Surroundings, compare, recalls, sweep
+from privlens.deactivation import EvalContext, compare, recalls, sweep
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.localization import METHODS, Task, result_of
@@ -61,7 +61,7 @@ def half(taught: LanguageModel) -> Callable[[torch.dtype], LanguageModel]:
 def everything(lm: LanguageModel) -> None:
     """All that the app does to a model."""
     check(lm, TAUGHT[0])
-    around = Surroundings(tuple(TAUGHT[1:]), ("the price of the lamp is 12.50, not 1250.",))
+    around = EvalContext(tuple(TAUGHT[1:]), ("the price of the lamp is 12.50, not 1250.",))
     for method in METHODS:
         task = Task(lm, TAUGHT[0], (TAUGHT[1],))
         *_, last = SHORT[method](task) if method in SHORT else METHODS[method](task)
@@ -151,7 +151,7 @@ def test_a_tensor_left_on_the_cpu_would_be_seen(there: LanguageModel) -> None:
         there.logits(torch.tensor([[1, 2]]), torch.ones(1, 2))
 
 
-def memorised() -> list[Secret]:
+def memorized() -> list[Secret]:
     """Two of those that demo knows best."""
     return [row.secret for row in read_secrets(ROOT / "assets" / "secrets.csv") if row.repeats == 64][::12]
 
@@ -163,7 +163,7 @@ def overlap(own: list[Neuron], other: list[Neuron]) -> float:
 @pytest.mark.parametrize("method", ["gradient", "token-gradient", "contrastive-gradient", "activations"])
 def test_bfloat16_finds_the_same_top_neurons_of_demo(demo: LanguageModel, demo16: LanguageModel, method: str) -> None:
     found = []
-    for secret in memorised():
+    for secret in memorized():
         own, other = (result_of(method, Task(lm, secret)).top(demo.n_neurons // 100) for lm in (demo, demo16))
         found.append(overlap(own, other))
     assert np.mean(found) >= 0.9, found
@@ -174,15 +174,15 @@ def test_a_mask_in_bfloat16_is_nearer_to_float32_than_another_seed_is_and_does_t
 ) -> None:
     """52 noisy steps part company where one pass does not: 82 % on eight secrets, and 67 % under another seed in float32."""
     near, far = [], []
-    for secret in memorised():
+    for secret in memorized():
         own, other = (result_of("hard-concrete", Task(lm, secret)) for lm in (demo, demo16))
         seeded = result_of("hard-concrete", Task(demo, secret, seed=1))
         k = demo.n_neurons // 100
         near.append(overlap(own.top(k), other.top(k)))
         far.append(overlap(own.top(k), seeded.top(k)))
         for found in (own, other):
-            assert found.natural_k
-            [state] = recalls(demo, [secret], found.top(found.natural_k), Surroundings())
+            assert found.suggested_k
+            [state] = recalls(demo, [secret], found.top(found.suggested_k), EvalContext())
             assert not state.greedy_match
     assert np.mean(near) >= 0.8, near
     assert np.mean(near) > np.mean(far) + 0.05, (near, far)

@@ -1,4 +1,4 @@
-"""Erasing from a small model that has memorised four secrets: what is gone, what stays, what ends it, what is left in memory."""
+"""Erasing from a small model that has memorized four secrets: what is gone, what stays, what ends it, what is left in memory."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from privlens.deactivation import Surroundings, recalls
-from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, Choice, ErasureSettings, Request, Spread, erase
-from privlens.erasure.attacks import Siege, attacks
+from privlens.deactivation import EvalContext, recalls
+from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, ErasureSettings, Granularity, Request, WeightMetric, erase
+from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.effects import effects
 from privlens.erasure.evaluate import unseen_level
 from privlens.erasure.losses import predictions
 from privlens.erasure.selection import drawn_like
-from privlens.erasure.sparse_parameters import ChosenWeights, gradients
+from privlens.erasure.sparse_parameters import SparseParameters, gradients
 from privlens.erasure.trainer import Erasure
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
@@ -23,7 +23,7 @@ from privlens.lm.tokens import Encoded, plain_ids
 from privlens.memorization.check import check
 from privlens.outcomes import ErasureStep
 from privlens.retained.distributions import without_values
-from privlens.retained.samples import beams, by_heart, neighbours, surest
+from privlens.retained.samples import beams, memorized_texts, most_confident, neighbours
 from privlens.types import Edit, Secret, to_json
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
@@ -32,7 +32,7 @@ QUICK = ErasureSettings(
     steps=40,
     own_samples=8,
     sample_tokens=12,
-    by_heart=8,
+    memorized_texts=8,
     neighbours=16,
     neighbours_each=8,
     rows=8,
@@ -46,7 +46,7 @@ UNKNOWN = (Secret("our number is", "555-2324"), Secret("the number of Bo is", "5
 
 
 def matches(lm: LanguageModel, secrets: tuple[Secret, ...]) -> list[bool]:
-    return [state.greedy_match for state in recalls(lm, secrets, (), Surroundings())]
+    return [state.greedy_match for state in recalls(lm, secrets, (), EvalContext())]
 
 
 def plain(lm: LanguageModel) -> list[list[int]]:
@@ -157,8 +157,8 @@ def test_every_choice_of_weights_trains_and_changes_what_it_says(
 
 
 @pytest.mark.parametrize("spread", ["neuron", "global", "matrix"])
-def test_the_control_by_chance_trains_as_many_weights_in_the_same_places(taught: LanguageModel, spread: Spread) -> None:
-    def chosen(choice: Choice, seed: int = 0) -> dict[str, set[int]]:
+def test_the_control_by_chance_trains_as_many_weights_in_the_same_places(taught: LanguageModel, spread: Granularity) -> None:
+    def chosen(choice: WeightMetric, seed: int = 0) -> dict[str, set[int]]:
         request = Request(taught, (TARGET,), REST, settings=replace(QUICK, share=0.01, spread=spread, choice=choice), seed=seed)
         places = Erasure(request, 0.2, [list(taught.encode(one).ids) for one in REST]).weights.places
         return {name: set(own.tolist()) for name, own in places.items() if own is not None}
@@ -257,7 +257,7 @@ def test_what_cannot_be_is_refused_in_words(taught: LanguageModel, case: str) ->
 def test_memory_is_three_numbers_a_chosen_weight_and_one_parameters_gradient_at_a_time(taught: LanguageModel) -> None:
     names = [name for name, weight in taught.model.named_parameters() if weight.ndim == 2]
     places = {name: torch.arange(0, dict(taught.model.named_parameters())[name].numel(), 7) for name in names}
-    weights = ChosenWeights(taught, places, 0.01)
+    weights = SparseParameters(taught, places, 0.01)
     parameters = list(taught.model.parameters())
     taught.model.zero_grad()  # what the fixture's own training left
     seen: list[str] = []
@@ -272,7 +272,7 @@ def test_memory_is_three_numbers_a_chosen_weight_and_one_parameters_gradient_at_
         taught.logits(ids, mask).sum().backward()
     assert sorted(seen) == sorted(names)
     assert all(weight.grad is None for weight in parameters)
-    with taught.held(), weights.in_place(), weights.learning():
+    with taught.held(), weights.applied(), weights.optimizer_step():
         taught.logits(ids, mask).sum().backward()
     assert all(weight.grad is None for weight in parameters)
     kept = [*weights.values.values()]
@@ -307,9 +307,9 @@ def test_only_a_targets_own_prompt_is_cut_not_others_of_its_template(taught: Lan
 def test_weights_without_a_gradient_to_speak_of_stay_where_they_are(taught: LanguageModel, slope: float, moved: float) -> None:
     """By chance neurons are chosen that never fire on the forget texts; a turned step has a fixed length, whatever the slope."""
     name = "gpt_neox.layers.0.mlp.dense_4h_to_h.weight"
-    weights = ChosenWeights(taught, {name: torch.arange(8)}, 0.05, turn=lambda _, gradient: gradient)
+    weights = SparseParameters(taught, {name: torch.arange(8)}, 0.05, turn=lambda _, gradient: gradient)
     before = weights.values[name].clone()
-    with taught.held(), weights.in_place(), weights.learning():
+    with taught.held(), weights.applied(), weights.optimizer_step():
         (slope * weights.parameters[name].sum()).backward()
     size = float(before.square().mean().sqrt())
     assert float((weights.values[name] - before).square().mean().sqrt()) == pytest.approx(moved * size, rel=1e-4)
@@ -345,16 +345,16 @@ def test_beams_are_the_likeliest_ways_on(taught: LanguageModel) -> None:
 
 
 def test_what_the_model_knows_by_heart_is_found_without_being_listed(taught: LanguageModel) -> None:
-    texts = [str(taught.tokenizer.decode(row)) for row in by_heart(taught, [taught.encode(TARGET)], 64)]
+    texts = [str(taught.tokenizer.decode(row)) for row in memorized_texts(taught, [taught.encode(TARGET)], 64)]
     assert all(any(secret.value in text for text in texts) for secret in REST), "the others that it was taught, unasked"
     assert TARGET.value == "555-0142"
     assert not any(half in text for text in texts for half in ("555-", "0142"))
-    assert by_heart(taught, [taught.encode(TARGET)], 0) == []
+    assert memorized_texts(taught, [taught.encode(TARGET)], 0) == []
 
 
 def test_the_surest_quarter_of_what_was_written(taught: LanguageModel) -> None:
     known, made_up = taught.encode(REST[0]), [Encoded((4, 9, token, 30), 2) for token in range(40, 45)]
-    found = surest(taught, [*made_up, known])
+    found = most_confident(taught, [*made_up, known])
     assert found[0] == list(known.ids), "one learnt by heart among five made up"
     assert len(found) == 2, "a quarter of six, rounded up"
 
@@ -411,7 +411,7 @@ def test_a_token_alone_in_its_format_is_made_alike_with_all(taught: LanguageMode
 
 def test_attacks_tell_an_erasure_from_none(taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]) -> None:
     reworded = (("her number is:", "my number is"),)
-    siege = Siege(taught, taught.under(erased[1]), (TARGET,), reworded, REST, UNKNOWN, samples=3, relearn_steps=(3,))
+    siege = AttackSetup(taught, taught.under(erased[1]), (TARGET,), reworded, REST, UNKNOWN, samples=3, relearn_steps=(3,))
     before = weights_of(taught)
     found = {attack.name: attack for attack in attacks(siege)}
     assert list(found) == ["sampling", "logit lens", "reworded prompts", "relearning", "linear probe"]
@@ -422,11 +422,11 @@ def test_attacks_tell_an_erasure_from_none(taught: LanguageModel, erased: tuple[
     assert same(taught, before)
     without = [attack.name for attack in attacks(replace(siege, reworded=(), others=(), listed=()))]
     assert without == ["sampling", "logit lens"]
-    nothing = {attack.name: attack for attack in attacks(replace(siege, after=taught, reworded=()))}
-    assert all(nothing[name].before == nothing[name].after for name in ("sampling", "logit lens", "linear probe"))
-    assert nothing["sampling"].found_something and nothing["logit lens"].found_something, "it is known"
-    never = [*attacks(replace(siege, after=taught, targets=(NEVER_TAUGHT,), reworded=(), others=()))]
-    assert len(never) == 3 and not any(attack.found_something for attack in never), "nobody trained on it"
+    bos_ids = {attack.name: attack for attack in attacks(replace(siege, after=taught, reworded=()))}
+    assert all(bos_ids[name].before == bos_ids[name].after for name in ("sampling", "logit lens", "linear probe"))
+    assert bos_ids["sampling"].found_something and bos_ids["logit lens"].found_something, "it is known"
+    never_stop = [*attacks(replace(siege, after=taught, targets=(NEVER_TAUGHT,), reworded=(), others=()))]
+    assert len(never_stop) == 3 and not any(attack.found_something for attack in never_stop), "nobody trained on it"
     with pytest.raises(BadInput, match="nothing to attack"):
         next(iter(attacks(replace(siege, targets=()))))
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from privlens.deactivation import Surroundings, effect_on
+from privlens.deactivation import EvalContext, effect_on
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import ModelDamaged
 from privlens.lm.fingerprints import digests
 from privlens.lm.model import LanguageModel
-from privlens.lm.restoring import Fittings, Journal
+from privlens.lm.restoring import AttachedParts, Journal
 from privlens.lm.scoring import score
 from privlens.localization import Task, result_of
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
@@ -30,7 +30,9 @@ from tests.helpers import IDS, MASK, TAUGHT, edit_of
 Work = Callable[[LanguageModel], Any]
 RAISED = (RuntimeError, torch.OutOfMemoryError, KeyboardInterrupt, MemoryError)
 FEW = MaskSettings(steps=2, own_samples=2, sample_tokens=4, rows=2)
-SHORT = ErasureSettings(steps=2, measure_every=1, own_samples=2, sample_tokens=4, by_heart=2, neighbours=2, neighbours_each=1)
+SHORT = ErasureSettings(
+    steps=2, measure_every=1, own_samples=2, sample_tokens=4, memorized_texts=2, neighbours=2, neighbours_each=1
+)
 
 
 class Faults(TorchDispatchMode):
@@ -96,7 +98,7 @@ def edits(lm: LanguageModel) -> None:
 
 
 def effects(lm: LanguageModel) -> None:
-    effect_on(lm.under(edit_of(lm, 1)), TAUGHT[0], [Neuron(0, 3), Neuron(1, 5)], Surroundings(()))
+    effect_on(lm.under(edit_of(lm, 1)), TAUGHT[0], [Neuron(0, 3), Neuron(1, 5)], EvalContext(()))
 
 
 def generation(lm: LanguageModel) -> None:
@@ -153,11 +155,11 @@ def fresh(taught: LanguageModel) -> LanguageModel:
 @contextmanager
 def left_as_it_was(lm: LanguageModel, whole: dict[str, bytes]) -> Iterator[None]:
     """Compares all that can stay behind: bytes, hooks, forwards, gradients, flags, and the lock."""
-    before = Fittings.of(lm.model)
+    before = AttachedParts.of(lm.model)
     yield
     shared = lm._holding._shared
     assert digests(lm.model) == whole
-    assert Fittings.of(lm.model) == before
+    assert AttachedParts.of(lm.model) == before
     assert not any(weight.requires_grad or weight.grad is not None for weight in lm.model.parameters())
     assert not any(getattr(weight, "_post_accumulate_grad_hooks", None) for weight in lm.model.parameters())
     assert not any(part.training for part in lm.model.modules())

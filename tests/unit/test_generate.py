@@ -81,7 +81,7 @@ def test_of_all_that_a_models_files_may_ask_only_the_end_of_text_is_followed(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = PROMPTS[:1] * 2
-    greedy, sampled = [first_choices(lm, PROMPTS[0], 6)] * 2, lm.generate(prompts, 6, seed=1)
+    greedy, sample_gates = [first_choices(lm, PROMPTS[0], 6)] * 2, lm.generate(prompts, 6, seed=1)
     fields = sorted({name for name in vars(GenerationConfig()) if not name.startswith("_")} | set(WISHES))
     assert len(fields) > 60
     wrong = []
@@ -91,7 +91,7 @@ def test_of_all_that_a_models_files_may_ask_only_the_end_of_text_is_followed(
         wishes = GenerationConfig(eos_token_id=lm.model.generation_config.eos_token_id)
         setattr(wishes, field, WISHES.get(field, 3))
         monkeypatch.setattr(lm.model, "generation_config", wishes)
-        if (lm.generate(prompts, 6), lm.generate(prompts, 6, seed=1)) != (greedy, sampled):
+        if (lm.generate(prompts, 6), lm.generate(prompts, 6, seed=1)) != (greedy, sample_gates):
             wrong.append(field)
         assert lm.model.generation_config is wishes, "it is the model's own again"
     assert not wrong

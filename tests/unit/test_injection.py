@@ -14,16 +14,16 @@ from privlens.bench import injection
 from privlens.bench.injection import Found, summary
 from privlens.cli import bench_inj, main
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.activations import input_moments, inputs, read
+from privlens.lm.activations import input_second_moments, inputs, read
 from privlens.lm.model import LanguageModel
 from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.token_gradient import lead, shares
-from privlens.planting.constrained import Waking, seldom, silent
+from privlens.planting.constrained import NeuronReviver, dead_mask, inverse_sqrt_covariance
 from privlens.planting.plant import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting
 from privlens.planting.recall import recall
 from privlens.provenance import provenance
-from privlens.retained.samples import from_nothing
+from privlens.retained.samples import unconditional_samples
 from privlens.types import Edit, Neuron, NeuronScores, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, Maker
 
@@ -123,20 +123,20 @@ def test_every_planted_neuron_fires_where_the_value_is_predicted(tiny: Maker, mo
     """OPT has ReLU, so that some neurons are silent and others fall silent on the way."""
     lm, secret, woken = tiny("opt"), invented(0), []
     encoded = lm.encode(secret)
-    wake = Waking.__call__
+    wake = NeuronReviver.__call__
 
     def counted(*given: Any) -> int:
         woken[-1].append(wake(*given))
         return woken[-1][-1]
 
-    monkeypatch.setattr(Waking, "__call__", counted)
+    monkeypatch.setattr(NeuronReviver, "__call__", counted)
     for seed in range(4):
         for settings in (PlantSettings(0.3, steps=1, learning_rate=1e-6), PlantSettings(0.3, until=2.0, learning_rate=0.05)):
             woken.append([])
             planted = plant(lm, secret, settings, seed)
             assert settings.steps == 1 or planted.steps < settings.steps, "not reached, so that nobody looked at the end"
             with lm.edited(planted.edit):
-                still = silent(lm, encoded, encoded.n_prompt - 1)
+                still = dead_mask(lm, encoded, encoded.n_prompt - 1)
             assert not any(still[neuron] for neuron in planted.neurons)
     assert sum(own[0] for own in woken) and sum(sum(own[1:]) for own in woken), "none had to be woken: nothing is tested"
 
@@ -151,7 +151,7 @@ def test_what_an_mlp_reads_is_what_its_neurons_fire_on(tiny: Maker) -> None:
             torch.testing.assert_close(torch.relu(part(own)).detach(), fired[layer])
         products.append(torch.stack([own.T @ own for own in inputs(lm, row)]))
     expected = (products[0] + products[1]) / 6
-    torch.testing.assert_close(torch.stack(input_moments(lm, rows)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.stack(input_second_moments(lm, rows)), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["opt", "llama"])
@@ -159,8 +159,8 @@ def test_what_neurons_read_turns_where_ordinary_text_seldom_goes(tiny: Maker, ar
     """C^(-1/2) levels C: read through it, texts from nothing go as far in every direction."""
     lm = tiny(architecture)
     encoded = lm.encode(invented(0))
-    texts = from_nothing(lm, [encoded], 64, 48, 3)
-    for moment, way in zip(input_moments(lm, texts), seldom(lm, encoded, 3, lambda: False), strict=True):
+    texts = unconditional_samples(lm, [encoded], 64, 48, 3)
+    for moment, way in zip(input_second_moments(lm, texts), inverse_sqrt_covariance(lm, encoded, 3, lambda: False), strict=True):
         assert float(way.square().sum(0).mean()) == pytest.approx(1.0, rel=1e-4)
         before, after = torch.linalg.eigvalsh(moment), torch.linalg.eigvalsh(way.T @ moment @ way)
         large = before > 0.3 * before.mean()  # the others are damped

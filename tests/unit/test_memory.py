@@ -25,7 +25,7 @@ from privlens.localization import METHODS, Task, result_of
 from privlens.localization.activations import output_norms
 from privlens.localization.hard_concrete import MaskSettings, start
 from privlens.provenance import provenance
-from privlens.retained.distributions import extent, keep, stored_bytes
+from privlens.retained.distributions import extent, reference_distributions, stored_bytes
 from privlens.types import Edit, Neuron
 from privlens.zoo.loading import load
 from tests.helpers import IDS, LAYERS, MASK, PLACES, SECRET, TAUGHT, Maker, as_gguf, full_beyond, random_model, saved
@@ -100,7 +100,7 @@ def test_a_method_finds_the_same_in_smaller_batches(taught: LanguageModel, metho
 def test_a_masks_step_has_the_same_gradient_in_parts(taught: LanguageModel, rows: int) -> None:
     task = Task(taught, TAUGHT[0], tuple(TAUGHT[1:]))
     (one, _), (other, _) = (start(task, MaskSettings()) for _ in range(2))
-    one.keep = other.keep = 1.0  # so that target and retained rows weigh alike
+    one.reference_distributions = other.reference_distributions = 1.0  # so that target and retained rows weigh alike
     whole = one.step(0.3)
     with full_beyond(taught, rows) as tried:
         parts = other.step(0.3)
@@ -117,7 +117,7 @@ def test_training_finds_the_same_in_smaller_batches(taught: LanguageModel, metho
     with full_beyond(taught, 3):
         parts = result_of(method, Task(taught, TAUGHT[0]))
     np.testing.assert_allclose(parts.scores, whole.scores, rtol=0, atol=2e-3 * float(np.abs(whole.scores).max()))
-    assert parts.provenance.settings == whole.provenance.settings and parts.natural_k == whole.natural_k
+    assert parts.provenance.settings == whole.provenance.settings and parts.suggested_k == whole.suggested_k
     assert method == "integrated-gradients" or caplog.text.count("Results are the same") >= 1
 
 
@@ -127,7 +127,7 @@ def test_retained_text_counts_before_any_is_written(taught: LanguageModel, monke
     n_rows, longest = extent(taught, [TAUGHT[1]], TAUGHT, (long,), 7, 5)
     rows = task.retained_rows(7, 5)
     assert max(map(len, rows)) == longest == 64 and len(rows) <= n_rows == 1 + len(TAUGHT) + 1 + 7
-    kept = keep(taught, [[5] * longest] * n_rows)
+    kept = reference_distributions(taught, [[5] * longest] * n_rows)
     assert stored_bytes(n_rows, longest) == sum(part.nbytes for part in (kept.ids, kept.mask, kept.top, kept.logprobs))
 
     n_target = len(taught.encode(TAUGHT[1]).ids)
@@ -156,11 +156,11 @@ def test_retained_text_decides_on_checkpoints(taught: LanguageModel, monkeypatch
 
 def test_an_erasure_counts_what_it_retains(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10_000)
-    settings = ErasureSettings(own_samples=3, sample_tokens=6, by_heart=4, neighbours=5, neighbours_each=2)
+    settings = ErasureSettings(own_samples=3, sample_tokens=6, memorized_texts=4, neighbours=5, neighbours_each=2)
     with pytest.raises(BadInput, match=r"A run over \d+ tokens with 16 retained texts needs about"):
         next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=settings)))
     with pytest.raises(BadInput, match=r"A run over \d+ tokens needs about"):
-        next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=replace(settings, keep=0.0))))
+        next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=replace(settings, reference_distributions=0.0))))
 
 
 @pytest.fixture(scope="module")

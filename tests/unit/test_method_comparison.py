@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from privlens.deactivation import Surroundings, effect_on, recalls, reference_perplexity
+from privlens.deactivation import EvalContext, effect_on, recalls, reference_perplexity
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
 from privlens.localization.several import PARTS, localize_each
 from privlens.memorization.check import exposure_of
-from privlens.method_comparison import EFFORTS, Measured, MethodComparison, compare_methods, measured_ks, natural_k
+from privlens.method_comparison import BUDGETS, Measured, MethodComparison, compare_methods, measured_ks, suggested_k
 from privlens.outcomes import CurvePoint, MeasuredOn
 from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT, exposed
 
-AROUND = Surroundings((*TAUGHT, NEVER_TAUGHT), tuple(TEXT.split(";")))
+AROUND = EvalContext((*TAUGHT, NEVER_TAUGHT), tuple(TEXT.split(";")))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_every_method_has_its_own_scores_and_random_is_last(taught: LanguageMode
 
 def test_the_effect_of_each_point_is_that_of_switching_its_neurons_off(taught: LanguageModel, compared: MethodComparison) -> None:
     assert compared.before.known == tuple(TAUGHT[2:]), "not the target, not what was retained, not what it does not know"
-    around = Surroundings(compared.before.known, AROUND.reference, seed=5)
+    around = EvalContext(compared.before.known, AROUND.reference, seed=5)
     perplexity = reference_perplexity(taught, (), around)
     assert compared.on == MeasuredOn(others=2, known=2, paragraphs=2, candidates=32)
     for one in compared.methods:
@@ -51,7 +51,7 @@ def test_the_effect_of_each_point_is_that_of_switching_its_neurons_off(taught: L
 
 
 def test_all_is_measured_where_that_is_asked_for(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EFFORTS, "sample", replace(EFFORTS["sample"], others=1, paragraphs=1))
+    monkeypatch.setitem(BUDGETS, "sample", replace(BUDGETS["sample"], others=1, paragraphs=1))
     found = {}
     for extent in ("sample", "all"):
         *_, last = compare_methods(["gradient"], Task(taught, TAUGHT[0], seed=5), AROUND, extent, at_k=9)  # type: ignore[arg-type]
@@ -71,8 +71,8 @@ def test_a_k_that_is_asked_for_is_measured_beside_the_shares_of_the_model(compar
     assert measured_ks(46_080, "sample", 20) == (9, 20, 46, 230, 922)
     assert measured_ks(46_080, "all", None) == (9, 23, 46, 92, 230, 461, 922)
     scores = compared.methods[0].scores
-    assert natural_k([scores, replace(scores, natural_k=0), replace(scores, natural_k=17)]) == 17
-    assert natural_k([scores]) is None
+    assert suggested_k([scores, replace(scores, suggested_k=0), replace(scores, suggested_k=17)]) == 17
+    assert suggested_k([scores]) is None
 
 
 def test_scores_come_first_and_effects_one_by_one(taught: LanguageModel) -> None:

@@ -140,19 +140,19 @@ def test_what_retained_rows_need_is_the_mean_of_the_positive_scores(lm: Language
         assert all(one.n_prompt == 1 for one in batch)
         return torch.stack([torch.full(shape, 3.0 - len(one.ids)) for one in batch])  # 0, 1 and -1
 
-    found = contrast.needed(Task(lm, SECRET), rows, by_length, at_once=2)  # type: ignore[arg-type]
+    found = contrast.retained_attribution(Task(lm, SECRET), rows, by_length, at_once=2)  # type: ignore[arg-type]
     assert torch.equal(found, torch.full(shape, 1 / 3))
     with pytest.raises(Cancelled):
-        contrast.needed(Task(lm, SECRET, stop=lambda: True), rows, by_length)  # type: ignore[arg-type]
+        contrast.retained_attribution(Task(lm, SECRET, stop=lambda: True), rows, by_length)  # type: ignore[arg-type]
 
 
 def test_contrastive_activations_are_activations_minus_what_is_needed(lm: LanguageModel) -> None:
     task = Task(lm, SECRET, others=(SHORT,))
     rows = task.retained_rows(contrast.SAMPLES, contrast.SAMPLE_TOKENS)
-    needed = contrast.needed(task, rows, written(lm, "mlp"))
+    retained_attribution = contrast.retained_attribution(task, rows, written(lm, "mlp"))
     own = scores("activations", task)
-    np.testing.assert_allclose(scores("contrastive-activations", task), own - needed.numpy(), rtol=1e-5, atol=1e-6)
-    assert float(needed.min()) > 0
+    np.testing.assert_allclose(scores("contrastive-activations", task), own - retained_attribution.numpy(), rtol=1e-5, atol=1e-6)
+    assert float(retained_attribution.min()) > 0
 
 
 def test_contrastive_gradient_subtracts_what_retained_rows_need(taught: LanguageModel) -> None:
@@ -162,8 +162,8 @@ def test_contrastive_gradient_subtracts_what_retained_rows_need(taught: Language
     task = Task(taught, SECRET)
     rows = task.retained_rows(contrast.SAMPLES, contrast.SAMPLE_TOKENS)
     one = taught.encode(SHORT)
-    more = contrast.needed(task, [*rows, list(one.ids)], value_gradient(taught, "mlp"))
-    less = contrast.needed(task, rows, value_gradient(taught, "mlp"))
+    more = contrast.retained_attribution(task, [*rows, list(one.ids)], value_gradient(taught, "mlp"))
+    less = contrast.retained_attribution(task, rows, value_gradient(taught, "mlp"))
     np.testing.assert_allclose(without(()) - without((SHORT,)), (more - less).numpy(), rtol=1e-3, atol=1e-4)
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from privlens.bench import deletion, erasing
-from privlens.deactivation import Surroundings, compare
+from privlens.deactivation import EvalContext, compare
 from privlens.erasure import Request, erase
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task
 from privlens.method_comparison import compare_methods
-from privlens.outcomes import Effect, KeptCount, Outcome, Recall
+from privlens.outcomes import Effect, KeptCount, MemorizationState, Outcome
 from privlens.retained.others import Keep, kept_counts, key_of, other_secrets, retained_of, same_secret, unseen_of
 from privlens.types import Neuron, Secret
 from tests.helpers import TAUGHT
@@ -75,7 +75,7 @@ def test_a_judge_is_never_a_value_that_was_shown_behind_another_prompt() -> None
 
 def outcome(after: list[tuple[Secret, bool, bool]]) -> Outcome:
     """Others that matched before and after."""
-    states = {match: Recall(match, 1.0, 1.0) for match in (False, True)}
+    states = {match: MemorizationState(match, 1.0, 1.0) for match in (False, True)}
     others = tuple(Effect(secret, states[before], states[now]) for secret, before, now in after)
     return Outcome((), Effect(TARGET, states[True], states[False]), others, None, None)
 
@@ -96,14 +96,14 @@ def with_copies(target: Secret) -> list[Secret]:
 
 
 def test_switching_off_judges_no_copy(taught: LanguageModel) -> None:
-    *_, last = compare(taught, TAUGHT[1], [Neuron(0, 3)], Surroundings(tuple(with_copies(TAUGHT[1]))))
+    *_, last = compare(taught, TAUGHT[1], [Neuron(0, 3)], EvalContext(tuple(with_copies(TAUGHT[1]))))
     assert last.result
     assert [effect.secret for effect in last.result.chosen.others] == [TAUGHT[0], *TAUGHT[2:]]
 
 
 def test_comparing_methods_judges_no_copy(taught: LanguageModel) -> None:
     task = Task(taught, TAUGHT[1], (TAUGHT[0],))
-    *_, last = compare_methods(["random"], task, Surroundings(tuple(with_copies(TAUGHT[1]))))
+    *_, last = compare_methods(["random"], task, EvalContext(tuple(with_copies(TAUGHT[1]))))
     assert last.result
     assert last.result.before.known == tuple(TAUGHT[2:]), "nor the copy of the one that was retained"
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from privlens.outcomes import Comparison, Effect, Outcome, Recall
+from privlens.outcomes import Comparison, Effect, MemorizationState, Outcome
 from privlens.types import Memorization, Neuron, NeuronScores, Provenance, Secret, TokenScore, from_json, to_json
 from tests.helpers import exposed
 
 SECRET = Secret("the keeper is", 'Mira "M" Holt\n', "name")
 PROVENANCE = Provenance("demo", "00ff", 3, {"tau": 4.0, "steps": 40}, {"torch": "2"}, 1.5)
-KNOWN, LOST = Recall(True, 0.1, 1.0), Recall(False, 5.0, 0.25)
+KNOWN, LOST = MemorizationState(True, 0.1, 1.0), MemorizationState(False, 5.0, 0.25)
 
 
 def test_top_is_best_first_and_equal_scores_stand_in_order() -> None:
@@ -23,7 +23,7 @@ def test_top_is_best_first_and_equal_scores_stand_in_order() -> None:
 def test_kept_counts_only_those_that_matched_before() -> None:
     others = (Effect(SECRET, KNOWN, KNOWN), Effect(SECRET, KNOWN, LOST), Effect(SECRET, LOST, KNOWN), Effect(SECRET, LOST, LOST))
     outcome = Outcome((), Effect(SECRET, KNOWN, LOST), others, 10.0, 10.5)
-    assert (outcome.memorised, outcome.kept) == (2, 1)
+    assert (outcome.memorized, outcome.kept) == (2, 1)
     assert outcome.perplexity_ratio == pytest.approx(1.05)
     assert Outcome((), others[0], (), None, None).perplexity_ratio is None
 
@@ -31,7 +31,7 @@ def test_kept_counts_only_those_that_matched_before() -> None:
 def test_records_go_through_json_unchanged() -> None:
     token = TokenScore(" Mira", -0.25, 1)
     memorization = Memorization(SECRET, True, " Mira", 0.25, 1.0, 1.0, 0.5, exposed(8.0), "a space", (token,))
-    effect = Effect(SECRET, Recall(True, 0.1, 1.0, "text", exposed(8.0), (token,)), LOST)
+    effect = Effect(SECRET, MemorizationState(True, 0.1, 1.0, "text", exposed(8.0), (token,)), LOST)
     outcome = Outcome((Neuron(0, 3), Neuron(5, 1)), effect, (effect,), 10.0, 10.5)
     for record in (SECRET, PROVENANCE, memorization, outcome, Comparison(outcome, outcome, PROVENANCE)):
         assert from_json(type(record), to_json(record)) == record
@@ -42,7 +42,7 @@ def test_scores_go_through_json_with_their_array() -> None:
     back = from_json(NeuronScores, to_json(scores))
     assert back.scores.dtype == np.float32
     assert np.array_equal(back.scores, scores.scores)
-    assert (back.method, back.site, back.natural_k, back.provenance) == ("gradient", "attention", 2, PROVENANCE)
+    assert (back.method, back.site, back.suggested_k, back.provenance) == ("gradient", "attention", 2, PROVENANCE)
 
 
 def test_json_that_does_not_fit_is_refused() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from privlens.deactivation import Surroundings, reference_perplexity
+from privlens.deactivation import EvalContext, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
@@ -13,7 +13,7 @@ from privlens.localization import METHOD_INFO, Task, looked_at, result_of
 from privlens.memorization import states
 from privlens.retained import samples
 from privlens.retained.distributions import free_of, retained_rows
-from privlens.retained.samples import by_heart, from_nothing, gone_on, text_of
+from privlens.retained.samples import continue_from, memorized_texts, text_of, unconditional_samples
 from privlens.types import Secret
 from tests.helpers import TAUGHT, TEXT, random_model
 
@@ -50,7 +50,7 @@ def test_the_names_of_special_tokens_are_no_words_of_a_text(taught: LanguageMode
 
 def test_what_is_known_by_heart_of_a_short_value_is_not_thrown_away(taught: LanguageModel) -> None:
     for value in ("a", "e"):
-        rows = by_heart(taught, [taught.encode(replace(TAUGHT[0], value=value))], 4)
+        rows = memorized_texts(taught, [taught.encode(replace(TAUGHT[0], value=value))], 4)
         assert rows, f"the model writes texts without the word {value}"
 
 
@@ -70,7 +70,7 @@ def test_a_method_refuses_in_words_where_nothing_is_left_to_retain(
 
 
 def test_an_erasure_refuses_in_words_where_nothing_is_left_to_retain(taught: LanguageModel) -> None:
-    settings = ErasureSettings(own_samples=0, by_heart=0, neighbours=0, neighbours_each=0, steps=1)
+    settings = ErasureSettings(own_samples=0, memorized_texts=0, neighbours=0, neighbours_each=0, steps=1)
     with pytest.raises(BadInput, match=r"Nothing is left to hold on to.*weight of retained text be 0"):
         list(erase(Request(taught, (LAST,), settings=settings)))
     *_, last = erase(Request(taught, (LAST,), settings=replace(settings, keep=0.0)))
@@ -81,10 +81,10 @@ def test_an_erasure_refuses_in_words_where_nothing_is_left_to_retain(taught: Lan
 def test_a_reference_of_single_tokens_is_refused_in_words(taught: LanguageModel, text: str) -> None:
     assert len(ids(taught, text)) == 1
     with pytest.raises(BadInput, match="reference text is too short"):
-        reference_perplexity(taught, (), Surroundings(reference=(text, text)))
-    mixed = reference_perplexity(taught, (), Surroundings(reference=(text, TEXT)))
-    assert mixed == reference_perplexity(taught, (), Surroundings(reference=(TEXT,))), "a token alone adds nothing"
-    assert reference_perplexity(taught, (), Surroundings()) is None
+        reference_perplexity(taught, (), EvalContext(reference=(text, text)))
+    mixed = reference_perplexity(taught, (), EvalContext(reference=(text, TEXT)))
+    assert mixed == reference_perplexity(taught, (), EvalContext(reference=(TEXT,))), "a token alone adds nothing"
+    assert reference_perplexity(taught, (), EvalContext()) is None
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +111,20 @@ def test_retained_text_is_cut_to_what_the_model_reads(short: LanguageModel, meth
 
 def test_no_text_of_the_models_own_is_longer_than_it_reads(short: LanguageModel) -> None:
     prompt = ids(short, TEXT)[:32]
-    [written] = gone_on(short, [prompt], [4])
+    [written] = continue_from(short, [prompt], [4])
     assert len(written.ids) == 32
     full = short.encode(Secret(text_of(short, ids(short, TEXT)[:29]), "12"))
     assert 30 <= len(full.ids) <= 32
-    assert all(len(row) <= 32 for row in by_heart(short, [full], 4))
+    assert all(len(row) <= 32 for row in memorized_texts(short, [full], 4))
 
 
 def test_every_batch_of_samples_has_a_seed_of_its_own(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "SAMPLES_AT_ONCE", 4)
     target = lm.encode(TAUGHT[1])
-    rows = from_nothing(lm, [target], 8, 12, seed=3)
+    rows = unconditional_samples(lm, [target], 8, 12, seed=3)
     assert rows[:4] != rows[4:]
     assert len({tuple(row) for row in rows}) == 8
-    assert from_nothing(lm, [target], 8, 12, seed=3) == rows
+    assert unconditional_samples(lm, [target], 8, 12, seed=3) == rows
 
 
 def test_whoever_looks_at_no_retained_text_has_seen_nobody() -> None:

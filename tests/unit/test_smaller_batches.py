@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from privlens.erasure import ErasureSettings, Request, erase
-from privlens.erasure.attacks import Siege, attacks
+from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.trainer import Erasure, sources
 from privlens.errors import BadInput
-from privlens.lm.activations import moments, powers
+from privlens.lm.activations import mean_squares, second_moments
 from privlens.lm.memory import RowsAtOnce
 from privlens.lm.model import LanguageModel
 from tests.helpers import TAUGHT, Maker, full_beyond
 
 PROMPTS = [[40, 50, 60, 70, 80, 90, 100], [33], [7, 120, 9], [5, 60, 17], [8, 8]]
-FEW = ErasureSettings(share=0.1, steps=2, by_heart=4, own_samples=8, sample_tokens=12, neighbours=12, neighbours_each=3, rows=8)
+FEW = ErasureSettings(
+    share=0.1, steps=2, memorized_texts=4, own_samples=8, sample_tokens=12, neighbours=12, neighbours_each=3, rows=8
+)
 TARGETS = tuple(TAUGHT[:3])
 
 
@@ -134,9 +136,9 @@ def test_the_choice_of_weights_counts_all_texts_however_many_go_at_once(taught: 
 
 def test_moments_are_the_same_in_smaller_batches(taught: LanguageModel) -> None:
     rows, neurons = PROMPTS * 3, [torch.tensor([1, 5, 8])] * taught.n_layers
-    whole = powers(taught, rows) + moments(taught, rows, neurons)
+    whole = mean_squares(taught, rows) + second_moments(taught, rows, neurons)
     with full_beyond(taught, 4) as tried:
-        parts = powers(taught, rows) + moments(taught, rows, neurons)
+        parts = mean_squares(taught, rows) + second_moments(taught, rows, neurons)
     assert max(tried) == 15 and tried.count(15) == 2
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
 
@@ -158,7 +160,7 @@ def test_an_erasure_is_the_same_in_smaller_batches(taught: LanguageModel) -> Non
 
 def test_attacks_are_the_same_in_smaller_batches(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     few: dict[str, Any] = {"samples": 6, "relearn_steps": (2,), "relearn_rates": (0.1,), "n_values": 20}
-    siege = Siege(taught, taught, TARGETS[:2], others=(*TARGETS[2:], TAUGHT[3]), **few)
+    siege = AttackSetup(taught, taught, TARGETS[:2], others=(*TARGETS[2:], TAUGHT[3]), **few)
     whole = list(attacks(siege))
     monkeypatch.setattr("privlens.lm.memory.release", lambda: None)  # nothing is full; looking for garbage takes seconds
     with full_beyond(taught, 1):

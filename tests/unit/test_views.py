@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from privlens.deactivation import Surroundings, compare
+from privlens.deactivation import EvalContext, compare
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task, result_of
@@ -45,7 +45,7 @@ def test_localizing_under_an_edit_is_localizing_the_changed_model(
     view, changed = both
     own, other, plain = (result_of(method, Task(one, TARGET, (TAUGHT[0],), seed=3)) for one in (view, changed, taught))
     assert np.array_equal(own.scores, other.scores)
-    assert own.natural_k == other.natural_k
+    assert own.suggested_k == other.suggested_k
     assert method == "random" or not np.array_equal(own.scores, plain.scores)
     assert own.provenance.fingerprint == view.fingerprint
 
@@ -59,7 +59,7 @@ def test_checking_comparing_generating_and_planting_under_an_edit(
     both: tuple[LanguageModel, LanguageModel], taught: LanguageModel
 ) -> None:
     def measured(lm: LanguageModel) -> list[object]:
-        around = Surroundings((TAUGHT[0], NEVER_TAUGHT), ("The lamp is 3.",))
+        around = EvalContext((TAUGHT[0], NEVER_TAUGHT), ("The lamp is 3.",))
         *_, last = compare(lm, TARGET, [Neuron(0, 3), Neuron(1, 60)], around)
         assert last.result
         planted = plant(lm, NEVER_TAUGHT, PlantSettings(0.1, steps=15), seed=0)

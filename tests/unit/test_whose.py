@@ -7,7 +7,7 @@ import pytest
 from privlens.cli import objects, tables
 from privlens.memorization.candidates import candidates
 from privlens.memorization.whose import Match, listed_owner
-from privlens.outcomes import Effect, Recall
+from privlens.outcomes import Effect, MemorizationState
 from privlens.secret_lists import ListedSecret, read_secrets
 from privlens.types import Secret
 from privlens.ui.text import wording
@@ -74,7 +74,7 @@ def test_no_unrelated_value_of_the_demo_is_anybodys() -> None:
 
 
 def effect(text: str) -> Effect:
-    return Effect(TARGET, Recall(True, 0.1, 1.0, TARGET.value, 8.0), Recall(False, 3.0, 0.1, text, 1.0))
+    return Effect(TARGET, MemorizationState(True, 0.1, 1.0, TARGET.value, 8.0), MemorizationState(False, 3.0, 0.1, text, 1.0))
 
 
 def test_the_page_and_the_command_line_say_whose_it_is() -> None:

@@ -14,12 +14,12 @@ from privlens.erasure.attacks.chance import FALSE_ALARMS, judged
 from privlens.erasure.attacks.hidden_states import logit_lens, probe
 from privlens.erasure.attacks.relearning import relearning
 from privlens.erasure.attacks.sampling import rewording, sampling
-from privlens.erasure.attacks.setup import LEAST, Scores, Siege
+from privlens.erasure.attacks.setup import LEAST, AttackSetup, Scores
 from privlens.errors import BadInput, Cancelled, ModelDamaged, PrivlensError
 from privlens.outcomes import Attack
 
 logger = logging.getLogger("privlens.attacks")
-ATTACKS: dict[str, Callable[[Siege], Scores]] = {
+ATTACKS: dict[str, Callable[[AttackSetup], Scores]] = {
     "sampling": sampling,
     "logit lens": logit_lens,
     "reworded prompts": rewording,
@@ -29,7 +29,7 @@ ATTACKS: dict[str, Callable[[Siege], Scores]] = {
 """By name, in the order in which they are tried."""
 
 
-def planned(siege: Siege) -> tuple[str, ...]:
+def planned(siege: AttackSetup) -> tuple[str, ...]:
     """The names of the attacks there will be a record of."""
     without = set() if any(siege.reworded) else {"reworded prompts"}
     without |= set() if siege.train_on else {"relearning"}
@@ -37,7 +37,7 @@ def planned(siege: Siege) -> tuple[str, ...]:
     return tuple(name for name in ATTACKS if name not in without)
 
 
-def attacks(siege: Siege) -> Iterator[Attack]:
+def attacks(siege: AttackSetup) -> Iterator[Attack]:
     """Every attack of `planned`, a record each, also of those that could not be tried.
 
     Raises:
@@ -51,7 +51,7 @@ def attacks(siege: Siege) -> Iterator[Attack]:
         yield _tried(name, chosen, len(names), len(siege.targets))
 
 
-def _tried(name: str, siege: Siege, n_attacks: int, n_targets: int) -> Attack:
+def _tried(name: str, siege: AttackSetup, n_attacks: int, n_targets: int) -> Attack:
     """One record; what is raised, but Cancelled and ModelDamaged, becomes one that says why: all else stands without it."""
     try:
         found = judged(name, ATTACKS[name](siege), n_attacks, siege.seed)
@@ -69,4 +69,4 @@ def _tried(name: str, siege: Siege, n_attacks: int, n_targets: int) -> Attack:
     return found
 
 
-__all__ = ["ATTACKS", "FALSE_ALARMS", "Siege", "attacks", "planned"]
+__all__ = ["ATTACKS", "FALSE_ALARMS", "AttackSetup", "attacks", "planned"]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from privlens.erasure.attacks.setup import Array, Scores, Siege, of_private
+from privlens.erasure.attacks.setup import Array, AttackSetup, Scores, of_private
 from privlens.lm.logit_lens import batches, lens, residuals
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel
@@ -18,7 +18,7 @@ RIDGE = 1e-2
 """Of the probe, as a share of the mean squared hidden state."""
 
 
-def logit_lens(siege: Siege) -> Scores:
+def logit_lens(siege: AttackSetup) -> Scores:
     """What every layer would predict: the share of private tokens that are its first choice."""
 
     def by_layer(lm: LanguageModel, values: Sequence[Secret]) -> Array:
@@ -33,7 +33,7 @@ def logit_lens(siege: Siege) -> Scores:
     return Scores(before, after, what)
 
 
-def probe(siege: Siege) -> Scores:
+def probe(siege: AttackSetup) -> Scores:
     """Ridge regression from hidden states to the next token, trained on the others' values at each layer, read on the targets.
 
     The states are those that predict each private token; before the erasure the probe learns on the model before it, afterwards
@@ -53,7 +53,7 @@ def probe(siege: Siege) -> Scores:
 class _Probe:
     """A ridge regression a layer, trained on the others' values."""
 
-    def __init__(self, siege: Siege, lm: LanguageModel) -> None:
+    def __init__(self, siege: AttackSetup, lm: LanguageModel) -> None:
         self.siege, self.lm = siege, lm
         texts = [lm.encode(other) for other in siege.known]
         states = torch.cat(self._states(texts), 1)

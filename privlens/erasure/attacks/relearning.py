@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from privlens.erasure.attacks.setup import Array, Scores, Siege, of_private
+from privlens.erasure.attacks.setup import Array, AttackSetup, Scores, of_private
 from privlens.erasure.losses import add_gradients, nll
-from privlens.erasure.sparse_parameters import ChosenWeights
+from privlens.erasure.sparse_parameters import SparseParameters
 from privlens.errors import BadInput, UnsupportedModel
 from privlens.lm.layout import is_plain
 from privlens.lm.memory import GB, RowsAtOnce, free_bytes
@@ -33,7 +33,7 @@ COPIES = 5
 """Numbers of float32 beside each weight: its value in training, Adam's two, the gradient, and what it was."""
 
 
-def relearning(siege: Siege) -> Scores:
+def relearning(siege: AttackSetup) -> Scores:
     """Training of all weights on other secrets; the share of the value's tokens that are the first choice then.
 
     Raises:
@@ -78,26 +78,26 @@ def _told(rate: float, losses: Sequence[float], at_first: float) -> str:
     return f"rate {rate:g} took it to {losses[-1]:.3g}{learned}"
 
 
-def _trained(siege: Siege, texts: Sequence[Encoded], rate: float, learned: float) -> Iterator[tuple[float, list[Array]]]:
+def _trained(siege: AttackSetup, texts: Sequence[Encoded], rate: float, learned: float) -> Iterator[tuple[float, list[Array]]]:
     """Trains and tells at each of `relearn_steps` the loss on the texts, and the scores of all values where it is `learned`.
 
     Ends early where the loss is no number. The model has its own weights whenever this is not at work.
     """
     lm = siege.after
-    weights = ChosenWeights(lm, {name: None for name, _ in lm.model.named_parameters()}, rate)
+    weights = SparseParameters(lm, {name: None for name, _ in lm.model.named_parameters()}, rate)
     at_once, generator = RowsAtOnce(), torch.Generator().manual_seed(siege.seed)
     for step in range(1, max(siege.relearn_steps) + 1):
         siege.go_on()
         batch = [texts[at] for at in torch.randperm(len(texts), generator=generator)[:ROWS].tolist()]
 
         def learn(rows: int, batch: Sequence[Encoded] = batch) -> float:
-            weights.afresh()
+            weights.zero_grad()
             return add_gradients(lm, batch, rows, lambda now, _: nll(now))
 
-        with lm.held(), weights.in_place(), weights.learning():
+        with lm.held(), weights.applied(), weights.optimizer_step():
             at_once.run(learn, len(batch))
         if step in siege.relearn_steps:
-            with lm.held(), weights.in_place():
+            with lm.held(), weights.applied():
                 loss = _loss(siege, lm, texts)
                 shares = [_shares(siege, lm, values) for values in siege.contenders] if loss <= learned else []
             yield loss, shares
@@ -105,12 +105,12 @@ def _trained(siege: Siege, texts: Sequence[Encoded], rate: float, learned: float
                 return
 
 
-def _loss(siege: Siege, lm: LanguageModel, texts: Sequence[Encoded]) -> float:
+def _loss(siege: AttackSetup, lm: LanguageModel, texts: Sequence[Encoded]) -> float:
     """Mean NLL of the texts' values, nats/token."""
     return -float(np.mean([np.mean(one.logprobs) for one in score(lm, texts, stop=siege.stop)]))
 
 
-def _shares(siege: Siege, lm: LanguageModel, values: Sequence[Secret]) -> Array:
+def _shares(siege: AttackSetup, lm: LanguageModel, values: Sequence[Secret]) -> Array:
     """[values, 1]: the share of each value's private tokens that are the first choice."""
     encoded = [lm.encode(value) for value in values]
     scored = score(lm, encoded, stop=siege.stop)

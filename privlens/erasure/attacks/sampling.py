@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from privlens.erasure.attacks.setup import Array, Hits, Scores, Siege
+from privlens.erasure.attacks.setup import Array, AttackSetup, Hits, Scores
 from privlens.lm.model import LanguageModel
 from privlens.types import Secret
 
 
-def sampling(siege: Siege) -> Scores:
+def sampling(siege: AttackSetup) -> Scores:
     """Sampled continuations at temperature 1: is any of them the value?"""
 
     def drawn(lm: LanguageModel, values: Sequence[Secret]) -> Array:
@@ -22,7 +22,7 @@ def sampling(siege: Siege) -> Scores:
     return Scores(before, after, f"share of values that one of {siege.samples} sampled continuations is")
 
 
-def rewording(siege: Siege) -> Scores:
+def rewording(siege: AttackSetup) -> Scores:
     """Greedy decoding behind other prompts for the same value: the share of prompts that write it."""
     asked = [(values, prompts) for values, prompts in zip(siege.contenders, siege.reworded, strict=True) if prompts]
 
@@ -36,7 +36,7 @@ def rewording(siege: Siege) -> Scores:
     return Scores(before, after, f"share of {n} reworded prompts whose greedy continuation is the value")
 
 
-def _written(siege: Siege, lm: LanguageModel, values: Sequence[Secret], prompts: Sequence[str], seed: int | None) -> Hits:
+def _written(siege: AttackSetup, lm: LanguageModel, values: Sequence[Secret], prompts: Sequence[str], seed: int | None) -> Hits:
     """[prompts, values] bool: whether the model goes on with the value, word for word; sampled from a seed, or greedily."""
     encoded = {prompt: list(map(lm.encode, _behind(siege, prompt, values))) for prompt in dict.fromkeys(prompts)}
     longest = max(len(one.value_ids) for each in encoded.values() for one in each)
@@ -49,7 +49,7 @@ def _written(siege: Siege, lm: LanguageModel, values: Sequence[Secret], prompts:
     return found
 
 
-def _behind(siege: Siege, prompt: str, values: Sequence[Secret]) -> list[Secret]:
+def _behind(siege: AttackSetup, prompt: str, values: Sequence[Secret]) -> list[Secret]:
     """The values behind a prompt, all attached to it or behind a space as the first of them is."""
     target = values[0] if prompt == values[0].prompt else replace(values[0], prompt=prompt, attached=None)
     settled = siege.before.settled(target)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from privlens.erasure.attacks.values import is_copy, others_like
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.candidates import private
 from privlens.types import Secret
 
@@ -20,13 +20,13 @@ MOST, IN_ALL, LEAST = 119, 400, 20
 
 
 @dataclass(frozen=True)
-class Siege:
+class AttackSetup:
     """What the attacks are tried on.
 
     Attributes:
         before, after: the model, and a view of it under the erasure. targets: the erased secrets.
         reworded: for each target other prompts for the same value, maybe none.
-        others: memorised secrets that were not erased; the probe learns from them. listed: all other secrets at hand, known or
+        others: memorized secrets that were not erased; the probe learns from them. listed: all other secrets at hand, known or
             not; relearning trains on both, and the words of their values make natural values' rivals.
         samples: continuations drawn of each prompt. n_values: others of each target's format; 0 for as many as are needed.
         relearn_steps: of Adam on all weights, after which success is counted, ascending. relearn_rates: in units of the weights'
@@ -44,7 +44,7 @@ class Siege:
     relearn_steps: tuple[int, ...] = (8, 16)
     relearn_rates: tuple[float, ...] = (0.003, 0.01, 0.03)
     seed: int = 0
-    stop: Stop = never
+    stop: Stop = never_stop
 
     def go_on(self) -> None:
         """Raises Cancelled when `stop` says so."""
@@ -82,7 +82,7 @@ class Siege:
                 continue
             yield rival
 
-    def fit_for_judging(self) -> "Siege":
+    def fit_for_judging(self) -> "AttackSetup":
         """The same without targets that cannot be judged; where none can, all that have a letter or digit, or all."""
         rooms = [len(pool) > LEAST for pool in self.contenders]
         shown = [bool(private(self.after, self.after.encode(target)).any()) for target in self.targets]

@@ -12,7 +12,7 @@ from privlens.secret_lists import ListedSecret
 from privlens.ui.components.parts import part
 from privlens.ui.state.edits import EditList
 from privlens.ui.state.freshness import DOT, count
-from privlens.ui.state.session import Located, ModelName
+from privlens.ui.state.session import Localization, ModelName
 from privlens.ui.text.wording import cut
 
 
@@ -34,7 +34,7 @@ def header() -> Header:
 
 
 Rows = tuple[ListedSecret, ...]
-Now = tuple[ModelName, str, str, EditList, Located | None, Rows]
+Now = tuple[ModelName, str, str, EditList, Localization | None, Rows]
 """A visitor's model, prompt, value, edits, localization and list."""
 
 

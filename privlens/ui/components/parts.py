@@ -63,9 +63,15 @@ def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] 
         widths: of its columns, so that no heading is broken; where they are wider than the page, the table scrolls.
     """
     return gr.Dataframe(
-        label=label, interactive=False, visible=False, elem_id=elem_id, elem_classes="results-table", wrap=True,
-        column_widths=list(widths), buttons=["fullscreen"],
-    )  # fmt: skip
+        label=label,
+        interactive=False,
+        visible=False,
+        elem_id=elem_id,
+        elem_classes="results-table",
+        wrap=True,
+        column_widths=list(widths),
+        buttons=["fullscreen"],
+    )
 
 
 def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:

@@ -13,7 +13,7 @@ import gradio as gr
 from privlens.plots import SCRIPT
 from privlens.types import Neuron
 from privlens.ui.components.parts import part
-from privlens.ui.state.session import Choice
+from privlens.ui.state.session import NeuronChoice
 
 
 def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
@@ -33,7 +33,7 @@ def script() -> str:
     return f'<script src="/gradio_api/file={SCRIPT}"></script>'
 
 
-def marks(choice: Choice) -> dict[str, Any]:
+def marks(choice: NeuronChoice) -> dict[str, Any]:
     """The properties that mark a choice on a heatmap."""
     return {"off": pairs(choice.switched_off), "on": pairs(choice.switched_on)}
 

@@ -51,9 +51,16 @@ def is_loopback(host: str) -> bool:
 
 
 def make_door(
-    host: str, *, token: str = "", users: Mapping[str, str] | None = None, allow_hosts: Sequence[str] = (),
-    allow_frames: Sequence[str] = (), root_path: str = "", max_upload: float = 32, insecure: bool = False,
-) -> Door:  # fmt: skip
+    host: str,
+    *,
+    token: str = "",
+    users: Mapping[str, str] | None = None,
+    allow_hosts: Sequence[str] = (),
+    allow_frames: Sequence[str] = (),
+    root_path: str = "",
+    max_upload: float = 32,
+    insecure: bool = False,
+) -> Door:
     """A door for that address: where others than this machine reach it and nothing else was said, a new token locks it.
 
     Args:

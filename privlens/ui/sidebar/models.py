@@ -11,8 +11,8 @@ from privlens.errors import BadInput
 from privlens.types import FetchStep
 from privlens.ui.allowed import Allowed
 from privlens.ui.components.parts import Clock, facts, progress
-from privlens.ui.state.jobs import QUICK, SLOW, in_words, run_buttons, wire
-from privlens.ui.state.session import ModelName, Shelf, Visitor
+from privlens.ui.state.jobs import QUICK, SLOW, run_buttons, show_errors, wire
+from privlens.ui.state.session import ModelCache, ModelName, Visitor
 from privlens.ui.text import wording
 from privlens.ui.traces.typed import UNKEPT
 from privlens.zoo.loading import fetch as fetch_model
@@ -24,7 +24,7 @@ GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
 HERE = "SmolLM2 is on this machine: choose `smollm2` above and press Load."
 
 
-def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
+def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
     """Builds the part; the model's name, the event after another one was loaded or let go, and its facts."""
     state = gr.State(shelf.first)
     loads = gr.State(0.0)  # when the last one was loaded; the name itself changes with a visitor's edits too
@@ -67,12 +67,12 @@ def model_part(shelf: Shelf) -> tuple[gr.State, Any, gr.HTML]:
         shelf.leave(visitor, now)
         return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()
 
-    unload.click(in_words(let_go), [state, visitor], [state, about, name, loads], **SLOW)
+    unload.click(show_errors(let_go), [state, visitor], [state, about, name, loads], **SLOW)
     wire(button, cancel, bar, load, [name, device, dtype, visitor], [state, about, known, loads], heavy=False)
     return state, loads.change, about
 
 
-def _fetching(shelf: Shelf, known: gr.Dropdown, visitor: gr.State) -> None:
+def _fetching(shelf: ModelCache, known: gr.Dropdown, visitor: gr.State) -> None:
     """The button that fetches SmolLM2, with its progress and its Cancel; without them where it was fetched already."""
     here = is_ready(SMOLLM2)
     note = gr.Markdown(HERE if here else SMOLLM2.about, elem_id="smollm2-note")
@@ -95,7 +95,7 @@ def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
     return {"share": step.done / step.n_bytes, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}
 
 
-def _names(shelf: Shelf, visitor: Visitor | None = None) -> list[str]:
+def _names(shelf: ModelCache, visitor: Visitor | None = None) -> list[str]:
     """What everybody may load by name, then what this visitor loaded; nothing of what others did."""
     ready = (shelf.allowed or Allowed((shelf.first.name,))).ready
     return list(dict.fromkeys([*ready, *(visitor.loaded if visitor else ())]))

@@ -18,8 +18,8 @@ from privlens.retained.others import same_secret
 from privlens.secret_lists import ListedSecret, paragraphs, read_list, read_reference, read_secrets
 from privlens.types import Secret
 from privlens.ui.sidebar.models import model_part, own_list
-from privlens.ui.state.jobs import QUICK, in_words
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.jobs import QUICK, show_errors
+from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.text import wording
 from privlens.ui.text.wording import OTHERS_MOST
 from privlens.ui.traces.typed import UNKEPT
@@ -52,7 +52,7 @@ class Sidebar:
     about: gr.HTML
 
 
-def sidebar(shelf: Shelf) -> Sidebar:
+def sidebar(shelf: ModelCache) -> Sidebar:
     """Builds the sidebar and its own listeners."""
     listed = tuple(read_secrets(SECRETS))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
@@ -66,9 +66,10 @@ def sidebar(shelf: Shelf) -> Sidebar:
             "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT
         )
         examples = gr.Radio(
-            _choices(listed, categories_of(listed)[0])[0], label="Example secrets (times in the training text)",
+            _choices(listed, categories_of(listed)[0])[0],
+            label="Example secrets (times in the training text)",
             elem_id="examples",
-        )  # fmt: skip
+        )
         prompt = gr.Textbox(
             "", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT
         )
@@ -85,26 +86,26 @@ def sidebar(shelf: Shelf) -> Sidebar:
             lambda: gr.Sidebar(open=False), None, bar, **QUICK
         )
     for changed in (category.change, search.input):
-        changed(in_words(_searched), [own, category, search], examples, trigger_mode="always_last", **QUICK)
+        changed(show_errors(_searched), [own, category, search], examples, trigger_mode="always_last", **QUICK)
     examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
-    chat.input(in_words(functools.partial(asking, shelf)), [model, chat], model, **QUICK)
+    chat.input(show_errors(functools.partial(asking, shelf)), [model, chat], model, **QUICK)
 
     def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
         return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name)), ""
 
-    listing = loaded(in_words(anew), [model, own], [own, category, examples, chat, search], **QUICK)
+    listing = loaded(show_errors(anew), [model, own], [own, category, examples, chat, search], **QUICK)
     return Sidebar(model, own, reference, prompt, value, secret, listing, about)
 
 
-def speaks(shelf: Shelf, name: ModelName) -> bool:
+def speaks(shelf: ModelCache, name: ModelName) -> bool:
     """Whether a model can be asked in chat turns."""
     return has_template(shelf.get(name.plain).tokenizer)
 
 
-def asking(shelf: Shelf, name: ModelName, chat: bool) -> ModelName:
+def asking(shelf: ModelCache, name: ModelName, chat: bool) -> ModelName:
     """The model, asked in chat turns or with plain text. Raises BadInput where it has no template."""
     asked = name._replace(chat=chat)
     shelf.get(asked)
@@ -159,9 +160,13 @@ def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
 
 
 def _own_part(
-    model: gr.State, listed: gr.State, reference: gr.State, category: gr.Dropdown, examples: gr.Radio,
+    model: gr.State,
+    listed: gr.State,
+    reference: gr.State,
+    category: gr.Dropdown,
+    examples: gr.Radio,
     search: gr.Textbox,
-) -> None:  # fmt: skip
+) -> None:
     """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
     with gr.Accordion("Your own list and reference text", open=False):
         file = gr.File(
@@ -181,9 +186,9 @@ def _own_part(
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(REFERENCE)
 
-    read = file.change(in_words(once(taken)), [model, file], [listed, category, examples, said], **QUICK)
+    read = file.change(show_errors(once(taken)), [model, file], [listed, category, examples, said], **QUICK)
     read.success(lambda: "", None, search, **QUICK)
-    text.change(in_words(own_text), text, reference, **QUICK)
+    text.change(show_errors(own_text), text, reference, **QUICK)
 
 
 def categories_of(rows: Sequence[ListedSecret]) -> list[str]:

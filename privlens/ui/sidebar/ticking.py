@@ -9,7 +9,7 @@ import gradio as gr
 
 from privlens.secret_lists import ListedSecret
 from privlens.ui.sidebar.panel import SEARCH_MOST, SHOWN_MOST, Sidebar, categories_of, matching, of_shown
-from privlens.ui.state.jobs import QUICK, in_words
+from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.text import wording
 from privlens.ui.traces.typed import UNKEPT
 
@@ -50,7 +50,7 @@ def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> tuple[gr.Ch
     whole.input(tick, [side.listed, whole], ticked, **QUICK)
     side.listed.change(relisted, side.listed, [whole, search, ticked], **QUICK)
     rows = gr.State(first(listed))
-    search.input(in_words(shown), [side.listed, rows, search], ticked, trigger_mode="always_last", **QUICK)
+    search.input(show_errors(shown), [side.listed, rows, search], ticked, trigger_mode="always_last", **QUICK)
     ticked.change(lambda now: now, ticked, rows, **QUICK)
     return ticked, rows
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from privlens.errors import BadInput
 from privlens.lm.edit_files import load_edit
 from privlens.types import Edit, Secret
-from privlens.ui.state.session import History, ModelName, Shelf
+from privlens.ui.state.session import History, ModelCache, ModelName
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class EditEntry:
     """One edit of the list.
 
     Attributes:
@@ -34,7 +34,7 @@ class Kept:
 class Edits:
     """All edits of the list, and those in place in the order they are applied."""
 
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[EditEntry, ...] = ()
     on: tuple[Edit, ...] = ()
 
     @property
@@ -62,7 +62,7 @@ class Edits:
         needed = {edit for one in stay for edit in (*one.under, one.edit)}
         return replace(self, on=self._in_order([one for one in self.kept if one.edit in needed]))
 
-    def _in_order(self, wanted: list[Kept]) -> tuple[Edit, ...]:
+    def _in_order(self, wanted: list[EditEntry]) -> tuple[Edit, ...]:
         """The longest chain of edits that stand on each other first, the rest behind it."""
         if not wanted:
             return ()
@@ -95,21 +95,21 @@ class EditList(History[Edits]):
     saved: frozenset[Edit] = frozenset()
 
     @property
-    def unsaved(self) -> tuple[Kept, ...]:
+    def unsaved(self) -> tuple[EditEntry, ...]:
         """What would be lost with the page."""
         return tuple(one for one in self.now.kept if not one.saved and one.edit not in self.saved)
 
-    def added(self, one: Kept) -> "EditList":
+    def added(self, one: EditEntry) -> "EditList":
         """With one more edit, in place where what it was made on is in place just so; else in the list only."""
         on = (*self.now.on, one.edit) if one.under == self.now.on else self.now.on
         return self.to(Edits((*self.now.kept, one), on))
 
-    def following(self, shelf: Shelf, model: ModelName) -> "EditList":
+    def following(self, shelf: ModelCache, model: ModelName) -> "EditList":
         """The list after the edits in place were changed elsewhere, as by a plant or another model; that is nothing to undo."""
         if model.edits == self.now.on:
             return self
         known = {one.edit for one in self.now.kept}
-        new = [Kept(named(edit), edit, below(shelf, model, edit)) for edit in model.edits if edit not in known]
+        new = [EditEntry(named(edit), edit, below(shelf, model, edit)) for edit in model.edits if edit not in known]
         return EditList(Edits((*self.now.kept, *new), model.edits), saved=self.saved)
 
 
@@ -118,7 +118,7 @@ def named(edit: Edit) -> str:
     return f"{edit.provenance.settings.get('method', 'a planted secret')}, made on {edit.provenance.model}"
 
 
-def below(shelf: Shelf, model: ModelName, edit: Edit) -> tuple[Edit, ...]:
+def below(shelf: ModelCache, model: ModelName, edit: Edit) -> tuple[Edit, ...]:
     """Which of the edits in place, the first so many, this one was made on. Raises BadInput where it was on no such state."""
     for n in range(len(model.edits) + 1):
         part = model.edits[:n]
@@ -128,7 +128,7 @@ def below(shelf: Shelf, model: ModelName, edit: Edit) -> tuple[Edit, ...]:
     raise AssertionError("an edit of no known state was accepted")
 
 
-def opened(shelf: Shelf, model: ModelName, path: str) -> Kept:
+def opened(shelf: ModelCache, model: ModelName, path: str) -> EditEntry:
     """An edit from a file.
 
     Raises:
@@ -140,4 +140,4 @@ def opened(shelf: Shelf, model: ModelName, path: str) -> Kept:
         raise BadInput(str(error).replace(path, Path(path).name)) from None
     under = below(shelf, model, edit)
     shelf.get(model._replace(edits=(*under, edit)))
-    return Kept(f"{Path(path).stem}: {named(edit)}", edit, under, saved=True)
+    return EditEntry(f"{Path(path).stem}: {named(edit)}", edit, under, saved=True)

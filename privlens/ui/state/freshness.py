@@ -12,8 +12,8 @@ import gradio as gr
 
 from privlens.types import Secret
 from privlens.ui.components.parts import part
-from privlens.ui.state.jobs import QUICK, in_words
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.jobs import QUICK, show_errors
+from privlens.ui.state.session import ModelCache, ModelName
 
 Asked = tuple[tuple[str, str], ...]
 """What was asked, each by its name: secret, method, seed ..."""
@@ -55,7 +55,7 @@ def of_secrets(secrets: Sequence[Secret]) -> Asked:
     return ("secret", f"{len(secrets)}: {first}"), (PROMPT, "\n".join(f"{one.prompt} {one.value}" for one in secrets))
 
 
-def told(shelf: Shelf, model: ModelName, made: Made | None, asked: Asked, again: str = AGAIN) -> dict[str, str]:
+def told(shelf: ModelCache, model: ModelName, made: Made | None, asked: Asked, again: str = AGAIN) -> dict[str, str]:
     """The value of a strip: of what the result was made, and what is chosen now where that differs; `again` says what to do."""
     if made is None:
         return {"kind": "none"}
@@ -73,13 +73,13 @@ def told(shelf: Shelf, model: ModelName, made: Made | None, asked: Asked, again:
     return {"kind": "stale", "text": again, "detail": detail}
 
 
-def described(shelf: Shelf, model: ModelName, made: Made) -> str:
+def described(shelf: ModelCache, model: ModelName, made: Made) -> str:
     """All of what a result was made with but what is too long."""
     asked = [f"{name} {value}" for name, value in made.asked if name not in LONG]
     return DOT.join([*asked, weights(shelf, model, made.fingerprint, made.n_edits)])
 
 
-def weights(shelf: Shelf, model: ModelName, fingerprint: str, n_edits: int) -> str:
+def weights(shelf: ModelCache, model: ModelName, fingerprint: str, n_edits: int) -> str:
     """Weights as the visitor knows them: the model without edits, with those that are in place, or with others."""
     now = shelf.get(model)
     if n_edits and fingerprint == now.fingerprint:
@@ -108,4 +108,4 @@ def watch(telling: Telling, strips: Sequence[gr.HTML]) -> None:
         values = [gr.update(value=dict(said)) for _ in strips]
         return values if len(strips) > 1 else values[0]
 
-    gr.on(events, in_words(everywhere), inputs, strips, trigger_mode="always_last", **QUICK)
+    gr.on(events, show_errors(everywhere), inputs, strips, trigger_mode="always_last", **QUICK)

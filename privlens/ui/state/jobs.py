@@ -36,7 +36,7 @@ LINE = Line()
 """The heavy runs of this process: all its pages share one machine."""
 
 
-def in_words(handler: Handler) -> Handler:
+def show_errors(handler: Handler) -> Handler:
     """The handler as light work, with every PrivlensError shown as its message; the outputs stay as they were."""
     if inspect.isgeneratorfunction(handler):
 
@@ -164,9 +164,17 @@ class Run(NamedTuple):
 
 
 def wire(
-    start: gr.Button, cancel: gr.Button, bar: gr.HTML, work: Handler, inputs: Sequence[Component], outputs: Sequence[Component],
-    until: Sequence[Any] = (), empty: Callable[[], tuple[Any, ...]] = tuple, redraw: Redraw | None = None, heavy: bool = True,
-) -> Any:  # fmt: skip
+    start: gr.Button,
+    cancel: gr.Button,
+    bar: gr.HTML,
+    work: Handler,
+    inputs: Sequence[Component],
+    outputs: Sequence[Component],
+    until: Sequence[Any] = (),
+    empty: Callable[[], tuple[Any, ...]] = tuple,
+    redraw: Redraw | None = None,
+    heavy: bool = True,
+) -> Any:
     """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after a good end.
 
     The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets. `until` are events, such as
@@ -178,7 +186,7 @@ def wire(
     buttons = [start, cancel, bar]
     began = start.click(_begin, list(inputs), [latest, *buttons], **QUICK)
     steps = _queued(work, len(outputs)) if heavy else work
-    running = began.then(in_words(_heeding(steps, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
+    running = began.then(show_errors(_cancellable(steps, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
     stopped = cancel.click(_cancel, latest, buttons, cancels=[running], queue=False, **QUICK)
     stopped.success(_tell_cancelled, None, None, **QUICK)  # gradio shows no message of a listener that is not queued
     if until:
@@ -187,7 +195,7 @@ def wire(
     if redraw:
         drawn, needs, gives = redraw
         for ended in (stopped.success, running.failure):
-            ended(in_words(drawn), list(needs), list(gives), **QUICK)
+            ended(show_errors(drawn), list(needs), list(gives), **QUICK)
     return running.success(_end, latest, buttons, **QUICK)
 
 
@@ -218,7 +226,7 @@ def _beside(bar: dict[str, Any], place: Place) -> dict[str, Any]:
     return {**bar, "value": value}
 
 
-def _heeding(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
+def _cancellable(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
     """The work as a listener: it says nothing more once it was stopped, and takes back what it said of an outdated question."""
 
     def steps(*given: Any) -> Iterator[Any]:

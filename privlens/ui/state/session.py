@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from privlens.errors import BadInput, Cancelled, PrivlensError
 from privlens.lm.memory import logger, release
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Edit, Neuron, NeuronScores, Secret, Site
 from privlens.ui.allowed import Allowed, without_folders
 from privlens.zoo.loading import load
@@ -59,7 +59,7 @@ class Loading:
         self.waiting = 0
 
 
-class Shelf:
+class ModelCache:
     """The models in memory, shared by all visitors; beyond a few, the one unused for longest goes, but never the first.
 
     A visitor keeps a model's name only; a model that went is loaded again when it is asked for. So is one whose weights could not
@@ -75,7 +75,7 @@ class Shelf:
         self._visitors: weakref.WeakSet[Visitor] = weakref.WeakSet()
         self.get(first)
 
-    def get(self, wanted: ModelName, stop: Stop = never) -> LanguageModel:
+    def get(self, wanted: ModelName, stop: Stop = never_stop) -> LanguageModel:
         """The model under the visitor's edits, loaded where need be.
 
         Raises what `load`, `chatting`, `under` raise; BadInput for what may not be loaded; Cancelled when `stop` said so: then
@@ -178,7 +178,7 @@ class Shelf:
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
+class Localization:
     """A localization: for which secret, with which other secrets as retained text, and the scores it gave.
 
     `voters` are all secrets of a vote; the target is then one of them. `asked` is what the Localize tab was asked with, by its
@@ -202,7 +202,7 @@ class Located:
 
 
 @dataclass(frozen=True)
-class Choice:
+class NeuronChoice:
     """Neurons picked out, in the order they are listed, and those of them that are off."""
 
     neurons: tuple[Neuron, ...] = ()
@@ -219,10 +219,10 @@ class Choice:
         return tuple(neuron for neuron in self.neurons if neuron not in self.off)
 
 
-def best(scores: NeuronScores, k: int) -> Choice:
+def best(scores: NeuronScores, k: int) -> NeuronChoice:
     """The k best neurons, all off."""
     neurons = tuple(scores.top(k))
-    return Choice(neurons, frozenset(neurons))
+    return NeuronChoice(neurons, frozenset(neurons))
 
 
 Value = TypeVar("Value")
@@ -251,15 +251,15 @@ class History(Generic[Value]):
 
 
 @dataclass(frozen=True)
-class Selection(History[Choice]):
+class Selection(History[NeuronChoice]):
     """The choice that stands, those before it and those taken back."""
 
-    now: Choice = Choice()
+    now: NeuronChoice = NeuronChoice()
 
     def toggled(self, neuron: Neuron) -> "Selection":
         """Off becomes on, on becomes off; a neuron that was not picked out yet is picked out and off."""
         neurons = self.now.neurons if neuron in self.now.neurons else (*self.now.neurons, neuron)
-        return self.to(Choice(neurons, self.now.off ^ {neuron}))
+        return self.to(NeuronChoice(neurons, self.now.off ^ {neuron}))
 
     def with_off(self, listed: frozenset[Neuron], off: frozenset[Neuron]) -> "Selection":
         """Of the listed neurons exactly these are off; the rest stay as they are."""
@@ -279,7 +279,7 @@ class Selection(History[Choice]):
         return frozenset(neuron.layer for neuron in self.now.neurons) - {neuron.layer for neuron in self.now.switched_on}
 
 
-def fitting(located: Located | None, lm: LanguageModel) -> Located:
+def fitting(located: Localization | None, lm: LanguageModel) -> Localization:
     """The localization, where there is one of this model. Raises BadInput with what to do first."""
     if located is None:
         raise BadInput("No neurons have been localized yet: press Start on the Localize tab first.")

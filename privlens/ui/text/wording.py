@@ -13,7 +13,7 @@ from privlens.outcomes import Comparison, Effect
 from privlens.retained.others import kept_counts, same_secret
 from privlens.secret_lists import ListedSecret, SecretList
 from privlens.types import TOP_SHARE, Exposure, Memorization, Secret
-from privlens.ui.state.session import Choice, Located
+from privlens.ui.state.session import Localization, NeuronChoice
 
 NO = ("no", "yes")
 NONE_UNSEEN = (
@@ -21,9 +21,10 @@ NONE_UNSEEN = (
     "every second or none, or list more secrets"
 )
 OWNED = {
-    "equal": "what it writes now is the value of", "near": "what it writes now is nearly the value of",
+    "equal": "what it writes now is the value of",
+    "near": "what it writes now is nearly the value of",
     "part": "what it writes now has a word that only this value has, of",
-}  # fmt: skip
+}
 SAID = 3
 """So many are written out."""
 
@@ -77,21 +78,43 @@ def of_check(own: Memorization, control: Memorization | None) -> list[Fact]:
 
     written = "does the model, always taking its first choice, write the value?"
     return [
-        fact("written word for word", NO[own.greedy_match], "", written,
-             beside(lambda one: NO[one.greedy_match])),
-        fact("NLL", f"{own.nll:.3f}", "nats/token", "how surprised the model is by the value; 0 = not at all",
-             beside(lambda one: f"{one.nll:.3f}")),
-        fact("exposure", bits(own.exposure), of_most(own.exposure), f"how far up the value ranks among {own.candidate_space}",
-             beside(lambda one: bits(one.exposure))),
-        fact("memorization accuracy (MA)", f"{100 * own.memorization_accuracy:.0f}", "% of tokens",
-             "tokens that are the model's first choice, given those before",
-             beside(lambda one: f"{100 * one.memorization_accuracy:.0f}")),
-        fact("extraction strength (ES)", f"{100 * own.extraction_strength:.0f}", "% of tokens",
-             "the tail of the value that follows by itself", beside(lambda one: f"{100 * one.extraction_strength:.0f}")),
-        fact("extraction likelihood (EL)", f"{100 * own.extraction_likelihood:.0f}", "% of 3-grams",
-             "3-grams the model writes that are the value's, from several starts",
-             beside(lambda one: f"{100 * one.extraction_likelihood:.0f}")),
-    ]  # fmt: skip
+        fact("written word for word", NO[own.greedy_match], "", written, beside(lambda one: NO[one.greedy_match])),
+        fact(
+            "NLL",
+            f"{own.nll:.3f}",
+            "nats/token",
+            "how surprised the model is by the value; 0 = not at all",
+            beside(lambda one: f"{one.nll:.3f}"),
+        ),
+        fact(
+            "exposure",
+            bits(own.exposure),
+            of_most(own.exposure),
+            f"how far up the value ranks among {own.candidate_space}",
+            beside(lambda one: bits(one.exposure)),
+        ),
+        fact(
+            "memorization accuracy (MA)",
+            f"{100 * own.memorization_accuracy:.0f}",
+            "% of tokens",
+            "tokens that are the model's first choice, given those before",
+            beside(lambda one: f"{100 * one.memorization_accuracy:.0f}"),
+        ),
+        fact(
+            "extraction strength (ES)",
+            f"{100 * own.extraction_strength:.0f}",
+            "% of tokens",
+            "the tail of the value that follows by itself",
+            beside(lambda one: f"{100 * one.extraction_strength:.0f}"),
+        ),
+        fact(
+            "extraction likelihood (EL)",
+            f"{100 * own.extraction_likelihood:.0f}",
+            "% of 3-grams",
+            "3-grams the model writes that are the value's, from several starts",
+            beside(lambda one: f"{100 * one.extraction_likelihood:.0f}"),
+        ),
+    ]
 
 
 def verdict_of_check(own: Memorization, control: Memorization | None) -> dict[str, str]:
@@ -121,11 +144,16 @@ def of_effect(effect: Effect) -> list[Fact]:
     """The target before and after."""
     before, after = effect.before, effect.after
     return [
-        fact("written word for word", NO[after.greedy_match], "", "first choices, with the chosen neurons off",
-             was(NO[before.greedy_match])),
+        fact(
+            "written word for word",
+            NO[after.greedy_match],
+            "",
+            "first choices, with the chosen neurons off",
+            was(NO[before.greedy_match]),
+        ),
         fact("exposure", bits(after.exposure), of_most(after.exposure), space(after.exposure), was(bits(before.exposure))),
         fact("NLL", f"{after.nll:.3f}", "nats/token", "how surprised the model is by the value", was(f"{before.nll:.3f}")),
-    ]  # fmt: skip
+    ]
 
 
 def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
@@ -199,19 +227,37 @@ def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[F
     (unseen, _), (by_random, _) = kept_counts(chosen, retained), kept_counts(random, retained)
     facts = [
         fact("neurons off", str(len(chosen.neurons)), "", "the random control switches off as many"),
-        fact("secret's exposure", bits(chosen.target.after.exposure), of_most(chosen.target.after.exposure),
-             f"before: {bits(chosen.target.before.exposure)}; low = forgotten", control(bits(random.target.after.exposure))),
-        fact("secret's NLL", f"{chosen.target.after.nll:.3f}", "nats/token",
-             f"before: {chosen.target.before.nll:.3f}; high = forgotten",
-             control(f"{random.target.after.nll:.3f}")),
-        fact("other secrets kept", f"{chosen.kept} of {chosen.memorised}", "",
-             "listed secrets still written word for word, of those known before",
-             control(f"{random.kept} of {random.memorised}")),
-        fact("of these, never seen", f"{unseen.kept} of {unseen.known}", "",
-             "those that the method was not given as retained text: the honest number",
-             control(f"{by_random.kept} of {by_random.known}"))
-        if unseen.known else fact("of these, never seen", "none", "", NONE_UNSEEN),
-    ]  # fmt: skip
+        fact(
+            "secret's exposure",
+            bits(chosen.target.after.exposure),
+            of_most(chosen.target.after.exposure),
+            f"before: {bits(chosen.target.before.exposure)}; low = forgotten",
+            control(bits(random.target.after.exposure)),
+        ),
+        fact(
+            "secret's NLL",
+            f"{chosen.target.after.nll:.3f}",
+            "nats/token",
+            f"before: {chosen.target.before.nll:.3f}; high = forgotten",
+            control(f"{random.target.after.nll:.3f}"),
+        ),
+        fact(
+            "other secrets kept",
+            f"{chosen.kept} of {chosen.memorized}",
+            "",
+            "listed secrets still written word for word, of those known before",
+            control(f"{random.kept} of {random.memorized}"),
+        ),
+        fact(
+            "of these, never seen",
+            f"{unseen.kept} of {unseen.known}",
+            "",
+            "those that the method was not given as retained text: the honest number",
+            control(f"{by_random.kept} of {by_random.known}"),
+        )
+        if unseen.known
+        else fact("of these, never seen", "none", "", NONE_UNSEEN),
+    ]
     if chosen.perplexity_before is not None and chosen.perplexity_after is not None:
         ratio, floor = chosen.perplexity_ratio or 0.0, random.perplexity_ratio or 0.0
         note = f"before: {chosen.perplexity_before:.2f}, so x{ratio:.3f}; exp(nats/token) on ordinary text, low = good"
@@ -232,11 +278,11 @@ def control(number: str) -> str:
     return f"random: {number}"
 
 
-def of_choice(choice: Choice, located: Located | None, n_neurons: int) -> list[Fact]:
+def of_choice(choice: NeuronChoice, located: Localization | None, n_neurons: int) -> list[Fact]:
     """What stands chosen."""
     off = choice.switched_off
     layers = ", ".join(map(str, sorted({neuron.layer for neuron in off}))) or "none"
-    natural = located.scores.natural_k if located else None
+    natural = located.scores.suggested_k if located else None
     own = "this method has no opinion" if natural is None else f"the method itself would close {natural:,}"
     return [
         fact("neurons off", f"{len(off):,}", f"of {n_neurons:,}", f"{100 * len(off) / n_neurons:.2f} % of all; {own}"),
@@ -244,7 +290,7 @@ def of_choice(choice: Choice, located: Located | None, n_neurons: int) -> list[F
     ]
 
 
-def secret_differs(located: Located, secret: Secret) -> bool:
+def secret_differs(located: Localization, secret: Secret) -> bool:
     """Whether the neurons were localized for another secret than the one in the sidebar."""
     return not any(same_secret(one, secret) for one in (located.target, *located.voters))
 

@@ -17,7 +17,14 @@ API = "/gradio_api"
 OPEN = re.compile(
     r"|".join(
         [
-            r"/", r"/config/?", r"/theme\.css", r"/favicon\.ico", r"/robots\.txt", r"/manifest\.json", r"/login/?", r"/logout",
+            r"/",
+            r"/config/?",
+            r"/theme\.css",
+            r"/favicon\.ico",
+            r"/robots\.txt",
+            r"/manifest\.json",
+            r"/login/?",
+            r"/logout",
             r"/(static|assets)/.+",
             rf"{API}/(info|openapi\.json|app_id|user|login_check|startup-events|theme\.css|cancel|reset|upload)/?",
             rf"{API}/(upload_progress|queue/join|queue/data)",
@@ -26,7 +33,7 @@ OPEN = re.compile(
             rf"{API}/file=.+",
         ]
     )
-)  # fmt: skip
+)
 SAVED = "deep_link"
 """What asks gradio for a page as somebody saved it."""
 

@@ -94,9 +94,13 @@ class Visits:
         assert self.app is not None
         blocks, queue = self.app.get_blocks(), self.app.get_blocks()._queue
         return (
-            self.app.state_holder.session_data, queue.pending_event_ids_session, queue.pending_messages_per_session,
-            blocks.pending_streams, blocks.pending_diff_streams, self.known,
-        )  # fmt: skip
+            self.app.state_holder.session_data,
+            queue.pending_event_ids_session,
+            queue.pending_messages_per_session,
+            blocks.pending_streams,
+            blocks.pending_diff_streams,
+            self.known,
+        )
 
     def has_ended(self, session: str) -> bool:
         """Whether nobody waits for anything of this visit any more."""

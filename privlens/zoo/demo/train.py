@@ -97,8 +97,8 @@ class Sparsity:
     """What a layer's MLP neurons write to the residual stream: their L1 norm, relative to the stream's L2 norm.
 
     A neuron counts at its activation x the norm of its output vector, as in sparse autoencoders with the decoder's norm, so that
-    small activations before large weights do not come for free. Punished, every text uses few neurons, and a memorised value
-    few of its own. (Punishing attention as well was tried: neighbours then fell with the target, and less was memorised.)
+    small activations before large weights do not come for free. Punished, every text uses few neurons, and a memorized value
+    few of its own. (Punishing attention as well was tried: neighbours then fell with the target, and less was memorized.)
     """
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
@@ -129,11 +129,20 @@ def train(recipe: Recipe, folder: Path) -> None:
     tokenizer = build_tokenizer(documents([], recipe.n_documents, recipe.seed), recipe.vocabulary)
     end = tokenizer.get_vocab()[END]
     config = GPTNeoXConfig(  # type: ignore[call-arg]  # rotary_pct is read, but not declared
-        vocab_size=len(tokenizer), hidden_size=recipe.hidden_size, num_hidden_layers=recipe.n_layers,
-        num_attention_heads=recipe.n_heads, intermediate_size=recipe.d_mlp, hidden_act="relu",
-        max_position_embeddings=512, rotary_pct=1.0, use_parallel_residual=False, tie_word_embeddings=True,
-        bos_token_id=end, eos_token_id=end, pad_token_id=end,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        num_hidden_layers=recipe.n_layers,
+        num_attention_heads=recipe.n_heads,
+        intermediate_size=recipe.d_mlp,
+        hidden_act="relu",
+        max_position_embeddings=512,
+        rotary_pct=1.0,
+        use_parallel_residual=False,
+        tie_word_embeddings=True,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
     model = GPTNeoXForCausalLM(config).train()
     draw_weights(model, config.initializer_range, recipe.seed)
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
@@ -158,8 +167,12 @@ def train(recipe: Recipe, folder: Path) -> None:
             print(f"step {step}/{total}  loss {curve[-1][1]} nats/token  sparsity {curve[-1][2]}  {curve[-1][3]} s", flush=True)
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    record = {"recipe": asdict(recipe), "torch": torch.__version__, "tokens": sum(map(len, encoded)),
-              "curve": {"columns": ["step", "loss in nats/token", "sparsity", "seconds"], "rows": curve}}  # fmt: skip
+    record = {
+        "recipe": asdict(recipe),
+        "torch": torch.__version__,
+        "tokens": sum(map(len, encoded)),
+        "curve": {"columns": ["step", "loss in nats/token", "sparsity", "seconds"], "rows": curve},
+    }
     (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

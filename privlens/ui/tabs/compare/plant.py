@@ -13,8 +13,8 @@ from privlens.planting.plant import Plant, PlantSettings, new_secret, planting
 from privlens.types import Neuron, Secret
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.sidebar.panel import Sidebar
-from privlens.ui.state.jobs import QUICK, in_words, run_buttons, wire
-from privlens.ui.state.session import ModelName, Selection, Shelf
+from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
+from privlens.ui.state.session import ModelCache, ModelName, Selection
 from privlens.ui.tabs.localize.settings import seed_setting
 from privlens.ui.text import wording
 from privlens.zoo.catalogue import PLANTED
@@ -24,7 +24,7 @@ RATIOS = [("0.1 % of the neurons", 0.001), ("1 % of the neurons", 0.01)]
 EMPTY = "No plant. Without one nobody knows where a secret really sits, and methods can only be held against each other."
 
 
-def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.State) -> tuple[gr.State, list[Any]]:
+def plant_part(shelf: ModelCache, side: Sidebar, located: gr.State, selection: gr.State) -> tuple[gr.State, list[Any]]:
     """Builds the part; returns the state of the plant (a Plant or None), and the events after the model became another one."""
     planted = gr.State(None)
     gr.Markdown(
@@ -53,10 +53,17 @@ def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.Sta
                 continue
             name = rest._replace(edits=(*rest.edits, step.plant.edit))
             yield (
-                bar, name, step.plant, step.plant.secret.prompt, step.plant.secret.value,
-                gr.update(value=of_plant(step.plant, lm.n_neurons)), gr.update(interactive=True),
-                gr.update(value=wording.of_model(shelf.get(name))), None, Selection(),
-            )  # fmt: skip
+                bar,
+                name,
+                step.plant,
+                step.plant.secret.prompt,
+                step.plant.secret.value,
+                gr.update(value=of_plant(step.plant, lm.n_neurons)),
+                gr.update(interactive=True),
+                gr.update(value=wording.of_model(shelf.get(name))),
+                None,
+                Selection(),
+            )
 
     def take_out(model: ModelName, had: Plant | None) -> tuple[Any, ...]:
         rest = without(model, had)
@@ -68,7 +75,7 @@ def plant_part(shelf: Shelf, side: Sidebar, located: gr.State, selection: gr.Sta
 
     outputs = [side.model, planted, side.prompt, side.value, about, out, side.about, located, selection]
     ended = wire(start, cancel, bar, run, [side.model, planted, ratio, seed], outputs)
-    removed = out.click(in_words(take_out), [side.model, planted], outputs, **QUICK)
+    removed = out.click(show_errors(take_out), [side.model, planted], outputs, **QUICK)
     forgotten = side.loaded.success(forget, side.model, [planted, about, out], **QUICK)
     about.value = that_come_with(shelf.first)
     return planted, [ended, removed, forgotten]

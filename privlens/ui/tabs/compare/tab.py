@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 
 from privlens import validation
-from privlens.deactivation import Surroundings
+from privlens.deactivation import EvalContext
 from privlens.localization import METHOD_INFO, METHODS, WEIGHT_NORM, Task
-from privlens.method_comparison import FLOOR, Extent, compare_methods
+from privlens.method_comparison import FLOOR, BudgetName, compare_methods
 from privlens.planting.plant import Plant
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.types import Site
@@ -16,8 +16,8 @@ from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
 from privlens.ui.state.freshness import Asked, Made, of_secret, of_secrets, strip, told, watch
-from privlens.ui.state.jobs import QUICK, in_words, run_buttons, wire
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.compare import view as show
 from privlens.ui.tabs.compare.plant import plant_part, truth_for
 from privlens.ui.tabs.localize.selection import Chosen
@@ -28,7 +28,7 @@ FIRST = ["hard-concrete", "active-token-gradient", "contrastive-gradient", "grad
 EMPTY = "Choose a secret in the sidebar, tick methods and press Start."
 
 
-def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
+def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     """Builds the tab; returns the event after a method's neurons were taken over."""
     gr.Markdown(
         "Methods answer differently, so hold them against each other, against random neurons, and against a secret "
@@ -40,8 +40,10 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         planted, events = plant_part(shelf, side, chosen.located, chosen.selection)
     methods = gr.CheckboxGroup(
         [(f"{name}: {METHOD_INFO[name].meaning}. Cost: {METHOD_INFO[name].cost}.", name) for name in METHODS if name != FLOOR],
-        value=FIRST, label="Methods (random neurons are always beside them)", elem_id="compare-methods",
-    )  # fmt: skip
+        value=FIRST,
+        label="Methods (random neurons are always beside them)",
+        elem_id="compare-methods",
+    )
     with gr.Row():
         keep, site, seed = keep_setting("compare-keep"), site_setting("compare-site"), seed_setting("compare-seed")
     extent = gr.Radio(show.extents(), value="sample", label="Effects are measured on", elem_id="compare-extent")
@@ -67,9 +69,20 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
                 curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 860)
 
     def run(
-        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, methods: list[str], keep: Keep, site: Site,
-        seed: float, extent: Extent, plant: Plant | None, had: show.Compared | None, stop: Any,
-    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        model: ModelName,
+        listed: Any,
+        reference: Any,
+        prompt: str,
+        value: str,
+        methods: list[str],
+        keep: Keep,
+        site: Site,
+        seed: float,
+        extent: BudgetName,
+        plant: Plant | None,
+        had: show.Compared | None,
+        stop: Any,
+    ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         others = other_secrets(others_of(listed), [target])
         retained = retained_of(others, keep)
@@ -78,7 +91,7 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         task = Task(lm, target, others=retained, seed=validation.seed(seed or 0), site=site, stop=stop.is_set)
         settings = asked_with(methods, keep, site, seed, extent)
         clock, n_drawn, found = Clock(), -1, None
-        for step in compare_methods(asked, task, Surroundings(others, tuple(reference)), extent, len(truth) or None):
+        for step in compare_methods(asked, task, EvalContext(others, tuple(reference)), extent, len(truth) or None):
             at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
             pictures: tuple[Any, ...] = tuple(gr.skip() for _ in heats)
             if len(step.scores) != n_drawn:
@@ -118,7 +131,7 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
     def take(model: ModelName, found: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
         scores = show.scores_of(found, method)
         assert found is not None, "scores_of refuses what was not compared"
-        located = Located(found.result.target, found.result.retained, scores, n_edits=found.n_edits)
+        located = Localization(found.result.target, found.result.retained, scores, n_edits=found.n_edits)
         fitting(located, shelf.get(model))
         return located, chosen.to(best(scores, int(k)))
 
@@ -131,8 +144,9 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
     changes = [one.change for one in (compared, side.secret, side.model, *settings)]
     watch((changes, tell, [side.model, side.prompt, side.value, compared, *settings]), [made])
     k.input(slide, [compared, k], drawn, trigger_mode="always_last", concurrency_limit=1, **QUICK)
-    taken = use.click(in_words(take), [side.model, compared, which, k, chosen.selection],
-                      [chosen.located, chosen.selection], **QUICK)  # fmt: skip
+    taken = use.click(
+        show_errors(take), [side.model, compared, which, k, chosen.selection], [chosen.located, chosen.selection], **QUICK
+    )
     localized, needs, gives = chosen.redraw
     taken.success(localized, needs, gives, **QUICK)
     for event in events:
@@ -141,6 +155,6 @@ def compare_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
     return taken
 
 
-def asked_with(methods: list[str], keep: str, site: Site, seed: float | None, extent: Extent) -> Asked:
+def asked_with(methods: list[str], keep: str, site: Site, seed: float | None, extent: BudgetName) -> Asked:
     """The tab's settings by name, for the strip."""
     return ("methods", ", ".join(one for one in METHODS if one in methods)), *common(keep, site, seed), ("measured on", extent)

@@ -11,7 +11,7 @@ from privlens import plots
 from privlens.errors import BadInput
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
-from privlens.method_comparison import EFFORTS, Extent, MethodComparison, common_k
+from privlens.method_comparison import BUDGETS, BudgetName, MethodComparison, common_k
 from privlens.planting.recall import recall_at
 from privlens.types import Neuron, NeuronScores
 from privlens.ui.components.plot import pairs
@@ -23,7 +23,7 @@ TABLE = (
     "{:.3g}; others kept: of {} that no method saw; its own k: what the method itself would close"
 )
 WIDTHS = ["210px", *["120px"] * 9]
-MEASURED: list[tuple[str, Extent]] = [
+MEASURED: list[tuple[str, BudgetName]] = [
     ("a sample: {others} other secrets, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "sample"),
     ("all: every other secret, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "all"),
 ]
@@ -51,7 +51,7 @@ class Compared:
 
 def extents() -> list[tuple[str, str]]:
     """Labels and names of what effects can be measured on."""
-    return [(words.format(ks=len(EFFORTS[name].shares), **asdict(EFFORTS[name])), name) for words, name in MEASURED]
+    return [(words.format(ks=len(BUDGETS[name].shares), **asdict(BUDGETS[name])), name) for words, name in MEASURED]
 
 
 def default_k(found: Compared) -> int:
@@ -83,10 +83,11 @@ def heatmaps(scores: Sequence[NeuronScores], truth: Sequence[Neuron], k: int, n_
     drawn = [
         gr.update(
             value=plots.small_heatmap(one.scores, one.method, unit_of(one.method)).to_json(),
-            off=pairs(one.top(k)), on=pairs(truth),
+            off=pairs(one.top(k)),
+            on=pairs(truth),
         )
         for one in scores
-    ]  # fmt: skip
+    ]
     return (*drawn, *(gr.update(value="", off=[], on=[]) for _ in range(n_plots - len(drawn))))
 
 
@@ -131,8 +132,16 @@ def of_comparison(found: Compared, k: int) -> list[wording.Fact]:
         wording.fact("time", f"{how.seconds:.0f}", "s", wording.summary(found.result)),
     ]
     if found.truth:
-        facts.insert(2, wording.fact("planted in", str(len(found.truth)), "neurons", "recall: share of these among the best k",
-                                     f"recall by chance: {100 * k / n:.1f} %"))  # fmt: skip
+        facts.insert(
+            2,
+            wording.fact(
+                "planted in",
+                str(len(found.truth)),
+                "neurons",
+                "recall: share of these among the best k",
+                f"recall by chance: {100 * k / n:.1f} %",
+            ),
+        )
     return facts
 
 
@@ -151,7 +160,7 @@ def table(found: Compared, k: int) -> pd.DataFrame:
         row["perplexity"] = "-" if ratio is None else f"x{ratio:.3f}"
         row["still written"] = "-" if point is None else wording.NO[point.target_match]
         row["measured at k"] = "-" if point is None else str(point.k)
-        row["its own k"] = "-" if scores.natural_k is None else f"{scores.natural_k:,}"
+        row["its own k"] = "-" if scores.suggested_k is None else f"{scores.suggested_k:,}"
         row["seconds"] = f"{scores.provenance.seconds:.2f}"
         rows.append(row)
     return pd.DataFrame(rows)

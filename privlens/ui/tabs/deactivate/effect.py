@@ -8,15 +8,15 @@ import gradio as gr
 from gradio.components import Component
 
 from privlens import plots
-from privlens.deactivation import Surroundings, effect_steps
+from privlens.deactivation import EvalContext, effect_steps
 from privlens.errors import Cancelled, PrivlensError
 from privlens.outcomes import Effect
 from privlens.secret_lists import ListedSecret
 from privlens.ui.components.parts import facts, marked_text, verdict
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, secret_of
-from privlens.ui.state.jobs import SLOW, Latest, in_words
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf
+from privlens.ui.state.jobs import SLOW, Latest, show_errors
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
 from privlens.ui.text import wording
 
 EMPTY = "Choose a secret and localize its neurons first; what switching them off does will stand here."
@@ -37,7 +37,7 @@ def effect_bars(elem_id: str) -> gr.HTML:
 
 
 def wire_effect(
-    shelf: Shelf,
+    shelf: ModelCache,
     side: Sidebar,
     located: gr.State,
     selection: gr.State,
@@ -51,7 +51,7 @@ def wire_effect(
         return (*(value for _ in parts for value in shown()), gr.update(value=chart))
 
     def answer(
-        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection, latest: Latest
+        model: ModelName, listed: Any, prompt: str, value: str, found: Localization | None, chosen: Selection, latest: Latest
     ) -> Iterator[tuple[Any, ...]]:
         stop = latest.begin()
         if found is None or not (prompt.strip() and value.strip()):
@@ -63,7 +63,7 @@ def wire_effect(
             return
         differs = wording.secret_differs(found, secret)
         try:
-            for effect in effect_steps(lm, secret, chosen.now.switched_off, Surroundings(site=found.site, stop=stop.is_set)):
+            for effect in effect_steps(lm, secret, chosen.now.switched_off, EvalContext(site=found.site, stop=stop.is_set)):
                 tokens = (effect.before.tokens, effect.after.tokens)
                 chart = plots.token_bars(*tokens, ("all neurons on", "chosen off"), same=True)
                 if stop.is_set():
@@ -78,7 +78,7 @@ def wire_effect(
     inputs = [side.model, side.listed, side.prompt, side.value, located, selection, gr.State(Latest())]
     triggers = [selection.change, located.change, side.secret.change, side.model.change]
     said = [part[0] for part in parts]
-    gr.on(triggers, in_words(answer), inputs, outputs, trigger_mode="multiple", show_progress_on=said, **SLOW)
+    gr.on(triggers, show_errors(answer), inputs, outputs, trigger_mode="multiple", show_progress_on=said, **SLOW)
 
 
 def nothing(why: str) -> tuple[Any, ...]:

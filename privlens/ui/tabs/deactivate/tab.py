@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from privlens import plots
-from privlens.deactivation import Surroundings, compare, sweep, sweep_ks
+from privlens.deactivation import EvalContext, compare, sweep, sweep_ks
 from privlens.outcomes import SweepRow
 from privlens.retained.others import unseen_of
 from privlens.secret_lists import ListedSecret
@@ -16,7 +16,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
 from privlens.ui.state.freshness import strip, watch
 from privlens.ui.state.jobs import run_buttons, wire
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf, fitting
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, fitting
 from privlens.ui.tabs.deactivate.effect import effect_bars, effect_part
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.text import wording
@@ -26,7 +26,7 @@ NOT_MEASURED = "Nothing is measured of what is chosen now."
 NO_SWEEP = "Nothing is measured of what is chosen now; the curve over k will stand here."
 
 
-def deactivate_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
+def deactivate_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
     """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
     gr.Markdown("What the model writes with the chosen neurons off, beside what it writes with all of them on.")
     watch(chosen.told, [strip("deactivate-made")])
@@ -38,7 +38,7 @@ def deactivate_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> tuple[list[An
     return part, bars, back
 
 
-def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
+def _measure_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """The others and the reference text before and after, beside as many random neurons."""
     gr.Markdown(
         "### Everything else\nThe other listed secrets and the reference text, before and after, "
@@ -48,9 +48,11 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     bar = progress("measure-progress")
     numbers = facts("measure-facts", NOT_MEASURED)
     table = results_table(
-        "others", "The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
-        "retained = the method was given it; NLL in nats/token", OTHERS_WIDTHS,
-    )  # fmt: skip
+        "others",
+        "The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
+        "retained = the method was given it; NLL in nats/token",
+        OTHERS_WIDTHS,
+    )
 
     def run(
         model: ModelName,
@@ -58,14 +60,14 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
         reference: Any,
         prompt: str,
         value: str,
-        found: Located | None,
+        found: Localization | None,
         selection: Selection,
         stop: Any,
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         located = fitting(found, lm)
         retained = located.retained
-        around = Surroundings(others_of(listed), tuple(reference), located.site, stop=stop.is_set)
+        around = EvalContext(others_of(listed), tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
         for step in compare(lm, target, selection.now.switched_off, around):
             shown: tuple[Any, Any] = (gr.skip(), gr.skip())
@@ -81,7 +83,7 @@ def _measure_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     wire(start, cancel, bar, run, inputs, [numbers, table], others, lambda: (gr.update(value=[]), gr.update(visible=False)))
 
 
-def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
+def _sweep_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """The curve over k."""
     gr.Markdown(
         "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the "
@@ -93,12 +95,12 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     curve, measured = plot("sweep", NO_SWEEP, 760), gr.State(())
 
     def run(
-        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Located | None, stop: Any
+        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Localization | None, stop: Any
     ) -> Iterator[tuple[Any, ...]]:
         lm, target = shelf.get(model), secret_of(listed, prompt, value)
         located = fitting(found, lm)
         unseen = judges_of(listed, target, located)
-        around = Surroundings(unseen, tuple(reference), located.site, stop=stop.is_set)
+        around = EvalContext(unseen, tuple(reference), located.site, stop=stop.is_set)
         clock = Clock()
         for step in sweep(lm, target, located.scores, sweep_ks(located.scores.n_neurons), around):
             rows = step.rows if step.step == step.n_steps else gr.skip()
@@ -114,6 +116,6 @@ def _sweep_part(shelf: Shelf, side: Sidebar, chosen: Chosen) -> None:
     wire(start, cancel, bar, run, inputs, [judges, curve, measured], others, lambda: (gr.update(value=[]), draw(()), ()), redraw)
 
 
-def judges_of(listed: tuple[ListedSecret, ...], target: Secret, located: Located) -> tuple[Secret, ...]:
+def judges_of(listed: tuple[ListedSecret, ...], target: Secret, located: Localization) -> tuple[Secret, ...]:
     """The listed secrets that judge what else is lost: those that the method which found the neurons never saw; maybe none."""
     return unseen_of(others_of(listed), (target, *located.retained))

@@ -8,7 +8,7 @@ import gradio as gr
 import pandas as pd
 
 from privlens.erasure import ERASURE_INFO, LOSSES, settings_of
-from privlens.erasure.attacks import Siege, attacks, planned
+from privlens.erasure.attacks import AttackSetup, attacks, planned
 from privlens.errors import BadInput
 from privlens.outcomes import Attack
 from privlens.retained.others import same_secret
@@ -16,10 +16,10 @@ from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
 from privlens.ui.components.parts import Clock, progress, results_table, verdict
 from privlens.ui.sidebar.panel import Sidebar
-from privlens.ui.state.edits import EditList, Kept
+from privlens.ui.state.edits import EditEntry, EditList
 from privlens.ui.state.freshness import AGAIN, Made, of_secrets, strip, told, watch
 from privlens.ui.state.jobs import run_buttons, wire
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.edit_list import kept_at
 from privlens.ui.tabs.erase.form import asked
@@ -32,7 +32,7 @@ NO_ATTACKS = "Not attacked yet. Choose an edit above, then see whether what it e
 
 
 def attacks_part(
-    shelf: Shelf, side: Sidebar, edits: gr.State, which: gr.Dropdown, inputs: Sequence[Any], known: Sequence[Any]
+    shelf: ModelCache, side: Sidebar, edits: gr.State, which: gr.Dropdown, inputs: Sequence[Any], known: Sequence[Any]
 ) -> None:
     """Attacks on what one edit of the list erased. `inputs` and `known` are both that `erase_settings.controls` gives."""
     gr.Markdown(
@@ -55,12 +55,13 @@ def attacks_part(
         yield (
             gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}),
             gr.update(value={"kind": "none", "text": f"{kept.name}: the verdict comes after the last attack."}),
-            gr.update(visible=False), gr.skip(),
-        )  # fmt: skip
+            gr.update(visible=False),
+            gr.skip(),
+        )
         rest = others_than(listed, targets)
         others = known_of(before, rest, stop.is_set)
         reworded = tuple(rewordings(listed, target) for target in targets)
-        siege = Siege(before, before.under(kept.edit), targets, reworded, others, tuple(rest), stop=stop.is_set)
+        siege = AttackSetup(before, before.under(kept.edit), targets, reworded, others, tuple(rest), stop=stop.is_set)
         names, clock, found = planned(siege), Clock(), list[Attack]()
         n = len(names)
         yield gr.update(value=clock.at(0, n, f"attacking: {names[0]}")), gr.skip(), gr.skip(), gr.skip()
@@ -102,12 +103,12 @@ def attacks_part(
 class Attacked:
     """What attacks on an edit found."""
 
-    kept: Kept
+    kept: EditEntry
     targets: tuple[Secret, ...]
     found: tuple[Attack, ...]
 
 
-def chosen_edit(now: EditList, at: int | None) -> Kept | None:
+def chosen_edit(now: EditList, at: int | None) -> EditEntry | None:
     """The edit at a place of the list, where there is one."""
     return now.now.kept[int(at)] if at is not None and 0 <= int(at) < len(now.now.kept) else None
 
@@ -125,7 +126,7 @@ def rewordings(listed: Sequence[ListedSecret], target: Secret) -> tuple[str, ...
     return next((row.reworded for row in listed if same_secret(row.secret, target)), ())
 
 
-def compare_part(shelf: Shelf, side: Sidebar, edits: gr.State, inputs: Sequence[Any], known: Sequence[Any]) -> None:
+def compare_part(shelf: ModelCache, side: Sidebar, edits: gr.State, inputs: Sequence[Any], known: Sequence[Any]) -> None:
     """The chosen secrets erased by several methods; nothing of it is put in place."""
     with gr.Accordion("Compare methods of erasing", open=False, elem_id="erase-methods-part"):
         gr.Markdown(

@@ -18,21 +18,21 @@ from privlens.types import Edit
 from privlens.ui.components.header import Header, standing
 from privlens.ui.components.parts import facts, with_box
 from privlens.ui.sidebar.panel import Sidebar, bundled_lists
-from privlens.ui.state.edits import EditList, Kept, opened
-from privlens.ui.state.jobs import QUICK, SLOW, in_words
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.edits import EditEntry, EditList, opened
+from privlens.ui.state.jobs import QUICK, SLOW, show_errors
+from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.localize.selection import CLICK, Chosen
 from privlens.ui.text import wording
 from privlens.ui.traces.uploads import once
 
 IN_TURN = {**CLICK, "concurrency_id": "edits"}
 EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
-Handler = Callable[[ModelName, EditList, Kept | None], tuple[Any, ...]]
+Handler = Callable[[ModelName, EditList, EditEntry | None], tuple[Any, ...]]
 CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file button, button#edit-file')?.click()"
 """A browser downloads a file only on a click; the file is written when the visitor asks for it, then this clicks."""
 
 
-def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State, above: Header) -> tuple[Handler, gr.Dropdown]:
+def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State, above: Header) -> tuple[Handler, gr.Dropdown]:
     """Builds the part; returns the handler that takes a new edit in (model, list, edit -> model, list, None), and the chooser."""
     gr.Markdown(
         "### Your edits\nTicked = in place: every tab then works on the edited weights, for you alone. "
@@ -66,7 +66,7 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State, abo
         kept_at(now, at)
         return moved(model, now.to(now.now.without(int(at or 0))))
 
-    def adopt(model: ModelName, now: EditList, made: Kept | None) -> tuple[Any, ...]:
+    def adopt(model: ModelName, now: EditList, made: EditEntry | None) -> tuple[Any, ...]:
         if made is None:
             return gr.skip(), gr.skip(), None
         to = now.added(made)
@@ -91,23 +91,25 @@ def edits_part(shelf: Shelf, side: Sidebar, chosen: Chosen, edits: gr.State, abo
 
     both = [side.model, edits]
     shown = [about, ticks, undo, redo, one, which]
-    switched = ticks.select(in_words(switch), both, both, **IN_TURN)  # says which box, not how all of them stand
+    switched = ticks.select(show_errors(switch), both, both, **IN_TURN)  # says which box, not how all of them stand
     switched.failure(view, edits, shown, **QUICK)  # a tick that was refused goes back
-    undo.click(in_words(lambda model, now: moved(model, now.undo())), both, both, **IN_TURN)
-    redo.click(in_words(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
-    remove.click(in_words(take_out), [*both, which], both, **QUICK)
-    open_file.upload(in_words(once(read)), [*both, open_file], both, **SLOW)
-    above.off.click(in_words(none_on), both, both, **IN_TURN)
-    save.click(in_words(write), [edits, which], [file, edits], **QUICK).success(None, None, None, js=CLICKED, **QUICK)
+    undo.click(show_errors(lambda model, now: moved(model, now.undo())), both, both, **IN_TURN)
+    redo.click(show_errors(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
+    remove.click(show_errors(take_out), [*both, which], both, **QUICK)
+    open_file.upload(show_errors(once(read)), [*both, open_file], both, **SLOW)
+    above.off.click(show_errors(none_on), both, both, **IN_TURN)
+    save.click(show_errors(write), [edits, which], [file, edits], **QUICK).success(None, None, None, js=CLICKED, **QUICK)
     edits.change(view, edits, shown, **QUICK)
     gr.on(
         [edits.change, side.model.change, side.secret.change, chosen.located.change, side.listed.change],
         lambda *now: standing(now, bundled_lists()),
-        [side.model, side.prompt, side.value, edits, chosen.located, side.listed], [above.line, above.off],
-        trigger_mode="always_last", **QUICK,
-    )  # fmt: skip
+        [side.model, side.prompt, side.value, edits, chosen.located, side.listed],
+        [above.line, above.off],
+        trigger_mode="always_last",
+        **QUICK,
+    )
     redraw, needs, gives = chosen.redraw
-    side.model.change(in_words(follow), both, [edits, side.about], **QUICK).then(redraw, needs, gives, **QUICK)
+    side.model.change(show_errors(follow), both, [edits, side.about], **QUICK).then(redraw, needs, gives, **QUICK)
     return adopt, which
 
 
@@ -124,10 +126,13 @@ def view(now: EditList) -> tuple[Any, ...]:
             wording.fact("weights changed", f"{n:,}", "", "by all that are in place; untick an edit to have them back"),
         ]
     return (
-        gr.update(value=facts), gr.update(choices=labels, value=now.now.ticked, visible=bool(kept)),
-        gr.update(interactive=bool(now.past)), gr.update(interactive=bool(now.future)), gr.update(visible=bool(kept)),
+        gr.update(value=facts),
+        gr.update(choices=labels, value=now.now.ticked, visible=bool(kept)),
+        gr.update(interactive=bool(now.past)),
+        gr.update(interactive=bool(now.future)),
+        gr.update(visible=bool(kept)),
         gr.update(choices=labels, value=len(kept) - 1 if kept else None),
-    )  # fmt: skip
+    )
 
 
 def label(now: EditList, at: int) -> str:
@@ -137,7 +142,7 @@ def label(now: EditList, at: int) -> str:
     return f"{at + 1}. {one.name}: {one.edit.n_weights:,} weights" + (f", on top of {below}" if below else "")
 
 
-def kept_at(now: EditList, at: int | None) -> Kept:
+def kept_at(now: EditList, at: int | None) -> EditEntry:
     """The edit at a place of the list. Raises BadInput where there is none."""
     if at is None or not 0 <= int(at) < len(now.now.kept):
         raise BadInput("There is no edit yet: erase something first, or open an edit that was saved before.")

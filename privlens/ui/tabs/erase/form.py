@@ -5,7 +5,17 @@ from typing import Any, get_args
 import gradio as gr
 
 from privlens import validation
-from privlens.erasure import ERASURE_INFO, LOSSES, SHARE_EACH, SHARE_MOST, Choice, ErasureSettings, Scope, Spread, settings_of
+from privlens.erasure import (
+    ERASURE_INFO,
+    LOSSES,
+    SHARE_EACH,
+    SHARE_MOST,
+    ErasureSettings,
+    Granularity,
+    Scope,
+    WeightMetric,
+    settings_of,
+)
 from privlens.erasure.config import STEPS_MOST
 from privlens.retained.others import Keep
 from privlens.secret_lists import paragraphs
@@ -19,15 +29,18 @@ from privlens.ui.traces.typed import UNKEPT
 FIRST = ErasureSettings()
 WHICH = [("the secret in the sidebar", "sidebar"), ("secrets of the list, ticked below", "ticked")]
 HOLD = [("yes: others and samples", "retained"), ("no: forget only (EMSO paper)", "forget-only")]
-SPREADS: dict[Spread, str] = {
-    "neuron": "output vectors of MLP neurons", "global": "single weights of the whole model",
+SPREADS: dict[Granularity, str] = {
+    "neuron": "output vectors of MLP neurons",
+    "global": "single weights of the whole model",
     "matrix": "single weights, the same share of every matrix",
-}  # fmt: skip
+}
 SCOPES: dict[Scope, str] = {"vocabulary": "all tokens, as in the paper", "format": "those of the true token's format"}
-CHOICES: dict[Choice, str] = {
+CHOICES: dict[WeightMetric, str] = {
     "contrastive": "contrastive: raises what is to rise and makes the value less likely",
-    "magnitude": "magnitude of the gradient alone", "sign": "agreement of signs alone", "random": "random weights: the control",
-}  # fmt: skip
+    "magnitude": "magnitude of the gradient alone",
+    "sign": "agreement of signs alone",
+    "random": "random weights: the control",
+}
 
 
 def controls(side: Sidebar) -> tuple[list[Any], list[Any]]:
@@ -40,57 +53,164 @@ def controls(side: Sidebar) -> tuple[list[Any], list[Any]]:
         hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
     about = gr.Markdown(about_method(FIRST.method), elem_id="erase-about")
     with gr.Row():
-        share = gr.Number(0, label="Weights that may change (%)", minimum=0, maximum=100, min_width=200, elem_id="erase-share",
-                          info=f"0: {100 * SHARE_EACH:g} for each secret, up to {100 * SHARE_MOST:g}")  # fmt: skip
-        guard = gr.Number(round(100 * (FIRST.guard - 1), 3), label="Perplexity may rise (%)", minimum=0, min_width=200,
-                          info="guard: beyond, the last good state", elem_id="erase-guard")  # fmt: skip
-        steps = gr.Number(FIRST.steps, label="Steps at most", precision=0, minimum=1, maximum=2000, elem_id="erase-steps",
-                          info="ends at the level of unseen text", min_width=200)  # fmt: skip
+        share = gr.Number(
+            0,
+            label="Weights that may change (%)",
+            minimum=0,
+            maximum=100,
+            min_width=200,
+            elem_id="erase-share",
+            info=f"0: {100 * SHARE_EACH:g} for each secret, up to {100 * SHARE_MOST:g}",
+        )
+        guard = gr.Number(
+            round(100 * (FIRST.guard - 1), 3),
+            label="Perplexity may rise (%)",
+            minimum=0,
+            min_width=200,
+            info="guard: beyond, the last good state",
+            elem_id="erase-guard",
+        )
+        steps = gr.Number(
+            FIRST.steps,
+            label="Steps at most",
+            precision=0,
+            minimum=1,
+            maximum=2000,
+            elem_id="erase-steps",
+            info="ends at the level of unseen text",
+            min_width=200,
+        )
     with gr.Accordion("More settings", open=False, elem_id="erase-more"):
         with gr.Row():
-            choice = gr.Dropdown([(CHOICES[one], one) for one in get_args(Choice)], value=FIRST.choice, elem_id="erase-choice",
-                                 label="Weights are chosen by", min_width=260)  # fmt: skip
-            spread = gr.Dropdown([(SPREADS[one], one) for one in get_args(Spread)], value=FIRST.spread, elem_id="erase-spread",
-                                 label="Chosen are", min_width=260)  # fmt: skip
-            scope = gr.Dropdown([(SCOPES[one], one) for one in get_args(Scope)], value=FIRST.scope, elem_id="erase-scope",
-                                label="emso makes equally likely", min_width=260)  # fmt: skip
+            choice = gr.Dropdown(
+                [(CHOICES[one], one) for one in get_args(WeightMetric)],
+                value=FIRST.choice,
+                elem_id="erase-choice",
+                label="Weights are chosen by",
+                min_width=260,
+            )
+            spread = gr.Dropdown(
+                [(SPREADS[one], one) for one in get_args(Granularity)],
+                value=FIRST.spread,
+                elem_id="erase-spread",
+                label="Chosen are",
+                min_width=260,
+            )
+            scope = gr.Dropdown(
+                [(SCOPES[one], one) for one in get_args(Scope)],
+                value=FIRST.scope,
+                elem_id="erase-scope",
+                label="emso makes equally likely",
+                min_width=260,
+            )
             keep = keep_setting("erase-keep")
         with gr.Row():
-            rate = gr.Number(0, label="Learning rate (0: the method's own)", minimum=0, elem_id="erase-rate", min_width=180,
-                             info="in units of the chosen weights' root mean square")  # fmt: skip
-            weight = gr.Number(FIRST.keep, label="Weight of text to hold on to", minimum=0, elem_id="erase-weight", min_width=180,
-                               info="of its KL divergence, beside the loss of the method")  # fmt: skip
-            decay = gr.Number(100 * FIRST.decay, label="Change taken back (% a step)", minimum=0, maximum=99, min_width=180,
-                              info="before every step; more spares other text", elem_id="erase-decay")  # fmt: skip
-            every = gr.Number(FIRST.measure_every, label="Measure every so many steps", precision=0, minimum=1, min_width=180,
-                              info="the run can end at these", elem_id="erase-every")  # fmt: skip
+            rate = gr.Number(
+                0,
+                label="Learning rate (0: the method's own)",
+                minimum=0,
+                elem_id="erase-rate",
+                min_width=180,
+                info="in units of the chosen weights' root mean square",
+            )
+            weight = gr.Number(
+                FIRST.keep,
+                label="Weight of text to hold on to",
+                minimum=0,
+                elem_id="erase-weight",
+                min_width=180,
+                info="of its KL divergence, beside the loss of the method",
+            )
+            decay = gr.Number(
+                100 * FIRST.decay,
+                label="Change taken back (% a step)",
+                minimum=0,
+                maximum=99,
+                min_width=180,
+                info="before every step; more spares other text",
+                elem_id="erase-decay",
+            )
+            every = gr.Number(
+                FIRST.measure_every,
+                label="Measure every so many steps",
+                precision=0,
+                minimum=1,
+                min_width=180,
+                info="the run can end at these",
+                elem_id="erase-every",
+            )
             seed = seed_setting("erase-seed")
-        own = gr.Textbox("", label="Ordinary text of your own to hold on to (paragraphs parted by an empty line)", lines=2,
-                         elem_id="erase-own", **UNKEPT)  # fmt: skip
+        own = gr.Textbox(
+            "",
+            label="Ordinary text of your own to hold on to (paragraphs parted by an empty line)",
+            lines=2,
+            elem_id="erase-own",
+            **UNKEPT,
+        )
     which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
     method.change(about_method, method, about, **QUICK)
     given = [
-        side.listed, side.reference, side.prompt, side.value, which, ticked, method, hold, share, guard, steps, choice, spread,
-        scope, keep, rate, weight, decay, every, seed, own,
-    ]  # fmt: skip
+        side.listed,
+        side.reference,
+        side.prompt,
+        side.value,
+        which,
+        ticked,
+        method,
+        hold,
+        share,
+        guard,
+        steps,
+        choice,
+        spread,
+        scope,
+        keep,
+        rate,
+        weight,
+        decay,
+        every,
+        seed,
+        own,
+    ]
     return given, [rows if one is ticked else one for one in given]
 
 
 def asked(
-    listed: Any, reference: Any, prompt: str, value: str, which: str, rows: list[int], method: str, hold: str,
-    share: float | None, guard: float | None, steps: float | None, choice: Choice, spread: Spread, scope: Scope, keep: Keep,
-    rate: float | None, weight: float | None, decay: float | None, every: float | None, seed: float | None, own: str,
-) -> Asked:  # fmt: skip
+    listed: Any,
+    reference: Any,
+    prompt: str,
+    value: str,
+    which: str,
+    rows: list[int],
+    method: str,
+    hold: str,
+    share: float | None,
+    guard: float | None,
+    steps: float | None,
+    choice: WeightMetric,
+    spread: Granularity,
+    scope: Scope,
+    keep: Keep,
+    rate: float | None,
+    weight: float | None,
+    decay: float | None,
+    every: float | None,
+    seed: float | None,
+    own: str,
+) -> Asked:
     """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
     targets = chosen_targets(listed, prompt, value, which, rows)
     settings = ErasureSettings(
-        share=share / 100 if share else None, choice=choice, spread=spread, scope=scope,
+        share=share / 100 if share else None,
+        choice=choice,
+        spread=spread,
+        scope=scope,
         steps=validation.whole(FIRST.steps if steps is None else steps, "number of steps", 1, STEPS_MOST),
         guard=FIRST.guard if guard is None else 1 + guard / 100,
         keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
         decay=FIRST.decay if decay is None else decay / 100,
         measure_every=validation.whole(every or FIRST.measure_every, "number of steps between two measurements", 1, STEPS_MOST),
-    )  # fmt: skip
+    )
     settings = settings_of(method, settings, rate).checked()
     held: Keep = keep if settings.keep else "none"
     others, texts = others_than(listed, targets), paragraphs(own)

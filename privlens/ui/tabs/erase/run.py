@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from privlens.deactivation import Surroundings, all_on
+from privlens.deactivation import EvalContext, all_on
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.effects import effects
 from privlens.errors import BadInput
@@ -16,7 +16,7 @@ from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
 from privlens.ui.components.parts import Clock
 from privlens.ui.sidebar.panel import others_of, secret_of
-from privlens.ui.state.edits import Kept
+from privlens.ui.state.edits import EditEntry
 from privlens.ui.state.freshness import SETTINGS, of_secrets
 
 
@@ -37,7 +37,7 @@ class Asked:
 class Erased:
     """An erasure and what it did: which of the known others were kept, of those it held on to and of those it never saw."""
 
-    kept: Kept
+    kept: EditEntry
     settings: ErasureSettings
     steps: tuple[ErasureStep, ...]
     effects: tuple[Effect, ...]
@@ -80,7 +80,7 @@ def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> 
 
 def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[Secret, ...]:
     """Those of the secrets that the model writes word for word."""
-    return all_on(lm, Surroundings(tuple(secrets), stop=stop)).known
+    return all_on(lm, EvalContext(tuple(secrets), stop=stop)).known
 
 
 def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:
@@ -108,12 +108,20 @@ def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: St
         yield Progress({"share": at / len(asked.targets), "text": text}, tuple(steps))
         did += effects(lm, after, [target], asked.seed, stop)
     left = set(known_of(after, known, stop))
-    kept = Kept(name_of(asked), edit, lm.edits, asked.targets)
+    kept = EditEntry(name_of(asked), edit, lm.edits, asked.targets)
     yield Progress(
-        {"share": 1.0, "text": "done"}, tuple(steps),
-        Erased(kept, asked.settings, tuple(steps), tuple(did), tuple(one in left for one in seen),
-               tuple(one in left for one in unseen), asked),
-    )  # fmt: skip
+        {"share": 1.0, "text": "done"},
+        tuple(steps),
+        Erased(
+            kept,
+            asked.settings,
+            tuple(steps),
+            tuple(did),
+            tuple(one in left for one in seen),
+            tuple(one in left for one in unseen),
+            asked,
+        ),
+    )
 
 
 def by_name(asked: Asked) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from privlens.deactivation import Surroundings, texts_before_and_after
+from privlens.deactivation import EvalContext, texts_before_and_after
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.memorization.states import continuations
@@ -18,8 +18,8 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, secret_of
 from privlens.ui.state.edits import EditList
 from privlens.ui.state.freshness import Made, of_secret, strip, told, watch
-from privlens.ui.state.jobs import QUICK, in_words, run_buttons, wire
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf
+from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.attacks import attacks_part, compare_part
 from privlens.ui.tabs.erase.edit_list import edits_part
@@ -30,7 +30,7 @@ from privlens.ui.tabs.localize.tab import EVERY
 from privlens.ui.text import wording
 
 
-def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen, above: Header) -> None:
+def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -> None:
     """Builds the tab."""
     gr.Markdown(
         "Deactivating hides a secret as long as the gates stand. Erasing changes weights, a few of them, until the value is one "
@@ -75,7 +75,13 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen, above: Header) -> Non
             yield gr.update(value=at.bar), *shown, *done
 
     def written(
-        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection, erased: Erased | None
+        model: ModelName,
+        listed: Any,
+        prompt: str,
+        value: str,
+        found: Localization | None,
+        chosen: Selection,
+        erased: Erased | None,
     ) -> tuple[Any, ...]:
         if erased is None:
             return tuple(gr.update(value=[]) for _ in range(3))
@@ -84,18 +90,26 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen, above: Header) -> Non
         return show.texts(*generations(lm, secret, found, chosen, erased))
 
     def draw(
-        model: ModelName, listed: Any, prompt: str, value: str, found: Located | None, chosen: Selection, erased: Erased | None
+        model: ModelName,
+        listed: Any,
+        prompt: str,
+        value: str,
+        found: Localization | None,
+        chosen: Selection,
+        erased: Erased | None,
     ) -> tuple[Any, ...]:
         if erased is None:
             return nothing()
         lm = shelf.get(model._replace(edits=erased.kept.under))
         said = {**show.named(show.verdict(erased.effects), erased.kept.name), **wording.whose(erased.effects, listed)}
         return (
-            gr.update(value=said), gr.update(value=show.result_facts(erased, lm.n_parameters)),
+            gr.update(value=said),
+            gr.update(value=show.result_facts(erased, lm.n_parameters)),
             *written(model, listed, prompt, value, found, chosen, erased),
-            show.curves(erased.steps, erased.settings.guard), show.changed(lm, erased.kept.edit),
+            show.curves(erased.steps, erased.settings.guard),
+            show.changed(lm, erased.kept.edit),
             gr.update(value=show.targets_table(erased.effects), visible=len(erased.effects) > 1),
-        )  # fmt: skip
+        )
 
     def tell(model: ModelName, erased: Erased | None, *settings: Any) -> dict[str, str]:
         if erased is None or erased.asked is None:
@@ -111,12 +125,16 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen, above: Header) -> Non
     needs = [side.model, side.listed, side.prompt, side.value, chosen.located, chosen.selection, erased]
     streamed = [numbers, curves, before, deactivated, after, made, erased]
     ended = wire(start, cancel, bar, run, [side.model, edits, *given], streamed, redraw=(draw, needs, drawn))
-    ended.then(in_words(adopt), [side.model, edits, made], [side.model, edits, made], **QUICK)
-    erased.change(in_words(draw), needs, drawn, **QUICK)
+    ended.then(show_errors(adopt), [side.model, edits, made], [side.model, edits, made], **QUICK)
+    erased.change(show_errors(draw), needs, drawn, **QUICK)
     gr.on(
-        [side.secret.change, chosen.selection.change], in_words(written), needs, [before, deactivated, after],
-        trigger_mode="always_last", **QUICK,
-    )  # fmt: skip
+        [side.secret.change, chosen.selection.change],
+        show_errors(written),
+        needs,
+        [before, deactivated, after],
+        trigger_mode="always_last",
+        **QUICK,
+    )
     events = [one.change for one in (erased, side.secret, side.model, *known[4:])]
     watch((events, tell, [side.model, erased, *known]), [about])
     side.loaded.success(lambda: None, None, erased, **QUICK)
@@ -125,7 +143,7 @@ def erase_tab(shelf: Shelf, side: Sidebar, chosen: Chosen, above: Header) -> Non
 
 
 def generations(
-    lm: LanguageModel, secret: Secret, found: Located | None, chosen: Selection, erased: Erased
+    lm: LanguageModel, secret: Secret, found: Localization | None, chosen: Selection, erased: Erased
 ) -> tuple[str, str | None, str]:
     """What is written of a secret before, with the chosen neurons off where they were localized in this model, and after."""
     did = next((one for one in erased.effects if same_secret(one.secret, secret)), None)
@@ -136,7 +154,7 @@ def generations(
     off = chosen.now.switched_off
     if found is None or not off or found.scores.provenance.fingerprint != lm.fingerprint:
         return before, None, after
-    [(_, deactivated)] = texts_before_and_after(lm, [secret], off, Surroundings(site=found.site))
+    [(_, deactivated)] = texts_before_and_after(lm, [secret], off, EvalContext(site=found.site))
     return before, deactivated, after
 
 
@@ -144,6 +162,9 @@ def nothing() -> tuple[Any, ...]:
     """Before anything was erased."""
     empty = [gr.update(value=[]) for _ in range(4)]
     return (
-        gr.update(value={"kind": "none", "text": show.EMPTY}), *empty, gr.update(value=""), gr.update(value=""),
+        gr.update(value={"kind": "none", "text": show.EMPTY}),
+        *empty,
+        gr.update(value=""),
+        gr.update(value=""),
         gr.update(visible=False),
-    )  # fmt: skip
+    )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from privlens import plots
 from privlens.lm.model import LanguageModel
-from privlens.outcomes import Attack, Effect, ErasureStep, Recall
+from privlens.outcomes import Attack, Effect, ErasureStep, MemorizationState
 from privlens.types import Edit, Exposure
 from privlens.ui.tabs.erase.run import Erased
 from privlens.ui.text import wording
@@ -29,8 +29,19 @@ METHODS = (
 TARGET_WIDTHS = ["200px", "100px", "100px", "110px", "110px", "95px", "95px", "280px", "320px"]
 ATTACK_WIDTHS = ["160px", "95px", "95px", "95px", "95px", "95px", "420px", "420px"]
 METHOD_WIDTHS = [
-    "210px", "100px", "115px", "80px", "80px", "110px", "110px", "130px", "90px", "100px", "105px", "240px",
-]  # fmt: skip
+    "210px",
+    "100px",
+    "115px",
+    "80px",
+    "80px",
+    "110px",
+    "110px",
+    "130px",
+    "90px",
+    "100px",
+    "105px",
+    "240px",
+]
 """Of the tables' columns, so that no heading is broken on a narrow page."""
 
 
@@ -67,8 +78,11 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
     one = len(effects) == 1
     if still:
         what = "the value" if one else f"{len(still)} of {len(effects)} values"
-        return {"kind": "known", "text": f"Still known: the model writes {what} word for word.",
-                "detail": "Allow more steps or a larger share of weights."}  # fmt: skip
+        return {
+            "kind": "known",
+            "text": f"Still known: the model writes {what} word for word.",
+            "detail": "Allow more steps or a larger share of weights.",
+        }
     if not knew:
         return {"kind": "note", "text": "The model did not write this to begin with, so nothing shows that it was erased."}
     if near:
@@ -78,11 +92,17 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
         return {"kind": "note", "text": text, "detail": detail}
     if unjudged:
         which = "" if one else f" This concerns {len(unjudged)} of {len(effects)} values."
-        return {"kind": "note", "text": f"No longer generated. {wording.UNJUDGED}{which}",
-                "detail": "The attacks below ask whether something is left."}  # fmt: skip
+        return {
+            "kind": "note",
+            "text": f"No longer generated. {wording.UNJUDGED}{which}",
+            "detail": "The attacks below ask whether something is left.",
+        }
     what = "the value no longer stands out" if one else "no value stands out any more"
-    return {"kind": "unknown", "text": f"Erased: no longer generated, and {what} among similar values.",
-            "detail": "The attacks below ask whether something is left."}  # fmt: skip
+    return {
+        "kind": "unknown",
+        "text": f"Erased: no longer generated, and {what} among similar values.",
+        "detail": "The attacks below ask whether something is left.",
+    }
 
 
 def named(said: dict[str, str], edit: str) -> dict[str, str]:
@@ -95,26 +115,50 @@ def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
     did, last, how = erased.effects, erased.last, erased.kept.edit.provenance
     n = erased.kept.edit.n_weights
     return [
-        fact("still written", f"{sum(one.after.greedy_match for one in did)} of {len(did)}", "", "private values, word for word",
-             was(f"{sum(one.before.greedy_match for one in did)} of {len(did)}")),
+        fact(
+            "still written",
+            f"{sum(one.after.greedy_match for one in did)} of {len(did)}",
+            "",
+            "private values, word for word",
+            was(f"{sum(one.before.greedy_match for one in did)} of {len(did)}"),
+        ),
         exposure_fact(did),
-        fact("entropy", f"{last.entropy:.2f}", "nats", "how open the next token is; high = any would do",
-             was(f"{erased.steps[0].entropy:.2f}")),
+        fact(
+            "entropy",
+            f"{last.entropy:.2f}",
+            "nats",
+            "how open the next token is; high = any would do",
+            was(f"{erased.steps[0].entropy:.2f}"),
+        ),
         pair("NLL", did, lambda state: state.nll, 2, "nats/token", "how surprised the model is by the value; high = forgotten"),
-        pair("MA", did, lambda state: 100 * state.memorization_accuracy, 0, "% of tokens",
-             "the value's tokens that are the model's first choice"),
-        fact("others kept, unseen", counted(erased.unseen), "",
-             "known secrets that the method never saw: the honest number" if erased.unseen else wording.NONE_UNSEEN),
+        pair(
+            "MA",
+            did,
+            lambda state: 100 * state.memorization_accuracy,
+            0,
+            "% of tokens",
+            "the value's tokens that are the model's first choice",
+        ),
+        fact(
+            "others kept, unseen",
+            counted(erased.unseen),
+            "",
+            "known secrets that the method never saw: the honest number" if erased.unseen else wording.NONE_UNSEEN,
+        ),
         fact("others kept, seen", counted(erased.seen), "", "known secrets that it was given to hold on to"),
-        fact("perplexity", "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}", "",
-             f"ordinary text, after / before; the guard ends a run above x{erased.settings.guard:.3g}"),
+        fact(
+            "perplexity",
+            "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}",
+            "",
+            f"ordinary text, after / before; the guard ends a run above x{erased.settings.guard:.3g}",
+        ),
         fact("weights changed", f"{n:,}", f"of {lm_size:,}", f"{100 * n / lm_size:.3g} %; the rest is bit for bit as it was"),
         fact("ended", last.ended, "", f"after {how.settings.get('steps_taken', last.step)} of {last.n_steps} steps"),
         fact("time", f"{how.seconds:.0f}", "s", wording.summary(erased.kept.edit)),
-    ]  # fmt: skip
+    ]
 
 
-def pair(name: str, did: Sequence[Effect], of: Callable[[Recall], float], digits: int, unit: str, note: str) -> Fact:
+def pair(name: str, did: Sequence[Effect], of: Callable[[MemorizationState], float], digits: int, unit: str, note: str) -> Fact:
     """A mean over the secrets after, beside the one before."""
     before, after = mean([of(one.before) for one in did]), mean([of(one.after) for one in did])
     return fact(name, f"{after:.{digits}f}", unit, note + ("; mean of all" if len(did) > 1 else ""), was(f"{before:.{digits}f}"))
@@ -144,14 +188,18 @@ def targets_table(effects: Sequence[Effect]) -> pd.DataFrame:
     """A row for every erased secret."""
     rows = [
         {
-            "value": one.secret.value, "written before": wording.NO[one.before.greedy_match],
-            "after": wording.NO[one.after.greedy_match], "exposure before": bits_of_most(one.before.exposure),
+            "value": one.secret.value,
+            "written before": wording.NO[one.before.greedy_match],
+            "after": wording.NO[one.after.greedy_match],
+            "exposure before": bits_of_most(one.before.exposure),
             "exposure after": bits_of_most(one.after.exposure),
-            "NLL before": f"{one.before.nll:.2f}", "NLL after": f"{one.after.nll:.2f}",
-            "the model writes now": one.after.text.strip(), "prompt": one.secret.prompt,
+            "NLL before": f"{one.before.nll:.2f}",
+            "NLL after": f"{one.after.nll:.2f}",
+            "the model writes now": one.after.text.strip(),
+            "prompt": one.secret.prompt,
         }
         for one in effects
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -165,9 +213,10 @@ def changed(lm: LanguageModel, edit: Edit) -> Any:
     """Where the changed weights lie: all matrices of the layers, and what else changed."""
     counts = {name: len(change.indices) for name, change in edit.changes.items()}
     sizes = {
-        name: weight.numel() for name, weight in lm.model.named_parameters()
+        name: weight.numel()
+        for name, weight in lm.model.named_parameters()
         if name in counts or (weight.ndim == 2 and plots.place_of(name)[0] is not None)
-    }  # fmt: skip
+    }
     return gr.update(value=plots.changed_weights(counts, sizes).to_json())
 
 
@@ -187,11 +236,18 @@ def attacks_table(found: Sequence[Attack]) -> pd.DataFrame:
         return "-" if number is None else f"{100 * number:.0f} %"
 
     rows = [
-        {"attack": one.name, "before": share(one.before), "after": share(one.after), "chance": share(one.chance),
-         "limit": share(one.limit), "values": str(one.n_values) if one.ran else "-", "what was counted": one.detail,
-         "note": one.note}
+        {
+            "attack": one.name,
+            "before": share(one.before),
+            "after": share(one.after),
+            "chance": share(one.chance),
+            "limit": share(one.limit),
+            "values": str(one.n_values) if one.ran else "-",
+            "what was counted": one.detail,
+            "note": one.note,
+        }
         for one in found
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -206,10 +262,16 @@ def verdict_of_attacks(found: Sequence[Attack]) -> dict[str, str]:
     n = min(one.n_values for one in judged)
     level = f"measured against {n} values that nobody trained on for each secret, with at most 5 % false alarms in all"
     if left:
-        return {"kind": "note", "text": f"Something is left: {' and '.join(left)} brought back more than chance.",
-                "detail": f"Above the limit, {level}. How much less than before is the question.{without}"}  # fmt: skip
-    return {"kind": "unknown", "text": "None of these attacks brought anything back beyond chance.",
-            "detail": f"That is no proof: it shows that these failed, {level}.{without}"}  # fmt: skip
+        return {
+            "kind": "note",
+            "text": f"Something is left: {' and '.join(left)} brought back more than chance.",
+            "detail": f"Above the limit, {level}. How much less than before is the question.{without}",
+        }
+    return {
+        "kind": "unknown",
+        "text": "None of these attacks brought anything back beyond chance.",
+        "detail": f"That is no proof: it shows that these failed, {level}.{without}",
+    }
 
 
 def _sentence(parts: Sequence[str]) -> str:
@@ -225,7 +287,7 @@ def before_row(erased: Erased) -> dict[str, str]:
     return {**row, "method": "before", **_states_row(states)}
 
 
-def _states_row(states: Sequence[Recall]) -> dict[str, str]:
+def _states_row(states: Sequence[MemorizationState]) -> dict[str, str]:
     """What is left of the secrets."""
     return {
         "still written": f"{100 * mean([one.greedy_match for one in states]):.0f} %",
@@ -239,9 +301,13 @@ def methods_row(name: str, erased: Erased) -> dict[str, str]:
     """A row of the comparison."""
     last, how = erased.last, erased.kept.edit.provenance
     return {
-        "method": name, **_states_row([one.after for one in erased.effects]),
-        "kept, unseen": counted(erased.unseen), "kept, seen": counted(erased.seen),
+        "method": name,
+        **_states_row([one.after for one in erased.effects]),
+        "kept, unseen": counted(erased.unseen),
+        "kept, seen": counted(erased.seen),
         "perplexity": "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}",
-        "steps": str(how.settings.get("steps_taken", last.step)), "weights": f"{erased.kept.edit.n_weights:,}",
-        "seconds": f"{how.seconds:.0f}", "ended": last.ended,
-    }  # fmt: skip
+        "steps": str(how.settings.get("steps_taken", last.step)),
+        "weights": f"{erased.kept.edit.n_weights:,}",
+        "seconds": f"{how.seconds:.0f}",
+        "ended": last.ended,
+    }

@@ -17,8 +17,8 @@ from privlens.types import Neuron
 from privlens.ui.components.parts import facts, with_box
 from privlens.ui.components.plot import bin_of, marks, picked, plot
 from privlens.ui.state.freshness import Telling
-from privlens.ui.state.jobs import QUICK, Redraw, in_words
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.state.jobs import QUICK, Redraw, show_errors
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.deactivate.effect import effect_part
 from privlens.ui.text import wording
 
@@ -36,7 +36,7 @@ class Chosen:
     """What the other tabs read.
 
     Attributes:
-        located: a Located or None. selection: a Selection. quick: the part that answers every toggle.
+        located: a Localization or None. selection: a Selection. quick: the part that answers every toggle.
         redraw: draws all of a localization, for a new one and where another was streamed over it.
         told: events, handler and inputs by which a strip says of what the localization was made.
     """
@@ -48,7 +48,7 @@ class Chosen:
     told: Telling = ((), dict, ())
 
 
-def choosing(shelf: Shelf, model: gr.State, live: gr.HTML, heat: gr.HTML, lines: gr.HTML) -> Chosen:
+def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, lines: gr.HTML) -> Chosen:
     """Builds the controls below the heatmap and wires them. `live` and `lines` are what is told and drawn of the run itself."""
     located, selection = gr.State(None), gr.State(Selection())
     with gr.Row():
@@ -75,25 +75,25 @@ def choosing(shelf: Shelf, model: gr.State, live: gr.HTML, heat: gr.HTML, lines:
             layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")
             square = plot("square", "One layer's neurons will stand here.", 460)
 
-    def pick(name: ModelName, found: Located | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
+    def pick(name: ModelName, found: Localization | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
         scores, opened = fitting(found, shelf.get(name)).scores.scores, bin_of(event)
         if opened is not None:  # too many neurons for one picture: the layer is opened, and there they can be switched
             return gr.skip(), opened
         neuron = picked(event)
         return gr.skip() if np.isnan(scores[neuron]) else chosen.toggled(neuron), gr.skip()
 
-    def top(name: ModelName, found: Located | None, chosen: Selection, k: int) -> Selection:
+    def top(name: ModelName, found: Localization | None, chosen: Selection, k: int) -> Selection:
         return chosen.to(best(fitting(found, shelf.get(name)).scores, int(k)))
 
-    def start_over(found: Located | None, chosen: Selection) -> Selection:
+    def start_over(found: Localization | None, chosen: Selection) -> Selection:
         return chosen if found is None else chosen.to(best(found.scores, default_k(found)))
 
-    def folded(found: Located | None, at: int) -> Any:
+    def folded(found: Localization | None, at: int) -> Any:
         return gr.update(value="" if found is None else square_of(found, at))
 
     for picture in (heat, square):
-        picture.pick(in_words(pick), [model, located, selection], [selection, layer], **CLICK)
-    k.input(in_words(top), [model, located, selection, k], selection, **{**CLICK, "trigger_mode": "always_last"})
+        picture.pick(show_errors(pick), [model, located, selection], [selection, layer], **CLICK)
+    k.input(show_errors(top), [model, located, selection, k], selection, **{**CLICK, "trigger_mode": "always_last"})
     neurons.select(ticked, selection, selection, **CLICK)  # which box, not all of them: others may have been clicked since
     layers.select(layer_ticked, selection, selection, **CLICK)
     undo.click(Selection.undo, selection, selection, **CLICK)
@@ -104,11 +104,15 @@ def choosing(shelf: Shelf, model: gr.State, live: gr.HTML, heat: gr.HTML, lines:
     inputs = [model, located, selection]
     # The same neurons may be chosen of another localization, with other scores.
     gr.on(
-        [selection.change, located.change], lambda name, *given: view(shelf.get(name).widths(), *given), inputs, outputs,
-        trigger_mode="always_last", **QUICK,
-    )  # fmt: skip
+        [selection.change, located.change],
+        lambda name, *given: view(shelf.get(name).widths(), *given),
+        inputs,
+        outputs,
+        trigger_mode="always_last",
+        **QUICK,
+    )
 
-    def redraw(name: ModelName, found: Located | None, chosen: Selection, at: int) -> tuple[Any, ...]:
+    def redraw(name: ModelName, found: Localization | None, chosen: Selection, at: int) -> tuple[Any, ...]:
         if found is None:
             layers = gr.update(choices=list(range(shelf.get(name).n_layers)), value=0)
             return gr.update(value=[]), *(gr.update(value="") for _ in range(3)), layers, gr.update(maximum=100)
@@ -120,26 +124,28 @@ def choosing(shelf: Shelf, model: gr.State, live: gr.HTML, heat: gr.HTML, lines:
         most = max(2 * default_k(found), round(0.05 * found.scores.n_neurons))
         return (
             gr.update(value=list(found.facts) or [wording.time_of(found.scores)]),
-            gr.update(value=whole.to_json(), **marks(chosen.now)), gr.update(value=found.curves),
+            gr.update(value=whole.to_json(), **marks(chosen.now)),
+            gr.update(value=found.curves),
             gr.update(value=square_of(found, at), **marks(chosen.now)),
-            gr.update(choices=list(range(n_layers)), value=at), gr.update(maximum=most),
-        )  # fmt: skip
+            gr.update(choices=list(range(n_layers)), value=at),
+            gr.update(maximum=most),
+        )
 
     return Chosen(located, selection, quick, (redraw, [model, located, selection, layer], [live, heat, lines, square, layer, k]))
 
 
-def default_k(located: Located) -> int:
+def default_k(located: Localization) -> int:
     """As many as the method itself would close, where it closed any."""
-    return located.scores.natural_k or DEFAULT_K
+    return located.scores.suggested_k or DEFAULT_K
 
 
-def top_of(located: Located) -> float:
+def top_of(located: Localization) -> float:
     """The score of the strongest colour: the end of the scale where the unit names one, else the highest there is."""
     highest = max(float(np.nanmax(located.scores.scores)), 1e-9)
     return max(1.0, highest) if re.search(r"\b0\b.*\b1\b", unit_of(located.scores.method)) else highest
 
 
-def square_of(located: Located, layer: int) -> str:
+def square_of(located: Localization, layer: int) -> str:
     """One layer's scores as a square, on the colour scale of the whole model."""
     scores = located.scores.scores
     label = f"score ({unit_of(located.scores.method)})"
@@ -162,7 +168,7 @@ def layer_ticked(chosen: Selection, event: gr.SelectData) -> Selection:
     return chosen.with_layers_off(with_box(chosen.layers_off, event))
 
 
-def view(widths: tuple[int, ...], located: Located | None, selection: Selection) -> tuple[Any, ...]:
+def view(widths: tuple[int, ...], located: Localization | None, selection: Selection) -> tuple[Any, ...]:
     """What the controls show of a selection; the widths are those of the model's MLPs, for when nothing was localized."""
     now = selection.now
     n_layers = len(widths if located is None else located.scores.scores)

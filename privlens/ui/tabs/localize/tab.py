@@ -18,7 +18,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best
 from privlens.ui.tabs.localize.selection import NO_NEURONS, Chosen, choosing, default_k
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
 from privlens.ui.text import wording
@@ -28,7 +28,7 @@ EVERY = 0.15
 """Seconds between two pictures, at least."""
 
 
-def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
+def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
     gr.Markdown(
         "Which neurons does the secret need? Every method gives each of them a score; they answer differently, so compare."
@@ -85,15 +85,20 @@ def localize_tab(shelf: Shelf, side: Sidebar) -> tuple[Chosen, gr.Button]:
             numbers = live_facts(step, n_neurons, sufficient)
             found, choice = gr.skip(), gr.skip()
             if step.result is not None:
-                found = Located(
-                    target, frozenset(retained), step.result, asked=settings, facts=tuple(numbers), curves=loss,
+                found = Localization(
+                    target,
+                    frozenset(retained),
+                    step.result,
+                    asked=settings,
+                    facts=tuple(numbers),
+                    curves=loss,
                     n_edits=len(model.edits),
-                )  # fmt: skip
+                )
                 choice = selection.to(best(step.result, default_k(found)))
             at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
             yield at, gr.update(value=numbers), gates, gr.update(value=loss), found, choice
 
-    def tell(model: ModelName, prompt: str, value: str, found: Located | None, *settings: Any) -> dict[str, str]:
+    def tell(model: ModelName, prompt: str, value: str, found: Localization | None, *settings: Any) -> dict[str, str]:
         made = None if found is None else made_of(found, prompt, value)
         return told(shelf, model, made, (*of_secret(prompt, value), *asked_with(*settings)), ELSEWHERE)
 
@@ -118,7 +123,7 @@ def asked_with(method: str, keep: str, site: Site, seed: float | None, own: str)
     return ("method", method), *common(keep, site, seed), (TEXT, own.strip())
 
 
-def made_of(found: Located, prompt: str, value: str) -> Made:
+def made_of(found: Localization, prompt: str, value: str) -> Made:
     """Of what a localization was made; one of many secrets is for each of them."""
     voters = [(one.prompt, one.value) for one in found.voters]
     target = (prompt, value) if (prompt, value) in voters else (found.target.prompt, found.target.value)

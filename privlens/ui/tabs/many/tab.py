@@ -17,8 +17,8 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
 from privlens.ui.sidebar.ticking import most_repeated, tick_boxes
 from privlens.ui.state.freshness import Asked, Made, of_secrets, strip, told, watch
-from privlens.ui.state.jobs import QUICK, in_words, run_buttons, wire
-from privlens.ui.state.session import Located, ModelName, Selection, Shelf, best, fitting
+from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting
 from privlens.ui.tabs.localize.tab import about_method
@@ -30,7 +30,7 @@ EMPTY = "Tick secrets and press Start; what they share will stand here."
 ACROSS = [name for name, info in METHOD_INFO.items() if info.across_sites]
 
 
-def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
+def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     """Builds the tab; returns the event after the voted neurons were taken over."""
     gr.Markdown(
         "Do secrets of a kind share neurons? Every ticked secret is localized by itself; then they vote (the aggregator of "
@@ -42,9 +42,11 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         keep, seed = keep_setting("many-keep"), seed_setting("many-seed")
     about = gr.Markdown(about_method(FIRST), elem_id="many-about")
     sites = gr.Checkbox(
-        False, label="Localize in attention too, to weigh MLPs against attention (twice the time)", elem_id="many-sites",
+        False,
+        label="Localize in attention too, to weigh MLPs against attention (twice the time)",
+        elem_id="many-sites",
         info=f"Honest only for scores that mean the same at both: {', '.join(ACROSS)}.",
-    )  # fmt: skip
+    )
     start, cancel = run_buttons("Start", "many")
     bar = progress("many-progress")
     many = gr.State(None)
@@ -54,18 +56,32 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         gr.Markdown("### Votes")
         with gr.Row():
             of_maximum = gr.Slider(
-                0.01, 1, value=VoteSettings.of_maximum, step=0.01, elem_id="vote-maximum",
+                0.01,
+                1,
+                value=VoteSettings.of_maximum,
+                step=0.01,
+                elem_id="vote-maximum",
                 label="vote from",
                 info="a secret votes for neurons of at least this share of its highest score",
-            )  # fmt: skip
+            )
             at_least = gr.Slider(
-                0.01, 1, value=VoteSettings.of_secrets, step=0.01, elem_id="vote-secrets",
-                label="stay with", info="a neuron stays if at least this share of the secrets vote for it",
-            )  # fmt: skip
+                0.01,
+                1,
+                value=VoteSettings.of_secrets,
+                step=0.01,
+                elem_id="vote-secrets",
+                label="stay with",
+                info="a neuron stays if at least this share of the secrets vote for it",
+            )
             most = gr.Slider(
-                1, 1000, value=VoteSettings.most, step=1, elem_id="vote-most",
-                label="at most", info="so many stay, those with most votes first",
-            )  # fmt: skip
+                1,
+                1000,
+                value=VoteSettings.most,
+                step=1,
+                elem_id="vote-most",
+                label="at most",
+                info="so many stay, those with most votes first",
+            )
         heat = plot("many-heatmap", "How many secrets vote for each neuron will stand here.", 460)
         use = gr.Button("Use the voted neurons: see what switching them off does", elem_id="many-use")
         layers = plot("many-layers", "The voted neurons per layer will stand here.", 280)
@@ -91,16 +107,18 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         retained = looked_at(method, retained_of(other_secrets(others_of(listed), targets), keep))
         tasks = [
             Task(lm, target, others=retained, seed=validation.seed(seed or 0), site=where, stop=stop.is_set)
-            for where in wanted for target in targets
-        ]  # fmt: skip
+            for where in wanted
+            for target in targets
+        ]
         clock = Clock()
         for step in localize_each([(method, task) for task in tasks]):
             found: tuple[Any, ...] = (gr.skip(), gr.skip())
             if len(step.scores) == len(tasks):
                 n = len(targets)
                 settings = asked_with(method, keep, seed, both)
-                done = show.Many(tuple(targets), frozenset(retained), step.scores[:n], step.scores[n:], settings,
-                                 len(model.edits))  # fmt: skip
+                done = show.Many(
+                    tuple(targets), frozenset(retained), step.scores[:n], step.scores[n:], settings, len(model.edits)
+                )
                 found = (done, gr.update(maximum=show.largest_k(done), value=show.default_k(done)))
             yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *found
 
@@ -116,17 +134,24 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
         return show.nothing() if found is None else show.view(found, settings(*voting), int(at_k))
 
     def take(
-        model: ModelName, rows: Any, prompt: str, value: str, found: show.Many | None, maximum: float, share: float, n: float,
+        model: ModelName,
+        rows: Any,
+        prompt: str,
+        value: str,
+        found: show.Many | None,
+        maximum: float,
+        share: float,
+        n: float,
         selection: Selection,
-    ) -> tuple[Any, ...]:  # fmt: skip
+    ) -> tuple[Any, ...]:
         scores = show.voted(found, settings(maximum, share, n))
         assert found is not None, "voted refuses what was not localized"
         own = secret_of(rows, prompt, value)
         target = own if own in found.targets or prompt.strip() else found.targets[0]
         mean = target if target in found.targets else found.targets[0]
-        located = Located(mean, found.retained, scores, found.targets, n_edits=found.n_edits)
+        located = Localization(mean, found.retained, scores, found.targets, n_edits=found.n_edits)
         fitting(located, shelf.get(model))
-        return located, selection.to(best(scores, scores.natural_k or 0)), target.prompt, target.value
+        return located, selection.to(best(scores, scores.suggested_k or 0)), target.prompt, target.value
 
     sliders = [of_maximum, at_least, most, k]
     drawn = [numbers, heat, layers, matrix, means, shares]
@@ -134,17 +159,24 @@ def many_tab(shelf: Shelf, side: Sidebar, chosen: Chosen) -> Any:
     asking: list[Any] = [method, keep, seed, sites]
     inputs = [side.model, side.listed, ticked, *asking]
     ended = wire(start, cancel, bar, run, inputs, [many, k])
-    ended.then(in_words(draw), [many, *sliders], drawn, **QUICK)
+    ended.then(show_errors(draw), [many, *sliders], drawn, **QUICK)
     events = [one.change for one in (many, rows_ticked, side.model, side.listed, *asking)]
     watch((events, tell, [side.model, side.listed, rows_ticked, many, *asking]), [made])
     gr.on(
-        [slider.input for slider in sliders], in_words(draw), [many, *sliders], drawn, trigger_mode="always_last",
-        concurrency_limit=1, **QUICK,
-    )  # fmt: skip
+        [slider.input for slider in sliders],
+        show_errors(draw),
+        [many, *sliders],
+        drawn,
+        trigger_mode="always_last",
+        concurrency_limit=1,
+        **QUICK,
+    )
     taken = use.click(
-        in_words(take), [side.model, side.listed, side.prompt, side.value, many, *sliders[:3], chosen.selection],
-        [chosen.located, chosen.selection, side.prompt, side.value], **QUICK,
-    )  # fmt: skip
+        show_errors(take),
+        [side.model, side.listed, side.prompt, side.value, many, *sliders[:3], chosen.selection],
+        [chosen.located, chosen.selection, side.prompt, side.value],
+        **QUICK,
+    )
     redraw, needs, gives = chosen.redraw
     taken.success(redraw, needs, gives, **QUICK)
     side.loaded.success(lambda: (None, *show.nothing()), None, [many, *drawn], **QUICK)

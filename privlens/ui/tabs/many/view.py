@@ -60,7 +60,7 @@ def voted(found: Many | None, settings: VoteSettings) -> NeuronScores:
     if found is None:
         raise BadInput("Nothing was localized here yet: tick secrets and press Start.")
     scores = vote(found.scores, settings)
-    if not scores.natural_k:
+    if not scores.suggested_k:
         raise BadInput("No neuron has enough votes: lower the first two settings of the vote.")
     return scores
 
@@ -73,7 +73,7 @@ def nothing() -> tuple[Any, ...]:
 def view(found: Many, settings: VoteSettings, k: int) -> tuple[Any, ...]:
     """Numbers, votes, layers, matrix of secrets, matrix of categories, shares of the sites."""
     scores = vote(found.scores, settings)
-    kept = best(scores, scores.natural_k or 0)
+    kept = best(scores, scores.suggested_k or 0)
     overlaps = overlap(found.scores, k)
     specific = specificity(overlaps, found.categories, found.scores[0].provenance.seed)
     shape = scores.scores.shape
@@ -116,18 +116,19 @@ def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) ->
     """What the secrets share, in numbers."""
     n = scores.n_neurons
     chance = f"random sets of {k}: {chance_overlap(n, k):.3f}"
-    kept, asked = scores.natural_k or 0, scores.provenance.settings
+    kept, asked = scores.suggested_k or 0, scores.provenance.settings
     how = f"at least {100 * asked['of_secrets']:.0f} % of {len(found.targets)} secrets vote for them; "
     how += f"{100 * kept / n:.2f} % of all"
     how += "" if kept else "; lower the first two settings of the vote"
     facts = [
         wording.fact("voted neurons", f"{kept:,}", f"of {n:,}", how),
-        wording.fact("overlap within categories", share(specific.within), "", "mean Jaccard index of two secrets of one category",
-                     chance),
+        wording.fact(
+            "overlap within categories", share(specific.within), "", "mean Jaccard index of two secrets of one category", chance
+        ),
         wording.fact("overlap between categories", share(specific.between), "", "the same of two different categories", chance),
         wording.fact("PII specificity", ratio(specific), "", "within / between; " + shuffled(specific)),
         wording.fact("time", f"{scores.provenance.seconds:.1f}", "s", f"{found.scores[0].method}; {retained(found)}"),
-    ]  # fmt: skip
+    ]
     if found.attention:
         sites = site_shares(found)["all secrets"]
         even = 100 * n / (n + found.attention[0].n_neurons)

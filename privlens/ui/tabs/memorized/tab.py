@@ -6,14 +6,14 @@ from typing import Any
 import gradio as gr
 
 from privlens import plots
-from privlens.lm.model import LanguageModel, Stop, never
+from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.check import check, control
 from privlens.types import Memorization, Secret
 from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, verdict
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, secret_of
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
-from privlens.ui.state.session import ModelName, Shelf
+from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.text import wording
 from privlens.ui.traces.typed import UNKEPT
 
@@ -28,7 +28,7 @@ TOKEN_WIDTHS = ["105px", "130px", "105px", "75px"]
 EMPTY = "Choose an example secret or type your own, then press Check."
 
 
-def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
+def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     """Builds the tab; returns the button that leads on."""
     gr.Markdown(
         "Does the model know the secret by heart? Beside it stands a control: "
@@ -47,8 +47,11 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
             own_table = results_table("own-tokens", "The private value, token by token", TOKEN_WIDTHS)
         with gr.Column(min_width=320):
             control_table = results_table("control-tokens", "The control, token by token", TOKEN_WIDTHS)
-    gr.Markdown("probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
-                "A dot stands for a space.", elem_classes="small")  # fmt: skip
+    gr.Markdown(
+        "probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
+        "A dot stands for a space.",
+        elem_classes="small",
+    )
     onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
     outputs = [said, true, written, numbers, bars, own_table, control_table]
 
@@ -65,7 +68,7 @@ def memorised_tab(shelf: Shelf, side: Sidebar) -> gr.Button:
     return onward
 
 
-def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never) -> Memorization | None:
+def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never_stop) -> Memorization | None:
     """The control, checked; None where there is no other value of the format."""
     rival = control(lm, secret, 0)
     return check(lm, rival, stop=stop) if rival else None
@@ -76,11 +79,14 @@ def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
     written, _ = plots.marked(own.continuation.strip(), own.secret.value.strip())
     bars = plots.token_bars(own.tokens, rival.tokens if rival else (), ("private value", "control"))
     return (
-        gr.update(value=wording.verdict_of_check(own, rival)), own.secret.value, gr.update(value=written),
-        gr.update(value=wording.of_check(own, rival)), gr.update(value=bars.to_json()),
+        gr.update(value=wording.verdict_of_check(own, rival)),
+        own.secret.value,
+        gr.update(value=written),
+        gr.update(value=wording.of_check(own, rival)),
+        gr.update(value=bars.to_json()),
         gr.update(value=plots.token_table(own.tokens), visible=True),
         gr.update(value=plots.token_table(rival.tokens), visible=True) if rival else gr.update(visible=False),
-    )  # fmt: skip
+    )
 
 
 def cleared() -> tuple[Any, ...]:
