@@ -1,0 +1,231 @@
+"""The functions that scripts and notebooks call, by the names under which `privlens` offers them.
+
+Each runs one piece of work to its end and returns its record. The rooms below offer the same work as generators of steps, for
+whoever wants to see it happen: `METHODS[name](Task(...))`, `deactivation.compare`, `erasure.erase`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from privlens import deactivation, erasure, validation
+from privlens.erasure import ErasureSettings, Request, settings_of
+from privlens.errors import BadInput
+from privlens.list_files import read_text
+from privlens.lm.edit_files import load_edit, save_edit
+from privlens.lm.export import write_model
+from privlens.lm.model import LanguageModel
+from privlens.localization import METHOD_INFO, METHODS, Task
+from privlens.localization.choice import reordered
+from privlens.localization.hard_concrete import MaskSettings
+from privlens.localization.integrated import IntegralSettings
+from privlens.localization.sufficient import SlimmingSettings, SufficientSettings
+from privlens.memorization.check import check
+from privlens.neuron_files import read_neurons, save_neurons
+from privlens.outcomes import Comparison
+from privlens.process.private_files import write_private
+from privlens.secret_lists import read_reference, read_secrets
+from privlens.types import Edit, LocalizationStep, Memorization, Neuron, NeuronScores, Secret, Site, from_json, to_json
+from privlens.zoo import loading
+
+MethodSettings = MaskSettings | SufficientSettings | SlimmingSettings | IntegralSettings
+"""What those methods take that have settings: hard-concrete and -deep, -sufficient, slimming, integrated-gradients."""
+
+
+def load(
+    model: str | Path | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> LanguageModel:
+    """A model by name, folder, .gguf file or hub id; or one that transformers has loaded already, with its tokenizer.
+
+    Args:
+        model: `demo`, `smollm2`, a folder, ...; or the model object itself, which is used where it is and as it is, frozen.
+        device, dtype: of a model by name; a model object keeps its own.
+
+    Raises:
+        ModelNotFound, UnsupportedModel, BadInput: each says what to do.
+    """
+    if isinstance(model, str | Path):
+        return loading.load(str(model), device, dtype)
+    if tokenizer is None:
+        raise BadInput("A model object comes without its tokenizer: load(model, tokenizer).")
+    return LanguageModel(str(model.name_or_path or type(model).__name__), model, tokenizer)
+
+
+def localize(
+    lm: LanguageModel,
+    secret: Secret,
+    method: str = "hard-concrete",
+    *,
+    others: Iterable[Secret] = (),
+    texts: Iterable[str] = (),
+    site: Site = "mlp",
+    seed: int = 0,
+    settings: MethodSettings | None = None,
+    on_step: Callable[[LocalizationStep], object] | None = None,
+) -> NeuronScores:
+    """Which neurons carry a secret: a score for every neuron; `.top(k)` are the best, `.suggested_k` is the method's own k.
+
+    Args:
+        method: one of METHODS.
+        others, texts: listed secrets and paragraphs that should stay as they are; methods without retained text ignore them.
+        settings: of the methods that have any. on_step: called with every step.
+
+    Raises:
+        BadInput: for a method that does not exist, or settings that are not this method's.
+    """
+    if method not in METHODS:
+        raise BadInput(f"There is no method {method!r}: use one of {', '.join(METHODS)}.")
+    run: Callable[..., Any] = METHODS[method]
+    task = Task(lm, secret, tuple(others), tuple(texts), seed=seed, site=site)
+    try:
+        steps = run(task) if settings is None else run(task, settings)
+    except TypeError as cause:
+        raise BadInput(f"{method} has no settings: leave them out.") from cause
+    for step in steps:
+        if on_step:
+            on_step(step)
+    scores: NeuronScores = step.result
+    return scores
+
+
+def localize_many(
+    lm: LanguageModel, secrets: Sequence[Secret], method: str = "hard-concrete", **options: Any
+) -> list[NeuronScores]:
+    """`localize` for several rows of a list, one after the other; the others of the list are retained unless `others` says."""
+    retained = {"others": secrets, **options}
+    return [localize(lm, secret, method, **retained) for secret in secrets]
+
+
+def best(
+    scores: NeuronScores, k: int | None = None, *, share: float | None = None, per_layer: bool = False, skip_layers: int = 0
+) -> list[Neuron]:
+    """The best k neurons, in the order in which they are chosen.
+
+    Args:
+        k, share: how many, or which share of all; without either the method's own number.
+        per_layer: the best of every layer alike, as Chang et al. take them. skip_layers: leave out so many lowest layers.
+
+    Raises:
+        BadInput: where both or neither say how many and the method has no number of its own, or for k beyond what is there.
+    """
+    if k is not None and share is not None:
+        raise BadInput("Both k and share were given: give one of them.")
+    if share is not None:
+        k = round(validation.between(share, "share", 0, 1, "0.01 is one neuron in a hundred", above=True) * scores.n_neurons)
+    if k is None:
+        k = scores.suggested_k
+    if k is None:
+        raise BadInput(f"{scores.method} suggests no number of neurons: give k, or share=0.01 for one in a hundred.")
+    validation.whole(k, "number of neurons", 0, scores.n_neurons)
+    return reordered(scores, per_layer=per_layer, skip_layers=skip_layers).top(k)
+
+
+def deactivate(
+    lm: LanguageModel,
+    secret: Secret,
+    neurons: Iterable[Neuron],
+    *,
+    others: Iterable[Secret] = (),
+    reference: Iterable[str] = (),
+    site: Site = "mlp",
+    seed: int = 0,
+) -> Comparison:
+    """What switching neurons off does: `.chosen` beside `.random`, as many random neurons; the model stays as it is.
+
+    To use the model without the neurons in code of your own: `with lm.gated(lm.off(neurons)): lm.model.generate(...)`.
+
+    Args:
+        others: secrets that should be kept. reference: paragraphs of ordinary text, for the perplexity.
+    """
+    context = deactivation.EvalContext(tuple(others), tuple(reference), site, seed)
+    *_, last = deactivation.compare(lm, secret, tuple(neurons), context)
+    assert last.result, "a comparison ends with its result"
+    return last.result
+
+
+def erase(
+    lm: LanguageModel,
+    secrets: Secret | Sequence[Secret],
+    *,
+    retained: Iterable[Secret] = (),
+    others: Iterable[Secret] = (),
+    texts: Iterable[str] = (),
+    reference: Iterable[str] = (),
+    settings: ErasureSettings | None = None,
+    seed: int = 0,
+) -> Edit:
+    """Takes secrets out of the weights; the model stays as it is, the edit is used by `lm.under(edit)` or `with lm.edited(edit)`.
+
+    Args:
+        retained: listed secrets that should stay. others: secrets that are only watched.
+        texts: paragraphs that should stay. reference: paragraphs that the perplexity guard is measured on.
+        settings: of `ErasureSettings`; `settings_of(method, settings)` gives another method with its own learning rate.
+    """
+    forget = (secrets,) if isinstance(secrets, Secret) else tuple(secrets)
+    request = Request(
+        lm,
+        forget,
+        retained=tuple(retained),
+        texts=tuple(texts),
+        others=tuple(others),
+        reference=tuple(reference),
+        settings=settings or ErasureSettings(),
+        seed=seed,
+    )
+    *_, last = erasure.erase(request)
+    assert last.result, "an erasure ends with its edit"
+    return last.result
+
+
+def save_scores(scores: NeuronScores, path: str | Path) -> None:
+    """Writes a whole score map with its provenance as JSON; nobody else may read the file."""
+    write_private(path, to_json(scores))
+
+
+def load_scores(path: str | Path) -> NeuronScores:
+    """What `save_scores` wrote. Raises BadInput for anything else."""
+    try:
+        return from_json(NeuronScores, read_text(path))
+    except ValueError as cause:
+        raise BadInput(f"{path} does not hold a score map: write one with save_scores.") from cause
+
+
+__all__ = [
+    "METHODS",
+    "METHOD_INFO",
+    "Comparison",
+    "Edit",
+    "ErasureSettings",
+    "IntegralSettings",
+    "LanguageModel",
+    "MaskSettings",
+    "Memorization",
+    "Neuron",
+    "NeuronScores",
+    "Secret",
+    "SlimmingSettings",
+    "SufficientSettings",
+    "best",
+    "check",
+    "deactivate",
+    "erase",
+    "load",
+    "load_edit",
+    "load_scores",
+    "localize",
+    "localize_many",
+    "read_neurons",
+    "read_reference",
+    "read_secrets",
+    "save_edit",
+    "save_neurons",
+    "save_scores",
+    "settings_of",
+    "write_model",
+]
