@@ -241,11 +241,12 @@ def idle() -> bool:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    """Returns when it holds; a minute is more than any answer takes."""
+    """Returns when it holds; fails where it does not within a minute, which is more than any answer takes."""
     for _ in range(600):
         if true():
             return
         time.sleep(0.1)
+    raise AssertionError("What was waited for did not come within a minute.")
 
 
 ASKED = ["--prompt", TAUGHT[1].prompt, "--value", TAUGHT[1].value]

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 import httpx
@@ -15,6 +16,7 @@ import psutil
 
 from privlens.errors import PrivlensError
 
+THIS = (sys.executable, "-m", "privlens")
 STARTS_WITHIN, ENDS_WITHIN = 300.0, 30.0
 """Seconds until the page must answer, and until its process must be gone."""
 
@@ -27,16 +29,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(model: str) -> Iterator[tuple[str, psutil.Process]]:
+def served(model: str, program: Sequence[str | Path] = THIS, cwd: Path | None = None) -> Iterator[tuple[str, psutil.Process]]:
     """The page with this model, on a free port; its address, and the process.
+
+    Args:
+        program: how `privlens` is called, if not as here. cwd: the folder it runs in.
 
     Raises:
         PrivlensError: where it does not start, with what it said.
     """
     address, port = "http://127.0.0.1", free_port()
-    command = [sys.executable, "-m", "privlens", "app", "--port", str(port), "--model", model]
+    command = [*program, "app", "--port", str(port), "--model", model]
     with tempfile.TemporaryFile() as said:  # a pipe that nobody empties would stop it one day
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd=cwd)
         try:
             _wait_for(f"{address}:{port}", process, said)
             yield f"{address}:{port}", psutil.Process(process.pid)
