@@ -13,6 +13,7 @@ from privlens.cli.bench_attacks import attacks
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_load import load as load_bench
+from privlens.cli.bench_paper import both
 from privlens.cli.bench_speed import cost, growth, speed
 from privlens.cli.options import SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import EvalContext, reference_perplexity
@@ -24,6 +25,7 @@ from privlens.zoo.loading import load
 bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
 bench.command()(inj)
 bench.command()(recall)
+bench.command("paper")(both)
 bench.command()(erase)
 bench.command()(attacks)
 bench.command()(speed)

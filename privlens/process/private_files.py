@@ -39,6 +39,13 @@ def write_private(path: str | Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
 
 
+def append_private(path: str | Path, text: str) -> None:
+    """Writes a text behind what a file holds, and makes the file where there is none. Raises OSError."""
+    number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_ONLY)
+    with os.fdopen(number, "a", encoding="utf-8") as file:
+        file.write(text)
+
+
 @contextmanager
 def private_folder(path: Path) -> Iterator[None]:
     """For what writes many files by itself: nobody else may look into the folder meanwhile, nor read the files afterwards."""
