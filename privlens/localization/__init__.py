@@ -1,4 +1,4 @@
-"""Which neurons carry a secret: learnable masks, gradients, ablation, activations and chance, one dict METHODS."""
+"""Localization: which neurons carry a secret. METHODS holds the masks, gradients, ablation, activations and controls."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,38 +32,38 @@ METHODS: dict[str, Method] = {
     "contrastive-activations": contrastive_activations,
     "random": random_neurons,
 }
-"""Every method takes a task and yields steps; the last step carries the NeuronScores."""
+"""A method takes a task and yields steps; the last step carries the NeuronScores."""
 
 
 WEIGHT_NORM, ELSEWHERE = "weight-norm", "activations-elsewhere"
-"""The controls that stand beside planted truth only: whoever finds a plant by them needed no localization."""
-BLIND: dict[str, Method] = {WEIGHT_NORM: weight_norm, ELSEWHERE: activations_elsewhere}
+"""Controls for planted secrets only: a plant that they find could be found without any localization."""
+BASELINES: dict[str, Method] = {WEIGHT_NORM: weight_norm, ELSEWHERE: activations_elsewhere}
 
 
 def method_of(name: str) -> Method:
-    """A method of METHODS, or a control of BLIND."""
-    return BLIND[name] if name in BLIND else METHODS[name]
+    """A method of METHODS, or a control of BASELINES."""
+    return BASELINES[name] if name in BASELINES else METHODS[name]
 
 
 def result_of(method: str, task: Task, is_over: Callable[[], bool] = lambda: False) -> NeuronScores:
-    """Runs a method to its end; its name is one that `method_of` knows. Raises Cancelled where, at a step, `is_over()`."""
+    """Runs a method, named as for `method_of`, and returns its scores. Raises Cancelled if `is_over()` is true after a step."""
     for step in method_of(method)(task):
         if is_over():
             raise Cancelled("The localization was stopped.")
-        found = step.result
-    assert found, "a localization ends with its result"
-    return found
+        result = step.result
+    assert result, "a localization ends with its result"
+    return result
 
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What a person needs to choose a method, each in one line.
+    """What a user needs to know to choose a method, one line each.
 
     Attributes:
         meaning: of a high score. cost: of one localization. unit: of the scores.
-        across_sites: whether a score means the same in MLPs and in attention, so that the two can be weighed against each other.
+        across_sites: whether a score means the same in MLPs and in attention, so that scores of the two sites can be compared.
         sufficient: whether its gates close what the value does not need, so that few stay open.
-        retains: whether it looks at retained text.
+        retains: whether it uses retained text.
     """
 
     meaning: str
@@ -144,17 +144,17 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "nothing: the control that every other method is held against", "no pass at all", "none, drawn from 0 to 1"
     ),
 }
-"""In the order of METHODS, for the page's chooser and the help of the command line."""
+"""In the order of METHODS; shown in the page's menu and in the help of the command line."""
 
 
 def looked_at(method: str, others: tuple[Secret, ...]) -> tuple[Secret, ...]:
-    """Those of the other secrets that a method looks at when it is given them: none where it looks at no retained text."""
+    """The other secrets that a method actually uses: none if it uses no retained text."""
     return others if METHOD_INFO[method].retains else ()
 
 
 def unit_of(method: str) -> str:
-    """The unit of a method's scores; votes for those that `aggregate.vote` made."""
-    if method in BLIND:
+    """The unit of a method's scores; "votes" for the scores of `aggregate.vote`."""
+    if method in BASELINES:
         return "length of its output vector" if method == WEIGHT_NORM else "length of what it writes"
     return METHOD_INFO[method].unit if method in METHOD_INFO else "votes"
 

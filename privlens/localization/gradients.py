@@ -1,9 +1,9 @@
-"""Gradient x gate at 1, by captum; the same minus what other texts need; and the bounded push that a mask trains on.
+"""Gradient x gate with all gates at 1, by captum; its contrastive variant; and the bounded push that a mask is trained on.
 
-With all gates at 1 the gradient of a score with respect to a gate is activation x gradient. In the contrastive variant what
-the retained texts need too is subtracted, so that neurons which everything needs do not come first. That costs a score of every
-retained row (some 50 by default), so it is offered only where one pass scores many rows: gradients and activations. Zero-out and
-integrated gradients would cost 50 times what the target alone does.
+With all gates at 1, the gradient of a score with respect to a gate is activation x gradient. The contrastive variant subtracts
+what the retained texts need, so that neurons which every text needs do not come first. It has to score every retained row (some
+50 by default), so it is offered only where one pass scores many rows: gradients and activations. For zero-out and integrated
+gradients it would cost 50 times as much as the target alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,33 +21,39 @@ from privlens.memorization.candidates import private, siblings, token_formats
 from privlens.types import LocalizationStep, Site
 
 SAMPLES, SAMPLE_TOKENS = 32, 24
-"""Samples of the model's own that are retained beside the listed texts, and their tokens at most."""
+"""Number of the model's own samples that are retained beside the listed texts, and their maximum length in tokens. Every row is
+scored once, so more of them cost more time; a mask, which is trained on a few rows per step, takes more (`MaskSettings`)."""
 RowScores = Callable[[Sequence[Encoded]], Tensor]
-"""Scores of several rows at once, [rows, n_layers, width]; large = the row needs the neuron."""
+"""Scores several rows at once, [rows, n_layers, width]; large = the row needs the neuron."""
 
 
-def retained_attribution(task: Task, rows: Sequence[Sequence[int]], scores_of: RowScores, at_once: int = 16) -> Tensor:
-    """Mean positive score of the retained rows, all tokens but the first of each: what closing would cost. [n_layers, width]."""
+def retained_attribution(task: Task, rows: Sequence[Sequence[int]], score_rows: RowScores, at_once: int = 16) -> Tensor:
+    """What the retained rows need: the mean of their positive scores, over all tokens but the first. [n_layers, width].
+
+    Args:
+        at_once: rows per batch; where memory runs out, the batch is halved (`in_parts`).
+    """
     total = torch.zeros(task.lm.shape(task.site), device=task.lm.device, dtype=torch.float32)
-    for at in range(0, len(rows), at_once):
+    for start in range(0, len(rows), at_once):
         task.go_on()
-        batch = [Encoded(tuple(row), 1) for row in rows[at : at + at_once]]
-        total += torch.stack(in_parts(lambda part: list(scores_of(part).clamp_min(0)), batch)).sum(0)
+        batch = [Encoded(tuple(row), 1) for row in rows[start : start + at_once]]
+        total += torch.stack(in_parts(lambda part: list(score_rows(part).clamp_min(0)), batch)).sum(0)
     return total / max(1, len(rows))
 
 
 @dataclass(frozen=True)
 class Push:
-    """The push of a mask: make a private value no likelier than other values of its format, and no more than that.
+    """The objective of a mask: make a private value no likelier than other values of its format, but not much unlikelier.
 
-    A bounded push has two ends for every token: its log-probability has fallen a margin below the mean probability of the
-    tokens of the same format (digit for digit, letter for letter), or its NLL has reached tau. Tokens without a letter or digit
-    are the format itself and are left alone. Driving a token's NLL without an end would teach the model to avoid the value,
-    which tells it just as well, and would cost other text more.
+    For every token the push ends when its log-probability is a margin below that of the mean probability of the tokens of the
+    same format (digit for digit, letter for letter), or when its NLL reaches tau. Tokens without a letter or digit are the format
+    itself and are left alone. Raising a token's NLL without bound would teach the model to avoid the value, which reveals it
+    just as well, and would cost other text more.
 
     Attributes:
         encoded: prompt and value. pushed: [T] 1 where a token is private. siblings: [T, V] bool, tokens of the same format.
-        margin: how far below the siblings' mean the value shall end, nats. tau: where the push ends in any case, nats.
+        margin: how far below the siblings' mean the value's log-probability ends, nats.
+        tau: NLL at which the push ends in any case, nats.
     """
 
     encoded: Encoded
@@ -57,51 +63,53 @@ class Push:
     tau: float
 
     def per_token(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """What is left of the push, and the NLL, both [..., T] in nats; logits [..., tokens of prompt and value, V]."""
+        """The remaining push and the NLL, both [..., T] in nats; logits [..., tokens of prompt and value, V]."""
         first = self.encoded.n_prompt - 1
         logprobs = logits[..., first : len(self.encoded.ids) - 1, :].log_softmax(-1)
         values = torch.tensor(self.encoded.value_ids, device=logits.device)
-        own = logprobs.gather(-1, values.expand(logprobs.shape[:-1])[..., None])[..., 0]
-        count = self.siblings.sum(-1)
-        among = logprobs.masked_fill(~self.siblings, -1e9)  # finite: a token without siblings still needs a gradient
-        level = among.logsumexp(-1) - count.clamp_min(1).log()
-        end = torch.where(count > 0, level - self.margin, -self.tau)
-        # With the siblings, not the value alone: where the model is certain of the value, only they have a gradient.
-        left = (own - end).clamp_min(0) * (own > -self.tau)
-        return left * self.pushed, -own
+        value_logprobs = logprobs.gather(-1, values.expand(logprobs.shape[:-1])[..., None])[..., 0]
+        n_siblings = self.siblings.sum(-1)
+        # -1e9 and not -inf: the gradient must be finite for a token without siblings too.
+        sibling_logprobs = logprobs.masked_fill(~self.siblings, -1e9)
+        sibling_level = sibling_logprobs.logsumexp(-1) - n_siblings.clamp_min(1).log()
+        end = torch.where(n_siblings > 0, sibling_level - self.margin, -self.tau)
+        # The gradient goes through the siblings too: where the model is certain of the value, only they have one.
+        remaining = (value_logprobs - end).clamp_min(0) * (value_logprobs > -self.tau)
+        return remaining * self.pushed, -value_logprobs
 
     def matches(self, logits: Tensor) -> bool:
-        """Whether the value is the first choice at every token in any of the rows; logits as for `per_token`."""
-        first = logits[..., self.encoded.n_prompt - 1 : len(self.encoded.ids) - 1, :].argmax(-1)
+        """Whether in any row every token of the value is the first choice; logits as for `per_token`."""
+        predicted = logits[..., self.encoded.n_prompt - 1 : len(self.encoded.ids) - 1, :].argmax(-1)
         values = torch.tensor(self.encoded.value_ids, device=logits.device)
-        return bool((first == values).all(-1).any())
+        return bool((predicted == values).all(-1).any())
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Mean of what is left over the private tokens, [...], nats."""
+        """Mean remaining push over the private tokens, [...], nats."""
         return self.per_token(logits)[0].sum(-1) / self.pushed.sum().clamp_min(1)
 
 
 def push(lm: LanguageModel, encoded: Encoded, margin: float, tau: float) -> Push:
-    """Finds the tokens of the same format for every token of the value."""
-    others = siblings(token_formats(lm), torch.tensor(encoded.value_ids, device=lm.device))
-    return Push(encoded, private(lm, encoded).float(), others, margin, tau)
+    """The push for a value, with the tokens of the same format for each of its tokens."""
+    same_format = siblings(token_formats(lm), torch.tensor(encoded.value_ids, device=lm.device))
+    return Push(encoded, private(lm, encoded).float(), same_format, margin, tau)
 
 
 MARGIN, TAU = 1.0, 7.0
-"""Ends of the push, nats; see push.py."""
+"""Ends of the push, nats; see `Push`. A larger margin or tau takes more of the value and more of its neighbours with it; on
+`demo` a larger margin did not improve that trade-off."""
 
 
-def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """d of(logits)/d gate with all gates at 1. [rows, n_layers, width].
+def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, objective: Callable[[Tensor], Tensor]) -> Tensor:
+    """d objective(logits)/d gate with all gates at 1. [rows, n_layers, width].
 
     Args:
-        rows: token ids. of: logits [rows, tokens, V] -> one number for each row.
+        rows: token ids. objective: logits [rows, tokens, V] -> one number per row.
     """
     ids, mask = lm.padded(rows)
 
     def forward(gates: Tensor) -> Tensor:
         with lm.gated(gates, site):
-            return of(lm.logits(ids, mask))
+            return objective(lm.logits(ids, mask))
 
     ones = torch.ones(len(rows), *lm.shape(site), device=lm.device, requires_grad=True, dtype=torch.float32)
     with lm.held():
@@ -109,20 +117,20 @@ def gate_gradient(lm: LanguageModel, rows: Sequence[Sequence[int]], site: Site, 
 
 
 def value_logprob(encoded: Sequence[Encoded], device: torch.device) -> Callable[[Tensor], Tensor]:
-    """logits -> [rows]: the sum of each value's log-probabilities, nats."""
-    places = [(row, at) for row, one in enumerate(encoded) for at in range(one.n_prompt, len(one.ids))]
-    row_of, at_of = (torch.tensor(part, device=device) for part in zip(*places, strict=True))
-    tokens = torch.tensor([encoded[row].ids[at] for row, at in places], device=device)
+    """logits -> [rows]: the sum of each value's token log-probabilities, nats."""
+    value_positions = [(row, position) for row, text in enumerate(encoded) for position in range(text.n_prompt, len(text.ids))]
+    rows, positions = (torch.tensor(indices, device=device) for indices in zip(*value_positions, strict=True))
+    tokens = torch.tensor([encoded[row].ids[position] for row, position in value_positions], device=device)
 
-    def summed(logits: Tensor) -> Tensor:
-        own = logits[row_of, at_of - 1].log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-        return torch.zeros(len(encoded), device=device, dtype=torch.float32).index_add(0, row_of, own)
+    def sum_logprobs(logits: Tensor) -> Tensor:
+        token_logprobs = logits[rows, positions - 1].log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+        return torch.zeros(len(encoded), device=device, dtype=torch.float32).index_add(0, rows, token_logprobs)
 
-    return summed
+    return sum_logprobs
 
 
-def value_under(lm: LanguageModel, encoded: Encoded, gates: Tensor, site: Site) -> Tensor:
-    """One value's summed log-probability under every row of gates [rows, n_layers, width]; [rows], nats, differentiable."""
+def value_logprob_under(lm: LanguageModel, encoded: Encoded, gates: Tensor, site: Site) -> Tensor:
+    """A value's summed log-probability under each row of gates [rows, n_layers, width]; [rows], nats, differentiable."""
     rows = [encoded] * gates.shape[0]
     with lm.gated(gates, site):
         logits = lm.logits(*lm.padded([encoded.ids] * len(rows)))
@@ -130,31 +138,35 @@ def value_under(lm: LanguageModel, encoded: Encoded, gates: Tensor, site: Site) 
 
 
 def value_gradient(lm: LanguageModel, site: Site) -> RowScores:
-    """For rows: the gate gradient at 1 of each value's summed log-probability, [rows, n_layers, width], nats."""
-    return lambda batch: gate_gradient(lm, [one.ids for one in batch], site, value_logprob(batch, lm.device))
+    """Scores rows by the gate gradient at 1 of each value's summed log-probability, [rows, n_layers, width], nats."""
+    return lambda batch: gate_gradient(lm, [encoded.ids for encoded in batch], site, value_logprob(batch, lm.device))
 
 
-def contrastive(task: Task, aim: Push, rows: Sequence[Sequence[int]]) -> Tensor:
+def contrastive(task: Task, objective: Push, rows: Sequence[Sequence[int]]) -> Tensor:
     """Gate gradient of the push, summed over the value, minus what the retained rows need. [n_layers, width], nats.
 
-    The push and not the log-probability: where the model is certain of the value, the latter has next to no gradient.
+    The gradient is of the push because that of the log-probability almost vanishes where the model is certain of the value.
     """
-    [own] = gate_gradient(task.lm, [aim.encoded.ids], task.site, lambda logits: aim(logits) * aim.pushed.sum())
-    contrast: Tensor = own - retained_attribution(task, rows, value_gradient(task.lm, task.site))
+
+    def summed_push(logits: Tensor) -> Tensor:
+        return objective(logits) * objective.pushed.sum()
+
+    [target_scores] = gate_gradient(task.lm, [objective.encoded.ids], task.site, summed_push)
+    contrast: Tensor = target_scores - retained_attribution(task, rows, value_gradient(task.lm, task.site))
     return contrast
 
 
 def gradient(task: Task) -> Iterator[LocalizationStep]:
     """Plain gate gradient of the value's summed log-probability: one backward pass."""
     task.go_on()
-    [own] = value_gradient(task.lm, task.site)([task.lm.encode(task.target)])
-    yield task.only_step("gradient", own, "gradient x gate", {})
+    [scores] = value_gradient(task.lm, task.site)([task.lm.encode(task.target)])
+    yield task.only_step("gradient", scores, "gradient x gate", {})
 
 
 def contrastive_gradient(task: Task) -> Iterator[LocalizationStep]:
-    """Contrastive gate gradient: one backward pass for the target, one for each batch of retained rows."""
+    """Contrastive gate gradient: one backward pass for the target, one per batch of retained rows."""
     rows = task.retained_rows(SAMPLES, SAMPLE_TOKENS)
-    aim = push(task.lm, task.lm.encode(task.target), MARGIN, TAU)
-    scores = contrastive(task, aim, rows)
+    objective = push(task.lm, task.lm.encode(task.target), MARGIN, TAU)
+    scores = contrastive(task, objective, rows)
     settings = {"retained": len(rows), "own_samples": SAMPLES}
     yield task.only_step("contrastive-gradient", scores, "gradient x gate, minus retained text", settings)

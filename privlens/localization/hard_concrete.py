@@ -1,10 +1,10 @@
-"""LPNL: few neurons that a private value needs, found by gates that learn to close (a method of the kind of Chen et al.
+"""LPNL: the few neurons that a private value needs, found by gates that learn to close (a method of the kind of Chen et al.
 2024, Learnable Privacy Neurons Localization; gates after Louizos et al. 2018, Learning Sparse Networks through L0).
 
-The model is frozen. Only the candidates of the contrastive gate gradient may close; they start mostly open, are pushed to
-make the value no likelier than others of its format, and are held back by the retained text, whose hold loosens while the
-value is still written word for word. The penalty on closed gates comes late: a closed gate gets the penalty's gradient
-alone, and Adam would amplify it.
+The model is frozen. Only the neurons ranked best by the contrastive gate gradient may close. Their gates start mostly open and
+are trained to make the value no likelier than others of its format; a KL term on retained text holds them back, and its weight
+falls as long as the value is still generated word for word. The penalty on closed gates comes late: a closed gate gets the
+penalty's gradient alone, and Adam would amplify it.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,36 +22,41 @@ from privlens.retained.distributions import ReferenceDistributions, reference_di
 from privlens.types import LocalizationStep
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+"""Temperature and stretch of the HardConcrete distribution, as in Louizos et al."""
 TIE = 1e-3
-"""How far what decides among equal gates moves a score, before all are brought back to 0..1."""
-Seen = TypeVar("Seen")
+"""How far a tie-breaker may move a score, before scores are rescaled to 0..1. With a larger one it would also
+reorder gates that differ a little."""
+Details = TypeVar("Details")
 
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """Settings of the mask; defaults are what the README's figures were made with."""
+    """Settings of the mask; the README's figures were made with the defaults.
+
+    The defaults were chosen among about fifteen combinations, on `demo` with seeds 7, 8 and 9.
+    """
 
     candidates: float = 0.15
-    """Share of all neurons that may close."""
+    """Share of all neurons whose gates may close."""
     steps: int = 52
     learning_rate: float = 0.3
     start: float = 1.0
-    """log_alpha at the start; 0 is half open, 1 is three quarters."""
+    """log_alpha at the start; 0 is half open, 1 is three quarters open."""
     margin: float = MARGIN
     tau: float = TAU
-    """Ends of the push, nats: this far below the mean of the format's tokens, or this NLL."""
+    """Ends of the push, nats: margin below the mean of the format's tokens, or an NLL of tau (`Push`)."""
     keep: float = 130.0
-    """Weight of the KL on retained text at the start."""
+    """Initial weight of the KL on retained text; a lower one takes more of the value and of its neighbours (`DEEP`)."""
     loosen: float = 0.93
-    """The weight is multiplied by this after every step in which the value was still written word for word."""
+    """That weight is multiplied by this after every step in which the value was still generated word for word."""
     penalty: float = 0.3
-    """Weight of the share of candidates that are closed, in the second half of the steps."""
+    """Weight of the share of closed gates, in the second half of the steps."""
     own_samples: int = 64
     sample_tokens: int = 24
     rows: int = 10
-    """Retained rows in a step."""
+    """Retained rows per step."""
     target_rows: int = 2
-    """Rows of the target in a step, each with its own noise."""
+    """Rows of the target per step, each with its own noise."""
 
 
 def sample_gates(log_alpha: Tensor, noise: Tensor) -> Tensor:
@@ -70,48 +75,50 @@ def open_probability(log_alpha: Tensor) -> Tensor:
     return torch.sigmoid(log_alpha - BETA * float(np.log(-GAMMA / ZETA)))
 
 
-def backward(gates: Tensor, at_once: RowsAtOnce, loss: Callable[[Tensor, slice], tuple[Tensor, Seen]]) -> list[Seen]:
-    """The backward pass of a loss that adds up over the rows of gates, in as few parts as memory allows.
+def backward(gates: Tensor, at_once: RowsAtOnce, loss: Callable[[Tensor, slice], tuple[Tensor, Details]]) -> list[Details]:
+    """The backward pass of a loss that is a sum over the rows of gates, in as few parts as memory allows.
 
     Args:
-        gates: [rows, ...], differentiable; what they were made of gets its gradient once, whatever the parts.
-        loss: some rows of the gates, and which they are -> their share of the loss, and what shall be returned of them. Where
-            memory runs out it is asked for all rows again.
+        gates: [rows, ...], differentiable; gradients are passed on to what they depend on once, however many parts there are.
+        loss: some rows of the gates, and their slice -> their part of the loss, and details of them to be returned. If memory
+            runs out, it is called again for all rows.
     """
     leaf = gates.detach().requires_grad_()
 
-    def work(rows: int) -> list[Seen]:
-        leaf.grad, found = None, []
+    def run_parts(rows: int) -> list[Details]:
+        leaf.grad = None
+        details = []
         for start in range(0, len(leaf), rows):
-            own, seen = loss(leaf[start : start + rows], slice(start, min(start + rows, len(leaf))))
-            own.backward()
-            found.append(seen)
-        return found
+            part_loss, part_details = loss(leaf[start : start + rows], slice(start, min(start + rows, len(leaf))))
+            part_loss.backward()
+            details.append(part_details)
+        return details
 
-    found = at_once.run(work, len(leaf))
+    all_details = at_once.run(run_parts, len(leaf))
     gates.backward(leaf.grad)
-    return found
+    return all_details
 
 
 def with_ties_broken(scores: Tensor, preferred: Tensor) -> Tensor:
-    """Scores in 0..1 that are still in 0..1, and among equal ones the more preferred is the higher; any shape.
+    """Scores in 0..1, rescaled so that among equal ones the more preferred is the higher; still in 0..1, any shape.
 
     Args:
-        preferred: of any sign and scale; all 0 where nothing is preferred.
+        preferred: of any sign and scale; all 0 if there is no preference.
     """
     largest = preferred.abs().max()
-    tie = TIE * preferred / largest if largest > 0 else torch.zeros_like(scores)
-    return ((scores + tie + TIE) / (1 + 2 * TIE)).clamp(0, 1)  # against rounding alone
+    tie_breaker = TIE * preferred / largest if largest > 0 else torch.zeros_like(scores)
+    return ((scores + tie_breaker + TIE) / (1 + 2 * TIE)).clamp(0, 1)  # the clamp is against rounding alone
 
 
 @dataclass
 class Mask:
-    """The gates of the candidates and what trains them.
+    """The gates of the candidate neurons and their training state.
 
     Attributes:
-        places: [n] flat positions of the candidates. log_alpha: [n], the only thing that is trained.
-        keep: the weight of the KL as it stands.
-        generator: all noise and the choice of retained rows come from it, on the CPU, so that every device agrees.
+        kept: what the model predicts in the retained rows with all neurons on.
+        places: [n] flat indices of the candidates. log_alpha: [n], the only trained parameter.
+        keep: the current weight of the KL.
+        generator: of all noise and of the choice of retained rows; on the CPU, so that all devices draw the same.
         at_once: how many rows of a step fit in memory together.
     """
 
@@ -127,82 +134,108 @@ class Mask:
     at_once: RowsAtOnce = field(default_factory=RowsAtOnce)
 
     def spread(self, gates: Tensor) -> Tensor:
-        """Gates of the candidates [rows, n] among ones for all other neurons: [rows, n_layers, width]."""
+        """Gates of all neurons [rows, n_layers, width] from those of the candidates [rows, n]; all others are 1."""
         n_layers, width = self.task.lm.shape(self.task.site)
         ones = torch.ones(gates.shape[0], n_layers * width, device=gates.device, dtype=torch.float32)
         return ones.scatter(1, self.places.expand(gates.shape), gates).view(-1, n_layers, width)
 
     def step(self, penalty: float) -> tuple[float, dict[str, float]]:
-        """One step of Adam; the target's NLL under noise (nats/token) and the terms of the loss."""
+        """One step of Adam. Returns the target's NLL under noise (nats/token) and the terms of the loss."""
         n_target = self.settings.target_rows
         picked = torch.randperm(len(self.kept.ids), generator=self.generator)[: self.settings.rows]
         noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator, dtype=torch.float32)
-        noise = noise.clamp(1e-6, 1 - 1e-6)
+        noise = noise.clamp(1e-6, 1 - 1e-6)  # its logit must be finite
         closed = 1 - open_probability(self.log_alpha).mean()
         self.optimizer.zero_grad()
         with self.task.lm.held():
             gates = sample_gates(self.log_alpha, noise.to(self.log_alpha.device))
-            found = backward(gates, self.at_once, lambda own, part: self._loss(own, part, picked))
+            parts = backward(gates, self.at_once, lambda part_gates, part: self._loss(part_gates, part, picked))
         (penalty * closed).backward()
         self.optimizer.step()
-        logits, pushed, kept = (torch.cat(parts) for parts in zip(*found, strict=True))
+        logits, remaining_push, divergence = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         if self.push.matches(logits):
             self.keep *= self.settings.loosen
-        terms = {"push": pushed.mean().item(), "kept": kept.mean().item(), "closed": closed.item()}
+        terms = {"push": remaining_push.mean().item(), "kept": divergence.mean().item(), "closed": closed.item()}
         return float(self.push.per_token(logits)[1].mean()), terms
 
     def _loss(self, gates: Tensor, part: slice, picked: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """What some of a step's rows, the target's first and then the retained ones, add to its loss.
+        """The loss of a part of a step's rows, which are those of the target first and then the retained ones.
 
-        With it the target's logits, its push and the retained rows' KL, of these rows.
+        Also returns, for these rows, the target's logits and remaining push and the retained rows' KL.
         """
-        lm, n_target, own = self.task.lm, self.settings.target_rows, list(self.push.encoded.ids)
-        n_own = len(range(n_target)[part])
+        lm = self.task.lm
+        target_ids = list(self.push.encoded.ids)
+        n_target = self.settings.target_rows
+        n_target_here = len(range(n_target)[part])
         batch = self.kept.batch(picked[max(0, part.start - n_target) : max(0, part.stop - n_target)].to(lm.device))
         with lm.gated(self.spread(gates), self.task.site):
-            logits = lm.logits(*lm.padded([own] * n_own + batch.rows()))
-        aimed = logits[:n_own, : len(own)] if n_own else logits.new_empty(0, len(own), logits.shape[-1])
-        pushed = self.push(aimed)
-        kept = batch.divergence(logits[n_own:, : batch.ids.shape[1]])
-        loss = pushed.sum() / n_target + self.keep * (kept.sum() / len(picked))
-        return loss, (aimed.detach(), pushed.detach(), kept.detach())
+            logits = lm.logits(*lm.padded([target_ids] * n_target_here + batch.rows()))
+        if n_target_here:
+            target_logits = logits[:n_target_here, : len(target_ids)]
+        else:
+            target_logits = logits.new_empty(0, len(target_ids), logits.shape[-1])
+        remaining_push = self.push(target_logits)
+        divergence = batch.divergence(logits[n_target_here:, : batch.ids.shape[1]])
+        loss = remaining_push.sum() / n_target + self.keep * (divergence.sum() / len(picked))
+        return loss, (target_logits.detach(), remaining_push.detach(), divergence.detach())
 
 
 def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
-    """A mask over the candidates that the push needs most and the retained text least; with their scores, [n_layers, width]."""
+    """An untrained mask over the neurons that the push needs most and the retained text least.
+
+    Also returns the contrastive gate gradient by which they were chosen, [n_layers, width].
+    """
     lm = task.lm
     rows = task.retained_rows(settings.own_samples, settings.sample_tokens)
-    aim = push(lm, lm.encode(task.target), settings.margin, settings.tau)
-    warm = contrastive(task, aim, rows)
-    exists = lm.exists(task.site).to(warm.device)
-    most = min(int(exists.sum()), max(16, round(settings.candidates * int(exists.sum()))))
-    places = warm.masked_fill(~exists, float("-inf")).flatten().topk(most).indices
+    objective = push(lm, lm.encode(task.target), settings.margin, settings.tau)
+    attribution = contrastive(task, objective, rows)
+    exists = lm.exists(task.site).to(attribution.device)
+    n_neurons = int(exists.sum())
+    # At least 16: the share of a very small model would leave almost none.
+    n_candidates = min(n_neurons, max(16, round(settings.candidates * n_neurons)))
+    places = attribution.masked_fill(~exists, float("-inf")).flatten().topk(n_candidates).indices
     log_alpha = torch.full((len(places),), settings.start, device=lm.device, requires_grad=True, dtype=torch.float32)
     optimizer = torch.optim.Adam([log_alpha], lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(task.seed)
-    return Mask(
-        task, settings, aim, reference_distributions(lm, rows), places, log_alpha, optimizer, generator, settings.keep
-    ), warm
+    mask = Mask(
+        task=task,
+        settings=settings,
+        push=objective,
+        kept=reference_distributions(lm, rows),
+        places=places,
+        log_alpha=log_alpha,
+        optimizer=optimizer,
+        generator=generator,
+        keep=settings.keep,
+    )
+    return mask, attribution
 
 
 DEEP = MaskSettings(keep=10.0, steps=60)
-"""A weak hold on retained text: more of the value goes, and more of its neighbours with it."""
+"""A low weight of retained text: more of the value goes, and more of its neighbours with it. Chosen on `demo` with seed 7."""
 
 
 def hard_concrete_deep(task: Task) -> Iterator[LocalizationStep]:
-    """The mask with a weak hold on retained text."""
+    """The mask with a low weight of retained text."""
     return hard_concrete(task, DEEP, "hard-concrete-deep")
 
 
 def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str = "hard-concrete") -> Iterator[LocalizationStep]:
-    """Trains the mask, a record a step. Scores are 1 - gate in 0..1, and among equal gates the warm start decides.
+    """Trains the mask, one record per step. Scores are 1 - gate in 0..1; ties are broken by the contrastive gate gradient.
 
     Raises:
-        Cancelled: when `task.stop` said so, before the next step; nothing is left behind in the model.
+        Cancelled: before the next step when `task.stop` returns true; the model is unchanged.
     """
     shape = task.lm.shape(task.site)
-    yield LocalizationStep(0, settings.steps, "reading the retained text", np.ones(shape, np.float32), 0, float("nan"))
-    mask, warm = start(task, settings)
+    yield LocalizationStep(
+        step=0,
+        n_steps=settings.steps,
+        stage="reading the retained text",
+        gates=np.ones(shape, np.float32),
+        n_closed=0,
+        target_nll=float("nan"),
+    )
+    mask, attribution = start(task, settings)
     for step in range(1, settings.steps + 1):
         task.go_on()
         nll, terms = mask.step(settings.penalty if step > settings.steps / 2 else 0.0)
@@ -210,7 +243,16 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
         n_closed = int((gates < 0.5).sum())
         result = None
         if step == settings.steps:
-            scores = with_ties_broken(1 - torch.from_numpy(gates), warm.cpu()).numpy()
-            how = {**asdict(mask.settings), "retained": len(mask.kept.ids)}
-            result = task.scores(name, scores, n_closed, how)
-        yield LocalizationStep(step, settings.steps, "training the gates", gates, n_closed, nll, terms, result)
+            scores = with_ties_broken(1 - torch.from_numpy(gates), attribution.cpu()).numpy()
+            all_settings = {**asdict(mask.settings), "retained": len(mask.kept.ids)}
+            result = task.scores(name, scores, n_closed, all_settings)
+        yield LocalizationStep(
+            step=step,
+            n_steps=settings.steps,
+            stage="training the gates",
+            gates=gates,
+            n_closed=n_closed,
+            target_nll=nll,
+            terms=terms,
+            result=result,
+        )

@@ -1,9 +1,9 @@
-"""Gates that keep what suffices: the value must stay likely while as few neurons as possible stay open (Chang, Thomason &
-Jia 2024). The other direction than hard_concrete.py, which closes the few that are necessary.
+"""Sufficient masks: the value must stay likely while as few neurons as possible stay open (Chang, Thomason & Jia 2024).
+The opposite of hard_concrete.py, which closes the few neurons that are necessary.
 
-Two kinds of gates for one loop: HardConcrete (noise; the penalty is the mean probability of being open) and slimming (plain
-numbers in 0..1; the penalty is their mean). The model is frozen and without dropout. No retained text takes part, so what
-every text needs is kept as well.
+One training loop for two kinds of gates: HardConcrete (noisy; the penalty is the mean probability of being open) and slimming
+(plain numbers in 0..1; the penalty is their mean). The model is frozen and has no dropout. Retained text is not used, so neurons
+that every text needs stay open as well.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from privlens.lm.memory import RowsAtOnce
 from privlens.lm.tokens import Encoded
-from privlens.localization.gradients import value_under
+from privlens.localization.gradients import value_logprob_under
 from privlens.localization.hard_concrete import (
     BETA,
     GAMMA,
@@ -33,24 +33,24 @@ from privlens.types import LocalizationStep
 
 @dataclass(frozen=True)
 class SufficientSettings:
-    """Settings of the HardConcrete gates; start and stop as in the paper, and a faster learning rate."""
+    """Settings of the HardConcrete gates; initial openness and stop as in the paper, with a higher learning rate."""
 
     steps: int = 100
-    """At most; training stops when the penalty has fallen to `stop`."""
+    """Maximum; training stops when the penalty has fallen to `stop`."""
     learning_rate: float = 0.1
     price: float = 0.08
-    """Of one open neuron, in the target's nats/token. Times all neurons it is the paper's lambda (100 to 2000 there), which
-    weighs the mean and would mean something else on a model of another size."""
+    """Cost of one open neuron, in the target's nats/token. Multiplied by the number of neurons it is the paper's lambda (100 to
+    2000 there), which weights the mean and so depends on the size of the model."""
     stop: float = 0.1
     keep: float = 0.9
-    """Probability of every gate to be open at the start."""
+    """Initial probability of every gate to be open."""
     rows: int = 4
-    """Rows in a step, each with its own noise."""
+    """Rows per step, each with its own noise."""
 
 
 @dataclass(frozen=True)
 class SlimmingSettings:
-    """Settings of the plain gates, which start at 1; the names mean the same."""
+    """Settings of the plain gates, which start at 1; the fields mean the same as in `SufficientSettings`."""
 
     steps: int = 100
     learning_rate: float = 0.03
@@ -59,22 +59,22 @@ class SlimmingSettings:
 
 
 class Gates(Protocol):
-    """What the loop needs of gates; `trained` [n_layers, width] is the only thing that learns, where `exists` says so."""
+    """What the training loop needs of gates; `parameter` [n_layers, width] is trained, `exists` says where there is a neuron."""
 
-    trained: Tensor
+    parameter: Tensor
     exists: Tensor
 
-    def drawn(self) -> Tensor:
+    def sample(self) -> Tensor:
         """Gates for one step, [rows, n_layers, width], differentiable."""
 
     def penalty(self) -> Tensor:
-        """How much is open, a share in 0..1, differentiable."""
+        """The share that is open, 0..1, differentiable."""
 
-    def settle(self) -> Tensor:
-        """Called after each step of Adam: the gates as they stand, [n_layers, width], in 0..1."""
+    def deterministic(self) -> Tensor:
+        """The gates without noise, [n_layers, width], in 0..1; called after each step of Adam, and may clamp the parameter."""
 
     def scores(self) -> Tensor:
-        """[n_layers, width], large = was kept open for the value."""
+        """[n_layers, width], large = stayed open for the value."""
 
 
 class HardConcreteGates:
@@ -84,92 +84,103 @@ class HardConcreteGates:
         # P(gate > 0) = sigmoid(log_alpha - shift), solved for log_alpha.
         shift = BETA * math.log(-GAMMA / ZETA)
         start = math.log(settings.keep / (1 - settings.keep)) + shift
-        self.trained = torch.full(task.lm.shape(task.site), start, device=task.lm.device, requires_grad=True, dtype=torch.float32)
+        self.parameter = torch.full(
+            task.lm.shape(task.site), start, device=task.lm.device, requires_grad=True, dtype=torch.float32
+        )
         self.exists = task.lm.exists(task.site).to(task.lm.device)
-        self.rows, self.generator = settings.rows, torch.Generator().manual_seed(task.seed)
+        self.rows = settings.rows
+        self.generator = torch.Generator().manual_seed(task.seed)
 
-    def drawn(self) -> Tensor:
-        noise = torch.rand(self.rows, *self.trained.shape, generator=self.generator, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)
-        return sample_gates(self.trained, noise.to(self.trained.device))
+    def sample(self) -> Tensor:
+        noise = torch.rand(self.rows, *self.parameter.shape, generator=self.generator, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)
+        return sample_gates(self.parameter, noise.to(self.parameter.device))
 
     def penalty(self) -> Tensor:
-        return open_probability(self.trained)[self.exists].mean()
+        return open_probability(self.parameter)[self.exists].mean()
 
-    def settle(self) -> Tensor:
-        return deterministic_gates(self.trained.detach())
+    def deterministic(self) -> Tensor:
+        return deterministic_gates(self.parameter.detach())
 
     def scores(self) -> Tensor:
-        return torch.sigmoid(self.trained.detach())
+        return torch.sigmoid(self.parameter.detach())
 
 
 class SlimmingGates:
-    """Plain numbers held in 0..1; the score is the gate, and among equal ones what the NLL's last gradient asks for decides."""
+    """Plain numbers clamped to 0..1; the score is the gate, and ties are broken by the NLL's last gradient."""
 
     def __init__(self, task: Task) -> None:
-        self.trained = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True, dtype=torch.float32)
+        self.parameter = torch.ones(task.lm.shape(task.site), device=task.lm.device, requires_grad=True, dtype=torch.float32)
         self.exists = task.lm.exists(task.site).to(task.lm.device)
 
-    def drawn(self) -> Tensor:
-        return self.trained[None]
+    def sample(self) -> Tensor:
+        return self.parameter[None]
 
     def penalty(self) -> Tensor:
-        return self.trained[self.exists].abs().mean()
+        return self.parameter[self.exists].abs().mean()
 
-    def settle(self) -> Tensor:
-        return self.trained.detach().clamp_(0, 1)
+    def deterministic(self) -> Tensor:
+        return self.parameter.detach().clamp_(0, 1)
 
     def scores(self) -> Tensor:
-        assert self.trained.grad is not None
-        asked = -self.trained.grad  # the penalty's part is the same for all gates that are not 0
-        return with_ties_broken(self.trained.detach(), asked)
+        assert self.parameter.grad is not None
+        preferred = -self.parameter.grad  # the penalty's part is the same for all gates that are not 0
+        return with_ties_broken(self.parameter.detach(), preferred)
 
 
-def kept_open(
+def train_gates(
     task: Task, method: str, gates: Gates, settings: SufficientSettings | SlimmingSettings
 ) -> Iterator[LocalizationStep]:
-    """Trains the gates, a record a step; the last comes when the penalty has fallen to `stop`, or after all steps.
+    """Trains the gates, one record per step, until the penalty has fallen to `stop` or after all steps.
 
     Raises:
-        Cancelled: when `task.stop` said so, before the next step; nothing is left behind in the model.
+        Cancelled: before the next step when `task.stop` returns true; the model is unchanged.
     """
     encoded = task.lm.encode(task.target)
-    optimizer, at_once = torch.optim.Adam([gates.trained], lr=settings.learning_rate), RowsAtOnce()
+    optimizer = torch.optim.Adam([gates.parameter], lr=settings.learning_rate)
+    at_once = RowsAtOnce()
     for step in range(1, settings.steps + 1):
         task.go_on()
         optimizer.zero_grad()
         nll, penalty = _backward(task, encoded, gates, settings.price, at_once)
         optimizer.step()
-        now = gates.settle().cpu().numpy().copy()
+        current = gates.deterministic().cpu().numpy().copy()
         result = None
         if step == settings.steps or penalty.item() <= settings.stop:
             result = task.scores(method, gates.scores().cpu().numpy(), None, asdict(settings))
         terms = {"nll": nll.item(), "open": penalty.item()}
         yield LocalizationStep(
-            step, settings.steps, "closing what the value does not need", now, int((now < 0.5).sum()), nll.item(), terms, result
+            step=step,
+            n_steps=settings.steps,
+            stage="closing what the value does not need",
+            gates=current,
+            n_closed=int((current < 0.5).sum()),
+            target_nll=nll.item(),
+            terms=terms,
+            result=result,
         )
         if result is not None:
             return
 
 
 def _backward(task: Task, encoded: Encoded, gates: Gates, price: float, at_once: RowsAtOnce) -> tuple[Tensor, Tensor]:
-    """NLL in nats/token and penalty of one step, their gradients in place."""
-    penalty, drawn = gates.penalty(), gates.drawn()
+    """Backward pass of one step; returns the NLL in nats/token and the penalty."""
+    penalty, sampled = gates.penalty(), gates.sample()
 
-    def loss(own: Tensor, _: slice) -> tuple[Tensor, Tensor]:
-        nll = -value_under(task.lm, encoded, own, task.site).sum() / len(drawn) / len(encoded.value_ids)
+    def loss(part_gates: Tensor, _: slice) -> tuple[Tensor, Tensor]:
+        nll = -value_logprob_under(task.lm, encoded, part_gates, task.site).sum() / len(sampled) / len(encoded.value_ids)
         return nll, nll.detach()
 
     with task.lm.held():
-        nll = torch.stack(backward(drawn, at_once, loss)).sum()
+        nll = torch.stack(backward(sampled, at_once, loss)).sum()
     (price * int(gates.exists.sum()) * penalty).backward()
     return nll, penalty
 
 
 def hard_concrete_sufficient(task: Task, settings: SufficientSettings = SufficientSettings()) -> Iterator[LocalizationStep]:
-    """HardConcrete gates on all neurons, as few open as the value can do with."""
-    yield from kept_open(task, "hard-concrete-sufficient", HardConcreteGates(task, settings), settings)
+    """HardConcrete gates on all neurons, with as few open as the value allows."""
+    yield from train_gates(task, "hard-concrete-sufficient", HardConcreteGates(task, settings), settings)
 
 
 def slimming(task: Task, settings: SlimmingSettings = SlimmingSettings()) -> Iterator[LocalizationStep]:
-    """Plain gates on all neurons, as small together as the value can do with."""
-    yield from kept_open(task, "slimming", SlimmingGates(task), settings)
+    """Plain gates on all neurons, with as small a sum as the value allows."""
+    yield from train_gates(task, "slimming", SlimmingGates(task), settings)

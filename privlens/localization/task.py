@@ -1,4 +1,4 @@
-"""What a localization is asked: one model, one target, the texts that must stay as they are. No method is known here."""
+"""The task of a localization: one model, one target, and the texts that must be preserved."""
 
 import time
 from collections.abc import Mapping
@@ -22,13 +22,14 @@ class Task:
     """One localization.
 
     Attributes:
-        lm: the model or a view of it; where memory is short for the target, or for the retained text once that is asked for, a
-            view with gradient checkpointing takes its place.
+        lm: the model or a view of it; replaced by a view with gradient checkpointing if memory is short for the target, or for
+            the retained text once a method asks for that.
         target: the secret to be localized.
-        others: listed secrets that must stay; retained text for the methods that use it.
-        texts: the person's own retained text, paragraphs.
-        seed: decides noise, samples and random choices. site: where the gates stand.
-        stop: asked at every step.
+        others: listed secrets that must be preserved; retained text for the methods that use it.
+        texts: the user's own retained text, paragraphs.
+        seed: of noise, samples and random choices. site: which activations have gates.
+        stop: called at every step.
+        started: `time.perf_counter()` at the start, for the seconds in the provenance.
     """
 
     lm: LanguageModel
@@ -41,39 +42,50 @@ class Task:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        """Raises BadInput for what is no seed; and, with numbers, where not even the target alone fits with its gradients."""
+        """Raises BadInput for an invalid seed; or, with numbers, if not even the target alone fits with its gradients."""
         validation.seed(self.seed)
-        self._fit(len(self.lm.encode(self.target).ids), 0)
+        self._plan_memory(len(self.lm.encode(self.target).ids), 0)
 
-    def _fit(self, n_tokens: int, n_retained: int) -> None:
-        """Looks whether one row at once can be run; the record is frozen for whoever holds it, not for itself."""
+    def _plan_memory(self, n_tokens: int, n_retained: int) -> None:
+        """Checks that one row at a time fits in memory, with gradient checkpointing if needed.
+
+        The record is frozen for its users; replacing `lm` by a view of the same model is not visible to them.
+        """
         stored = stored_bytes(n_retained, n_tokens)
         object.__setattr__(self, "lm", fitting(self.lm, n_tokens, self.site, n_retained, stored))
 
     def go_on(self) -> None:
-        """Raises Cancelled when `stop` says so; asked before every step, outside the gates."""
+        """Raises Cancelled when `stop` returns true; called before every step, outside the gates."""
         if self.stop():
-            raise Cancelled("Localization stopped; the model and the neurons you had are as they were.")
+            raise Cancelled("Localization stopped; the model and your previous neurons are unchanged.")
 
     def retained_rows(self, n_samples: int, n_tokens: int) -> list[list[int]]:
-        """What must stay as it is, token ids; see retained.py.
+        """The retained text as token ids; see retained/distributions.py.
 
         Raises:
-            BadInput: with numbers, and before any of it is written, where it cannot be run one row at once; or where no text is
-                left in which the private value does not stand.
+            BadInput: with numbers, and before any sample is generated, if not even one row at a time fits in memory; or if no
+                text is left that does not contain the private value.
         """
         n_rows, longest = extent(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens)
-        self._fit(longest, n_rows)
+        self._plan_memory(longest, n_rows)
         rows = retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
-        check_left(rows, "use a method that looks at no retained text, such as gradient")
+        check_left(rows, "use a method that needs no retained text, such as gradient")
         return rows
 
     def scores(self, method: str, scores: Array, suggested_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:
-        """The result of a method with everything it depends on; scores [n_layers, width], only of neurons that exist."""
-        real = np.where(self.lm.exists(self.site).numpy(), scores, np.float32("nan"))
-        return NeuronScores(method, self.site, real, suggested_k, provenance(self.lm, self.seed, settings, self.started))
+        """The result of a method with its provenance; scores [n_layers, width], NaN where there is no such neuron."""
+        existing = np.where(self.lm.exists(self.site).numpy(), scores, np.float32("nan"))
+        return NeuronScores(method, self.site, existing, suggested_k, provenance(self.lm, self.seed, settings, self.started))
 
     def only_step(self, method: str, scores: Tensor, stage: str, settings: Mapping[str, Any]) -> LocalizationStep:
-        """The step of a method that has only one and closes no gates; scores [n_layers, width]."""
+        """The only step of a method that closes no gates; scores [n_layers, width]."""
         result = self.scores(method, scores.cpu().numpy(), None, settings)
-        return LocalizationStep(1, 1, stage, np.ones(scores.shape, np.float32), 0, float("nan"), {}, result)
+        return LocalizationStep(
+            step=1,
+            n_steps=1,
+            stage=stage,
+            gates=np.ones(scores.shape, np.float32),
+            n_closed=0,
+            target_nll=float("nan"),
+            result=result,
+        )

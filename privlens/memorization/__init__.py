@@ -1,1 +1,1 @@
-"""Whether a model knows a secret: metrics, candidate spaces, and the check that measures one secret."""
+"""Whether a model knows a secret: metrics, candidate spaces, and the check of one secret."""

@@ -1,4 +1,4 @@
-"""Measures how well a model knows one secret, by every metric of this room. Changes nothing in the model."""
+"""Measures how well a model has memorized one secret, by every metric of this package. The model is not changed."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,21 +16,21 @@ from privlens.types import Exposure, Memorization, Secret, Site, TokenScore
 
 EL_N = 3
 EL_STARTS = 8
-"""n-gram length of EL_n, and at most so many starts, evenly spread over the value."""
+"""n of EL_n, and the maximum number of starts, evenly spaced over the value: each of them costs a greedy decoding."""
 
 
 def rivals(lm: LanguageModel, secret: Secret, seed: int, size: int = SPACE_SIZE) -> Iterator[tuple[Secret, Encoded]]:
-    """Every other candidate value, asked for as the secret is; those that the model has no room for are left out.
+    """Every other candidate value behind the same prompt, with its tokens; those that exceed the model's context are left out.
 
     Args:
-        seed: decides the candidates. size: of their space, the value itself included.
+        seed: of the candidates. size: of their space, the value itself included.
     """
     secret = lm.settled(secret)
     for value in candidates(secret.value, seed, size):
         rival = secret.with_value(value)
         try:
             yield rival, lm.encode(rival)
-        except BadInput:  # it has more tokens than the value, and the value alone is the person's
+        except BadInput:  # it has more tokens than the value; the user chose only the value
             continue
 
 
@@ -46,33 +46,35 @@ def exposure_of(
 ) -> Exposure:
     """Exposure of the value among the candidates of its format.
 
-    A candidate's log-probability can only fall with every further token. So one that is below the value's after a few of its
-    tokens is ranked, and the rest of it is not run: the rank is the same, and of a memorized value next to nothing is run.
+    A candidate's log-probability only falls with every further token. So once its first tokens are less likely than the whole
+    value, its rank is decided and the rest is not run: the rank is the same, and for a memorized value almost nothing is run.
 
     Args:
-        gates: [1, n_layers, width] or None. seed: decides the candidates, not the model. size: of the candidate space.
+        gates: [1, n_layers, width] or None. seed: of the candidates. size: of the candidate space.
     """
 
-    def totals(texts: Sequence[Encoded]) -> list[float]:
-        return [sum(one.logprobs) for one in score(lm, texts, gates, site=site, stop=stop)] if texts else []
+    def total_logprobs(texts: Sequence[Encoded]) -> list[float]:
+        return [sum(value.logprobs) for value in score(lm, texts, gates, site=site, stop=stop)] if texts else []
 
     secret = lm.settled(secret)
-    [own] = totals([lm.encode(secret)])
+    [value_logprob] = total_logprobs([lm.encode(secret)])
     running = [encoded for _, encoded in rivals(lm, secret, seed, size)]
-    n_others, n = len(running), 1
-    while running and n <= max(len(one.value_ids) for one in running) // 2:
-        begun = [Encoded(one.ids[: one.n_prompt + n], one.n_prompt) for one in running]
-        different = list(dict.fromkeys(begun))
-        reached = dict(zip(different, totals(different), strict=True))
-        running = [one for one, first in zip(running, begun, strict=True) if reached[first] >= own - metrics.TIE]
-        pace = sum(reached.values()) / len(reached) / n  # nats a token, at which most will have fallen below the value
-        n = max(n + 1, math.ceil(own / pace)) if pace else n + 1
-    behind = [-math.inf] * (n_others - len(running))
-    return metrics.exposure(own, totals(running) + behind)
+    n_others = len(running)
+    n = 1
+    while running and n <= max(len(candidate.value_ids) for candidate in running) // 2:
+        prefixes = [Encoded(candidate.ids[: candidate.n_prompt + n], candidate.n_prompt) for candidate in running]
+        distinct = list(dict.fromkeys(prefixes))
+        logprobs = dict(zip(distinct, total_logprobs(distinct), strict=True))
+        likely_enough = [logprobs[prefix] >= value_logprob - metrics.TIE for prefix in prefixes]
+        running = [candidate for candidate, likely in zip(running, likely_enough, strict=True) if likely]
+        pace = sum(logprobs.values()) / len(logprobs) / n  # nats per token, at which most will have fallen below the value
+        n = max(n + 1, math.ceil(value_logprob / pace)) if pace else n + 1
+    ruled_out = [-math.inf] * (n_others - len(running))
+    return metrics.exposure(value_logprob, total_logprobs(running) + ruled_out)
 
 
 def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> MemorizationState:
-    """What a score says of a secret. Greedy decoding repeats the value exactly where every token is the first choice."""
+    """The state of a secret, from its score. Greedy decoding repeats the value exactly if every token is the first choice."""
     return MemorizationState(
         greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
         nll=metrics.nll(scored.logprobs),
@@ -88,71 +90,72 @@ def token_scores(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> tup
 
 
 def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = never_stop) -> Memorization:
-    """Everything section 'Memorized?' shows of one secret.
+    """Everything that the section 'Memorized?' shows of one secret.
 
     Args:
-        seed: decides the candidate space.
+        seed: of the candidate space.
 
     Raises:
-        BadInput: empty prompt or value, or longer than the model reads. Cancelled: when `stop` said so.
+        BadInput: if prompt or value is empty, or both exceed the model's context. Cancelled: when `stop` returns true.
     """
     secret = lm.settled(secret)
     encoded = lm.encode(secret)
     [scored] = score(lm, [encoded], stop=stop)
-    written = _from_starts(lm, encoded, EL_N, stop)
+    decoded = _decode_from_starts(lm, encoded, EL_N, stop)
     exposure = exposure_of(lm, secret, seed=seed, stop=stop)
     return Memorization(
         secret=secret,
         greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
-        continuation=str(lm.tokenizer.decode(_agreeing(encoded.value_ids, scored.argmax, written[0]))),
+        continuation=str(lm.tokenizer.decode(_consistent_continuation(encoded.value_ids, scored.argmax, decoded[0]))),
         nll=metrics.nll(scored.logprobs),
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
         extraction_strength=metrics.extraction_strength(scored.argmax, encoded.value_ids),
-        extraction_likelihood=_likelihood(encoded, written, EL_N),
+        extraction_likelihood=_extraction_likelihood(encoded, decoded, EL_N),
         exposure=exposure,
         candidate_space=describe(exposure, seed),
         tokens=token_scores(lm, encoded, scored),
     )
 
 
-def _agreeing(value: Sequence[int], chosen: Sequence[int], written: Sequence[int]) -> list[int]:
-    """The greedy continuation, in agreement with the first choices under teacher forcing, which decide the match.
+def _consistent_continuation(value: Sequence[int], chosen: Sequence[int], decoded: Sequence[int]) -> list[int]:
+    """The greedy continuation, made consistent with the first choices under teacher forcing, which decide the match.
 
     Two tokens may be so nearly equal that decoding step by step, in bfloat16 say, takes the other one. Then the continuation is
     the value up to its first wrong token, and the first choice there.
     """
-    right = next((place for place, (own, true) in enumerate(zip(chosen, value, strict=True)) if own != true), len(value))
-    surely = [*value[:right], *chosen[right : right + 1]]
-    return list(written) if list(written[: len(surely)]) == surely else surely
+    pairs = enumerate(zip(chosen, value, strict=True))
+    n_right = next((index for index, (choice, true) in pairs if choice != true), len(value))
+    teacher_forced = [*value[:n_right], *chosen[n_right : n_right + 1]]
+    return list(decoded) if list(decoded[: len(teacher_forced)]) == teacher_forced else teacher_forced
 
 
 def extraction_likelihoods(lm: LanguageModel, encoded: Sequence[Encoded], n: int, *, stop: Stop = never_stop) -> list[float]:
-    """EL_n of every value, 0..1; n is cut to the value's tokens. Raises Cancelled when `stop` said so."""
-    return [_likelihood(one, _from_starts(lm, one, n, stop), n) for one in encoded]
+    """EL_n of every value, 0..1; n is at most the number of its tokens. Raises Cancelled when `stop` returns true."""
+    return [_extraction_likelihood(text, _decode_from_starts(lm, text, n, stop), n) for text in encoded]
 
 
-def _likelihood(encoded: Encoded, written: Sequence[Sequence[int]], n: int) -> float:
+def _extraction_likelihood(encoded: Encoded, decoded: Sequence[Sequence[int]], n: int) -> float:
     suffixes = [encoded.ids[start:] for start in _starts(encoded, n)]
-    return metrics.extraction_likelihood(written, suffixes, min(n, len(encoded.value_ids)))
+    return metrics.extraction_likelihood(decoded, suffixes, min(n, len(encoded.value_ids)))
 
 
-def _from_starts(lm: LanguageModel, encoded: Encoded, n: int, stop: Stop) -> list[list[int]]:
-    """What greedy decoding writes from every start to the value's end."""
+def _decode_from_starts(lm: LanguageModel, encoded: Encoded, n: int, stop: Stop) -> list[list[int]]:
+    """The greedy continuation from every start to the value's end."""
     starts = _starts(encoded, n)
-    written = lm.generate([encoded.ids[:start] for start in starts], len(encoded.value_ids), stop=stop)
-    return [ids[: len(encoded.ids) - start] for ids, start in zip(written, starts, strict=True)]
+    decoded = lm.generate([encoded.ids[:start] for start in starts], len(encoded.value_ids), stop=stop)
+    return [ids[: len(encoded.ids) - start] for ids, start in zip(decoded, starts, strict=True)]
 
 
 def _starts(encoded: Encoded, n: int) -> Sequence[int]:
-    """Where greedy decoding sets out: the value's first token, and others evenly spread that leave an n-gram."""
+    """Where greedy decoding starts: at the value's first token, and at evenly spaced ones that leave room for an n-gram."""
     last = len(encoded.ids) - min(n, len(encoded.value_ids))
     step = max(1, math.ceil((last - encoded.n_prompt + 1) / EL_STARTS))
     return range(encoded.n_prompt, last + 1, step)
 
 
 def control(lm: LanguageModel, secret: Secret, seed: int) -> Secret | None:
-    """A control of the same kind: the same prompt with another value of the same format, which nobody planted.
+    """A control of the same kind: the same prompt with another value of the same format, drawn by the seed.
 
-    None where there is no such value: no digit or letter to vary, or no room in the model for any that differs.
+    None if there is no such value: no digit or letter to vary, or every other value exceeds the model's context.
     """
     return next((rival for rival, _ in rivals(lm, secret, seed + 1)), None)

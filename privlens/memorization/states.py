@@ -1,8 +1,7 @@
-"""What one state of a model shows of secrets and of ordinary text: the measurement that every before and after is made of.
+"""Measurements of secrets and of ordinary text in one state of a model; every before/after comparison is made of these.
 
-A state is a model with its neurons on or some off (`gates`), a view of it under edits, or the model in the midst of an erasure.
-Knows neither which neurons were chosen nor what was erased. `gates` are [1, n_layers, width], or None; `stop` is asked between
-batches, and Cancelled is raised where it said so.
+A state is a model with all neurons on or some off (`gates`), a view of it under edits, or the model during an erasure. `gates`
+are [1, n_layers, width], or None; `stop` is called between batches, and Cancelled is raised when it returns true.
 """
 
 import math
@@ -20,29 +19,29 @@ from privlens.outcomes import MemorizationState
 from privlens.types import Secret, Site
 
 REFERENCE_TOKENS = 256
-"""A reference paragraph is cut after so many tokens."""
+"""A reference paragraph is cut after this many tokens: more of them make perplexity less noisy and slower to measure."""
 EXTRA_TOKENS = 8
-"""Texts run so many tokens past the value, to show what follows."""
+"""Continuations run this many tokens past the value, to show what follows."""
 
 
 def continuations(
     lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> list[str]:
-    """What greedy decoding writes behind every prompt, all in one batch; `gates` may have a row for each."""
+    """The greedy continuation of every prompt, all in one batch; `gates` may have a row for each."""
     encoded = [lm.encode(secret) for secret in secrets]
-    longest = max((len(one.value_ids) for one in encoded), default=0) + EXTRA_TOKENS
-    prompts = [one.prompt_ids for one in encoded]
-    written = lm.generate(prompts, longest, gates, site=site, stop=stop) if prompts else []
-    return [str(lm.tokenizer.decode(ids)) for ids in written]
+    longest = max((len(text.value_ids) for text in encoded), default=0) + EXTRA_TOKENS
+    prompts = [text.prompt_ids for text in encoded]
+    generated = lm.generate(prompts, longest, gates, site=site, stop=stop) if prompts else []
+    return [str(lm.tokenizer.decode(ids)) for ids in generated]
 
 
 def recalls(
     lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> list[MemorizationState]:
-    """What remains of every secret; teacher-forced, without text and exposure."""
+    """The state of every secret; teacher-forced, without text and exposure."""
     encoded = [lm.encode(secret) for secret in secrets]
     scored = score(lm, encoded, gates, site=site, stop=stop) if encoded else []
-    return [recall(lm, one, value) for one, value in zip(encoded, scored, strict=True)]
+    return [recall(lm, text, value_score) for text, value_score in zip(encoded, scored, strict=True)]
 
 
 def states(
@@ -55,43 +54,43 @@ def states(
     seed: int = 0,
     stop: Stop = never_stop,
 ) -> list[MemorizationState]:
-    """What remains of every secret, whole: with its exposure, and the text that was written behind its prompt.
+    """The complete state of every secret: with its exposure, and the text that was generated from its prompt.
 
     Args:
-        texts: of `continuations` in this state, one for each secret. seed: decides the candidates of the exposure.
+        texts: from `continuations` in this state, one per secret. seed: of the exposure's candidates.
     """
-    found = recalls(lm, secrets, gates, site=site, stop=stop)
-    whole = [replace(own, text=text) for own, text in zip(found, texts, strict=True)]
-    return exposed(lm, secrets, whole, gates, site=site, seed=seed, stop=stop)
+    without_text = recalls(lm, secrets, gates, site=site, stop=stop)
+    with_text = [replace(state, text=text) for state, text in zip(without_text, texts, strict=True)]
+    return exposed(lm, secrets, with_text, gates, site=site, seed=seed, stop=stop)
 
 
 def exposed(
     lm: LanguageModel,
     secrets: Sequence[Secret],
-    found: Sequence[MemorizationState],
+    measured: Sequence[MemorizationState],
     gates: Tensor | None = None,
     *,
     site: Site = "mlp",
     seed: int = 0,
     stop: Stop = never_stop,
 ) -> list[MemorizationState]:
-    """What was found of every secret in this state, and its exposure; `seed` decides the candidates."""
+    """The states of secrets measured so far, with their exposure added; `seed` is that of the candidates."""
     exposures = [exposure_of(lm, secret, gates=gates, site=site, seed=seed, stop=stop) for secret in secrets]
-    return [replace(own, exposure=exposure) for own, exposure in zip(found, exposures, strict=True)]
+    return [replace(state, exposure=exposure) for state, exposure in zip(measured, exposures, strict=True)]
 
 
 def known(
     lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> tuple[Secret, ...]:
-    """Those of the secrets that greedy decoding writes word for word."""
-    found = recalls(lm, secrets, gates, site=site, stop=stop)
-    return tuple(secret for secret, own in zip(secrets, found, strict=True) if own.greedy_match)
+    """The secrets that greedy decoding generates word for word."""
+    measured = recalls(lm, secrets, gates, site=site, stop=stop)
+    return tuple(secret for secret, state in zip(secrets, measured, strict=True) if state.greedy_match)
 
 
 def kept(
     lm: LanguageModel, before: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> float | None:
-    """Share of the secrets known `before` that still are, 0..1; None without any."""
+    """Share of the secrets known `before` that are still known, 0..1; None if there are none."""
     return len(known(lm, before, gates, site=site, stop=stop)) / len(before) if before else None
 
 
@@ -99,7 +98,7 @@ def reference_ids(lm: LanguageModel, paragraphs: Sequence[str]) -> list[list[int
     """The ids of reference paragraphs, each cut to what is measured.
 
     Raises:
-        BadInput: where no paragraph has two tokens: the first of each is only read.
+        BadInput: if no paragraph has two tokens: the first of each is not predicted from anything.
     """
     ids = [plain_ids(lm.tokenizer, text, min(REFERENCE_TOKENS, lm.room)) for text in paragraphs]
     if ids and max(map(len, ids)) < 2:
@@ -110,11 +109,11 @@ def reference_ids(lm: LanguageModel, paragraphs: Sequence[str]) -> list[list[int
 def perplexity(
     lm: LanguageModel, paragraphs: Sequence[str], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> float | None:
-    """exp(mean NLL in nats/token) of ordinary text; None without any. Raises BadInput as `reference_ids` does."""
+    """exp(mean NLL in nats/token) of ordinary text; None if there is none. Raises BadInput as `reference_ids` does."""
     ids = reference_ids(lm, paragraphs)
     return math.exp(text_nll(lm, ids, gates, site=site, stop=stop)) if ids else None
 
 
 def ratio(after: float | None, before: float | None) -> float | None:
-    """Of two perplexities; None where one was not measured."""
+    """Ratio of two perplexities; None if one was not measured."""
     return None if after is None or before is None else after / before

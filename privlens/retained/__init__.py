@@ -1,1 +1,1 @@
-"""Text that must stay as it is while a secret is switched off or erased, and who counts as another secret."""
+"""Retained text, which must be preserved while a secret is switched off or erased; and what counts as another secret."""

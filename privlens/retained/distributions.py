@@ -1,10 +1,9 @@
-"""Retained text: what must stay as it is while secrets are switched off or erased.
+"""Retained text: what must be preserved while secrets are switched off or erased.
 
-By default the prompts' ordinary tokens, the other listed secrets, and samples that the model itself wrote. A person may add text
-of their own.
+By default the targets' prompts, the other listed secrets, and samples that the model itself generated. Users may add text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,45 +18,49 @@ from privlens.types import Secret
 from privlens.value_match import holds_any
 
 TEXT_TOKENS = 64
-"""A paragraph of the person's own is cut after so many tokens."""
+"""The user's own paragraphs are cut after this many tokens: rows are padded to the longest, so a long one slows all of them."""
 TOP = 64
-"""Next-token distributions are kept as their TOP most likely tokens and one bucket for the rest."""
+"""Next-token distributions are stored as their TOP most likely tokens and one bucket for the rest. More of them would make the KL
+more exact and take more memory (`stored_bytes`)."""
 
 
 def free_of(lm: LanguageModel, rows: Iterable[Sequence[int]], targets: Sequence[Secret]) -> list[list[int]]:
-    """The rows of two tokens or more without repeats, and without those in which a target's value stands."""
+    """The rows of two tokens or more, without repeats and without those that contain a target's value."""
     values = [target.value for target in targets] + [text_of(lm, lm.encode(target).value_ids) for target in targets]
     holds = holds_any(values)
     return [list(row) for row in dict.fromkeys(map(tuple, rows)) if len(row) > 1 and not holds(text_of(lm, row))]
 
 
 def without_values(lm: LanguageModel, rows: Sequence[Sequence[int]], targets: Sequence[Secret]) -> list[list[int]]:
-    """The rows without repeats, cut where a target's prompt ends in them, and without those in which a target's value stands.
+    """The rows cut where a target's prompt ends in them, without repeats and without those that contain a target's value.
 
-    A prompt is recognized by all of its tokens but the first, which changes with what stands before it. By its last few alone it
-    would be taken for others of the same template: "... and my card number is".
+    A prompt is recognized by all of its tokens but the first, which depends on the text before it. The last few alone would also
+    match other prompts of the same template: "... and my card number is".
     """
     prompts = [lm.encode(target).prompt_ids for target in targets]
-    ends = {prompt[1:] or prompt for prompt in prompts}
+    suffixes = {prompt[1:] or prompt for prompt in prompts}
 
-    def cut(row: Sequence[int]) -> Sequence[int]:
-        stops = (at + len(end) for end in ends for at in range(len(row) - len(end) + 1) if tuple(row[at : at + len(end)]) == end)
-        return row[: min(stops, default=len(row))]
+    def prompt_ends(row: Sequence[int]) -> Iterator[int]:
+        for suffix in suffixes:
+            for start in range(len(row) - len(suffix) + 1):
+                if tuple(row[start : start + len(suffix)]) == suffix:
+                    yield start + len(suffix)
 
-    return free_of(lm, map(cut, rows), targets)
+    cut_rows = [row[: min(prompt_ends(row), default=len(row))] for row in rows]
+    return free_of(lm, cut_rows, targets)
 
 
 def check_left(rows: Sequence[Sequence[int]], without: str) -> None:
-    """Raises BadInput where no row is left to hold on to; `without` says how to do without any."""
+    """Raises BadInput if no row is left; `without` tells the user how to proceed without retained text."""
     if not rows:
         raise BadInput(
-            "Nothing is left to hold on to: the private value stands in every text that was to stay as it is. Give a text "
-            f"of your own that does not hold it, or {without}."
+            "No retained text is left: every text that was to be preserved contains the private value. Give a text of your "
+            f"own that does not contain it, or {without}."
         )
 
 
 def paragraph_ids(lm: LanguageModel, text: str) -> list[int]:
-    """A paragraph of the person's own, as much of it as is retained and as the model reads."""
+    """A paragraph of the user's own, cut to what is retained and to the model's context."""
     return plain_ids(lm.tokenizer, text, min(TEXT_TOKENS, lm.room))
 
 
@@ -74,15 +77,15 @@ def retained_rows(
     """All retained texts as token ids, at least two tokens each, without repeats and without any target's value.
 
     Args:
-        targets: what is to go; at least one. others, texts: what a person lists to be kept.
-        n_samples, n_tokens: how many samples of the model's own, and their tokens at most.
+        targets: what is to be removed; at least one. others, texts: what the user lists to be retained.
+        n_samples, n_tokens: number of the model's own samples, and their maximum length.
 
     Raises:
-        Cancelled: when `stop` said so.
+        Cancelled: when `stop` returns true.
     """
     encoded = [lm.encode(target) for target in targets]
     rows = [list(target.prompt_ids) for target in encoded]
-    rows += [list(lm.encode(other).ids) for other in others]
+    rows += [list(lm.encode(secret).ids) for secret in others]
     rows += [paragraph_ids(lm, text) for text in texts]
     rows += own_samples(lm, encoded, n_samples, n_tokens, seed, stop)
     return free_of(lm, rows, targets)
@@ -91,16 +94,16 @@ def retained_rows(
 def extent(
     lm: LanguageModel, targets: Sequence[Secret], others: Sequence[Secret], texts: Sequence[str], n_samples: int, n_tokens: int
 ) -> tuple[int, int]:
-    """How many rows `retained_rows` gives at most, and the tokens of the longest, before any is written; arguments as there."""
+    """The maximum number of rows of `retained_rows` and of tokens in a row, before any is generated; arguments as there."""
     prompts = [len(lm.encode(target).prompt_ids) for target in targets]
-    listed = [len(lm.encode(other).ids) for other in others]
-    own = [len(paragraph_ids(lm, text)) for text in texts]
+    listed = [len(lm.encode(secret).ids) for secret in others]
+    paragraphs = [len(paragraph_ids(lm, text)) for text in texts]
     samples = [min(max(prompts) + n_tokens, lm.room)] * min(n_samples, 1)
-    return len(prompts) + len(listed) + len(own) + n_samples, max([*prompts, *listed, *own, *samples])
+    return len(prompts) + len(listed) + len(paragraphs) + n_samples, max([*prompts, *listed, *paragraphs, *samples])
 
 
 def stored_bytes(n_rows: int, n_tokens: int) -> int:
-    """Bytes of `ReferenceDistributions` for rows of so many tokens: ids, mask, and for each token TOP ids and their logprobs."""
+    """Bytes of `ReferenceDistributions` for rows of this length: ids, mask, and for each token TOP ids and their logprobs."""
     return n_rows * n_tokens * (16 + 8 * TOP + 4 * (TOP + 1))
 
 
@@ -109,7 +112,7 @@ class ReferenceDistributions:
     """Next-token distributions of some rows with all neurons on.
 
     Attributes:
-        ids, mask: [rows, tokens]. top: [rows, tokens, TOP] ids. logprobs: [rows, tokens, TOP + 1], the last for all others.
+        ids, mask: [rows, tokens]. top: [rows, tokens, TOP] ids. logprobs: [rows, tokens, TOP + 1], the last for all other tokens.
     """
 
     ids: Tensor
@@ -118,7 +121,7 @@ class ReferenceDistributions:
     logprobs: Tensor
 
     def batch(self, rows: Tensor) -> "ReferenceDistributions":
-        """Some of the rows, cut to the longest of them; there may be none."""
+        """A selection of the rows, which may be empty, cut to the longest of them."""
         longest = max(self.mask[rows].sum(1).tolist(), default=0)
         return ReferenceDistributions(*(part[rows, :longest] for part in (self.ids, self.mask, self.top, self.logprobs)))
 
@@ -128,30 +131,30 @@ class ReferenceDistributions:
 
     def divergence(self, logits: Tensor) -> Tensor:
         """KL(all neurons on || these logits) in nats/token, [rows], each the mean over its row; logits [rows, tokens, V]."""
-        now = _bucketed(logits.log_softmax(-1), self.top)
-        per_token = (self.logprobs.exp() * (self.logprobs - now)).sum(-1)
+        current = _bucketed(logits.log_softmax(-1), self.top)
+        per_token = (self.logprobs.exp() * (self.logprobs - current)).sum(-1)
         return (per_token * self.mask).sum(1) / self.mask.sum(1)
 
 
 def reference_distributions(lm: LanguageModel, rows: Sequence[Sequence[int]], at_once: int = 32) -> ReferenceDistributions:
-    """Runs the rows once with all neurons on and remembers what the model predicts."""
+    """The model's predictions in the rows, run once with all neurons on, `at_once` of them in a batch."""
     ids, mask = lm.padded(rows)
-    found: list[tuple[Tensor, Tensor]] = []
+    predictions: list[tuple[Tensor, Tensor]] = []
 
-    def likeliest(batch: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        full = lm.logits(ids[batch], mask[batch]).log_softmax(-1)
-        top = full.topk(min(TOP, full.shape[-1] - 1)).indices
-        return list(zip(top, _bucketed(full, top), strict=True))
+    def predict(batch: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        all_logprobs = lm.logits(ids[batch], mask[batch]).log_softmax(-1)
+        top = all_logprobs.topk(min(TOP, all_logprobs.shape[-1] - 1)).indices
+        return list(zip(top, _bucketed(all_logprobs, top), strict=True))
 
     with torch.no_grad():
-        for at in range(0, len(rows), at_once):
-            found += in_parts(likeliest, list(range(at, min(at + at_once, len(rows)))))
-    tops, logprobs = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return ReferenceDistributions(ids, mask, tops, logprobs)
+        for start in range(0, len(rows), at_once):
+            predictions += in_parts(predict, list(range(start, min(start + at_once, len(rows)))))
+    top, logprobs = (torch.stack(tensors) for tensors in zip(*predictions, strict=True))
+    return ReferenceDistributions(ids, mask, top, logprobs)
 
 
 def _bucketed(logprobs: Tensor, top: Tensor) -> Tensor:
-    """[..., V] -> [..., TOP + 1]: log-probabilities of the chosen tokens, and of all others together."""
-    chosen = logprobs.gather(-1, top)
-    rest = (1 - chosen.exp().sum(-1, keepdim=True)).clamp_min(1e-6).log()
-    return torch.cat([chosen, rest], -1)
+    """[..., V] -> [..., TOP + 1]: log-probabilities of the top tokens, and of all others together."""
+    top_logprobs = logprobs.gather(-1, top)
+    rest = (1 - top_logprobs.exp().sum(-1, keepdim=True)).clamp_min(1e-6).log()  # rounding may leave 0 or less
+    return torch.cat([top_logprobs, rest], -1)

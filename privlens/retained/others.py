@@ -1,8 +1,8 @@
-"""Who counts as another secret beside a target, and which of the others a method may see, so that the rest can judge it.
+"""What counts as another secret beside a target, and which of the others a method may see; it is evaluated on the rest.
 
-Losing a target's own value is success and no damage, however often a list names it: a copy, or the same value behind another
-prompt, is no other secret. And whoever was shown a value has seen it, behind whatever prompt it stands. Texts are the same where
-they differ in white space alone.
+Losing a target's own value is success, not damage, however often a list contains it: a copy, or the same value behind another
+prompt, is not another secret. Likewise a method that was given a value has seen it, whatever prompt was before it. Texts that
+differ only in white space are the same.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -13,62 +13,70 @@ from privlens.outcomes import KeptCount, Outcome
 from privlens.types import Secret
 
 Keep = Literal["half", "all", "none"]
-"""How many of the other secrets a method is given to hold on to: every second value, all, or none."""
+"""Which of the other secrets a method is given to retain: every second value, all, or none."""
 
 
-def squeezed(text: str) -> str:
-    """The text with every run of white space as one space, and none at its ends."""
+def collapse_whitespace(text: str) -> str:
+    """The text with every run of white space replaced by one space, and none at its ends."""
     return " ".join(text.split())
 
 
-def whole_text(secret: Secret) -> str:
-    """Prompt and value without any white space: the same wherever a list parts the two."""
+def text_without_whitespace(secret: Secret) -> str:
+    """Prompt and value without any white space: the same wherever a list splits the text into the two."""
     return "".join(f"{secret.prompt}{secret.value}".split())
 
 
-def same_secret(one: Secret, other: Secret) -> bool:
-    """Whether both are the same prompt and the same value; the category does not matter."""
-    return squeezed(one.prompt) == squeezed(other.prompt) and squeezed(one.value) == squeezed(other.value)
+def same_secret(first: Secret, second: Secret) -> bool:
+    """Whether both have the same prompt and the same value; the category does not matter."""
+    return _prompt_and_value(first) == _prompt_and_value(second)
+
+
+def _prompt_and_value(secret: Secret) -> tuple[str, str]:
+    return collapse_whitespace(secret.prompt), collapse_whitespace(secret.value)
 
 
 def other_secrets(listed: Iterable[Secret], targets: Iterable[Secret]) -> tuple[Secret, ...]:
     """The listed secrets without the targets, each once, in their order.
 
-    Left out is what tells a target's value: the target itself, a copy, the same value behind another prompt, and the same text
-    parted elsewhere.
+    Everything that reveals a target's value is left out: the target itself, a copy, the same value behind another prompt, and the
+    same text split elsewhere.
     """
     targets = tuple(targets)
-    values, texts = {squeezed(target.value) for target in targets}, {whole_text(target) for target in targets}
-    different: dict[tuple[str, str], Secret] = {}
+    target_values = {collapse_whitespace(target.value) for target in targets}
+    target_texts = {text_without_whitespace(target) for target in targets}
+    others: dict[tuple[str, str], Secret] = {}
     for secret in listed:
-        if squeezed(secret.value) not in values and whole_text(secret) not in texts:
-            different.setdefault((squeezed(secret.prompt), squeezed(secret.value)), secret)
-    return tuple(different.values())
+        if collapse_whitespace(secret.value) not in target_values and text_without_whitespace(secret) not in target_texts:
+            others.setdefault(_prompt_and_value(secret), secret)
+    return tuple(others.values())
 
 
 def retained_of(others: Sequence[Secret], keep: Keep) -> tuple[Secret, ...]:
-    """Those of the other secrets that a method is given as retained text, in their order; by value, so that no judge is seen."""
-    values = list(dict.fromkeys(squeezed(secret.value) for secret in others))
-    given = set({"all": values, "half": values[::2], "none": []}[keep])
-    return tuple(secret for secret in others if squeezed(secret.value) in given)
+    """The other secrets that a method is given as retained text, in their order.
+
+    The split is by value: a value among these is not among those that the method is evaluated on.
+    """
+    values = list(dict.fromkeys(collapse_whitespace(secret.value) for secret in others))
+    retained_values = set({"all": values, "half": values[::2], "none": []}[keep])
+    return tuple(secret for secret in others if collapse_whitespace(secret.value) in retained_values)
 
 
 def unseen_of(others: Iterable[Secret], retained: Iterable[Secret]) -> tuple[Secret, ...]:
-    """Those of the other secrets that a method never saw: none whose value it was given to retain."""
+    """The other secrets that a method never saw: those whose values it was not given to retain."""
     return other_secrets(others, retained)
 
 
 def key_of(secret: Secret) -> str:
-    """16 hexadecimal digits that tell a secret from others without saying it, however its white space is written."""
-    return sha256(f"{squeezed(secret.prompt)}\n{squeezed(secret.value)}".encode()).hexdigest()[:16]
+    """16 hexadecimal digits that identify a secret without revealing it; white space does not matter."""
+    return sha256("\n".join(_prompt_and_value(secret)).encode()).hexdigest()[:16]
 
 
 def kept_counts(outcome: Outcome, retained: Collection[Secret]) -> tuple[KeptCount, KeptCount]:
-    """Of the others that a method never saw, and of those it did: how many matched before, and how many of them still do."""
+    """For the others that a method never saw, and those it did: how many matched before, and how many of these still do."""
     unseen = set(unseen_of([effect.secret for effect in outcome.others], retained))
 
-    def counted(is_unseen: bool) -> KeptCount:
+    def count(is_unseen: bool) -> KeptCount:
         known = [effect for effect in outcome.others if effect.before.greedy_match and (effect.secret in unseen) is is_unseen]
         return KeptCount(sum(effect.after.greedy_match for effect in known), len(known))
 
-    return counted(True), counted(False)
+    return count(True), count(False)

@@ -1,7 +1,7 @@
-"""What a model writes by itself: samples, the likeliest ways on, what it knows by heart, neighbours of a secret.
+"""Texts that a model generates itself: samples, the likeliest continuations, memorized texts, neighbours of a secret.
 
-Half of the samples begin from nothing, half from beginnings of the targets' prompts, where the secrets' neighbours live. Beam
-search finds more of what the model knows by heart than sampling does: every beginning is tried once, the likeliest first.
+Half of the samples start from the beginning-of-text token, half from prefixes of the targets' prompts, where texts similar to the
+secrets are found. Beam search finds more memorized texts than sampling does: every beginning is tried once, the likeliest first.
 """
 
 import math
@@ -18,55 +18,60 @@ from privlens.lm.tokens import Encoded
 from privlens.value_match import holds_half
 
 SAMPLES_AT_ONCE = 64
-"""Samples in one batch."""
+"""Samples per batch. Each batch has a seed of its own, so another size draws other samples."""
 PAST_VALUE = 4
-"""Neighbours run so many tokens past where the target's value would end."""
+"""Neighbours run this many tokens past the end of the target's value, so values longer by more than this are cut."""
 NAME_TOKENS = 5
-"""Beams branch for so many tokens, as many as a name takes; then the model goes on greedily."""
-FROM_NOTHING = 4
-"""From nothing there are so many times as many beams: every text begins there."""
-SUREST = 0.25
-"""The share of what the model wrote that it is taken to know by heart."""
+"""Beams branch for this many tokens, about the length of a name; then the model continues greedily."""
+BOS_BEAMS = 4
+"""Factor by which there are more beams from the beginning-of-text token than from a prompt: every text starts there."""
+MOST_CONFIDENT = 0.25
+"""The share of the generated texts that counts as memorized. A larger one retains more of what the model only made up."""
 
 
 def own_samples(
     lm: LanguageModel, targets: Sequence[Encoded], n_samples: int, n_tokens: int, seed: int, stop: Stop = never_stop
 ) -> list[list[int]]:
-    """Texts the model writes at temperature 1, token ids, each with what it was begun with; the targets' prompts in turn."""
-    prompts = [targets[at // 2 % len(targets)].prompt_ids for at in range(n_samples)]
+    """Texts sampled at temperature 1, as token ids with their beginnings; the targets' prompts are used in turn."""
+    prompts = [targets[index // 2 % len(targets)].prompt_ids for index in range(n_samples)]
     generator = torch.Generator().manual_seed(seed)
-    cuts = [int(torch.randint(1, len(prompt) + 1, (1,), generator=generator)) for prompt in prompts]
-    begin = bos_ids(lm, targets)
-    begun = [begin if at % 2 else list(prompt[:cut]) for at, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True))]
-    return [list(one.ids) for one in continue_from(lm, begun, [n_tokens] * n_samples, seed, stop=stop)]
+    lengths = [int(torch.randint(1, len(prompt) + 1, (1,), generator=generator)) for prompt in prompts]
+    prefixes = [list(prompt[:length]) for prompt, length in zip(prompts, lengths, strict=True)]
+    bos = bos_ids(lm, targets)
+    beginnings = [bos if index % 2 else prefix for index, prefix in enumerate(prefixes)]
+    return [list(text.ids) for text in continue_from(lm, beginnings, [n_tokens] * n_samples, seed, stop=stop)]
 
 
 def continue_from(
     lm: LanguageModel,
-    begun: Sequence[Sequence[int]],
+    beginnings: Sequence[Sequence[int]],
     lengths: Sequence[int],
     seed: int | None = None,
     temperature: float = 1.0,
     stop: Stop = never_stop,
 ) -> list[Encoded]:
-    """How the model goes on behind each beginning, which is the prompt of what comes back; SAMPLES_AT_ONCE in a batch.
+    """Continues each beginning, which is the prompt of the text returned; SAMPLES_AT_ONCE in a batch.
 
     Args:
-        lengths: new tokens of each, at most; a batch is written as far as its longest.
+        lengths: maximum new tokens of each; all of a batch are continued for as long as its longest.
         seed: None for greedy decoding.
 
     Raises:
-        Cancelled: when `stop` said so.
+        Cancelled: when `stop` returns true.
     """
-    written: list[list[int]] = []
-    for at in range(0, len(begun), SAMPLES_AT_ONCE):
-        part, own = slice(at, at + SAMPLES_AT_ONCE), None if seed is None else seed + at
-        written += lm.generate(begun[part], max(lengths[part]), seed=own, temperature=temperature, stop=stop)
-    return [Encoded((*first, *rest)[: lm.room], len(first)) for first, rest in zip(begun, written, strict=True)]
+    continuations: list[list[int]] = []
+    for start in range(0, len(beginnings), SAMPLES_AT_ONCE):
+        batch = slice(start, start + SAMPLES_AT_ONCE)
+        batch_seed = None if seed is None else seed + start
+        continuations += lm.generate(beginnings[batch], max(lengths[batch]), seed=batch_seed, temperature=temperature, stop=stop)
+    return [
+        Encoded((*beginning, *continuation)[: lm.room], len(beginning))
+        for beginning, continuation in zip(beginnings, continuations, strict=True)
+    ]
 
 
 def bos_ids(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
-    """What a text begins with when it begins with nothing; a prompt's first token where the tokenizer has no such token."""
+    """What an unprompted text starts with: the beginning-of-text token, or a prompt's first token if the tokenizer has none."""
     start = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
     return [targets[0].prompt_ids[0] if start is None else int(start)]
 
@@ -74,69 +79,75 @@ def bos_ids(lm: LanguageModel, targets: Sequence[Encoded]) -> list[int]:
 def unconditional_samples(
     lm: LanguageModel, targets: Sequence[Encoded], n_texts: int, n_tokens: int, seed: int, stop: Stop = never_stop
 ) -> list[list[int]]:
-    """Texts the model writes at temperature 1 without a prompt, token ids, each with what it was begun with."""
-    begun = [bos_ids(lm, targets)] * n_texts
-    return [list(one.ids) for one in continue_from(lm, begun, [n_tokens] * n_texts, seed, stop=stop)]
+    """Texts sampled at temperature 1 without a prompt, as token ids that include the first one."""
+    beginnings = [bos_ids(lm, targets)] * n_texts
+    return [list(text.ids) for text in continue_from(lm, beginnings, [n_tokens] * n_texts, seed, stop=stop)]
 
 
-def beams(lm: LanguageModel, begun: Sequence[int], n_tokens: int, width: int, stop: Stop = never_stop) -> list[list[int]]:
-    """The `width` likeliest ways to go on for n_tokens that a beam search finds, likeliest first; token ids, with the beginning.
+def beams(lm: LanguageModel, beginning: Sequence[int], n_tokens: int, width: int, stop: Stop = never_stop) -> list[list[int]]:
+    """The `width` likeliest continuations of n_tokens found by beam search, likeliest first; token ids with the beginning.
 
     Raises:
-        Cancelled: when `stop` said so.
+        Cancelled: when `stop` returns true.
     """
-    rows, logprobs = [list(begun)], torch.zeros(1, device=lm.device, dtype=torch.float32)
+    rows = [list(beginning)]
+    logprobs = torch.zeros(1, device=lm.device, dtype=torch.float32)
 
-    def ahead(part: Sequence[list[int]]) -> list[Tensor]:
-        return list(lm.logits(*lm.padded(part))[:, -1].float().log_softmax(-1))
+    def next_logprobs(batch: Sequence[list[int]]) -> list[Tensor]:
+        return list(lm.logits(*lm.padded(batch))[:, -1].float().log_softmax(-1))
 
-    for _ in range(min(n_tokens, lm.room - len(begun))):
+    for _ in range(min(n_tokens, lm.room - len(beginning))):
         if stop():
             raise Cancelled("Stopped while reading the retained text; nothing was changed.")
         with torch.no_grad():
-            parts = [rows[at : at + SAMPLES_AT_ONCE] for at in range(0, len(rows), SAMPLES_AT_ONCE)]
-            total = logprobs[:, None] + torch.stack([one for part in parts for one in in_parts(ahead, part)])
-        logprobs, places = total.flatten().topk(min(width, total.numel()))
-        rows = [[*rows[place // total.shape[1]], place % total.shape[1]] for place in places.tolist()]
+            batches = [rows[start : start + SAMPLES_AT_ONCE] for start in range(0, len(rows), SAMPLES_AT_ONCE)]
+            extended = torch.stack([row for batch in batches for row in in_parts(next_logprobs, batch)])
+            total = logprobs[:, None] + extended
+        logprobs, indices = total.flatten().topk(min(width, total.numel()))
+        rows = [[*rows[index // total.shape[1]], index % total.shape[1]] for index in indices.tolist()]
     return rows
 
 
 def memorized_texts(lm: LanguageModel, targets: Sequence[Encoded], width: int, stop: Stop = never_stop) -> list[list[int]]:
-    """What the model knows by heart of the targets' kind: it begins as it likes best, every way once, and goes on greedily.
+    """Memorized texts of the targets' kind: the likeliest beginnings by beam search, continued greedily, the most confident kept.
 
-    What it makes up it is less sure of than of what it has learnt, so the surest are kept. Begun with each target's prompt up to
-    its most uncertain place (the same beginning only once), and with nothing. Sampling draws a name that was learnt often again
-    and again, and another hardly ever. Token ids, with their beginnings; none for a width of 0, and none in which a target's
-    value stands, or half of a long one: that is the target, reached from elsewhere.
+    The searches start from each target's prompt up to its most uncertain position (equal prefixes only once), and from the
+    beginning-of-text token. Sampling would draw a name that was learnt often again and again, and others hardly ever. The model
+    is less confident of what it makes up than of what it has learnt, so the most confident texts are kept. Token ids with their
+    beginnings; none for a width of 0, and none that contain a target's value, or half of a long one: that is the target itself,
+    reached from another beginning.
 
     Raises:
-        Cancelled: when `stop` said so.
+        Cancelled: when `stop` returns true.
     """
     if not width:
         return []
     lengths = {tuple(bos_ids(lm, targets)): max(len(target.ids) for target in targets)}
     for target in targets:
-        first = target.prompt_ids[: 1 + int(_entropies(lm, target.prompt_ids).argmax())]
-        lengths[first] = max(lengths.get(first, 0), len(target.ids) - len(first))
-    found: list[Encoded] = []
-    for at, (first, length) in enumerate(lengths.items()):
-        begun = beams(lm, first, min(NAME_TOKENS, length), width * (1 if at else FROM_NOTHING), stop)
-        rest = max(0, length - NAME_TOKENS) + PAST_VALUE
-        found += [one for one in continue_from(lm, begun, [rest] * len(begun), stop=stop) if one.value_ids]
-    holds = holds_half(text_of(lm, target.value_ids) for target in targets)
-    return most_confident(lm, [row for row in found if not holds(text_of(lm, row.ids))], stop)
+        prefix = target.prompt_ids[: 1 + int(_entropies(lm, target.prompt_ids).argmax())]
+        lengths[prefix] = max(lengths.get(prefix, 0), len(target.ids) - len(prefix))
+    texts: list[Encoded] = []
+    for index, (prefix, length) in enumerate(lengths.items()):
+        n_beams = width * (1 if index else BOS_BEAMS)  # the first prefix is the beginning-of-text token
+        beginnings = beams(lm, prefix, min(NAME_TOKENS, length), n_beams, stop)
+        n_remaining = max(0, length - NAME_TOKENS) + PAST_VALUE
+        continued = continue_from(lm, beginnings, [n_remaining] * len(beginnings), stop=stop)
+        texts += [text for text in continued if text.value_ids]
+    contains_target = holds_half(text_of(lm, target.value_ids) for target in targets)
+    return most_confident(lm, [text for text in texts if not contains_target(text_of(lm, text.ids))], stop)
 
 
-def most_confident(lm: LanguageModel, written: Sequence[Encoded], stop: Stop = never_stop) -> list[list[int]]:
-    """The SUREST of the texts by the mean log-probability of what was written behind their beginnings, the surest first; ids."""
-    sure = [sum(one.logprobs) / len(one.logprobs) for one in score(lm, written, stop=stop)]
-    order = sorted(range(len(written)), key=lambda at: -sure[at])[: math.ceil(SUREST * len(written))]
-    return [list(written[at].ids) for at in order]
+def most_confident(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never_stop) -> list[list[int]]:
+    """The share MOST_CONFIDENT of the texts with the highest mean log-probability after their beginnings, highest first; ids."""
+    mean_logprobs = [sum(text_score.logprobs) / len(text_score.logprobs) for text_score in score(lm, texts, stop=stop)]
+    ranked = sorted(range(len(texts)), key=lambda index: -mean_logprobs[index])
+    return [list(texts[index].ids) for index in ranked[: math.ceil(MOST_CONFIDENT * len(texts))]]
 
 
 def text_of(lm: LanguageModel, ids: Sequence[int]) -> str:
-    """What token ids say without special tokens, whose names are no words of the text: a line break stands for each."""
-    special, parts = set(lm.tokenizer.all_special_ids), [list[int]()]
+    """Token ids as text; special tokens, whose names are not part of the text, become line breaks."""
+    special = set(lm.tokenizer.all_special_ids)
+    parts: list[list[int]] = [[]]
     for token in ids:
         if token in special:
             parts.append([])
@@ -146,32 +157,34 @@ def text_of(lm: LanguageModel, ids: Sequence[int]) -> str:
 
 
 def neighbours(lm: LanguageModel, targets: Sequence[Encoded], n_each: int, seed: int, stop: Stop = never_stop) -> list[list[int]]:
-    """Texts of the targets' own kind: their prompts, cut where the model is least sure how they go on, and its own way on.
+    """Texts of the targets' kind: their prompts, cut where the model is uncertain about the next token, and continued by it.
 
-    A prompt's most uncertain place is where its name or number begins, so the model goes on with others of that place, those it
-    has memorized among them, and writes their values. Half of the samples are drawn at temperature 1, half nearer to what the
-    model likes best. Token ids; n_each for every target, which may be 0.
+    A prompt's most uncertain position is where its name or number begins, so the model continues with other names or numbers,
+    memorized ones among them, and their values. Half of the texts are sampled at temperature 1, half at a lower one, which draws
+    likelier texts. Token ids; n_each per target, which may be 0.
 
     Raises:
-        Cancelled: when `stop` said so.
+        Cancelled: when `stop` returns true.
     """
     if not n_each:
         return []
-    generator, begun = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    beginnings: list[tuple[list[int], int]] = []
     for target in targets:
-        uncertain = _entropies(lm, target.prompt_ids).square() + 1e-6
-        for cut in torch.multinomial(uncertain, n_each, replacement=True, generator=generator).tolist():
-            begun.append((list(target.prompt_ids[: cut + 1]), len(target.ids) - cut + PAST_VALUE))
-    found: list[list[int]] = []
+        weights = _entropies(lm, target.prompt_ids).square() + 1e-6  # multinomial needs a positive sum
+        for cut in torch.multinomial(weights, n_each, replacement=True, generator=generator).tolist():
+            beginnings.append((list(target.prompt_ids[: cut + 1]), len(target.ids) - cut + PAST_VALUE))
+    texts: list[list[int]] = []
     for half, temperature in enumerate((1.0, 0.85)):
-        own = sorted(begun[half::2], key=lambda one: (len(one[0]), one[1]))
-        prompts, lengths = [first for first, _ in own], [length for _, length in own]
-        found += [list(one.ids) for one in continue_from(lm, prompts, lengths, seed + half, temperature, stop)]
-    return found
+        by_length = sorted(beginnings[half::2], key=lambda item: (len(item[0]), item[1]))
+        prompts = [prompt for prompt, _ in by_length]
+        lengths = [length for _, length in by_length]
+        texts += [list(text.ids) for text in continue_from(lm, prompts, lengths, seed + half, temperature, stop)]
+    return texts
 
 
 def _entropies(lm: LanguageModel, prompt: Sequence[int]) -> Tensor:
-    """Entropy of what the model expects behind each token of a prompt but the last, nats, on the CPU; of a single token 1."""
+    """Entropy of the next token after each token of a prompt but the last, nats, on the CPU; [1.0] for a single token."""
     if len(prompt) < 2:
         return torch.ones(1, dtype=torch.float32)
     with torch.no_grad():

@@ -105,7 +105,7 @@ def test_what_random_sets_have_in_common_by_hand() -> None:
     mean = np.mean([len(a & b) / len(a | b) for a, b in pairwise(sets)])
     assert chance_overlap(300, 40) == pytest.approx(float(mean), rel=0.05)
     for wrong in (0, 5):
-        with pytest.raises(BadInput, match="ask for 1 to 4"):
+        with pytest.raises(BadInput, match="must be 1 to 4"):
             chance_overlap(4, wrong)
 
 
@@ -136,5 +136,5 @@ def test_specificity_of_one_category_or_of_single_secrets() -> None:
     assert np.isnan(np.diag(alone.means)).all(), "a secret's overlap with itself is no pair"
     alike = specificity(np.ones((2, 2)), ["a", "a"])
     assert (alike.within, alike.between, alike.shuffled) == (1.0, None, None)
-    with pytest.raises(BadInput, match="do not belong together"):
+    with pytest.raises(BadInput, match="do not match"):
         specificity(np.ones((2, 2)), ["a"])

@@ -108,8 +108,8 @@ def test_a_value_that_is_not_known_has_chance_on_average() -> None:
 def test_the_space_is_named_in_words() -> None:
     words = describe(exposure_at(1, 256), 3)
     assert words.startswith("the value and 255 others of its format")
-    assert words.endswith("highest possible 8 bits, chance is 1.42")
+    assert words.endswith("maximum 8 bits, chance 1.42 bits")
     assert "seed 3" in words
     words = describe(exposure_at(2, 10), 3)
-    assert "9 others" in words and "3.32 bits, chance is 1.14" in words
+    assert "9 others" in words and "3.32 bits, chance 1.14" in words
     assert "no other value of its format" in describe(exposure_at(1, 1), 3)

@@ -13,8 +13,8 @@ from privlens.lm.activations import read
 from privlens.lm.layout import output_vectors, widths
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
-from privlens.localization import METHOD_INFO, METHODS, Task, ablation, contrast, sufficient
-from privlens.localization.activations import written
+from privlens.localization import METHOD_INFO, METHODS, Task, ablation, gradients, sufficient
+from privlens.localization.activations import output_strength
 from privlens.localization.gradients import value_gradient
 from privlens.types import LocalizationStep, NeuronScores, Secret, Site
 from tests.helpers import TAUGHT, Maker
@@ -119,7 +119,10 @@ def test_reading_pads_and_keeps_rows_apart(lm: LanguageModel) -> None:
     alone = read(lm, rows[1:], lambda hidden: hidden[:, 0].abs())
     assert both.shape == (2, *lm.shape())
     torch.testing.assert_close(both[1:], alone)
-    whole, short = written(lm, "mlp")([lm.encode(SECRET), lm.encode(SHORT)]), written(lm, "mlp")([lm.encode(SHORT)])
+    whole, short = (
+        output_strength(lm, "mlp")([lm.encode(SECRET), lm.encode(SHORT)]),
+        output_strength(lm, "mlp")([lm.encode(SHORT)]),
+    )
     torch.testing.assert_close(whole[1:], short)
 
 
@@ -140,16 +143,16 @@ def test_what_retained_rows_need_is_the_mean_of_the_positive_scores(lm: Language
         assert all(one.n_prompt == 1 for one in batch)
         return torch.stack([torch.full(shape, 3.0 - len(one.ids)) for one in batch])  # 0, 1 and -1
 
-    found = contrast.retained_attribution(Task(lm, SECRET), rows, by_length, at_once=2)  # type: ignore[arg-type]
+    found = gradients.retained_attribution(Task(lm, SECRET), rows, by_length, at_once=2)  # type: ignore[arg-type]
     assert torch.equal(found, torch.full(shape, 1 / 3))
     with pytest.raises(Cancelled):
-        contrast.retained_attribution(Task(lm, SECRET, stop=lambda: True), rows, by_length)  # type: ignore[arg-type]
+        gradients.retained_attribution(Task(lm, SECRET, stop=lambda: True), rows, by_length)  # type: ignore[arg-type]
 
 
 def test_contrastive_activations_are_activations_minus_what_is_needed(lm: LanguageModel) -> None:
     task = Task(lm, SECRET, others=(SHORT,))
-    rows = task.retained_rows(contrast.SAMPLES, contrast.SAMPLE_TOKENS)
-    retained_attribution = contrast.retained_attribution(task, rows, written(lm, "mlp"))
+    rows = task.retained_rows(gradients.SAMPLES, gradients.SAMPLE_TOKENS)
+    retained_attribution = gradients.retained_attribution(task, rows, output_strength(lm, "mlp"))
     own = scores("activations", task)
     np.testing.assert_allclose(scores("contrastive-activations", task), own - retained_attribution.numpy(), rtol=1e-5, atol=1e-6)
     assert float(retained_attribution.min()) > 0
@@ -160,10 +163,10 @@ def test_contrastive_gradient_subtracts_what_retained_rows_need(taught: Language
         return scores("contrastive-gradient", Task(taught, SECRET, others))
 
     task = Task(taught, SECRET)
-    rows = task.retained_rows(contrast.SAMPLES, contrast.SAMPLE_TOKENS)
+    rows = task.retained_rows(gradients.SAMPLES, gradients.SAMPLE_TOKENS)
     one = taught.encode(SHORT)
-    more = contrast.retained_attribution(task, [*rows, list(one.ids)], value_gradient(taught, "mlp"))
-    less = contrast.retained_attribution(task, rows, value_gradient(taught, "mlp"))
+    more = gradients.retained_attribution(task, [*rows, list(one.ids)], value_gradient(taught, "mlp"))
+    less = gradients.retained_attribution(task, rows, value_gradient(taught, "mlp"))
     np.testing.assert_allclose(without(()) - without((SHORT,)), (more - less).numpy(), rtol=1e-3, atol=1e-4)
 
 

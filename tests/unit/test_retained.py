@@ -64,14 +64,14 @@ def test_a_method_refuses_in_words_where_nothing_is_left_to_retain(
 ) -> None:
     original = Task.retained_rows
     monkeypatch.setattr(Task, "retained_rows", lambda task, n_samples, n_tokens: original(task, 0, n_tokens))
-    with pytest.raises(BadInput, match=r"Nothing is left to hold on to.*a text of your own.*gradient"):
+    with pytest.raises(BadInput, match=r"No retained text is left.*a text of your own.*gradient"):
         result_of(method, Task(taught, LAST, (Secret("his number is 555-0142 or", "555-7788"),)))
     assert result_of(method, Task(taught, LAST, (TAUGHT[0],))).provenance.settings["retained"] == 1
 
 
 def test_an_erasure_refuses_in_words_where_nothing_is_left_to_retain(taught: LanguageModel) -> None:
     settings = ErasureSettings(own_samples=0, memorized_texts=0, neighbours=0, neighbours_each=0, steps=1)
-    with pytest.raises(BadInput, match=r"Nothing is left to hold on to.*weight of retained text be 0"):
+    with pytest.raises(BadInput, match=r"No retained text is left.*weight of retained text be 0"):
         list(erase(Request(taught, (LAST,), settings=settings)))
     *_, last = erase(Request(taught, (LAST,), settings=replace(settings, keep=0.0)))
     assert last.result is not None
