@@ -50,4 +50,5 @@ def test_the_notebook() -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     texts = [output["data"].get("text/plain", "") for output in outputs]  # the plot has none
     assert "True, 8.0)" in texts[1]
-    assert "'without random ones': ' 1607 5994 4976 2074'" in texts[-2]
+    assert "'without random ones': ' 1607 5994 4976 2074" in texts[-2]
+    assert "'without them': ' 1607 5994 4976 2074" not in texts[-2]
