@@ -151,7 +151,7 @@ def same(lm: LanguageModel, before: dict[str, torch.Tensor]) -> bool:
 def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> None:
     before = weights_of(taught)
     siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
-    found = relearning.relearning(siege)
+    found = relearning.relearn(siege)
     assert "without training 100%" in found.note and "rate 0.1 took it to" in found.note
     assert found.after[0].shape[0] == 120
     small = next(one for one in attacks(replace(siege, relearn_rates=(1e-7,))) if one.name == "relearning")
@@ -159,7 +159,7 @@ def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> Non
     assert "did not run" in small.note and "did not learn" in small.note
     wild = next(one for one in attacks(replace(siege, relearn_rates=(1e4,))) if one.name == "relearning")
     assert not wild.ran and "rate 10000 exploded" in wild.note
-    both = relearning.relearning(replace(siege, relearn_rates=(0.1, 1e4)))
+    both = relearning.relearn(replace(siege, relearn_rates=(0.1, 1e4)))
     assert "rate 10000 exploded" in both.note and len(both.after[0]) == 120
     assert same(taught, before)
 
@@ -169,8 +169,8 @@ def test_the_loss_of_relearning_is_measured_on_its_own_texts(taught: LanguageMod
     siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     texts = [taught.encode(one) for one in siege.train_on]
     first = -np.mean([np.mean(one.logprobs) for one in score(taught, texts)])
-    assert relearning._loss(siege, taught, texts) == pytest.approx(float(first))
-    losses = [loss for loss, _ in relearning._trained(siege, texts, 0.1, first)]
+    assert relearning._mean_loss(siege, taught, texts) == pytest.approx(float(first))
+    losses = [loss for loss, _ in relearning._training(siege, texts, 0.1, first)]
     assert len(losses) == 2 and losses[1] < losses[0] < first
 
 
@@ -179,7 +179,7 @@ def test_a_stopped_or_broken_relearning_leaves_the_model(taught: LanguageModel, 
     before, calls = weights_of(taught), iter(range(100))
     siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     with pytest.raises(Cancelled):
-        relearning.relearning(replace(siege, stop=lambda: next(calls) >= at))
+        relearning.relearn(replace(siege, stop=lambda: next(calls) >= at))
     assert same(taught, before)
     real, passes = relearning.add_gradients, iter(range(100))
 
