@@ -1,11 +1,11 @@
-"""How far long work is, on stderr, so that stdout holds the result and nothing else."""
+"""Progress of long work on stderr, so that stdout has the result and nothing else."""
 
 import sys
 from typing import Protocol
 
 
 class Step(Protocol):
-    """What every record of a step knows."""
+    """The fields that every record of a step has."""
 
     @property
     def step(self) -> int: ...
@@ -16,10 +16,10 @@ class Step(Protocol):
 
 
 def report_progress(line: str) -> None:
-    """One line, at once."""
+    """Prints one line, unbuffered."""
     print(line, file=sys.stderr, flush=True)
 
 
 def tell_step(step: Step, numbers: str = "") -> None:
-    """One step, with its numbers where there are any."""
+    """Prints one step, with its numbers where there are any."""
     report_progress(f"{step.step}/{step.n_steps} {step.stage}{numbers}")
