@@ -37,7 +37,7 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase memorized secrets by every method until they are known no better than unseen text; how much else is lost?"""
-    method_names = inputs.erasers(methods)
+    method_names = inputs.erasure_methods(methods)
     counts = inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
         share=share,

@@ -4,18 +4,17 @@ Compared with other libraries; how it grows with the model and the text; and on 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
 from privlens.bench import growth as growing
 from privlens.bench.cost import costs, described
 from privlens.bench.speed import SpeedSettings, bench_model, cases, memory
 from privlens.bench.timing import timed
-from privlens.cli import inputs
+from privlens.cli import inputs, tables
 from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Secrets, Seed
 from privlens.cli.progress import report_progress
 from privlens.resources import SECRETS
@@ -44,22 +43,17 @@ def speed(
     lm = bench_model(settings)
     rows = _reported(map(asdict, cases(lm, settings)))
     memory_rows = _reported(memory(lm, settings))
-    if as_json:
-        print(json.dumps({"rows": rows, "memory": memory_rows, "settings": {"model": lm.name, **asdict(settings)}}))
-    else:
-        print(_table(rows), _table(memory_rows), json.dumps(asdict(settings)), sep="\n\n")
+    report = {"rows": rows, "memory": memory_rows, "settings": {"model": lm.name, **asdict(settings)}}
+    tables.show(report, as_json, lambda _: _parts(rows, memory_rows, settings=asdict(settings)))
 
 
 def growth(repeats: Repeats = 3, seed: Seed = 0, as_json: AsJson = False) -> None:
     """How the cost of integrated gradients grows with layers, neurons, tokens of prompt and value, and secrets; with a plot."""
     rows = _reported(map(asdict, growing.growth(repeats, seed)))
     settings = {"repeats": repeats, "seed": seed, **asdict(growing.Size())}
-    if as_json:
-        print(json.dumps({"rows": rows, "settings": settings}))
-        return
     longest = max(row["growth"] for row in rows)
     with_bars = [{**row, "": "#" * max(1, round(BAR * row["growth"] / longest))} for row in rows]
-    print(_table(with_bars), json.dumps(settings), sep="\n\n")
+    tables.show({"rows": rows, "settings": settings}, as_json, lambda _: _parts(with_bars, settings=settings))
 
 
 def cost(
@@ -79,10 +73,7 @@ def cost(
     loading_s, lm = timed(lambda: random_llama(*llama, device, dtype, seed) if any(llama) else load(model, device, dtype))
     rows = _reported(map(asdict, costs(lm, first, others, method_names, seed, task)))
     settings = {**described(lm, first), "loading_s": loading_s, "seed": seed}
-    if as_json:
-        print(json.dumps({"rows": rows, "settings": settings}))
-    else:
-        print(_table(rows), json.dumps(settings), sep="\n\n")
+    tables.show({"rows": rows, "settings": settings}, as_json, lambda _: _parts(rows, settings=settings))
 
 
 def _reported(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -94,5 +85,6 @@ def _reported(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return collected
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    return pd.DataFrame(rows).to_string(index=False, justify="left", float_format=lambda number: f"{number:.3f}")
+def _parts(*row_lists: Sequence[dict[str, Any]], settings: dict[str, Any]) -> list[tables.Part]:
+    """Tables of rows, and the settings as a last line."""
+    return [*map(tables.records, row_lists), tables.line(json.dumps(settings))]

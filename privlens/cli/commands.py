@@ -140,7 +140,7 @@ def deactivate(
     context = EvalContext(chosen.others, read_reference(reference), where, seed)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     for step in compare(lm, chosen.target, off, context):
-        progress.tell_step(step)
+        progress.report_step(step)
     assert step.result, "a comparison ends with its result"
     texts = []
     for start in range(0, len(chosen.others), PROMPTS_AT_ONCE):
@@ -155,7 +155,7 @@ def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:
     for step in steps:
         is_training = not math.isnan(step.target_nll)
         numbers = f": {step.n_closed} closed, the target's NLL {step.target_nll:.2f} nats/token" if is_training else ""
-        progress.tell_step(step, numbers)
+        progress.report_step(step, numbers)
     assert step.result, "a localization ends with its result"
     return step.result
 
@@ -178,7 +178,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     quiet()
     try:
-        code = typer.main.get_command(commands)(arguments, prog_name="python -m privlens", standalone_mode=False)
+        try:
+            code = typer.main.get_command(commands)(arguments, prog_name="python -m privlens", standalone_mode=False)
+        finally:
+            progress.close()
         sys.stdout.flush()
         if code == INTERRUPTED:
             raise KeyboardInterrupt

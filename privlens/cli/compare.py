@@ -40,7 +40,7 @@ def compare(
     known = all_on(lm, EvalContext(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, retained_of(known, "half"), seed=seed, site=site)
     for step in compare_methods(method_names, task, EvalContext(known, paragraphs), measured):
-        progress.tell_step(step)
+        progress.report_step(step)
     assert step.result, "a comparison ends with its result"
     scores = [measured_method.scores for measured_method in step.result.methods]
     k = top or common_k(scores)

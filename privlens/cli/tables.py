@@ -1,27 +1,112 @@
 """The objects as text for people: aligned lines with units. Private and generated text is quoted, control characters escaped."""
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import pandas as pd
+from rich.console import Console, Group
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from privlens.cli import progress
 
 Json = dict[str, Any]
+Part = Table | Group | Text
+"""What is printed with an empty line before the next one."""
+UNWRAPPED = 1_000_000
+"""Columns where stdout is no terminal: no cell is ever as long, so none is wrapped."""
+CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")
+"""Control characters and line separators that JSON leaves unescaped."""
 
 
-def show(report: Json, as_json: bool, table: Callable[[Json], str]) -> None:
-    """Prints the object, as one line of JSON or as its table."""
-    print(json.dumps(report) if as_json else table(report))
+def show(report: Json, as_json: bool, view: Callable[[Json], Sequence[Part]]) -> None:
+    """Prints the object, as one line of JSON or as its view for people."""
+    if as_json:
+        progress.close()
+        print(json.dumps(report))
+    else:
+        print_parts(view(report))
 
 
-def measured(report: Json) -> str:
+def print_parts(parts: Sequence[Part]) -> None:
+    """Prints to stdout, with empty lines between the parts: plain text, without colours or wrapping unless it is a terminal.
+
+    On a terminal headers are bold and long texts are wrapped within their column. No text is interpreted as markup.
+    """
+    progress.close()
+    is_terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
+    screen_width = console.width if is_terminal else UNWRAPPED
+    pages = []
+    for part in parts:
+        console.width = UNWRAPPED
+        # A table that does not fit is printed wider than the screen: numbers are never cut or broken.
+        console.width = max(screen_width, Measurement.get(console, console.options, part).minimum)
+        with console.capture() as capture:
+            console.print(part, crop=False)
+        pages.append("\n".join(printed.rstrip() for printed in capture.get().rstrip("\n").split("\n")))
+    print("\n\n".join(pages))
+
+
+def line(text: str) -> Text:
+    """Text that only the terminal wraps."""
+    return Text(text, no_wrap=True, overflow="ignore")
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
+    """Aligned columns below a header.
+
+    Args:
+        right: names of columns of numbers, which are aligned on the right and never wrapped.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in header:
+        is_number = name in right
+        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def pairs(facts: Sequence[tuple[str, str]]) -> Table:
+    """Names and facts, one line each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in facts:
+        table.add_row(Text(name), Text(fact))
+    return table
+
+
+def records(rows: Sequence[Json]) -> Table:
+    """Rows of a benchmark; the columns are all names in them. Numbers have three decimals, and "-" stands for a missing value."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[row.get(name) for name in names] for row in rows]
+    numeric = [
+        name
+        for name, column in zip(names, zip(*cells, strict=True), strict=True)
+        if all(cell is None or isinstance(cell, int | float) for cell in column)
+    ]
+    return columns(names, [[_cell(cell) for cell in row] for row in cells], numeric)
+
+
+def measured(report: Json) -> Sequence[Part]:
     """What `bench` prints without --json: the rows as a table, and the settings below."""
-    cells = [{name: _interval(cell) if isinstance(cell, tuple) else cell for name, cell in row.items()} for row in report["rows"]]
-    rows = pd.DataFrame(cells).to_string(index=False, float_format=lambda number: f"{number:.3f}")
-    return f"{rows}\n{json.dumps(report['settings'])}"
+    return [Group(records(report["rows"]), line(json.dumps(report["settings"])))]
 
 
-def memorization(report: Json) -> str:
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, tuple):
+        return _interval(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def memorization(report: Json) -> Sequence[Part]:
     """What `check` prints without --json."""
     control = report["control"]
     facts = [
@@ -39,10 +124,11 @@ def memorization(report: Json) -> str:
         numbers = f"exposure {_exposure(control)}, NLL {control['nll']:.3f} nats/token"
         facts.append(("control", f"{_quoted(control['value'])}, which nobody trained on: {numbers}"))
     tokens = [(_quoted(token["token"]), f"{token['logprob']:.3f}", str(token["rank"])) for token in report["tokens"]]
-    return _pairs(facts) + "\n\n" + _columns(("token", "log-probability (nats)", "rank"), tokens)
+    header = ("token", "log-probability (nats)", "rank")
+    return [pairs(facts), columns(header, tokens, header[1:])]
 
 
-def localization(report: Json, at_most: int = 20) -> str:
+def localization(report: Json, at_most: int = 20) -> Sequence[Part]:
     """What `localize` prints without --json: the best few neurons."""
     suggested_k = report["suggested_k"]
     facts = [
@@ -52,11 +138,13 @@ def localization(report: Json, at_most: int = 20) -> str:
         ("suggested k", "the method suggests none" if suggested_k is None else str(suggested_k)),
     ]
     best = [(str(layer), str(index), f"{score:.4g}") for layer, index, score in report["neurons"][:at_most]]
-    more = f"\n... and {report['k'] - at_most} more; all are in the JSON object (--json, --out)" if report["k"] > at_most else ""
-    return _pairs(facts) + "\n\n" + _columns(("layer", "neuron", "score"), best) + more
+    header = ("layer", "neuron", "score")
+    n_more = report["k"] - at_most
+    more = [line(f"... and {n_more} more; all are in the JSON object (--json, --out)")] if n_more > 0 else []
+    return [pairs(facts), Group(columns(header, best, header), *more)]
 
 
-def comparison(report: Json) -> str:
+def comparison(report: Json) -> Sequence[Part]:
     """What `deactivate` prints without --json: chosen beside random neurons, then the others that changed."""
     target = report["target"]
     facts = [
@@ -87,11 +175,11 @@ def comparison(report: Json) -> str:
         for secret in report["others"]
         if secret["before"]["greedy_match"] and not secret["after"]["greedy_match"]
     ]
-    damage = "\n\nOthers lost:\n" + _columns(("value", "the model now writes"), lost) if lost else ""
-    return _pairs(facts) + "\n\n" + _columns(header, rows) + damage
+    damage = [Group(line("Others lost:"), columns(("value", "the model now writes"), lost))] if lost else []
+    return [pairs(facts), columns(header, rows), *damage]
 
 
-def erasure(report: Json, at_most: int = 20) -> str:
+def erasure(report: Json, at_most: int = 20) -> Sequence[Part]:
     """What `erase` prints without --json: the targets before and after, how much else is kept, and the attacks."""
     settings = report["settings"]
     ratio = report["perplexity_ratio"]
@@ -112,8 +200,8 @@ def erasure(report: Json, at_most: int = 20) -> str:
     ]
     header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure", "text")
     owners = whose(report["targets"])
-    others = [_pairs(owners)] if owners else []
-    return "\n\n".join([_pairs(facts), _columns(header, states), *others, *_attacks(report["attacks"])])
+    others = [pairs(owners)] if owners else []
+    return [pairs(facts), columns(header, states), *others, *_attacks(report["attacks"])]
 
 
 def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
@@ -130,7 +218,7 @@ def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
     ]
 
 
-def _attacks(attacks: Sequence[Json]) -> list[str]:
+def _attacks(attacks: Sequence[Json]) -> list[Part]:
     """The table of attacks, and notes on them; empty where none was planned."""
     shares = ("before", "after", "chance", "limit")
     rows = [
@@ -149,15 +237,15 @@ def _attacks(attacks: Sequence[Json]) -> list[str]:
         "any of the attacks, in at most 5 % of cases"
     )
     notes = [f"{attack['name']}: {attack['note']}" for attack in attacks if attack["note"]]
-    return ["\n".join([_columns(header, rows), legend, *notes])] if attacks else []
+    return [Group(columns(header, rows, shares), *map(line, [legend, *notes]))] if attacks else []
 
 
-def applied(report: Json) -> str:
+def applied(report: Json) -> Sequence[Part]:
     """What `apply` prints without --json."""
-    return _pairs([("model", f"{report['model']} ({report['fingerprint']})"), ("written to", report["folder"])])
+    return [pairs([("model", f"{report['model']} ({report['fingerprint']})"), ("written to", report["folder"])])]
 
 
-def method_comparison(report: Json) -> str:
+def method_comparison(report: Json) -> Sequence[Part]:
     """What `compare` prints without --json: the effect of the best k of every method, then their overlap."""
     settings = report["settings"]
     facts = [
@@ -184,7 +272,7 @@ def method_comparison(report: Json) -> str:
     methods = overlap["methods"]
     cells = [(name, *(f"{index:.3f}" for index in row)) for name, row in zip(methods, overlap["jaccard"], strict=True)]
     title = f"Jaccard index of the best {overlap['k']} neurons; two random sets: {overlap['chance']:.3f}"
-    return "\n\n".join([_pairs(facts), _columns(header, rows), f"{title}\n" + _columns(("", *methods), cells)])
+    return [pairs(facts), columns(header, rows), Group(line(title), columns(("", *methods), cells, methods))]
 
 
 def _numbers(state: Json) -> tuple[str, ...]:
@@ -221,15 +309,4 @@ def _yes(fact: bool) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _pairs(facts: Sequence[tuple[str, str]]) -> str:
-    width = max(len(name) for name, _ in facts)
-    return "\n".join(f"{name.ljust(width)}  {fact}" for name, fact in facts)
-
-
-def _columns(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))

@@ -87,7 +87,7 @@ class ErasureSettings:
             raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")
         return self
 
-    def of_all(self, n_forget: int) -> float:
+    def share_for(self, n_forget: int) -> float:
         """The share of all weights that may change to forget this number of texts."""
         return min(SHARE_EACH * n_forget, SHARE_MOST) if self.share is None else self.share
 

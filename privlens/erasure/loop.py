@@ -71,7 +71,13 @@ def erase(request: Request) -> Iterator[ErasureStep]:
             break
         yield _measurement_step(request, step, last, measure, training.weights.n, "measuring")
     counts = {"n_forget": len(request.forget), "n_retained": len(request.retained)}
-    recorded = {**asdict(settings), "share": settings.of_all(len(request.forget)), **counts, "ended": ended, "steps_taken": step}
+    recorded = {
+        **asdict(settings),
+        "share": settings.share_for(len(request.forget)),
+        **counts,
+        "ended": ended,
+        "steps_taken": step,
+    }
     edit = training.edit(good_values, recorded)
     if ended == GUARDED:
         with request.lm.edited(edit):

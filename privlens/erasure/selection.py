@@ -92,7 +92,7 @@ def best_neurons(scored: Sequence[Tensor], used: Sequence[Tensor] | None, k: int
     return [chosen.get(layer, torch.empty(0, dtype=torch.long, device=score.device)) for layer, score in by_layer.items()]
 
 
-def drawn_like(chosen: Sequence[Tensor], sizes: Sequence[int], generator: torch.Generator) -> list[Tensor]:
+def random_indices_like(chosen: Sequence[Tensor], sizes: Sequence[int], generator: torch.Generator) -> list[Tensor]:
     """As many indices in each part as were chosen there, but drawn uniformly from the whole part, ascending.
 
     Args:

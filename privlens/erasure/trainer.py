@@ -15,7 +15,7 @@ from torch import Tensor
 from privlens.erasure.config import Request
 from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, add_gradients, concatenated, nll, predictions
 from privlens.erasure.preconditioner import KfacPreconditioner, output_vectors_of
-from privlens.erasure.selection import best, best_neurons, drawn_like, scores
+from privlens.erasure.selection import best, best_neurons, random_indices_like, scores
 from privlens.erasure.sparse_parameters import SparseParameters, gradients
 from privlens.lm.activations import mean_squares
 from privlens.lm.memory import RowsAtOnce, in_parts
@@ -121,7 +121,7 @@ class Erasure:
         """The weights to train: all, the best of all matrices, or the output vectors of the best neurons."""
         lm, settings = self.lm, self.settings
         parameters = dict(lm.model.named_parameters())
-        share = settings.of_all(len(self.texts))
+        share = settings.share_for(len(self.texts))
         n = round(share * lm.n_parameters)
         if share == 1:
             return SparseParameters(lm, dict.fromkeys(parameters), settings.learning_rate)
@@ -143,7 +143,7 @@ class Erasure:
 
     def _chosen(self, indices: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """The indices in every part that the metric chose, or as many drawn at random from parts of these sizes."""
-        return drawn_like(indices, sizes, self.generator) if self.settings.choice == "random" else list(indices)
+        return random_indices_like(indices, sizes, self.generator) if self.settings.choice == "random" else list(indices)
 
     def _scores(self, names: Sequence[str]) -> dict[str, Tensor]:
         """The metric's score of every weight of these parameters."""

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.plots.heatmaps import HEAT, fold_all, heatmap_layout, in_lines, numbers_in
+from privlens.plots.heatmaps import HEAT, fold_all, heatmap_layout, wrapped_title, write_cell_texts
 from privlens.types import Array, Site
 
 COLORS = ("#1c7ed6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#f08c00", "#7048e8", "#c2255c", "#5c940d")
@@ -23,9 +23,9 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star")
 """Methods differ in colour, dash and symbol, so that they can be told apart without the colour."""
 COLUMNS = 256
 """Columns of a small heatmap at most; a cell of a wider layer shows the largest of its neurons. More make the page heavier."""
-LABELLED = 36
+MAX_LABELLED_ROWS = 36
 """In a grouped matrix with more rows than this the groups are named instead of the rows, whose names would overlap."""
-FLOORS = ("random", "weight-norm", "activations-elsewhere")
+CONTROL_METHODS = ("random", "weight-norm", "activations-elsewhere")
 """Controls, drawn in grey: a method should do better than these."""
 
 
@@ -51,7 +51,7 @@ def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:
         hovertemplate="%{z} % of its highest score<extra></extra>",
     )
     fig = heatmap_layout(go.Figure(trace, layout_template="none"), fold, height=250)
-    subtitle = in_lines(f"highest {top:.3g}; {unit}")
+    subtitle = wrapped_title(f"highest {top:.3g}; {unit}")
     heading = f"<b>{html.escape(title)}</b><br><span style='font-size:12px'>{subtitle}</span>"
     fig.update_layout(
         title={"text": heading, "x": 0, "xanchor": "left", "font": {"size": 15}},
@@ -90,7 +90,7 @@ def overlap_matrix(
     fig = go.Figure(trace, layout_template="none")
     if n <= 13:
         texts = [["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in shown]
-        numbers_in(fig, shown, texts, max(highest, 1e-9), 12 if n < 7 else 10)
+        write_cell_texts(fig, shown, texts, max(highest, 1e-9), 12 if n < 7 else 10)
     edges = [row - 0.5 for row, pair in enumerate(itertools.pairwise(groups), start=1) if pair[0] != pair[1]]
     lines = [{"type": "line", "x0": edge, "x1": edge, "y0": -0.5, "y1": n - 0.5} for edge in edges]
     lines += [{"type": "line", "y0": edge, "y1": edge, "x0": -0.5, "x1": n - 0.5} for edge in edges]
@@ -98,7 +98,7 @@ def overlap_matrix(
     group_ticks = {"tickvals": list(middles.values()), "ticktext": [html.escape(_short(name)) for name in middles]}
     row_ticks = {"tickvals": list(range(n)), "ticktext": labels}
     fig.update_xaxes(range=[-0.5, n - 0.5], tickangle=-40, **(group_ticks if groups else row_ticks))
-    fig.update_yaxes(range=[n - 0.5, -0.5], **(group_ticks if groups and n > LABELLED else row_ticks))
+    fig.update_yaxes(range=[n - 0.5, -0.5], **(group_ticks if groups and n > MAX_LABELLED_ROWS else row_ticks))
     plain(fig, 420 if n <= 13 else 560)
     fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
     return fig.update_layout(shapes=[{**line, "line": {"width": 1}} for line in lines], margin={"t": 16, "b": 90})
@@ -118,7 +118,7 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int],
     )
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=titles)
     for index, (name, points) in enumerate(curves.items()):
-        is_floor = name in FLOORS
+        is_floor = name in CONTROL_METHODS
         color, dash = (CONTROL, "dot")
         if not is_floor:
             color, dash = COLORS[index % len(COLORS)], DASHES[index // len(COLORS) % len(DASHES)]

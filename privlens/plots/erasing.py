@@ -13,11 +13,11 @@ from plotly.subplots import make_subplots
 
 from privlens.outcomes import ErasureStep
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.plots.heatmaps import HEAT, numbers_in
+from privlens.plots.heatmaps import HEAT, write_cell_texts
 
 OUTSIDE = "outside"
 """The row of matrices outside the layers, such as the embeddings."""
-LABELLED = 16
+MAX_LABELLED_ROWS = 16
 """With at most this many rows the cells have numbers in them; more would be too small, and numbers appear on hover alone."""
 
 
@@ -135,10 +135,10 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
         colorbar={"thickness": 8, "title": {"text": "changed (%)", "side": "right"}, "nticks": 5},
     )
     fig = go.Figure(trace, layout_template="none")
-    if len(rows) <= LABELLED:
-        numbers_in(fig, percent, labels, top, 12)
+    if len(rows) <= MAX_LABELLED_ROWS:
+        write_cell_texts(fig, percent, labels, top, 12)
     names = [OUTSIDE if row is None else str(row) for row in rows]
-    tick_step = max(1, len(rows) // LABELLED)
+    tick_step = max(1, len(rows) // MAX_LABELLED_ROWS)
     fig.update_yaxes(
         range=[len(rows) - 0.5, -0.5],
         tickvals=list(range(len(rows)))[::tick_step],

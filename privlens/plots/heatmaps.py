@@ -26,7 +26,7 @@ LINE = 44
 
 
 @dataclass(frozen=True)
-class Fold:
+class HeatmapLayout:
     """The layout of neurons in a picture: each layer is a band of `rows` rows of `columns` cells; `first` is the topmost layer.
 
     There are `width` neurons in a layer, and `per` of them in each cell.
@@ -69,22 +69,22 @@ class Fold:
         return np.stack(fields, axis=-1).astype(np.int16 if self.width < 2**15 - self.per else np.int32)
 
 
-def fold_all(shape: tuple[int, int]) -> Fold:
+def fold_all(shape: tuple[int, int]) -> HeatmapLayout:
     """All layers, one band each, with the smallest power of two of columns that keeps the picture below MAX_ROWS rows."""
     n_layers, width = shape
     per = 1 << (math.ceil(n_layers * width / MAX_CELLS) - 1).bit_length()
     cells = math.ceil(width / per)
     per_row = max(128, math.ceil(cells / max(1, MAX_ROWS // n_layers)))
-    return Fold(0, n_layers, width, min(cells, 1 << (per_row - 1).bit_length()), per)
+    return HeatmapLayout(0, n_layers, width, min(cells, 1 << (per_row - 1).bit_length()), per)
 
 
-def fold_one(shape: tuple[int, int], layer: int) -> Fold:
+def fold_one(shape: tuple[int, int], layer: int) -> HeatmapLayout:
     """One layer as nearly a square."""
-    return Fold(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
+    return HeatmapLayout(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
 
 
 def heatmap(
-    values: Array, fold: Fold, label: str, *, height: int = 460, largest: float | None = None, named: bool = True
+    values: Array, fold: HeatmapLayout, label: str, *, height: int = 460, largest: float | None = None, named: bool = True
 ) -> go.Figure:
     """Neurons as cells, from [layers, width] values; negative ones are drawn as 0. The page can mark and click the cells.
 
@@ -106,7 +106,7 @@ def heatmap(
     return heatmap_layout(go.Figure(trace, layout_template="none"), fold, height)
 
 
-def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
+def heatmap_layout(fig: go.Figure, fold: HeatmapLayout, height: int) -> go.Figure:
     """Axes, lines between the layers, and the `meta` by which the page finds a neuron's cell."""
     lines = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"width": 1}}
@@ -159,7 +159,7 @@ INKS: tuple[tuple[float, str | None], ...] = ((0.85, "#ffffff"), (0.3, "#000000"
 """Readable text colours by the minimum share of the strongest colour: white on red, black on orange, else the page's own."""
 
 
-def numbers_in(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], top: float, size: int) -> None:
+def write_cell_texts(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], top: float, size: int) -> None:
     """Writes a text into every cell of [rows, columns] values, in a colour readable on the cell's; `top` has the strongest."""
     groups: dict[str | None, list[tuple[int, int, str]]] = {}
     for (y, x), value in np.ndenumerate(np.nan_to_num(np.asarray(values))):
@@ -172,13 +172,13 @@ def numbers_in(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], to
         fig.add_scatter(x=xs, y=ys, text=cell_texts, mode="text", hoverinfo="skip", showlegend=False, textfont=font)
 
 
-def in_lines(text: str) -> str:
+def wrapped_title(text: str) -> str:
     """A title, escaped, broken into lines of at most LINE characters."""
     return "<br>".join(map(html.escape, textwrap.wrap(text, LINE)))
 
 
 def _bar(label: str) -> dict[str, object]:
-    title = {"text": in_lines(label), "side": "top"}
+    title = {"text": wrapped_title(label), "side": "top"}
     return {
         "orientation": "h",
         "y": 1.02,

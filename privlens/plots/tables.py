@@ -46,9 +46,9 @@ def others_table(comparison: Comparison, retained: frozenset[Secret]) -> pd.Data
     return pd.DataFrame(rows, columns=columns)
 
 
-def marked(before: str, after: str) -> tuple[list[tuple[str, str | None]], list[tuple[str, str | None]]]:
+def marked(first: str, second: str) -> tuple[list[tuple[str, str | None]], list[tuple[str, str | None]]]:
     """Two texts in pieces, each marked "differs" where the other text does not have it."""
-    left, right = _pieces(before), _pieces(after)
+    left, right = _pieces(first), _pieces(second)
     spans: tuple[list[tuple[str, str | None]], list[tuple[str, str | None]]] = ([], [])
     for kind, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         for out, text in ((spans[0], "".join(left[a:b])), (spans[1], "".join(right[c:d]))):

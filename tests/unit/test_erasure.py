@@ -13,7 +13,7 @@ from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.effects import effects
 from privlens.erasure.evaluate import unseen_level
 from privlens.erasure.losses import predictions
-from privlens.erasure.selection import drawn_like
+from privlens.erasure.selection import random_indices_like
 from privlens.erasure.sparse_parameters import SparseParameters, gradients
 from privlens.erasure.trainer import Erasure
 from privlens.errors import BadInput, Cancelled
@@ -175,7 +175,7 @@ def test_chance_draws_evenly_from_the_whole_of_every_part() -> None:
     chosen = [torch.tensor([0, 1, 2]), torch.tensor([], dtype=torch.long), torch.tensor([4])]
     counts = [torch.zeros(12), torch.zeros(3), torch.zeros(5)]
     for _ in range(2000):
-        for count, drawn in zip(counts, drawn_like(chosen, [12, 3, 5], generator), strict=True):
+        for count, drawn in zip(counts, random_indices_like(chosen, [12, 3, 5], generator), strict=True):
             assert drawn.tolist() == sorted(set(drawn.tolist()))
             count[drawn] += 1
     # Each of 12 places is in 1/4 of the draws, each of 5 in 1/5; 5 standard errors of 2000 draws are 0.05.

@@ -46,7 +46,7 @@ def attacks(setup: AttackSetup) -> Iterator[Attack]:
     if not setup.targets:
         raise BadInput("There is nothing to attack: erase at least one secret.")
     names = planned(setup)
-    judgeable = setup.fit_for_judging()
+    judgeable = setup.with_judgeable_targets()
     for name in names:
         setup.go_on()
         yield _run_attack(name, judgeable, len(names), len(setup.targets))

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from privlens.erasure.attacks.values import is_copy, others_like
+from privlens.erasure.attacks.values import is_copy, similar_values
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.candidates import private
@@ -74,7 +74,7 @@ class AttackSetup:
         """For each target: itself, then other values of its format after its prompt, which nobody trained on."""
         n = self.n_values or max(MIN_VALUES, min(MAX_VALUES, MAX_VALUES_IN_ALL // len(self.targets)))
         every_secret = (*self.targets, *self.others, *self.listed)
-        pools = [others_like(self.after, target, every_secret, self.seed, n) for target in self.targets]
+        pools = [similar_values(self.after, target, every_secret, self.seed, n) for target in self.targets]
         return tuple((target, *self._rivals(target, values)) for target, values in zip(self.targets, pools, strict=True))
 
     def _rivals(self, target: Secret, values: Sequence[str]) -> Iterator[Secret]:
@@ -87,7 +87,7 @@ class AttackSetup:
                 continue
             yield rival
 
-    def fit_for_judging(self) -> "AttackSetup":
+    def with_judgeable_targets(self) -> "AttackSetup":
         """This setup without targets that cannot be judged; if none can be, those with a letter or digit, or all of them."""
         judgeable = [len(pool) > MIN_VALUES for pool in self.contenders]
         has_private = [bool(private(self.after, self.after.encode(target)).any()) for target in self.targets]

@@ -33,7 +33,7 @@ def is_copy(secret: Secret, target: Secret) -> bool:
     return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
-def others_like(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, n: int) -> list[str]:
+def similar_values(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, n: int) -> list[str]:
     """At most `n` different values like the target's, none of them listed; fewer where no more exist, or none would be fair."""
     value = target.value.strip()
     known = {secret.value.strip() for secret in listed}
