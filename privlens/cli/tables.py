@@ -46,14 +46,14 @@ def print_parts(parts: Sequence[Part]) -> None:
         # A table that does not fit is printed wider than the screen: numbers are never cut or broken.
         console.width = max(screen_width, Measurement.get(console, console.options, part).minimum)
         with console.capture() as capture:
-            console.print(part, crop=False)
+            console.print(part, crop=False, no_wrap=True, overflow="ignore")  # columns of tables have their own
         pages.append("\n".join(printed.rstrip() for printed in capture.get().rstrip("\n").split("\n")))
     print("\n\n".join(pages))
 
 
 def line(text: str) -> Text:
-    """Text that only the terminal wraps."""
-    return Text(text, no_wrap=True, overflow="ignore")
+    """A line of text, which only the terminal itself wraps."""
+    return Text(text)
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
