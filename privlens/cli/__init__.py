@@ -1,1 +1,1 @@
-"""The command line, `privlens` or `python -m privlens`: the browser page, and all that it does, one command each."""
+"""The command line, `privlens` or `python -m privlens`: the browser page, and one command for each thing that it does."""

@@ -1,4 +1,4 @@
-"""`privlens app`: starts the browser page. Nothing heavy is imported before gradio's folder for temporary files is set."""
+"""`privlens app`: starts the browser page. gradio is imported only after its folder for temporary files is set."""
 
 import getpass
 import os
@@ -16,18 +16,22 @@ def serve(
         list[str] | None, typer.Option(help="a folder below which visitors may name models by path; may be repeated")
     ] = None,
     host: Annotated[str, typer.Option(help="address to serve on; 0.0.0.0 for all")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="if not given, the first free one from 7860 on")] = None,
-    token: Annotated[str, typer.Option(envvar="PRIVLENS_TOKEN", help="a token to come in with; auto makes one")] = "",
-    auth: Annotated[list[str] | None, typer.Option(help="a user with a password, from PRIVLENS_PASSWORD or asked for")] = None,
-    auth_file: Annotated[str, typer.Option(help="a file of users: lines that --hash printed")] = "",
-    hash_for: Annotated[str, typer.Option("--hash", help="a user: prints a line for --auth-file, and ends")] = "",
-    insecure: Annotated[bool, typer.Option("--insecure", help="no lock, although others reach this address")] = False,
-    allow_host: Annotated[list[str] | None, typer.Option(help="a name that the page answers to; may be repeated")] = None,
-    allow_frame: Annotated[list[str] | None, typer.Option(help="an origin that may frame the page; may be repeated")] = None,
-    max_upload: Annotated[float, typer.Option(min=0.001, max=1e6, help="megabytes that a file may have")] = 32,
-    root_path: Annotated[str, typer.Option(help="the path below which a reverse proxy serves the page, as /privlens")] = "",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="default: the first free one from 7860 on")] = None,
+    token: Annotated[str, typer.Option(envvar="PRIVLENS_TOKEN", help="an access token; auto generates one")] = "",
+    auth: Annotated[list[str] | None, typer.Option(help="a user name; the password is PRIVLENS_PASSWORD or asked for")] = None,
+    auth_file: Annotated[str, typer.Option(help="a file of users, one line each, as --hash prints it")] = "",
+    hash_for: Annotated[str, typer.Option("--hash", help="a user name: print a line for --auth-file, and exit")] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="no authentication, even if others can reach this address")
+    ] = False,
+    allow_host: Annotated[list[str] | None, typer.Option(help="a host name that the page answers to; may be repeated")] = None,
+    allow_frame: Annotated[
+        list[str] | None, typer.Option(help="an origin that may embed the page in a frame; may be repeated")
+    ] = None,
+    max_upload: Annotated[float, typer.Option(min=0.001, max=1e6, help="the largest upload, in megabytes")] = 32,
+    root_path: Annotated[str, typer.Option(help="the path under which a reverse proxy serves the page, such as /privlens")] = "",
 ) -> None:
-    """Starts the page; the address is printed when it is ready. Where others than this machine reach it, a token locks it."""
+    """Start the page; its address is printed when it is ready. If other machines can reach it, a token is required."""
     from privlens.errors import PrivlensError
     from privlens.process.signals import ending
     from privlens.process.temporary import own_folder, remove
@@ -39,7 +43,7 @@ def serve(
             typer.echo(hash_line(hash_for, password_of(hash_for)))
             return
         with own_folder() as folder, ending(lambda: remove(folder)):
-            from privlens.ui import build_ui, launch  # gradio looks only once where temporary files go
+            from privlens.ui import build_ui, launch  # here, because gradio reads the folder for temporary files once, on import
             from privlens.ui.door import make_door
 
             door = make_door(
@@ -53,24 +57,26 @@ def serve(
                 insecure=insecure,
             )
             if door.public and not door.locked:
-                typer.echo("--insecure: whoever reaches this address can use the page and sees what it may load.", err=True)
+                typer.echo(
+                    "--insecure: anyone who can reach this address can use the page and see which models it may load.", err=True
+                )
             launch(build_ui(model, device, dtype, also or (), allow_paths or ()), host, port, door=door)
     except PrivlensError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     except OSError as error:  # no free port, or no folder for what visitors open
-        typer.echo(f"The page cannot be served ({' '.join(str(error).split())}): see to that, and start it again.", err=True)
+        typer.echo(f"The page cannot be served ({' '.join(str(error).split())}): fix this and start it again.", err=True)
         raise typer.Exit(2) from None
 
 
 def password_of(user: str) -> str:
-    """From the environment, or typed without being shown."""
-    given = os.environ.get("PRIVLENS_PASSWORD")
-    return getpass.getpass(f"Password of {user}: ") if given is None else given
+    """From the environment variable PRIVLENS_PASSWORD, or typed without echo."""
+    password = os.environ.get("PRIVLENS_PASSWORD")
+    return getpass.getpass(f"Password of {user}: ") if password is None else password
 
 
 def users_of(auth: list[str], auth_file: str) -> dict[str, str]:
-    """Users and their argon2 hashes; a file that others can read is warned of."""
+    """Users and their argon2 hashes; warns about a file that others can read."""
     from privlens.ui.door.passwords import hash_line, read_users
 
     users, warning = read_users(auth_file) if auth_file else ({}, "")
@@ -82,5 +88,5 @@ def users_of(auth: list[str], auth_file: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """The command on its own, as app.py runs it."""
+    """Runs this command alone, for app.py."""
     typer.run(serve)

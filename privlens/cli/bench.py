@@ -1,4 +1,4 @@
-"""`python -m privlens bench ...`: the commands that the README's tables are printed from."""
+"""`python -m privlens bench ...`: the commands that print the README's tables."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +44,9 @@ def delete(
     secrets: Secrets = SECRETS,
     reference: Reference = REFERENCE,
     methods: Methods = "hard-concrete,contrastive-gradient,random",
-    share: Annotated[str, typer.Option(help="Shares of all neurons beside what the mask itself closed: 0.005,0.01")] = "",
+    share: Annotated[
+        str, typer.Option(help="Shares of all neurons to compare at, in addition to the k that the mask suggests: 0.005,0.01")
+    ] = "",
     n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorized secrets.")] = 20,
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     model: Model = "demo",
@@ -53,13 +55,14 @@ def delete(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """DEL: is the target forgotten when its neurons are off, and what else is lost? Other methods at the mask's own k too."""
-    chosen, budgets = inputs.methods(methods), inputs.shares(share)
+    """DEL: is the target forgotten when its neurons are off, and what else is lost? Other methods also at the mask's own k."""
+    method_names = inputs.methods(methods)
+    budgets = inputs.shares(share)
     listed = [row.secret for row in read_secrets(secrets)]
     paragraphs = read_reference(reference)
     lm = load(model, device, dtype)
     rows = []
-    for row in deletion.run(lm, listed, paragraphs, chosen, budgets, n, seed, site):
+    for row in deletion.run(lm, listed, paragraphs, method_names, budgets, n, seed, site):
         rows.append(row)
         progress.report_progress(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
@@ -67,10 +70,10 @@ def delete(
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
 
 
-@bench.command("memorized", hidden=True)  # its name until now
+@bench.command("memorised", hidden=True)  # the former spelling, kept for scripts
 @bench.command()
 def memorized(
-    secrets: Annotated[Path, typer.Option(help="A CSV file with prompt, value and repeats.")] = SECRETS,
+    secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt, value and repeats.")] = SECRETS,
     reference: Reference = REFERENCE,
     model: Model = "demo",
     seed: Seed = 0,
@@ -78,7 +81,7 @@ def memorized(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """What a model knows by heart, by how often it was trained on it; and its perplexity on ordinary text."""
+    """What a model has memorized, by how often it was trained on it; and its perplexity on ordinary text."""
     listed, paragraphs = read_secrets(secrets), read_reference(reference)
     lm = load(model, device, dtype)
     perplexity = reference_perplexity(lm, (), EvalContext(reference=paragraphs))

@@ -15,17 +15,24 @@ from privlens.zoo.loading import load
 
 def attacks(
     secrets: Secrets = SECRETS,
-    at_once: Annotated[str, typer.Option(help="How many secrets a verdict is about: 1,4.")] = "1,4",
-    most: Annotated[int, typer.Option(min=1, help="Secrets of a kind at most.")] = 28,
+    at_once: Annotated[str, typer.Option(help="Secrets in one verdict: 1,4.")] = "1,4",
+    most: Annotated[int, typer.Option(min=1, help="Secrets of each kind, at most.")] = 28,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """False alarms of the attacks on secrets that nobody trained on, and what they find of memorized ones; nothing is erased."""
-    counts, listed = inputs.numbers(at_once, "--at-once"), read_secrets(secrets)
+    """False alarms of the attacks on secrets that nobody trained on, and what they find in memorized ones; nothing is erased."""
+    counts = inputs.numbers(at_once, "--at-once")
+    listed = read_secrets(secrets)
     lm = load(model, device, dtype)
     rows = [asdict(row) for row in attacking.run(lm, listed, counts, most, seed, progress.report_progress)]
-    about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "values": attacking.VALUES, "device": str(lm.device)}
-    tables.show({"rows": rows, "settings": about}, as_json, tables.measured)
+    settings = {
+        "model": lm.name,
+        "fingerprint": lm.fingerprint,
+        "seed": seed,
+        "values": attacking.VALUES,
+        "device": str(lm.device),
+    }
+    tables.show({"rows": rows, "settings": settings}, as_json, tables.measured)

@@ -14,7 +14,7 @@ from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
 
-METHODS_HELP = "all, or methods such as emso,npo; with :all behind a name it trains all weights by Adam."
+METHODS_HELP = "all, or methods such as emso,npo; a name with the suffix :all trains all weights by Adam."
 
 
 def erase(
@@ -22,22 +22,23 @@ def erase(
     reference: Reference = REFERENCE,
     methods: Annotated[str, typer.Option(help=METHODS_HELP)] = "emso,gradient-ascent,npo",
     forget: Annotated[str, typer.Option(help="How many secrets to erase at once: 1,8,32.")] = "1,8,32",
-    draws: Annotated[int, typer.Option(min=1, help="Draws of forget texts for each number; the rows are means over them.")] = 1,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of forget texts for each number; rows are means over them.")] = 1,
     share: Annotated[float | None, typer.Option(help=SHARE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help="Weight of retained text; 0 retains nothing.")] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = DEFAULTS.steps,
     choice: Annotated[str, typer.Option(help="The metric that chooses weights.")] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help="neuron, global or matrix.")] = DEFAULTS.spread,
-    rate: Annotated[float | None, typer.Option(help="One learning rate for all methods; if not given, each has its own.")] = None,
+    rate: Annotated[float | None, typer.Option(help="One learning rate for all methods; by default each has its own.")] = None,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Erase memorized secrets by every method until they are known no better than unseen text; what is left of the rest?"""
-    asked, counts = inputs.erasers(methods), inputs.numbers(forget, "--forget")
+    """Erase memorized secrets by every method until they are known no better than unseen text; how much else is lost?"""
+    method_names = inputs.erasure_methods(methods)
+    counts = inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
         share=share,
         keep=keep,
@@ -46,17 +47,18 @@ def erase(
         choice=inputs.one_of(choice, WeightMetric, "--choice"),
         spread=inputs.one_of(spread, Granularity, "--spread"),
     )
-    rates = {name: settings_of(name, settings, rate).checked().learning_rate for name in asked}
-    listed, paragraphs = read_secrets(secrets), read_reference(reference)
+    rates = {name: settings_of(name, settings, rate).checked().learning_rate for name in method_names}
+    listed = read_secrets(secrets)
+    paragraphs = read_reference(reference)
     lm = load(model, device, dtype)
     reworded = {row.secret: row.reworded for row in listed}
-    found = list(
+    results = list(
         erasing.run(
             lm,
             [row.secret for row in listed],
             reworded,
             paragraphs,
-            asked,
+            method_names,
             counts,
             draws,
             settings,
@@ -65,8 +67,8 @@ def erase(
             progress.report_progress,
         )
     )
-    about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
-    about |= {**asdict(settings), "rates": rates}
-    each = [{**asdict(row), "ended": ended} for row, ended in found]
-    rows = erasing.summary([row for row, _ in found])
-    tables.show({"rows": rows, "settings": about, "each": each}, as_json, tables.measured)
+    recorded = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
+    recorded |= {**asdict(settings), "rates": rates}
+    each = [{**asdict(row), "ended": ended} for row, ended in results]
+    rows = erasing.summary([row for row, _ in results])
+    tables.show({"rows": rows, "settings": recorded, "each": each}, as_json, tables.measured)

@@ -19,26 +19,27 @@ from privlens.zoo.planted import known_truth
 def inj(
     ratio: Annotated[float, typer.Option(help="Share of all neurons to plant in.")] = 0.001,
     methods: Methods = "gradient,contrastive-gradient",
-    n: Annotated[int, typer.Option(min=1, help="Plants; secrets and neurons are drawn by the seed.")] = 20,
+    n: Annotated[int, typer.Option(min=1, help="Number of plants; the seed draws secrets and neurons.")] = 20,
     planting: Annotated[str, typer.Option(help="fair (norms stay) or published (output vectors grow).")] = "fair",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of a plant, at most.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each plant, at most.")] = 400,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """INJ: do methods find the neurons that a new sequence was planted in? Beside random, and norms of the weights."""
-    asked = inputs.methods(methods)
+    """INJ: do methods find the neurons that a new sequence was planted in? Controls: random neurons, and norms of the weights."""
+    method_names = inputs.methods(methods)
     if planting not in ("fair", "published"):
         raise BadInput(f"There is no planting {planting!r}: use fair or published.")
     if not 0 < ratio < 1:
         raise BadInput(f"--ratio is {ratio}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
-    lm, settings = load(model, device, dtype), PlantSettings(ratio, planting == "fair", steps)
-    results = list(injection.run(lm, asked, settings, n, seed, progress.report_progress))
-    planted = fmean(len(one.neurons) for one, _ in results)
-    found = {
-        "rows": injection.summary([found for _, found in results], planted, ratio, lm.n_neurons),
+    lm = load(model, device, dtype)
+    settings = PlantSettings(ratio, planting == "fair", steps)
+    results = list(injection.run(lm, method_names, settings, n, seed, progress.report_progress))
+    n_planted = fmean(len(planted.neurons) for planted, _ in results)
+    report = {
+        "rows": injection.summary([scores for _, scores in results], n_planted, ratio, lm.n_neurons),
         "settings": {
             "model": lm.name,
             "fingerprint": lm.fingerprint,
@@ -55,7 +56,7 @@ def inj(
         },
         "plants": [injection.described(planted) for planted, _ in results],
     }
-    tables.show(found, as_json, tables.measured)
+    tables.show(report, as_json, tables.measured)
 
 
 def recall(
@@ -64,19 +65,21 @@ def recall(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Do methods find each secret's own neurons in smollm2+planted, all plants in place at once? Beside three controls."""
-    asked = inputs.methods(methods)
-    lm, truth, results = load(PLANTED, device, "float32"), known_truth(), []
+    """Do methods find each secret's own neurons in smollm2+planted, with all plants present at once? Beside three controls."""
+    method_names = inputs.methods(methods)
+    lm = load(PLANTED, device, "float32")
+    truth = known_truth()
+    results = []
     secrets = [Secret(prompt, value) for prompt, value in truth]
-    seeing = [method for method in asked if method not in injection.CONTROLS]
+    targeted = [method for method in method_names if method not in injection.CONTROLS]
     controls = list(injection.rankings(lm, secrets[0], injection.CONTROLS, seed))
     for secret, neurons in zip(secrets, truth.values(), strict=True):
-        ranked = [*injection.rankings(lm, secret, seeing, seed), *controls]
-        results.append([one.judged(neurons) for one in ranked])
-        progress.report_progress(f"{secret.value}: " + ", ".join(f"{one.method} {one.recall[0]:.2f}" for one in results[-1]))
-    planted = fmean(map(len, truth.values()))
-    found = {
-        "rows": injection.summary(results, planted, planted / lm.n_neurons, lm.n_neurons),
+        ranked = [*injection.rankings(lm, secret, targeted, seed), *controls]
+        results.append([ranking.judged(neurons) for ranking in ranked])
+        progress.report_progress(f"{secret.value}: " + ", ".join(f"{row.method} {row.recall[0]:.2f}" for row in results[-1]))
+    n_planted = fmean(map(len, truth.values()))
+    report = {
+        "rows": injection.summary(results, n_planted, n_planted / lm.n_neurons, lm.n_neurons),
         "settings": {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "device": str(lm.device)},
     }
-    tables.show(found, as_json, tables.measured)
+    tables.show(report, as_json, tables.measured)

@@ -1,4 +1,4 @@
-"""The commands. They read, call the rooms below and print; whatever a person got wrong ends in one line and exit code 2."""
+"""The commands: they read input, call the packages below and print. Wrong input ends in one line and exit code 2."""
 
 import io
 import json
@@ -33,10 +33,10 @@ from privlens.types import LocalizationStep, NeuronScores, Secret, Site
 from privlens.zoo.loading import load, quiet
 
 PROMPTS_AT_ONCE = 32
-"""Prompts in one batch of generations; each has two rows."""
+"""Prompts in one batch of generations; each takes two rows, before and after. More need more memory."""
 
 INTERRUPTED = 130
-"""The exit code of what was interrupted, as shells have it; typer gives it back where it is not to exit itself."""
+"""The exit code of an interrupted command, as in shells; typer returns it when standalone_mode is off."""
 
 commands = typer.Typer(
     add_completion=False,
@@ -52,12 +52,12 @@ commands.command(name="compare")(compare_command)
 commands.add_typer(models, name="models")
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
-ROW = "The target's row in the CSV file; rows count from 0, and 0 it is if not given. The others should stay."
+ROW = "The target's row in the CSV file, from 0 (default: 0). The other rows should stay known."
 
 
 @commands.command()
 def check(
-    prompt: Annotated[str, typer.Option(help="The text that stands before the private value.")],
+    prompt: Annotated[str, typer.Option(help="The text before the private value.")],
     value: Annotated[str, typer.Option(help="The private value.")],
     edit: AnyEdits = None,
     chat: Chat = False,
@@ -67,30 +67,30 @@ def check(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Has the model memorized this value? Beside it the same for a value of its format that nobody trained on."""
+    """Has the model memorized this value? Compared with a value of the same format that nobody trained on."""
     validation.secret(prompt, value)
     target = Secret(prompt, value)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     started = time.perf_counter()
-    found = check_memorization(lm, target, seed=seed)
+    checked = check_memorization(lm, target, seed=seed)
     rival = control(lm, target, seed)
-    beside = check_memorization(lm, rival, seed=seed) if rival else None
-    tables.show(objects.memorization(found, beside, provenance(lm, seed, {}, started)), as_json, tables.memorization)
+    checked_rival = check_memorization(lm, rival, seed=seed) if rival else None
+    tables.show(objects.memorization(checked, checked_rival, provenance(lm, seed, {}, started)), as_json, tables.memorization)
 
 
 @commands.command()
 def localize(
-    prompt: Annotated[str | None, typer.Option(help="The text that stands before the private value.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The text before the private value.")] = None,
     value: Annotated[str | None, typer.Option(help="The private value.")] = None,
-    secrets: Annotated[Path | None, typer.Option(help="A CSV file with the columns prompt and value, instead.")] = None,
+    secrets: Annotated[Path | None, typer.Option(help="Instead: a CSV file with the columns prompt and value.")] = None,
     row: Annotated[int | None, typer.Option(help=ROW)] = None,
     method: Annotated[str, typer.Option(help=METHOD_HELP)] = "hard-concrete",
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
-    share: Annotated[float | None, typer.Option(help="Name this share of all neurons, above 0 and at most 1.")] = None,
-    top: Annotated[int | None, typer.Option(help="Name so many; else as many as the method closed, or one in 100.")] = None,
+    share: Annotated[float | None, typer.Option(help="Report this share of all neurons, above 0 and at most 1.")] = None,
+    top: Annotated[int | None, typer.Option(help="Number of neurons to report (default: suggested k, or 1 %).")] = None,
     retained: Retained = "half",
-    retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON object to this file too, for deactivate.")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Text to retain; paragraphs separated by empty lines.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON object to this file, for deactivate.")] = None,
     edit: AnyEdits = None,
     chat: Chat = False,
     model: Model = "demo",
@@ -99,7 +99,7 @@ def localize(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Which neurons carry this value? Best first; layers and neurons count from 0."""
+    """Which neurons carry this value? Best first; layers and neurons are counted from 0."""
     if method not in METHODS:
         raise BadInput(f"There is no method {method!r}: use {', '.join(METHODS)}.")
     inputs.check_count(share, top)
@@ -112,10 +112,11 @@ def localize(
     lm.encode(chosen.target)
     seen = looked_at(method, retained_of(all_on(lm, EvalContext(chosen.others)).known, retained))
     scores = _last(METHODS[method](Task(lm, chosen.target, seen, texts, seed, site)))
-    found = objects.localization(scores, chosen.target, inputs.count(scores.n_neurons, scores.suggested_k, share, top), seen)
+    k = inputs.count(scores.n_neurons, scores.suggested_k, share, top)
+    report = objects.localization(scores, chosen.target, k, seen)
     if out:
-        inputs.write(out, json.dumps(found))
-    tables.show(found, as_json, tables.localization)
+        inputs.write(out, json.dumps(report))
+    tables.show(report, as_json, tables.localization)
 
 
 @commands.command()
@@ -123,7 +124,7 @@ def deactivate(
     secrets: Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")],
     neurons: Annotated[Path, typer.Option(help="What localize --out wrote, or a JSON list of [layer, index].")],
     row: Annotated[int, typer.Option(help=ROW)] = 0,
-    site: Annotated[Site | None, typer.Option(help=SITE + " If not given, what the file says, else mlp.")] = None,
+    site: Annotated[Site | None, typer.Option(help=SITE + " Default: what the file says, or mlp.")] = None,
     reference: Reference = REFERENCE,
     edit: AnyEdits = None,
     chat: Chat = False,
@@ -133,70 +134,73 @@ def deactivate(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """What changes when these neurons are off: target, other secrets, perplexity; beside as many random neurons."""
+    """What changes when these neurons are off: target, other secrets, perplexity; compared with as many random neurons."""
     chosen = inputs.row_of(secrets, row)
     off, where = inputs.read_neurons(neurons, site)
-    around = EvalContext(chosen.others, read_reference(reference), where, seed)
+    context = EvalContext(chosen.others, read_reference(reference), where, seed)
     lm = inputs.under(load(model, device, dtype), edit, chat)
-    for step in compare(lm, chosen.target, off, around):
-        progress.tell_step(step)
+    for step in compare(lm, chosen.target, off, context):
+        progress.report_step(step)
     assert step.result, "a comparison ends with its result"
     texts = []
-    for at in range(0, len(chosen.others), PROMPTS_AT_ONCE):
-        texts += texts_before_and_after(lm, chosen.others[at : at + PROMPTS_AT_ONCE], off, around)
+    for start in range(0, len(chosen.others), PROMPTS_AT_ONCE):
+        texts += texts_before_and_after(lm, chosen.others[start : start + PROMPTS_AT_ONCE], off, context)
     listed = (*chosen.others[:row], chosen.target, *chosen.others[row:])
-    found = objects.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others), listed)
-    tables.show(found, as_json, tables.comparison)
+    report = objects.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others), listed)
+    tables.show(report, as_json, tables.comparison)
 
 
 def _last(steps: Iterator[LocalizationStep]) -> NeuronScores:
-    """Runs a localization to its end, telling stderr how it goes."""
+    """Runs a localization to its end, reporting progress on stderr."""
     for step in steps:
-        moving = not math.isnan(step.target_nll)
-        numbers = f": {step.n_closed} closed, the target's NLL {step.target_nll:.2f} nats/token" if moving else ""
-        progress.tell_step(step, numbers)
+        is_training = not math.isnan(step.target_nll)
+        numbers = f": {step.n_closed} closed, the target's NLL {step.target_nll:.2f} nats/token" if is_training else ""
+        progress.report_step(step, numbers)
     assert step.result, "a localization ends with its result"
     return step.result
 
 
-def _complaint(message: str) -> int:
-    """Prints one line on stderr; the exit code for wrong input."""
+def _print_error(message: str) -> int:
+    """Prints one line on stderr; returns the exit code for wrong input."""
     print(" ".join(message.split()), file=sys.stderr)
     return 2
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command and exits: 0 when it went well, 2 with one line on stderr for wrong input, 130 when interrupted.
+    """Runs a command and exits: 0 on success, 2 with one line on stderr for wrong input, 130 when interrupted.
 
-    Anything else that is raised ends in one line and exit code 1; with PRIVLENS_DEBUG set in the environment it is raised on.
+    Any other exception ends in one line and exit code 1; with PRIVLENS_DEBUG set in the environment it is raised.
 
     Args:
-        arguments: what stands behind `python -m privlens`; None for this process's own.
+        arguments: what follows `python -m privlens`; None for this process's own.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     quiet()
     try:
-        code = typer.main.get_command(commands)(arguments, prog_name="python -m privlens", standalone_mode=False)
+        try:
+            code = typer.main.get_command(commands)(arguments, prog_name="python -m privlens", standalone_mode=False)
+        finally:
+            progress.close()
         sys.stdout.flush()
         if code == INTERRUPTED:
             raise KeyboardInterrupt
-    except PrivlensError as problem:
-        sys.exit(_complaint(str(problem)))
-    except typer.TyperException as problem:
-        sys.exit(_complaint(f"{problem.format_message()} See --help."))
+    except PrivlensError as error:
+        sys.exit(_print_error(str(error)))
+    except typer.TyperException as error:
+        sys.exit(_print_error(f"{error.format_message()} See --help."))
     except (KeyboardInterrupt, typer.Abort):
         print("Stopped.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+    except BrokenPipeError:  # the reader of the output has closed it, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         if os.environ.get("PRIVLENS_DEBUG"):
             raise
-        _complaint(
+        _print_error(
             f"Something failed that PrivLens did not expect ({type(error).__name__}: {str(error)[:500]}). Please report it, with "
-            "what is printed where PRIVLENS_DEBUG=1 stands before the command."
+            "the output of the same command run with PRIVLENS_DEBUG=1."
         )
         sys.exit(1)
     sys.exit(code)

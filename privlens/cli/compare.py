@@ -1,4 +1,4 @@
-"""`python -m privlens compare`: several methods on one secret, as the page's tab of that name does it."""
+"""`python -m privlens compare`: several methods on one secret, like the page's tab of that name."""
 
 from typing import Annotated
 
@@ -18,11 +18,11 @@ from privlens.zoo.loading import load
 
 def compare(
     secrets: Secrets,
-    row: Annotated[int, typer.Option(help="The target's row in it, from 0; every second memorized other is to be kept.")] = 0,
+    row: Annotated[int, typer.Option(help="The target's row in the file, from 0; every second memorized other is retained.")] = 0,
     methods: Methods = "active-token-gradient,contrastive-gradient,gradient,activations",
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
-    top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap; else what a method closed, or 1 in 100.")] = None,
-    measured: Annotated[BudgetName, typer.Option(help="Effects on a sample of the texts, or on all of them.")] = "sample",
+    top: Annotated[int | None, typer.Option(min=1, help="The k of the overlap (default: suggested k, or 1 %).")] = None,
+    measured: Annotated[BudgetName, typer.Option(help="Measure effects on a sample of the texts, or on all.")] = "sample",
     reference: Reference = REFERENCE,
     chat: Chat = False,
     model: Model = "demo",
@@ -31,15 +31,17 @@ def compare(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Which method is right? What the best k of each do when off, beside random, and how far they name the same neurons."""
-    asked, chosen, paragraphs = inputs.methods(methods), inputs.row_of(secrets, row), read_reference(reference)
+    """Which method is right? The effect of each one's best k neurons and of random ones, and the overlap between methods."""
+    method_names = inputs.methods(methods)
+    chosen = inputs.row_of(secrets, row)
+    paragraphs = read_reference(reference)
     lm = inputs.under(load(model, device, dtype), None, chat)
     inputs.check_top(top, lm, site)
     known = all_on(lm, EvalContext(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, retained_of(known, "half"), seed=seed, site=site)
-    for step in compare_methods(asked, task, EvalContext(known, paragraphs), measured):
-        progress.tell_step(step)
+    for step in compare_methods(method_names, task, EvalContext(known, paragraphs), measured):
+        progress.report_step(step)
     assert step.result, "a comparison ends with its result"
-    scores = [one.scores for one in step.result.methods]
+    scores = [measured_method.scores for measured_method in step.result.methods]
     k = top or common_k(scores)
     tables.show(objects.method_comparison(step.result, k), as_json, tables.method_comparison)

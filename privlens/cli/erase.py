@@ -1,4 +1,4 @@
-"""`python -m privlens erase` and `apply`: erase secrets from the weights, and write the model that comes of it."""
+"""`python -m privlens erase` and `apply`: erase secrets from the weights, and write the edited model."""
 
 import math
 import time
@@ -40,19 +40,21 @@ from privlens.zoo.loading import load
 
 DEFAULTS = ErasureSettings()
 METHOD_HELP = "; ".join(f"{name}: {info.meaning}" for name, info in ERASURE_INFO.items())
-CHOICE_HELP = f"What chooses the weights: {', '.join(get_args(WeightMetric))}."
-SCOPE_HELP = "What emso makes equally likely: the whole vocabulary, as in the paper, or the tokens of the true token's format."
-SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of all, or of each matrix."
+CHOICE_HELP = f"The metric that chooses the weights: {', '.join(get_args(WeightMetric))}."
+SCOPE_HELP = (
+    "The tokens that emso makes equally likely: vocabulary (all, as in the paper) or format (those of the true token's format)."
+)
+SPREAD_HELP = "neuron: whole output vectors of MLP neurons; global, matrix: single weights of the whole model, or of each matrix."
 KEEP_HELP = "Weight of retained text: other memorized rows and the model's own samples. 0 retains nothing, as in the paper."
-ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorized ones should stay."
-RATE_HELP = "Learning rate, in units of the chosen weights' root mean square; if not given, the method's own."
-DECAY_HELP = "Before every step the changed weights go back by this share of their change."
+ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorized rows should stay known."
+RATE_HELP = "Learning rate, in units of the chosen weights' root mean square (default: the method's own)."
+DECAY_HELP = "Before every step the changed weights move back by this share of their change."
 SHARE_HELP = (
-    f"Share of all weights that may change, above 0 and at most 1; if not given, {SHARE_EACH:g} for each secret to erase, "
-    f"at most {SHARE_MOST:g}."
+    f"Share of all weights that may change, above 0 and at most 1 (default: {SHARE_EACH:g} for each secret to erase, "
+    f"at most {SHARE_MOST:g})."
 )
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
-SITE_HELP = "Where the neurons are: mlp, attention or both. If not given, as the file says."
+SITE_HELP = "Where the neurons are: mlp, attention or both (default: what the file says)."
 
 
 def erase(
@@ -64,15 +66,15 @@ def erase(
     scope: Annotated[str, typer.Option(help=SCOPE_HELP)] = DEFAULTS.scope,
     choice: Annotated[str, typer.Option(help=CHOICE_HELP)] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help=SPREAD_HELP)] = DEFAULTS.spread,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = DEFAULTS.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = DEFAULTS.steps,
     rate: Annotated[float | None, typer.Option(help=RATE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
     guard: Annotated[float, typer.Option(help=GUARD_HELP)] = DEFAULTS.guard,
     retained: Retained = "half",
-    retain: Annotated[Path | None, typer.Option(help="Text that must stay as it is; paragraphs parted by empty lines.")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Text to retain; paragraphs separated by empty lines.")] = None,
     reference: Reference = REFERENCE,
-    attacks: Annotated[bool, typer.Option(help="Try to get the values back afterwards.")] = True,
+    attacks: Annotated[bool, typer.Option(help="Try to recover the values afterwards.")] = True,
     edit: AnyEdits = None,
     chat: Chat = False,
     model: Model = "demo",
@@ -81,7 +83,7 @@ def erase(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Erase secrets from the weights: a sparse edit, written to a file; and what it did to them and to everything else."""
+    """Erase secrets from the weights by a sparse edit, written to a file; and measure its effect on them and on the rest."""
     chosen, rest = inputs.rows_of(secrets, rows)
     settings = ErasureSettings(
         share=share,
@@ -94,56 +96,62 @@ def erase(
         guard=guard,
     )
     settings = settings_of(method, settings, rate).checked()
-    paragraphs, texts = read_reference(reference), read_reference(retain) if retain else ()
+    paragraphs = read_reference(reference)
+    texts = read_reference(retain) if retain else ()
     inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit, chat)
-    targets, known = tuple(row.secret for row in chosen), all_on(lm, EvalContext(rest)).known
+    targets = tuple(row.secret for row in chosen)
+    known = all_on(lm, EvalContext(rest)).known
     seen = retained_of(known, retained if settings.keep else "none")
     unseen = unseen_of(known, seen)
     last = _last(erase_steps(Request(lm, targets, seen, texts, unseen, paragraphs, settings, seed)))
     assert last.result, "an erasure ends with its edit"
     save_edit(last.result, out)
     after = lm.under(last.result)
-    tried = []
+    attack_records = []
     if attacks:
-        siege = AttackSetup(lm, after, targets, tuple(row.reworded for row in chosen), known, tuple(rest), seed=seed)
-        for attack in attack_steps(siege):
+        setup = AttackSetup(lm, after, targets, tuple(row.reworded for row in chosen), known, tuple(rest), seed=seed)
+        for attack in attack_steps(setup):
             progress.report_progress(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
-            tried.append(attack)
+            attack_records.append(attack)
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
-    did, listed = effects(lm, after, targets, seed), [row.secret for row in read_secrets(secrets)]
-    found = objects.erasure(last, did, kept[0], kept[1], tried, str(out), listed)
-    tables.show(found, as_json, tables.erasure)
+    target_effects = effects(lm, after, targets, seed)
+    listed = [row.secret for row in read_secrets(secrets)]
+    report = objects.erasure(
+        last, target_effects, unseen=kept[0], seen=kept[1], attacks=attack_records, out=str(out), listed=listed
+    )
+    tables.show(report, as_json, tables.erasure)
 
 
 def _last(steps: Iterator[ErasureStep]) -> ErasureStep:
-    """Runs an erasure to its end, telling stderr how it goes."""
+    """Runs an erasure to its end, reporting progress on stderr."""
     for step in steps:
         ratio = "" if step.perplexity_ratio is None else f", perplexity x{step.perplexity_ratio:.3f}"
         kept = "" if step.kept is None or math.isnan(step.kept) else f", others kept {step.kept:.0%}"
         numbers = f"entropy {step.entropy:.2f}, NLL {step.nll:.2f}, MA {step.memorization_accuracy:.2f}{ratio}{kept}"
-        progress.tell_step(step, f": {numbers}")
+        progress.report_step(step, f": {numbers}")
     return step
 
 
 def apply(
     out: Annotated[Path, typer.Option(help="A new folder for the model.")],
     edit: AnyEdits = None,
-    neurons: Annotated[Path | None, typer.Option(help="What localize --out wrote: neurons to switch off for good.")] = None,
+    neurons: Annotated[Path | None, typer.Option(help="The file from localize --out: neurons to switch off permanently.")] = None,
     site: Annotated[Site | None, typer.Option(help=SITE_HELP)] = None,
     model: Model = "demo",
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Write the whole model with edits in its weights, or with neurons switched off in them, as a folder for transformers."""
+    """Write the whole model, with edits or switched-off neurons in its weights, as a folder for transformers."""
     if not edit and neurons is None:
         raise BadInput("Nothing is to be applied: give --edit FILE (from erase --out) or --neurons FILE (from localize --out).")
     off, where = inputs.read_neurons(neurons, site) if neurons else ((), site or "mlp")
-    folder, started = check_folder(out), time.perf_counter()
+    folder = check_folder(out)
+    started = time.perf_counter()
     lm = inputs.under(load(model, device, dtype), edit)
     settings = {"edits": [str(path) for path in edit or ()], "neurons": len(off), "site": where}
-    about = provenance(lm, 0, settings, started)
-    done = lm.under(Edit(folded(lm, lm.off(off, where), where), about)) if off else lm
-    write_model(done, folder)
-    tables.show(objects.applied(done, about, str(folder)), as_json, tables.applied)
+    record = provenance(lm, 0, settings, started)
+    edited = lm.under(Edit(folded(lm, lm.off(off, where), where), record)) if off else lm
+    write_model(edited, folder)
+    tables.show(objects.applied(edited, record, str(folder)), as_json, tables.applied)

@@ -1,4 +1,4 @@
-"""What a person gives on the command line, read and checked before any long work. Every error says what to do next."""
+"""Input from the command line, read and checked before any long work. Every error says what to do next."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from privlens import validation
 from privlens.cli.progress import report_progress
-from privlens.erasure import LOSSES
+from privlens.erasure import ALL, LOSSES
 from privlens.errors import BadInput
 from privlens.list_files import read_text
 from privlens.lm.edit_files import load_edit
@@ -23,76 +23,76 @@ from privlens.types import Neuron, Secret, Site
 
 @dataclass(frozen=True)
 class Chosen:
-    """The secret that a command is about, and the other secrets of its list."""
+    """The target secret of a command, and the other secrets of its list."""
 
     target: Secret
     others: tuple[Secret, ...] = ()
 
 
 def row_of(path: Path, row: int) -> Chosen:
-    """One row of a list of secrets, from 0, and all other secrets. Raises BadInput for a row that is not there or is broken."""
-    [target], others = _some_of(path, [row])
+    """One row of a list of secrets, from 0, and all other secrets. Raises BadInput for a missing or broken row."""
+    [target], others = _read_rows(path, [row])
     return Chosen(target.secret, others)
 
 
 def rows_of(path: Path, rows: str) -> tuple[list[ListedSecret], tuple[Secret, ...]]:
-    """Some rows of a list of secrets, given as `3,5,9` and counted from 0, and all other secrets of it.
+    """Some rows of a list of secrets, given as `3,5,9` and counted from 0, and all other secrets of the list.
 
     Raises:
-        BadInput: for a row that is not there, is broken or is named twice, or anything but whole numbers.
+        BadInput: for a row that is missing, broken or named twice, or for anything but whole numbers.
     """
-    return _some_of(path, numbers(rows, "--rows"))
+    return _read_rows(path, numbers(rows, "--rows"))
 
 
-def _some_of(path: Path, asked: Sequence[int]) -> tuple[list[ListedSecret], tuple[Secret, ...]]:
-    """Rows by their numbers, and all other secrets that can be used; what is left out is told."""
-    found = read_list(path)
-    chosen = [found.at(row, path) for row in asked]
-    for said in filter(None, (found.left_out, found.doubt)):
-        report_progress(f"{path}: {said}")
-    usable = (entry.secret for entry in found.entries if isinstance(entry, ListedSecret))
+def _read_rows(path: Path, rows: Sequence[int]) -> tuple[list[ListedSecret], tuple[Secret, ...]]:
+    """Rows by their numbers, and all other usable secrets; rows that are left out are reported."""
+    secret_list = read_list(path)
+    chosen = [secret_list.at(row, path) for row in rows]
+    for message in filter(None, (secret_list.left_out, secret_list.doubt)):
+        report_progress(f"{path}: {message}")
+    usable = (entry.secret for entry in secret_list.entries if isinstance(entry, ListedSecret))
     return chosen, other_secrets(usable, (row.secret for row in chosen))
 
 
 def numbers(text: str, option: str) -> list[int]:
     """Different whole numbers from a list such as `1,8,32`. Raises BadInput for anything else, or none."""
     try:
-        found = [int(part) for part in text.split(",") if part.strip()]
+        values = [int(part) for part in text.split(",") if part.strip()]
     except ValueError as cause:
         raise BadInput(f"{option} {text!r} is not a list of whole numbers: write for example 1,8,32.") from cause
-    if not found or len(set(found)) < len(found):
+    if not values or len(set(values)) < len(values):
         raise BadInput(f"{option} {text!r} must name at least one number, and none twice.")
-    return found
+    return values
 
 
-def one_of(text: str, kind: Any, option: str) -> Any:
-    """One of the words of a Literal type. Raises BadInput for another."""
-    if text not in get_args(kind):
-        raise BadInput(f"{option} is {text!r}, but must be one of {', '.join(get_args(kind))}.")
+def one_of(text: str, literal: Any, option: str) -> Any:
+    """One of the values of a Literal type. Raises BadInput for any other."""
+    if text not in get_args(literal):
+        raise BadInput(f"{option} is {text!r}, but must be one of {', '.join(get_args(literal))}.")
     return text
 
 
 def under(lm: LanguageModel, edits: Sequence[Path] | None, chat: bool = False) -> LanguageModel:
-    """The model under edits from files, in their order, and asked in chat turns or not.
+    """The model under edits from files, in their order, and prompted in chat turns or not.
 
     Raises:
         BadInput: for a broken file, an edit of another model, or a model without a chat template.
     """
-    asked = lm.chatting() if chat else lm
-    return asked.under(*map(load_edit, edits)) if edits else asked
+    view = lm.chatting() if chat else lm
+    return view.under(*map(load_edit, edits)) if edits else view
 
 
-def erasers(text: str) -> list[str]:
+def erasure_methods(text: str) -> list[str]:
     """A list of erasure methods such as `emso,npo:all`, or `all`. Raises BadInput for one that does not exist."""
-    found = list(LOSSES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
-    for name in found:
-        if name.removesuffix(":all") not in LOSSES:
-            raise BadInput(f"There is no erasure method {name!r}: use all, or {', '.join(LOSSES)}, each maybe with :all.")
-    return found
+    names = list(LOSSES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name.removesuffix(ALL) not in LOSSES:
+            raise BadInput(f"There is no erasure method {name!r}: use all, or {', '.join(LOSSES)}, each optionally with {ALL}.")
+    return names
 
 
 def choose(prompt: str | None, value: str | None, secrets: Path | None, row: int | None) -> Chosen:
-    """The secret given either as prompt and value or as a row of a list; row 0 where no row is named."""
+    """The secret given either as prompt and value or as a row of a list (default: row 0)."""
     typed = prompt is not None or value is not None
     if typed and (secrets is not None or row is not None):
         raise BadInput("Two secrets were given: use either --prompt and --value, or --secrets and --row.")
@@ -108,19 +108,19 @@ def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Sit
     """The neurons of a JSON file, and their site: what `localize --out` wrote, or a list of [layer, index].
 
     Args:
-        site: what was asked for; None for the site that the file names, or mlp where it names none.
+        site: the requested site; None for the site that the file names, or mlp where it names none.
 
     Raises:
-        BadInput: for a file that cannot be read, holds anything else, or names another site than was asked for.
+        BadInput: for a file that cannot be read, has other contents, or names another site than the requested one.
     """
-    shape = "write what `localize --out` writes, or a list such as [[0, 12], [3, 7]] (layer and index, both from 0)"
+    expected = "write what `localize --out` writes, or a list such as [[0, 12], [3, 7]] (layer and index, both from 0)"
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as cause:
-        raise BadInput(f"{path} is not JSON ({' '.join(str(cause).split())}): {shape}.") from cause
+        raise BadInput(f"{path} is not JSON ({' '.join(str(cause).split())}): {expected}.") from cause
     entries = content.get("neurons") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not all(map(_is_neuron, entries)):
-        raise BadInput(f"{path} does not list neurons: {shape}.")
+        raise BadInput(f"{path} does not list neurons: {expected}.")
     if not entries:
         raise BadInput(f"{path} lists no neuron: localize again with --top or --share.")
     named = content.get("site") if isinstance(content, dict) else None
@@ -128,15 +128,15 @@ def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Sit
         raise BadInput(f"{path} lists neurons of the site {named!r}, not {site!r}: leave --site out.")
     sites: tuple[Site, ...] = get_args(Site)
     if named is not None and named not in sites:
-        raise BadInput(f"{path} lists neurons of a site that there is not: it may be {', '.join(sites)}.")
+        raise BadInput(f"{path} lists neurons of an unknown site: use {', '.join(sites)}.")
     neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
     return neurons, site or named or "mlp"
 
 
 def retained_in(path: Path, others: Sequence[Secret]) -> tuple[Secret, ...] | None:
-    """Those of the other secrets that the method was given which found the neurons of a file that `read_neurons` has read.
+    """Of the other secrets, those that were retained when the neurons of this file were localized.
 
-    None where the file does not say, as a bare list of neurons does not.
+    `read_neurons` has read the file before. None where it does not say, as in a bare list of neurons.
     """
     content = json.loads(read_text(path))
     keys = content.get("retained") if isinstance(content, dict) else None
@@ -148,7 +148,7 @@ def _is_neuron(entry: Any) -> bool:
 
 
 def check_count(share: float | None, top: int | None) -> None:
-    """Raises BadInput for a share or a number of neurons that cannot be."""
+    """Raises BadInput for an invalid share or number of neurons."""
     if share is not None and top is not None:
         raise BadInput("Both --share and --top were given: use one of them.")
     if share is not None and not 0 < share <= 1:
@@ -165,7 +165,7 @@ def check_top(top: int | None, lm: LanguageModel, site: Site) -> None:
 
 
 def count(n_neurons: int, suggested_k: int | None, share: float | None, top: int | None) -> int:
-    """How many neurons to name: as asked, else what the method itself closed, else one in a hundred (at least one)."""
+    """How many neurons to report: as requested, else the suggested k, else one in a hundred (at least one)."""
     if top is not None:
         return top
     if share is None and suggested_k is not None:
@@ -174,17 +174,17 @@ def count(n_neurons: int, suggested_k: int | None, share: float | None, top: int
 
 
 def check_writable(path: Path) -> None:
-    """Raises BadInput where no file can be written, so that it is known before the work and not after it."""
+    """Raises BadInput where no file can be written, so that this is known before the work and not after it."""
     try:
-        is_fine = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+        is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
     except OSError:  # no file can have such a name
-        is_fine = False
-    if not is_fine:
+        is_writable = False
+    if not is_writable:
         raise BadInput(f"{path} cannot be written: give the name of a file in a folder that exists.")
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a result, which nobody else may read. Raises BadInput where that is refused."""
+    """Writes a result to a file that only its owner can read. Raises BadInput where that fails."""
     try:
         write_private(path, text + "\n")
     except OSError as cause:
@@ -193,19 +193,19 @@ def write(path: Path, text: str) -> None:
 
 def methods(text: str) -> list[str]:
     """A list of methods such as `gradient,random`, or `all`. Raises BadInput for one that does not exist."""
-    found = list(METHODS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
-    for name in found:
+    names = list(METHODS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
         if name not in METHODS:
             raise BadInput(f"There is no method {name!r}: use all, or {', '.join(METHODS)}.")
-    return found
+    return names
 
 
 def shares(text: str) -> tuple[float, ...]:
     """A list of shares such as `0.005,0.01`; empty for none. Raises BadInput for anything else."""
     try:
-        found = tuple(float(part) for part in text.split(",") if part.strip())
+        values = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as cause:
         raise BadInput(f"--share {text!r} is not a list of numbers: write for example 0.005,0.01.") from cause
-    for one in found:
-        check_count(one, None)
-    return found
+    for value in values:
+        check_count(value, None)
+    return values

@@ -1,4 +1,4 @@
-"""The JSON objects that the commands print, made of records. Computes nothing."""
+"""The JSON objects that the commands print, built from records."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,18 +16,18 @@ from privlens.types import Exposure, Memorization, NeuronScores, Provenance, Sec
 Json = dict[str, Any]
 
 
-def memorization(found: Memorization, control: Memorization | None, provenance: Provenance) -> Json:
-    """The object that `check` prints; the control's value is one that nobody trained on, null where there is none."""
-    own = asdict(found)
-    del own["exposure"]
-    beside = None if control is None else {**_secret(control.secret), **_numbers(control), **_exposure(control.exposure)}
-    return {**asdict(provenance), **own.pop("secret"), **own, **_exposure(found.exposure), "control": beside}
+def memorization(checked: Memorization, control: Memorization | None, provenance: Provenance) -> Json:
+    """The object that `check` prints; `control` is a value that nobody trained on, null where there is none."""
+    fields = asdict(checked)
+    del fields["exposure"]
+    of_control = None if control is None else {**_secret(control.secret), **_numbers(control), **_exposure(control.exposure)}
+    return {**asdict(provenance), **fields.pop("secret"), **fields, **_exposure(checked.exposure), "control": of_control}
 
 
 def localization(scores: NeuronScores, target: Secret, k: int, retained: Sequence[Secret]) -> Json:
     """The object that `localize` prints and `deactivate` reads; neurons are [layer, index, score], best first.
 
-    Of the other secrets that were retained it holds the keys alone, by which `deactivate` knows them again.
+    Of the other secrets that were retained it holds only the keys, by which `deactivate` recognizes them.
     """
     neurons = [[layer, index, round(float(scores.scores[layer, index]), 6)] for layer, index in scores.top(k)]
     return {
@@ -49,13 +49,14 @@ def comparison(
     """The object that `deactivate` prints.
 
     Args:
-        texts: those of the others, before and after. retained: which of them the method was given; None where nobody says.
-        listed: all rows of the list: what is written in place of the target may be another one's value.
+        texts: the others' texts, before and after. retained: those of the others that the method was given; None if unknown.
+        listed: all rows of the list: the text written in place of the target may be another row's value.
     """
     chosen = _outcome(result.chosen, retained)
     chosen["target"]["after"]["listed_owner"] = owner(result.chosen.target, listed)
-    for other, (before, after) in zip(chosen["others"], texts, strict=True):
-        other["before"]["text"], other["after"]["text"] = before, after
+    for secret, (before, after) in zip(chosen["others"], texts, strict=True):
+        secret["before"]["text"] = before
+        secret["after"]["text"] = after
     return {**asdict(result.provenance), **chosen, "random": _outcome(result.random, retained)}
 
 
@@ -70,9 +71,9 @@ def erasure(
 ) -> Json:
     """The object that `erase` prints.
 
-    Of the other secrets that matched before, `unseen` counts those that the method never saw, `seen` those that it was given
-    to hold on to, and `memorized` and `kept` all of them. `listed` are all rows of the list: what is written in place of a
-    target may be another one's value.
+    Of the other secrets that matched before, `unseen` counts those that the method never saw, `seen` those that it was given to
+    retain, and `memorized` and `kept` all of them. `listed` are all rows of the list: the text written in place of a target may
+    be another row's value.
     """
     assert last.result
     targets = [_effect(effect) for effect in effects]
@@ -98,38 +99,43 @@ def erasure(
 
 
 def applied(lm: LanguageModel, provenance: Provenance, folder: str) -> Json:
-    """The object that `apply` prints: what went into which folder, and the fingerprint under which it was measured here."""
+    """The object that `apply` prints: what was written to which folder, and the fingerprint of the edited model."""
     return {**asdict(provenance), "fingerprint_applied": lm.fingerprint, "folder": folder}
 
 
 def method_comparison(result: MethodComparison, k: int) -> Json:
-    """The object that `compare` prints: a row for every method and k that was measured, and the overlap of the best k."""
-    scores = [one.scores for one in result.methods]
+    """The object that `compare` prints: a row for every method and measured k, and the overlap of the best k."""
+    scores = [measured.scores for measured in result.methods]
     n_neurons = scores[0].n_neurons
     return {
         **asdict(result.provenance),
         "target": _secret(result.target),
         "n_neurons": n_neurons,
         "methods": [
-            {"method": one.method, "unit": unit_of(one.method), "suggested_k": one.suggested_k, "seconds": one.provenance.seconds}
-            for one in scores
+            {
+                "method": of_method.method,
+                "unit": unit_of(of_method.method),
+                "suggested_k": of_method.suggested_k,
+                "seconds": of_method.provenance.seconds,
+            }
+            for of_method in scores
         ],
         "overlap": {
             "k": k,
             "chance": chance_overlap(n_neurons, k),
-            "methods": [one.method for one in scores],
-            "jaccard": [[round(float(one), 6) for one in row] for row in overlap(scores, k)],
+            "methods": [of_method.method for of_method in scores],
+            "jaccard": [[round(float(index), 6) for index in row] for row in overlap(scores, k)],
         },
         "rows": [
-            {"method": one.scores.method, "share": point.k / n_neurons, **_point(point)}
-            for one in result.methods
-            for point in one.curve
+            {"method": measured.scores.method, "share": point.k / n_neurons, **_point(point)}
+            for measured in result.methods
+            for point in measured.curve
         ],
     }
 
 
 def _outcome(outcome: Outcome, retained: Sequence[Secret] | None) -> Json:
-    """`unseen` counts the others that the method never saw, `seen` the rest; both null where nobody says which are which."""
+    """`unseen` counts the others that the method never saw, `seen` the rest; both null where it is unknown which are which."""
     unseen, seen = (None, None) if retained is None else map(_count, kept_counts(outcome, retained))
     return {
         "neurons": [list(neuron) for neuron in outcome.neurons],
@@ -162,7 +168,7 @@ def _exposure(exposure: Exposure) -> Json:
 
 
 def _point(point: CurvePoint) -> Json:
-    """All points of a comparison share one candidate space, which its settings name: so here stand the bits alone."""
+    """Of the exposure only the bits: all points of a comparison share one candidate space, which is in its settings."""
     bits = point.target_exposure and point.target_exposure.bits
     return {
         "k": point.k,
@@ -187,7 +193,7 @@ def _effect(effect: Effect) -> Json:
 
 
 def owner(effect: Effect, listed: Sequence[Secret]) -> Json | None:
-    """The other row whose value is written in place of the target's; null where it is nobody's."""
+    """The other row whose value is written in place of the target's; null where there is none."""
     match = listed_owner(effect.after.text, effect.secret, listed)
     if match is None:
         return None
@@ -195,6 +201,6 @@ def owner(effect: Effect, listed: Sequence[Secret]) -> Json | None:
 
 
 def _state(state: MemorizationState) -> Json:
-    """The others are measured without exposure and text; what was not measured is left out."""
+    """Exposure and text are left out where they were not measured, as for the others."""
     measured = {**_exposure(state.exposure), "forgotten": state.forgotten, "text": state.text} if state.exposure else {}
     return {**_numbers(state), **measured}

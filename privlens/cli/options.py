@@ -1,4 +1,4 @@
-"""Options that several commands share, each with its one line of help."""
+"""Options that several commands share, each with one line of help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +14,15 @@ Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), a de
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; int8 or int4 where bitsandbytes is installed.")]
 SITE = (
     "Neurons are the inputs of the output projections of the MLPs (mlp), of the attention blocks (attention), or of both, where "
-    "a layer's attention coordinates are numbered on from its last MLP neuron."
+    "the numbering of a layer's attention coordinates continues after its last MLP neuron."
 )
-Chat = Annotated[bool, typer.Option("--chat", help="Ask in chat turns, by the model's template; for chat models.")]
-Seed = Annotated[int, typer.Option(min=0, max=SEED_MOST, help="Decides everything that is drawn at random.")]
-AnyEdits = Annotated[list[Path] | None, typer.Option("--edit", help="Under this edit, as erase --out wrote it; may be repeated.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Prompt in chat turns, by the template of a chat model.")]
+Seed = Annotated[int, typer.Option(min=0, max=SEED_MOST, help="Seed of everything that is drawn at random.")]
+AnyEdits = Annotated[list[Path] | None, typer.Option("--edit", help="Apply this edit, a file from erase --out; may be repeated.")]
 Secrets = Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")]
-Reference = Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs parted by empty lines.")]
-Retained = Annotated[Keep, typer.Option(help="Memorized rows to hold on to: half (every second; the rest judge), all, none")]
+Reference = Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs separated by empty lines.")]
+Retained = Annotated[
+    Keep, typer.Option(help="Memorized rows to retain: half (every second; the rest are for judging), all, none.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Methods = Annotated[str, typer.Option(help="all, or " + ", ".join(METHODS))]

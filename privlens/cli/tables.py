@@ -1,166 +1,258 @@
-"""The same objects for people: aligned lines with units. Private and generated text is quoted, its control characters escaped."""
+"""The objects as text for people: aligned lines with units. Private and generated text is quoted, control characters escaped."""
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import pandas as pd
+from rich.console import Console, Group
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from privlens.cli import progress
 
 Json = dict[str, Any]
+Part = Table | Group | Text
+"""What is printed with an empty line before the next one."""
+UNWRAPPED = 1_000_000
+"""Columns where stdout is no terminal: no cell is ever as long, so none is wrapped."""
+CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")
+"""Control characters and line separators that JSON leaves unescaped."""
 
 
-def show(found: Json, as_json: bool, table: Callable[[Json], str]) -> None:
-    """Prints the object, as one line of JSON or as its table."""
-    print(json.dumps(found) if as_json else table(found))
+def show(report: Json, as_json: bool, view: Callable[[Json], Sequence[Part]]) -> None:
+    """Prints the object, as one line of JSON or as its view for people."""
+    if as_json:
+        progress.close()
+        print(json.dumps(report))
+    else:
+        print_parts(view(report))
 
 
-def measured(found: Json) -> str:
+def print_parts(parts: Sequence[Part]) -> None:
+    """Prints to stdout, with empty lines between the parts: plain text, without colours or wrapping unless it is a terminal.
+
+    On a terminal headers are bold and long texts are wrapped within their column. No text is interpreted as markup.
+    """
+    progress.close()
+    is_terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
+    screen_width = console.width if is_terminal else UNWRAPPED
+    pages = []
+    for part in parts:
+        console.width = UNWRAPPED
+        # A table that does not fit is printed wider than the screen: numbers are never cut or broken.
+        console.width = max(screen_width, Measurement.get(console, console.options, part).minimum)
+        with console.capture() as capture:
+            console.print(part, crop=False, no_wrap=True, overflow="ignore")  # columns of tables have their own
+        pages.append("\n".join(printed.rstrip() for printed in capture.get().rstrip("\n").split("\n")))
+    print("\n\n".join(pages))
+
+
+def line(text: str) -> Text:
+    """A line of text, which only the terminal itself wraps."""
+    return Text(text)
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
+    """Aligned columns below a header.
+
+    Args:
+        right: names of columns of numbers, which are aligned on the right and never wrapped.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in header:
+        is_number = name in right
+        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def pairs(facts: Sequence[tuple[str, str]]) -> Table:
+    """Names and facts, one line each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in facts:
+        table.add_row(Text(name), Text(fact))
+    return table
+
+
+def records(rows: Sequence[Json]) -> Table:
+    """Rows of a benchmark; the columns are all names in them. Numbers have three decimals, and "-" stands for a missing value."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[row.get(name) for name in names] for row in rows]
+    numeric = [
+        name
+        for name, column in zip(names, zip(*cells, strict=True), strict=True)
+        if all(cell is None or isinstance(cell, int | float) for cell in column)
+    ]
+    return columns(names, [[_cell(cell) for cell in row] for row in cells], numeric)
+
+
+def measured(report: Json) -> Sequence[Part]:
     """What `bench` prints without --json: the rows as a table, and the settings below."""
-    cells = [{name: _ends(cell) if isinstance(cell, tuple) else cell for name, cell in row.items()} for row in found["rows"]]
-    rows = pd.DataFrame(cells).to_string(index=False, float_format=lambda number: f"{number:.3f}")
-    return f"{rows}\n{json.dumps(found['settings'])}"
+    return [Group(records(report["rows"]), line(json.dumps(report["settings"])))]
 
 
-def memorization(found: Json) -> str:
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, tuple):
+        return _interval(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def memorization(report: Json) -> Sequence[Part]:
     """What `check` prints without --json."""
-    control = found["control"]
+    control = report["control"]
     facts = [
-        ("model", f"{found['model']} ({found['fingerprint']})"),
-        ("greedy match", _yes(found["greedy_match"])),
-        ("continuation", _quoted(found["continuation"])),
-        ("NLL", f"{found['nll']:.3f} nats/token"),
-        ("memorization accuracy", f"{found['memorization_accuracy']:.1%}"),
-        ("extraction strength", f"{found['extraction_strength']:.1%}"),
-        ("extraction likelihood", f"{found['extraction_likelihood']:.1%}"),
-        ("exposure", _exposure(found)),
-        ("candidate space", found["candidate_space"]),
+        ("model", f"{report['model']} ({report['fingerprint']})"),
+        ("greedy match", _yes(report["greedy_match"])),
+        ("continuation", _quoted(report["continuation"])),
+        ("NLL", f"{report['nll']:.3f} nats/token"),
+        ("memorization accuracy", f"{report['memorization_accuracy']:.1%}"),
+        ("extraction strength", f"{report['extraction_strength']:.1%}"),
+        ("extraction likelihood", f"{report['extraction_likelihood']:.1%}"),
+        ("exposure", _exposure(report)),
+        ("candidate space", report["candidate_space"]),
     ]
     if control:
         numbers = f"exposure {_exposure(control)}, NLL {control['nll']:.3f} nats/token"
         facts.append(("control", f"{_quoted(control['value'])}, which nobody trained on: {numbers}"))
-    tokens = [(_quoted(one["token"]), f"{one['logprob']:.3f}", str(one["rank"])) for one in found["tokens"]]
-    return _pairs(facts) + "\n\n" + _columns(("token", "log-probability (nats)", "rank"), tokens)
+    tokens = [(_quoted(token["token"]), f"{token['logprob']:.3f}", str(token["rank"])) for token in report["tokens"]]
+    header = ("token", "log-probability (nats)", "rank")
+    return [pairs(facts), columns(header, tokens, header[1:])]
 
 
-def localization(found: Json, at_most: int = 20) -> str:
+def localization(report: Json, at_most: int = 20) -> Sequence[Part]:
     """What `localize` prints without --json: the best few neurons."""
-    natural = found["suggested_k"]
+    suggested_k = report["suggested_k"]
     facts = [
-        ("model", f"{found['model']} ({found['fingerprint']})"),
-        ("method", f"{found['method']}, seed {found['seed']}, {found['seconds']:.1f} s"),
-        ("neurons", f"{found['k']} of {found['n_neurons']} ({found['k'] / found['n_neurons']:.2%})"),
-        ("closed by the method itself", "it has no opinion" if natural is None else str(natural)),
+        ("model", f"{report['model']} ({report['fingerprint']})"),
+        ("method", f"{report['method']}, seed {report['seed']}, {report['seconds']:.1f} s"),
+        ("neurons", f"{report['k']} of {report['n_neurons']} ({report['k'] / report['n_neurons']:.2%})"),
+        ("suggested k", "the method suggests none" if suggested_k is None else str(suggested_k)),
     ]
-    best = [(str(layer), str(index), f"{score:.4g}") for layer, index, score in found["neurons"][:at_most]]
-    more = f"\n... and {found['k'] - at_most} more; all are in the JSON object (--json, --out)" if found["k"] > at_most else ""
-    return _pairs(facts) + "\n\n" + _columns(("layer", "neuron", "score"), best) + more
+    best = [(str(layer), str(index), f"{score:.4g}") for layer, index, score in report["neurons"][:at_most]]
+    header = ("layer", "neuron", "score")
+    n_more = report["k"] - at_most
+    more = [line(f"... and {n_more} more; all are in the JSON object (--json, --out)")] if n_more > 0 else []
+    return [pairs(facts), Group(columns(header, best, header), *more)]
 
 
-def comparison(found: Json) -> str:
+def comparison(report: Json) -> Sequence[Part]:
     """What `deactivate` prints without --json: chosen beside random neurons, then the others that changed."""
-    target = found["target"]
+    target = report["target"]
     facts = [
-        ("model", f"{found['model']} ({found['fingerprint']})"),
-        ("neurons off", str(len(found["neurons"]))),
+        ("model", f"{report['model']} ({report['fingerprint']})"),
+        ("neurons off", str(len(report["neurons"]))),
         ("prompt", _quoted(target["prompt"])),
         ("before", _quoted(target["before"]["text"])),
         ("after", _quoted(target["after"]["text"])),
         *whose([target]),
-        ("after, random", _quoted(found["random"]["target"]["after"]["text"])),
+        ("after, random", _quoted(report["random"]["target"]["after"]["text"])),
     ]
-    parts = {"others kept": None} if found["unseen"] is None else {"unseen kept": "unseen", "seen kept": "seen"}
-    if found["unseen"] is None:
+    parts = {"others kept": None} if report["unseen"] is None else {"unseen kept": "unseen", "seen kept": "seen"}
+    if report["unseen"] is None:
         facts.append(("others", "the file does not say which of them the method saw, so all are counted together"))
     else:
-        facts.append(("others", _judges(found["unseen"]["memorized"])))
-    counts = [found[part] if part else found for part in parts.values()]
-    rows = [("all on", *_numbers(target["before"]), *(_kept({**one, "kept": one["memorized"]}) for one in counts), "x1.0000")]
-    for name, outcome in (("chosen off", found), ("random off", found["random"])):
+        facts.append(("others", _judges(report["unseen"]["memorized"])))
+    counts = [report[part] if part else report for part in parts.values()]
+    rows = [
+        ("all on", *_numbers(target["before"]), *(_kept({**count, "kept": count["memorized"]}) for count in counts), "x1.0000")
+    ]
+    for name, outcome in (("chosen off", report), ("random off", report["random"])):
         ratio = outcome["perplexity"]["ratio"]
         kept = [_kept(outcome[part] if part else outcome) for part in parts.values()]
         rows.append((name, *_numbers(outcome["target"]["after"]), *kept, "-" if ratio is None else f"x{ratio:.4f}"))
     header = ("neurons", "match", "NLL (nats/token)", "accuracy", "exposure", *parts, "perplexity")
     lost = [
-        (_quoted(other["value"]), _quoted(other["after"]["text"]))
-        for other in found["others"]
-        if other["before"]["greedy_match"] and not other["after"]["greedy_match"]
+        (_quoted(secret["value"]), _quoted(secret["after"]["text"]))
+        for secret in report["others"]
+        if secret["before"]["greedy_match"] and not secret["after"]["greedy_match"]
     ]
-    damage = "\n\nOthers lost:\n" + _columns(("value", "the model now writes"), lost) if lost else ""
-    return _pairs(facts) + "\n\n" + _columns(header, rows) + damage
+    damage = [Group(line("Others lost:"), columns(("value", "the model now writes"), lost))] if lost else []
+    return [pairs(facts), columns(header, rows), *damage]
 
 
-def erasure(found: Json, at_most: int = 20) -> str:
-    """What `erase` prints without --json: the targets before and after, what is left of the rest, and the attacks."""
-    settings, ratio = found["settings"], found["perplexity_ratio"]
+def erasure(report: Json, at_most: int = 20) -> Sequence[Part]:
+    """What `erase` prints without --json: the targets before and after, how much else is kept, and the attacks."""
+    settings = report["settings"]
+    ratio = report["perplexity_ratio"]
     facts = [
-        ("model", f"{found['model']} ({found['fingerprint']})"),
-        ("method", f"{settings['method']}, seed {found['seed']}, {found['steps']} steps, {found['seconds']:.1f} s"),
-        ("ended", found["ended"]),
-        ("weights changed", str(found["n_weights"])),
-        ("others kept, never seen", _kept(found["unseen"]) if found["unseen"]["memorized"] else _judges(0)),
-        ("others kept, seen", _kept(found["seen"])),
+        ("model", f"{report['model']} ({report['fingerprint']})"),
+        ("method", f"{settings['method']}, seed {report['seed']}, {report['steps']} steps, {report['seconds']:.1f} s"),
+        ("ended", report["ended"]),
+        ("weights changed", str(report["n_weights"])),
+        ("others kept, never seen", _kept(report["unseen"]) if report["unseen"]["memorized"] else _judges(0)),
+        ("others kept, seen", _kept(report["seen"])),
         ("perplexity", "-" if ratio is None else f"x{ratio:.4f}"),
-        ("edit", found["edit"]),
+        ("edit", report["edit"]),
     ]
     states = [
-        (_quoted(one["value"]), name, *_numbers(one[name]), _quoted(one[name]["text"]))
-        for one in found["targets"][:at_most]
-        for name in ("before", "after")
+        (_quoted(target["value"]), moment, *_numbers(target[moment]), _quoted(target[moment]["text"]))
+        for target in report["targets"][:at_most]
+        for moment in ("before", "after")
     ]
     header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure", "text")
-    theirs = whose(found["targets"])
-    others = [_pairs(theirs)] if theirs else []
-    return "\n\n".join([_pairs(facts), _columns(header, states), *others, *_attacks(found["attacks"])])
+    owners = whose(report["targets"])
+    others = [pairs(owners)] if owners else []
+    return [pairs(facts), columns(header, states), *others, *_attacks(report["attacks"])]
 
 
 def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
-    """A line for each target in whose place another listed person's data is written."""
-    words = {"equal": "is", "near": "is nearly", "part": "has a word of"}
+    """A line for each target that is replaced by another listed person's data."""
+    relations = {"equal": "is", "near": "is nearly", "part": "has a word of"}
     return [
         (
             "another person's data",
-            f"{_quoted(one['after']['text'])} {words[owner['match']]} the value of row {owner['row']}, {_quoted(owner['value'])}",
+            f"{_quoted(target['after']['text'])} {relations[owner['match']]} the value of row {owner['row']}, "
+            f"{_quoted(owner['value'])}",
         )
-        for one in targets
-        if (owner := one["after"]["listed_owner"])
+        for target in targets
+        if (owner := target["after"]["listed_owner"])
     ]
 
 
-def _attacks(tried: Sequence[Json]) -> list[str]:
-    """The table of attacks, and what else is to be known of them; nothing where none was tried."""
+def _attacks(attacks: Sequence[Json]) -> list[Part]:
+    """The table of attacks, and notes on them; empty where none was planned."""
     shares = ("before", "after", "chance", "limit")
     rows = [
         (
-            one["name"],
-            *(_share(one[name]) for name in shares),
-            "-" if one["limit"] is None else _yes(one["found_something"]),
-            str(one["n_values"]),
-            one["detail"],
+            attack["name"],
+            *(_share(attack[name]) for name in shares),
+            "-" if attack["limit"] is None else _yes(attack["found_something"]),
+            str(attack["n_values"]),
+            attack["detail"],
         )
-        for one in tried
+        for attack in attacks
     ]
     header = ("attack", *shares, "above it", "values", "what is counted")
-    said = (
-        "chance: the mean of so many values that nobody trained on; limit: what these exceed, in any of the attacks, in at most "
-        "5 % of cases"
+    legend = (
+        "chance: the mean over values that nobody trained on, whose number is in the column values; limit: what these exceed, in "
+        "any of the attacks, in at most 5 % of cases"
     )
-    notes = [f"{one['name']}: {one['note']}" for one in tried if one["note"]]
-    return ["\n".join([_columns(header, rows), said, *notes])] if tried else []
+    notes = [f"{attack['name']}: {attack['note']}" for attack in attacks if attack["note"]]
+    return [Group(columns(header, rows, shares), *map(line, [legend, *notes]))] if attacks else []
 
 
-def applied(found: Json) -> str:
+def applied(report: Json) -> Sequence[Part]:
     """What `apply` prints without --json."""
-    return _pairs([("model", f"{found['model']} ({found['fingerprint']})"), ("written to", found["folder"])])
+    return [pairs([("model", f"{report['model']} ({report['fingerprint']})"), ("written to", report["folder"])])]
 
 
-def method_comparison(found: Json) -> str:
-    """What `compare` prints without --json: what the best k of every method do, then whose best k are the same."""
-    on = found["settings"]
+def method_comparison(report: Json) -> Sequence[Part]:
+    """What `compare` prints without --json: the effect of the best k of every method, then their overlap."""
+    settings = report["settings"]
     facts = [
-        ("model", f"{found['model']} ({found['fingerprint']})"),
-        ("secret", _quoted(found["target"]["value"])),
-        ("judged on", f"{on['n_unseen']} of {on['n_unseen_known']} memorized secrets that no method was given"),
-        ("and on", f"{on['n_reference']} paragraphs; exposure is the rank among {on['n_candidates']} values"),
+        ("model", f"{report['model']} ({report['fingerprint']})"),
+        ("secret", _quoted(report["target"]["value"])),
+        ("judged on", f"{settings['n_unseen']} of {settings['n_unseen_known']} memorized secrets that no method was given"),
+        ("and on", f"{settings['n_reference']} paragraphs; exposure is the rank among {settings['n_candidates']} values"),
     ]
 
     rows = [
@@ -173,13 +265,14 @@ def method_comparison(found: Json) -> str:
             _share(row["others_kept"]),
             "-" if row["perplexity_ratio"] is None else f"x{row['perplexity_ratio']:.4f}",
         )
-        for row in found["rows"]
+        for row in report["rows"]
     ]
     header = ("method", "k", "match", "NLL (nats/token)", "exposure (bits)", "unseen kept", "perplexity")
-    same = found["overlap"]
-    cells = [(name, *(f"{one:.3f}" for one in row)) for name, row in zip(same["methods"], same["jaccard"], strict=True)]
-    title = f"Jaccard index of the best {same['k']} neurons; two random sets: {same['chance']:.3f}"
-    return "\n\n".join([_pairs(facts), _columns(header, rows), f"{title}\n" + _columns(("", *same["methods"]), cells)])
+    overlap = report["overlap"]
+    methods = overlap["methods"]
+    cells = [(name, *(f"{index:.3f}" for index in row)) for name, row in zip(methods, overlap["jaccard"], strict=True)]
+    title = f"Jaccard index of the best {overlap['k']} neurons; two random sets: {overlap['chance']:.3f}"
+    return [pairs(facts), columns(header, rows), Group(line(title), columns(("", *methods), cells, methods))]
 
 
 def _numbers(state: Json) -> tuple[str, ...]:
@@ -187,14 +280,14 @@ def _numbers(state: Json) -> tuple[str, ...]:
 
 
 def _exposure(state: Json) -> str:
-    """With the most that is possible in its space and what chance would give."""
+    """With the maximum of its candidate space and the value by chance."""
     if state["exposure_bits"] is None:
         return "-"
-    bits, most, chance = (state[name] for name in ("exposure_bits", "max_exposure_bits", "chance_exposure_bits"))
-    return f"{bits:.2f} of {most:.2f} bits (chance {chance:.2f})"
+    bits, max_bits, chance = (state[name] for name in ("exposure_bits", "max_exposure_bits", "chance_exposure_bits"))
+    return f"{bits:.2f} of {max_bits:.2f} bits (chance {chance:.2f})"
 
 
-def _ends(interval: tuple[float, float]) -> str:
+def _interval(interval: tuple[float, float]) -> str:
     return " to ".join(f"{end:.3f}" for end in interval)
 
 
@@ -203,7 +296,7 @@ def _kept(count: Json) -> str:
 
 
 def _judges(n_unseen: int) -> str:
-    """How many others can judge what was kept; the others are kept by whoever was shown them."""
+    """How many others the method never saw: only these show what else was lost, since the method retained the rest."""
     return f"{n_unseen} that the method never saw" if n_unseen else "none that the method never saw: what is kept is not judged"
 
 
@@ -216,15 +309,4 @@ def _yes(fact: bool) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _pairs(facts: Sequence[tuple[str, str]]) -> str:
-    width = max(len(name) for name, _ in facts)
-    return "\n".join(f"{name.ljust(width)}  {fact}" for name, fact in facts)
-
-
-def _columns(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))

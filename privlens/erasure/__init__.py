@@ -1,4 +1,4 @@
-"""Erasing memorized text from the weights: entropy maximization (EMSO), its rivals behind the same call, and attacks."""
+"""Erasing memorized text from the weights: entropy maximization (EMSO), other methods behind the same call, and attacks."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from privlens.erasure.selection import Granularity, WeightMetric
 
 @dataclass(frozen=True)
 class ErasureInfo:
-    """What a person needs to choose a method: what it makes of the value's tokens, in one line."""
+    """What a person needs to choose a method: what it does to the value's tokens, in one line."""
 
     meaning: str
 
@@ -23,7 +23,7 @@ ERASURE_INFO: dict[str, ErasureInfo] = {
     "kl-uniform": ErasureInfo("the next token is drawn from all tokens evenly, the least likely ones too"),
     "undial": ErasureInfo("the model learns from itself with the value's tokens turned down"),
 }
-"""In the order of LOSSES, for choosers and help."""
+"""In the order of LOSSES, for menus and help texts."""
 
 __all__ = [
     "ALL",

@@ -1,4 +1,4 @@
-"""Each target before and after an erasure: what is written, how likely it is, how exposed it is."""
+"""Each target before and after an erasure: what the model writes, how likely the value is, how exposed it is."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from privlens.types import Secret
 def effects(
     before: LanguageModel, after: LanguageModel, targets: Sequence[Secret], seed: int = 0, stop: Stop = never_stop
 ) -> list[Effect]:
-    """Greedy text, recall and exposure of every target in both models. Raises Cancelled when `stop` said so."""
+    """Greedy text, recall and exposure of every target in both models. Raises Cancelled when `stop` returned True."""
 
     def state(lm: LanguageModel, target: Secret) -> MemorizationState:
-        [found] = states(lm, [target], continuations(lm, [target], stop=stop), seed=seed, stop=stop)
-        return found
+        [memorization] = states(lm, [target], continuations(lm, [target], stop=stop), seed=seed, stop=stop)
+        return memorization
 
     return [Effect(target, state(before, target), state(after, target)) for target in targets]

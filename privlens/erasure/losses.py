@@ -1,8 +1,8 @@
-"""What makes a model forget a text: entropy maximization (EMSO) and its rivals, as losses over the positions that predict values.
+"""Losses that make a model forget a text: entropy maximization (EMSO) and other methods, over the positions that predict values.
 
 Sources: EMSO, Zhang et al., COLING 2025 (arXiv 2408.04983); gradient ascent, Jang et al., ACL 2023; unlikelihood, Welleck et al.,
 ICLR 2020; NPO, Zhang et al. 2024 (arXiv 2404.05868); UNDIAL, Dong et al. 2024 (arXiv 2402.10052). A loss is a number for each
-text; less is more forgotten. Knows nothing of weights.
+text; lower is more forgotten.
 """
 
 import math
@@ -18,26 +18,28 @@ from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 
 MASKED_LOGIT = -1e4
-"""A logit that takes no part, finite for the sake of gradients."""
+"""The logit of an excluded token; finite, so that gradients are numbers."""
 KNOWN_MARGIN = 0.5
-"""Nats behind the first choice within which a true token is still worked on."""
+"""A true token less than this many nats below the first choice still counts as known. A larger one trains tokens for longer."""
 TRUE_TOKEN_OFFSET = 1.0
-"""Nats that EMSO adds to a true token before it makes all alike: level with the rest it would still be the first choice."""
+"""Nats that EMSO adds to a true token's logit before it equalizes all: level with the rest it could still be the first choice."""
 SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
+"""Factors of the logits in EMSO: below 1 for a gradient where the model is certain, above 1 where it has nearly forgotten."""
 NPO_BETA = 0.1
+"""NPO's inverse temperature: towards 0 the loss becomes gradient ascent."""
 UNDIAL_STRENGTH = 10.0
-"""What the teacher's logit of the true token is lowered by, nats."""
+"""By how much the teacher's logit of the true token is lowered, nats; higher teaches the model to avoid the token more."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions for the values of some texts, all P positions in one line.
+    """Predictions for the values of some texts, all P positions concatenated.
 
     Attributes:
-        logits: [P, V]. values: [P] true tokens. texts: [P] which text each belongs to, 0 .. n_texts - 1.
+        logits: [P, V]. values: [P] true tokens. texts: [P] index of the text of each position, 0 .. n_texts - 1.
         reference: [P, V] logits of the model before the erasure, for the losses in NEEDS_REFERENCE; else None.
         format: [P, V] bool, tokens of the true token's format, for losses that stay within it; None for the whole vocabulary.
-        counted: [P] 0..1, what each position counts in its text's loss; None for all alike.
+        counted: [P] 0..1, the weight of each position in its text's loss; None for 1 everywhere.
     """
 
     logits: Tensor
@@ -50,10 +52,10 @@ class Predicted:
 
     @property
     def leads(self) -> Tensor:
-        """[P] 1 where the true token is the first choice or at most LEAD nats behind it: what is still known."""
-        rest = self.logits.detach().scatter(-1, self.values[:, None], -torch.inf).amax(-1)
-        own = self.logits.detach().gather(-1, self.values[:, None])[:, 0]
-        return (own > rest - KNOWN_MARGIN).float()
+        """[P] 1 where the true token is the first choice or less than KNOWN_MARGIN nats below it, that is, still known."""
+        best_other = self.logits.detach().scatter(-1, self.values[:, None], -torch.inf).amax(-1)
+        true = self.logits.detach().gather(-1, self.values[:, None])[:, 0]
+        return (true > best_other - KNOWN_MARGIN).float()
 
     @property
     def log_odds(self) -> Tensor:
@@ -61,35 +63,35 @@ class Predicted:
         return self.logits.gather(-1, self.values[:, None])[:, 0] - self.beside(self.logits).logsumexp(-1)
 
     @property
-    def own(self) -> Tensor:
+    def logprobs(self) -> Tensor:
         """Log-probabilities of the true tokens, [P], nats."""
         return torch.nn.functional.logsigmoid(self.log_odds)
 
     def beside(self, logits: Tensor) -> Tensor:
-        """[P, V] logits without the true tokens, which take no part."""
+        """[P, V] logits with the true tokens masked out."""
         return logits.scatter(-1, self.values[:, None], MASKED_LOGIT)
 
     def summed(self, numbers: Tensor) -> Tensor:
-        """[P] -> [n_texts]: what is counted of each text's positions."""
+        """[P] -> [n_texts]: the sum over each text's positions, weighted by `counted`."""
         counted = numbers if self.counted is None else numbers * self.counted
         return numbers.new_zeros(self.n_texts).index_add(0, self.texts, counted)
 
     def mean(self, numbers: Tensor) -> Tensor:
-        """[P] -> [n_texts]: the same by the number of all its positions."""
+        """[P] -> [n_texts]: `summed`, divided by the number of all positions of the text."""
         return self.summed(numbers) / torch.bincount(self.texts, minlength=self.n_texts)
 
 
 def predictions(lm: LanguageModel, texts: Sequence[Encoded]) -> Predicted:
-    """What the model as it stands predicts for the values of these texts. Differentiable within `lm.held()`."""
+    """What the model predicts on its current weights for the values of these texts. Differentiable within `lm.held()`."""
     logits = lm.logits(*lm.padded([text.ids for text in texts]))
-    at = [(row, place) for row, text in enumerate(texts) for place in range(text.n_prompt, len(text.ids))]
-    rows, places = (torch.tensor(part, device=logits.device) for part in zip(*at, strict=True))
-    values = torch.tensor([texts[row].ids[place] for row, place in at], device=logits.device)
-    return Predicted(logits[rows, places - 1], values, rows, len(texts))
+    positions = [(row, position) for row, text in enumerate(texts) for position in range(text.n_prompt, len(text.ids))]
+    rows, columns = (torch.tensor(indices, device=logits.device) for indices in zip(*positions, strict=True))
+    values = torch.tensor([texts[row].ids[position] for row, position in positions], device=logits.device)
+    return Predicted(logits[rows, columns - 1], values, rows, len(texts))
 
 
-def together(parts: Sequence[Predicted]) -> Predicted:
-    """Predictions for several lots of texts as those for all of them, one lot after the other, without what was only asked."""
+def concatenated(parts: Sequence[Predicted]) -> Predicted:
+    """Predictions for several batches of texts as one, in order, without `reference`, `format` and `counted`."""
     firsts = accumulate((part.n_texts for part in parts), initial=0)
     return Predicted(
         torch.cat([part.logits for part in parts]),
@@ -100,17 +102,17 @@ def together(parts: Sequence[Predicted]) -> Predicted:
 
 
 def add_gradients(lm: LanguageModel, texts: Sequence[Encoded], at_once: int, loss: Callable[[Predicted, slice], Tensor]) -> float:
-    """Backward passes, `at_once` texts in one, whose gradients add up to those of a loss's mean over all texts; that mean.
+    """Backward passes of `at_once` texts, whose gradients add up to those of the mean loss over all texts, which is returned.
 
     Args:
-        loss: the predictions for some of the texts, and which these are, to a number for each.
+        loss: takes the predictions for some of the texts, and the slice of `texts` that these are; returns a number for each.
     """
     total = 0.0
-    for at in range(0, len(texts), at_once):
-        part = slice(at, at + at_once)
-        own = loss(predictions(lm, texts[part]), part).sum() / len(texts)
-        own.backward()
-        total += own.item()
+    for start in range(0, len(texts), at_once):
+        part = slice(start, start + at_once)
+        part_loss = loss(predictions(lm, texts[part]), part).sum() / len(texts)
+        part_loss.backward()
+        total += part_loss.item()
     return total
 
 
@@ -119,50 +121,50 @@ Loss = Callable[[Predicted], Tensor]
 
 
 class _Entropy(torch.autograd.Function):
-    """By its own formula: autograd's adds up terms of 1 to what the likeliest token gets, and 32 bits lose 1 - p that way."""
+    """With a gradient of its own: autograd's adds terms of 1 for the likeliest token, and float32 loses 1 - p that way."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
-        """[..., V] -> [...]. Log-probabilities are taken from behind the likeliest token, so that its own is not lost."""
+        """[..., V] -> [...]. Log-probabilities are relative to the likeliest token, so that its own is not rounded to 0."""
         top, likeliest = logits.max(-1, keepdim=True)
-        behind = (logits - top).clamp_min(MASKED_LOGIT)
-        logprobs = behind - behind.exp().scatter(-1, likeliest, 0.0).sum(-1, keepdim=True).log1p()
-        found = -(logprobs.exp() * logprobs).sum(-1)
-        ctx.save_for_backward(logprobs, found)
-        return found
+        shifted = (logits - top).clamp_min(MASKED_LOGIT)
+        logprobs = shifted - shifted.exp().scatter(-1, likeliest, 0.0).sum(-1, keepdim=True).log1p()
+        entropies = -(logprobs.exp() * logprobs).sum(-1)
+        ctx.save_for_backward(logprobs, entropies)
+        return entropies
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> Tensor:
         """dH/dz_v = -p_v (log p_v + H)."""
-        logprobs, found = ctx.saved_tensors
-        gradient: Tensor = -outer[0][..., None] * logprobs.exp() * (logprobs + found[..., None])
+        logprobs, entropies = ctx.saved_tensors
+        gradient: Tensor = -outer[0][..., None] * logprobs.exp() * (logprobs + entropies[..., None])
         return gradient
 
 
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the next-token distribution, nats: [..., V] -> [...]. dH/dz_v = -p_v (log p_v + H), bounded, 0 at uniform."""
-    found: Tensor = _Entropy.apply(logits)  # type: ignore[no-untyped-call]
-    return found
+    entropies: Tensor = _Entropy.apply(logits)  # type: ignore[no-untyped-call]
+    return entropies
 
 
 def entropy_maximization(predicted: Predicted) -> Tensor:
     """L_EM = -H, the mean over the value's positions and over several sharpnesses: H of softmax(s * logits).
 
-    Alone, H hardly moves a model that is certain of a token, nor one that has nearly forgotten it and still likes it best. A
-    blunt softmax (s < 1) has a gradient at the one end, a sharp one at the other. All are largest where every token is as likely
-    as every other and the true one HANDICAP nats behind: it comes down from above, and at their level it would still be the first
-    choice by a hair. Ours.
+    H alone has almost no gradient where the model is certain of a token, nor where it has nearly forgotten it and still ranks it
+    first. A flat softmax (s < 1) has a gradient in the first case, a sharp one in the second. All are largest where all tokens
+    are equally likely, and the true one TRUE_TOKEN_OFFSET nats below the rest: it comes down from above, and would otherwise
+    remain the first choice by a hair. Our own extension of EMSO.
     """
-    handicap = torch.full_like(predicted.own[:, None].detach(), TRUE_TOKEN_OFFSET)
-    logits = predicted.logits.scatter_add(-1, predicted.values[:, None], handicap)
+    offset = torch.full_like(predicted.logprobs[:, None].detach(), TRUE_TOKEN_OFFSET)
+    logits = predicted.logits.scatter_add(-1, predicted.values[:, None], offset)
     logits = logits if predicted.format is None else logits.masked_fill(~predicted.format, MASKED_LOGIT)
     by_sharpness = [entropy(sharpness * logits) for sharpness in SHARPNESSES]
     return predicted.mean(-torch.stack(by_sharpness).mean(0))
 
 
 def nll(predicted: Predicted) -> Tensor:
-    """The value's NLL in nats/token; what is to rise."""
-    return -predicted.mean(predicted.own)
+    """The value's NLL in nats/token, which is to rise."""
+    return -predicted.mean(predicted.logprobs)
 
 
 def gradient_ascent(predicted: Predicted) -> Tensor:
@@ -179,23 +181,23 @@ def npo(predicted: Predicted) -> Tensor:
     """2/beta log(1 + (p / p_before)^beta), of the whole value's probability."""
     assert predicted.reference is not None
     before = predicted.reference.log_softmax(-1).gather(-1, predicted.values[:, None])[:, 0]
-    ratio = predicted.summed(predicted.own - before)
+    ratio = predicted.summed(predicted.logprobs - before)
     return 2 / NPO_BETA * torch.nn.functional.softplus(NPO_BETA * ratio)
 
 
 def kl_to_uniform(predicted: Predicted) -> Tensor:
-    """KL(uniform || p): what is improbable is drawn up too, where the entropy leaves it."""
+    """KL(uniform || p): raises improbable tokens too, which the entropy hardly affects."""
     logprobs = predicted.logits.log_softmax(-1)
     return predicted.mean(-logprobs.mean(-1) - math.log(logprobs.shape[-1]))
 
 
 def undial(predicted: Predicted) -> Tensor:
-    """Cross-entropy to softmax(z_before - strength * onehot(true token)): a teacher that dislikes what it knew.
+    """Cross-entropy to softmax(z_before - strength * onehot(true token)): a teacher that avoids what it knew.
 
-    First between the true token and the rest, then within the rest: a certain teacher's 1 - p is not lost so.
+    Computed between the true token and the rest, then within the rest, so that a certain teacher's 1 - p is not rounded to 0.
     """
     assert predicted.reference is not None
-    strength = torch.full_like(predicted.own[:, None].detach(), UNDIAL_STRENGTH)
+    strength = torch.full_like(predicted.logprobs[:, None].detach(), UNDIAL_STRENGTH)
     teacher = replace(predicted, logits=predicted.reference.scatter_add(-1, predicted.values[:, None], -strength))
     true, rest = teacher.log_odds.sigmoid(), (-teacher.log_odds).sigmoid()
     within = (teacher.beside(teacher.logits).softmax(-1) * predicted.beside(predicted.logits).log_softmax(-1)).sum(-1)

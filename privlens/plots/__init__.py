@@ -1,4 +1,4 @@
-"""Records as plotly figures, as tables and as marked text. Knows no model and no screen; colours of text come from the page."""
+"""Records as plotly figures, as tables and as marked text. Text has no colour here: the page sets it for light and dark."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from privlens.plots.heatmaps import fold_all, fold_one, heatmap, live_gates
 from privlens.plots.tables import marked, others_table, token_table
 
 SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-"""The browser's half of plotly, as its package brings it."""
+"""The JavaScript half of plotly, as its Python package ships it."""
 
 __all__ = [
     "CHOSEN",

@@ -1,6 +1,6 @@
 """Curves and bars: a run step by step, neurons per layer, probabilities of tokens, the sweep over k.
 
-Plotly reads markup in labels, so every text that a person or a model wrote is escaped here.
+Plotly interprets markup in labels, so every text that a person or a model wrote is escaped here.
 """
 
 import html
@@ -15,23 +15,23 @@ from privlens.plots.tables import shown
 from privlens.types import LocalizationStep, Neuron, TokenScore
 
 CHOSEN, CONTROL, NEUTRAL = "#d9480f", "#868e96", "#1c7ed6"
-"""Colours: what was found or changed, its random control, the model as it is."""
+"""Colours: what was found or changed, its random control, the unchanged model."""
 
 
 def curves(steps: Sequence[LocalizationStep], still_open_of: int | None = None) -> go.Figure:
     """The secret's NLL, every term of the loss, and how many neurons are closed, step by step.
 
     Args:
-        still_open_of: how many neurons the model has, where those still open are to be shown instead.
+        still_open_of: the model's number of neurons, to show how many are still open instead.
     """
     fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.65, 0.35])
     x = [step.step for step in steps]
     nll = [step.target_nll for step in steps]
     fig.add_scatter(x=x, y=nll, name="secret's NLL (nats/token)", line={"color": CHOSEN, "width": 3}, row=1, col=1)
     dashes = ["dot", "dash", "dashdot", "longdash"]
-    for at, term in enumerate(steps[-1].terms if steps else ()):
+    for index, term in enumerate(steps[-1].terms if steps else ()):
         y = [step.terms.get(term) for step in steps]
-        fig.add_scatter(x=x, y=y, name=html.escape(term), line={"color": NEUTRAL, "dash": dashes[at % 4]}, row=1, col=1)
+        fig.add_scatter(x=x, y=y, name=html.escape(term), line={"color": NEUTRAL, "dash": dashes[index % 4]}, row=1, col=1)
     counted = [still_open_of - step.n_closed if still_open_of else step.n_closed for step in steps]
     name = "neurons still open" if still_open_of else "neurons closed"
     fig.add_scatter(x=x, y=counted, name=name, fill="tozeroy", line={"color": CONTROL}, row=2, col=1)
@@ -42,7 +42,7 @@ def curves(steps: Sequence[LocalizationStep], still_open_of: int | None = None) 
 
 
 def per_layer(off: Sequence[Neuron], on: Sequence[Neuron], n_layers: int) -> go.Figure:
-    """How many picked-out neurons each layer has, off and on again."""
+    """How many of the selected neurons each layer has, those off and those switched on again."""
     fig = go.Figure(layout_template="none")
     for name, neurons, color in (("off", off, CHOSEN), ("on again", on, CONTROL)):
         counts = [sum(neuron.layer == layer for neuron in neurons) for layer in range(n_layers)]
@@ -58,19 +58,19 @@ def token_bars(
 ) -> go.Figure:
     """Probability of every token of the value, beside a control's, or (same) beside the same tokens in another state."""
     fig = go.Figure(layout_template="none")
-    for name, row, color in ((names[0], tokens, NEUTRAL), (names[1], rivals, CHOSEN if same else CONTROL)):
-        words = [f"{html.escape(shown(one.token))}: p = {math.exp(one.logprob):.3g}, rank {one.rank}" for one in row]
+    for name, scores, color in ((names[0], tokens, NEUTRAL), (names[1], rivals, CHOSEN if same else CONTROL)):
+        hover = [f"{html.escape(shown(score.token))}: p = {math.exp(score.logprob):.3g}, rank {score.rank}" for score in scores]
         fig.add_bar(
-            x=list(range(len(row))),
-            y=[math.exp(one.logprob) for one in row],
+            x=list(range(len(scores))),
+            y=[math.exp(score.logprob) for score in scores],
             name=name,
             marker_color=color,
-            hovertext=words,
+            hovertext=hover,
             hovertemplate="%{hovertext}<extra></extra>",
         )
-    labels = [html.escape(shown(one.token)) for one in tokens]
+    labels = [html.escape(shown(score.token)) for score in tokens]
     if not same and len(rivals) > 0:
-        labels = [str(at) for at in range(max(len(tokens), len(rivals)))]
+        labels = [str(position) for position in range(max(len(tokens), len(rivals)))]
     fig.update_xaxes(
         tickvals=list(range(len(labels))),
         ticktext=labels,
@@ -82,11 +82,11 @@ def token_bars(
 
 def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     """The effect of the best k neurons for every k, beside random ones: target, exposure, others, perplexity."""
-    exposures = [r.target_exposure for r in rows]
-    most = next((one.max_bits for one in exposures if one and one.max_bits), None)
+    exposures = [row.target_exposure for row in rows]
+    max_bits = next((exposure.max_bits for exposure in exposures if exposure and exposure.max_bits), None)
     titles = (
         "secret's NLL (nats/token)",
-        "secret's exposure (bits" + (f" of {most:.3g})" if most else ")"),
+        "secret's exposure (bits" + (f" of {max_bits:.3g})" if max_bits else ")"),
         "others still known (%)",
         "perplexity after / before",
     )
@@ -94,29 +94,29 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     x = list(range(len(rows)))
     percent = [
         [None if share is None else 100 * share for share in kept]
-        for kept in zip(*((r.others_kept, r.random_kept) for r in rows), strict=True)
+        for kept in zip(*((row.others_kept, row.random_kept) for row in rows), strict=True)
     ]
     panels = [
-        ([r.target_nll for r in rows], [r.random_nll for r in rows]),
-        ([one and one.bits for one in exposures], None),
+        ([row.target_nll for row in rows], [row.random_nll for row in rows]),
+        ([exposure and exposure.bits for exposure in exposures], None),
         tuple(percent) if rows else ([], []),
-        ([r.perplexity_ratio for r in rows], [r.random_perplexity_ratio for r in rows]),
+        ([row.perplexity_ratio for row in rows], [row.random_perplexity_ratio for row in rows]),
     ]
-    for at, (best, floor) in enumerate(panels, start=1):
-        for name, y, color, dash in (("random neurons", floor, CONTROL, "dash"), ("best k neurons", best, CHOSEN, "solid")):
+    for panel, (best, random) in enumerate(panels, start=1):
+        for name, y, color, dash in (("random neurons", random, CONTROL, "dash"), ("best k neurons", best, CHOSEN, "solid")):
             if y is not None:
                 fig.add_scatter(
                     x=x,
                     y=y,
                     name=name,
                     legendgroup=name,
-                    showlegend=at == 1,
+                    showlegend=panel == 1,
                     mode="lines+markers",
                     line={"color": color, "dash": dash},
-                    row=at,
+                    row=panel,
                     col=1,
                 )
-    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 1.05 * (most or 1.0)], row=2, col=1)
+    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 1.05 * (max_bits or 1.0)], row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_xaxes(tickvals=x, ticktext=[str(row.k) for row in rows])
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)

@@ -1,6 +1,6 @@
-"""An erasure step by step, and where the weights lie that it changed.
+"""An erasure step by step, and where in the model the changed weights are.
 
-Plotly reads markup in labels, so every name that a model brings is escaped here.
+Plotly interprets markup in labels, so every name that comes from a model is escaped here.
 """
 
 import html
@@ -13,44 +13,44 @@ from plotly.subplots import make_subplots
 
 from privlens.outcomes import ErasureStep
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.plots.heatmaps import HEAT, numbers_in
+from privlens.plots.heatmaps import HEAT, write_cell_texts
 
 OUTSIDE = "outside"
-"""The row of matrices that belong to no layer, such as the embeddings."""
-LABELLED = 16
-"""So many rows have their numbers in them; all have them when pointed at."""
+"""The row of matrices outside the layers, such as the embeddings."""
+MAX_LABELLED_ROWS = 16
+"""With at most this many rows the cells have numbers in them; more would be too small, and numbers appear on hover alone."""
 
 
 def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     """Entropy, NLL and MA of what is erased, and perplexity, step by step.
 
-    Two lines: the MA of unseen text, which is to be reached, and the guard, which perplexity may not pass.
+    Two lines: the MA of unseen text, which is the goal, and the guard, which perplexity must not exceed.
     """
     titles = ("entropy (nats): up", "NLL (nats/token): up", "MA (% of tokens): down", "perplexity, after / before: level")
     fig = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.075, subplot_titles=titles)
     measured = [step for step in steps if step.measured]
-    train = [step for step in steps if not step.measured]
-    for at in range(3):
-        for name, some, mode, color in (
-            ("texts of the step", train, "lines", NEUTRAL),
+    trained = [step for step in steps if not step.measured]
+    for panel in range(3):
+        for name, series, mode, color in (
+            ("texts of the step", trained, "lines", NEUTRAL),
             ("all secrets, measured", measured, "markers", CHOSEN),
         ):
             fig.add_scatter(
-                x=[step.step for step in some],
-                y=[_numbers(step)[at] for step in some],
+                x=[step.step for step in series],
+                y=[_panel_values(step)[panel] for step in series],
                 name=name,
                 legendgroup=name,
                 mode=mode,
-                showlegend=not at,
+                showlegend=not panel,
                 line={"color": color},
                 marker={"color": color, "size": 9},
-                row=at + 1,
+                row=panel + 1,
                 col=1,
             )
-    known = [step for step in measured if step.perplexity_ratio is not None]
+    with_ratio = [step for step in measured if step.perplexity_ratio is not None]
     fig.add_scatter(
-        x=[step.step for step in known],
-        y=[step.perplexity_ratio for step in known],
+        x=[step.step for step in with_ratio],
+        y=[step.perplexity_ratio for step in with_ratio],
         name="perplexity",
         mode="lines+markers",
         showlegend=False,
@@ -80,28 +80,29 @@ def erasure_curves(steps: Sequence[ErasureStep], guard: float) -> go.Figure:
     )
     fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(rangemode="tozero", row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
-    most = max([guard, *(step.perplexity_ratio or 1 for step in known)])
-    fig.update_yaxes(range=[min([1, *(step.perplexity_ratio or 1 for step in known)]) - 0.01, most + 0.01], row=4, col=1)
+    highest = max([guard, *(step.perplexity_ratio or 1 for step in with_ratio)])
+    lowest = min([1, *(step.perplexity_ratio or 1 for step in with_ratio)])
+    fig.update_yaxes(range=[lowest - 0.01, highest + 0.01], row=4, col=1)
     fig.update_xaxes(title="step", row=4, col=1)
     fig.update_annotations(x=0, xanchor="left", font={"size": 13})
     return plain(fig, 620, top=84, legend_y=1.06)
 
 
-def _numbers(step: ErasureStep) -> tuple[float, float, float]:
+def _panel_values(step: ErasureStep) -> tuple[float, float, float]:
     """Entropy in nats, NLL in nats/token, MA in percent."""
     return step.entropy, step.nll, 100 * step.memorization_accuracy
 
 
 def place_of(name: str) -> tuple[int | None, str]:
-    """Layer and matrix of a parameter by its name in the model; no layer for what belongs to none."""
-    found = re.search(r"\.(\d+)\.", name)
-    if not found:
+    """Layer and matrix of a parameter by its name in the model; the layer is None outside the layers."""
+    match = re.search(r"\.(\d+)\.", name)
+    if not match:
         return None, name.removesuffix(".weight")
-    return int(found[1]), name[found.end() :].removesuffix(".weight")
+    return int(match[1]), name[match.end() :].removesuffix(".weight")
 
 
 def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.Figure:
-    """Which share of each matrix changed: layers downwards, the matrices of a layer across.
+    """The share of each matrix that changed: layers as rows, the matrices of a layer as columns.
 
     Args:
         changed: how many weights changed, by parameter. sizes: how many weights each parameter shown has.
@@ -111,13 +112,14 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
     rows: list[int | None] = [*layers, *([None] if outside else [])]
     columns = list(dict.fromkeys(matrix for _, matrix in map(place_of, sizes)))
     percent = np.full((len(rows), len(columns)), np.nan)
-    words = [["" for _ in columns] for _ in rows]
+    hover = [["" for _ in columns] for _ in rows]
     labels = [["" for _ in columns] for _ in rows]
     for name, size in sizes.items():
         layer, matrix = place_of(name)
-        y, x, n = rows.index(layer), columns.index(matrix), changed.get(name, 0)
+        y, x = rows.index(layer), columns.index(matrix)
+        n = changed.get(name, 0)
         percent[y, x] = 100 * n / size
-        words[y][x] = f"{html.escape(name)}<br>{n:,} of {size:,} weights changed ({100 * n / size:.3g} %)"
+        hover[y][x] = f"{html.escape(name)}<br>{n:,} of {size:,} weights changed ({100 * n / size:.3g} %)"
         labels[y][x] = f"{n:,}" if n else ""
     top = max(float(np.nanmax(percent)), 1e-9)
     trace = go.Heatmap(
@@ -126,21 +128,21 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
         zmax=top,
         colorscale=HEAT,
         hoverongaps=False,
-        text=words,
+        text=hover,
         hovertemplate="%{text}<extra></extra>",
         xgap=2,
         ygap=2,
         colorbar={"thickness": 8, "title": {"text": "changed (%)", "side": "right"}, "nticks": 5},
     )
     fig = go.Figure(trace, layout_template="none")
-    if len(rows) <= LABELLED:
-        numbers_in(fig, percent, labels, top, 12)
+    if len(rows) <= MAX_LABELLED_ROWS:
+        write_cell_texts(fig, percent, labels, top, 12)
     names = [OUTSIDE if row is None else str(row) for row in rows]
-    every = max(1, len(rows) // LABELLED)
+    tick_step = max(1, len(rows) // MAX_LABELLED_ROWS)
     fig.update_yaxes(
         range=[len(rows) - 0.5, -0.5],
-        tickvals=list(range(len(rows)))[::every],
-        ticktext=names[::every],
+        tickvals=list(range(len(rows)))[::tick_step],
+        ticktext=names[::tick_step],
         title="layer",
         showgrid=False,
     )
@@ -157,4 +159,4 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
 
 def _short(matrix: str) -> str:
     """The last two parts of a name, on two lines."""
-    return "<br>".join(html.escape(one) for one in matrix.split(".")[-2:])
+    return "<br>".join(html.escape(part) for part in matrix.split(".")[-2:])

@@ -1,7 +1,7 @@
 """Neurons as cells: all layers as bands, or one layer as nearly a square. The page can mark and click the cells.
 
-A model of more neurons than a screen has room for is drawn in bins: a cell is several neighbours and as hot as the hottest of
-them, so that nothing of the best k is lost. From a bin one goes on to its layer, where every neuron is a cell.
+A model with more neurons than fit on a screen is drawn in bins: a cell is several adjacent neurons and shows the highest value of
+them, so that none of the best k is lost. A click on a bin opens its layer, where every neuron is a cell.
 """
 
 import html
@@ -17,19 +17,19 @@ from privlens.types import Array, LocalizationStep
 
 HEAT = [[0.0, "rgba(134,142,150,0.13)"], [0.15, "rgba(250,176,5,0.55)"], [0.5, "rgba(240,101,11,0.9)"], [1.0, "rgb(201,42,42)"]]
 MAX_ROWS = 96
-"""A heatmap of all layers has about so many rows, so that single neurons can be seen and hit."""
+"""A heatmap of all layers has about this many rows, so that single neurons can be seen and clicked."""
 MAX_CELLS = 65_536
-"""Above so many neurons a cell of all layers is a bin of neighbours."""
+"""With more neurons than this, a cell of all layers is a bin: more cells are slower to send and draw, fewer hide more neurons."""
 
 LINE = 44
-"""So many characters of a title stand in one line, which a narrow screen has room for."""
+"""Characters in a line of a title, which fit on a narrow screen."""
 
 
 @dataclass(frozen=True)
-class Fold:
-    """How neurons lie in a picture: each layer is a band of `rows` rows of `columns` cells; `first` is the topmost layer.
+class HeatmapLayout:
+    """The layout of neurons in a picture: each layer is a band of `rows` rows of `columns` cells; `first` is the topmost layer.
 
-    `width` neurons a layer, `per` of them in each cell.
+    There are `width` neurons in a layer, and `per` of them in each cell.
     """
 
     first: int
@@ -49,70 +49,71 @@ class Fold:
         return math.ceil(self.cells / self.columns)
 
     def by_cell(self, values: Array) -> Array:
-        """[layers, width] -> [layers * rows, columns, per]; where there is no neuron, NaN."""
+        """[layers, width] -> [layers * rows, columns, per]; NaN where there is no neuron."""
         cells = np.full((self.layers, self.rows * self.columns * self.per), np.nan, dtype=np.float32)
         cells[:, : self.width] = values
         return cells.reshape(self.layers * self.rows, self.columns, self.per)
 
     def laid_out(self, values: Array) -> Array:
-        """[layers, width] -> [layers * rows, columns]: the highest of each cell; cells without a neuron are NaN."""
+        """[layers, width] -> [layers * rows, columns]: the highest value of each cell; cells without a neuron are NaN."""
         return np.fmax.reduce(self.by_cell(values), axis=-1)
 
     def names(self, values: Array) -> Array:
-        """Who is in a cell: [layers * rows, columns, 2] layer and index; of bins [.., 4] layer, first, last and highest index."""
+        """The neurons in each cell: [layers * rows, columns, 2] layer, index; for bins [.., 4] layer, first, last, highest."""
         y, x = np.mgrid[: self.layers * self.rows, : self.columns]
         first = ((y % self.rows) * self.columns + x) * self.per
-        known = [self.first + y // self.rows, first]
+        fields = [self.first + y // self.rows, first]
         if self.per > 1:
             best = first + np.nan_to_num(self.by_cell(values), nan=-np.inf).argmax(-1)
-            known += [np.minimum(first + self.per, self.width) - 1, best]
-        return np.stack(known, axis=-1).astype(np.int16 if self.width < 2**15 - self.per else np.int32)
+            fields += [np.minimum(first + self.per, self.width) - 1, best]
+        return np.stack(fields, axis=-1).astype(np.int16 if self.width < 2**15 - self.per else np.int32)
 
 
-def fold_all(shape: tuple[int, int]) -> Fold:
-    """All layers, one band each. A power of two of columns, as few as keep the picture below MAX_ROWS rows."""
+def fold_all(shape: tuple[int, int]) -> HeatmapLayout:
+    """All layers, one band each, with the smallest power of two of columns that keeps the picture below MAX_ROWS rows."""
     n_layers, width = shape
     per = 1 << (math.ceil(n_layers * width / MAX_CELLS) - 1).bit_length()
     cells = math.ceil(width / per)
     per_row = max(128, math.ceil(cells / max(1, MAX_ROWS // n_layers)))
-    return Fold(0, n_layers, width, min(cells, 1 << (per_row - 1).bit_length()), per)
+    return HeatmapLayout(0, n_layers, width, min(cells, 1 << (per_row - 1).bit_length()), per)
 
 
-def fold_one(shape: tuple[int, int], layer: int) -> Fold:
+def fold_one(shape: tuple[int, int], layer: int) -> HeatmapLayout:
     """One layer as nearly a square."""
-    return Fold(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
+    return HeatmapLayout(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
 
 
 def heatmap(
-    values: Array, fold: Fold, label: str, *, height: int = 460, largest: float | None = None, named: bool = True
+    values: Array, fold: HeatmapLayout, label: str, *, height: int = 460, largest: float | None = None, named: bool = True
 ) -> go.Figure:
-    """Neurons as cells, [layers, width] values; below 0 they are drawn as 0. The page can mark and click its cells.
+    """Neurons as cells, from [layers, width] values; negative ones are drawn as 0. The page can mark and click the cells.
 
     Args:
-        label: what a value is, with its unit. largest: the value of the strongest colour; None for the largest there is.
-        named: whether a cell says which neuron it is when pointed at.
+        label: what a value is, with its unit. largest: the value of the strongest colour; None for the largest value.
+        named: whether a cell tells its neuron on hover.
     """
     drawn = np.asarray(values)[fold.first : fold.first + fold.layers]
     cells = fold.laid_out(drawn)
     top = largest if largest is not None else max(float(np.nanmax(cells)), 1e-9)
     trace = go.Heatmap(z=cells, zmin=0, zmax=top, colorscale=HEAT, colorbar=_bar(label), hoverongaps=False, hoverinfo="skip")
     if named:
-        who, what = "neuron %{customdata[1]}", html.escape(label)
+        neurons, value_label = "neuron %{customdata[1]}", html.escape(label)
         if fold.per > 1:
-            who, what = "neurons %{customdata[1]} to %{customdata[2]}", f"highest: neuron %{{customdata[3]}}, {what}"
-        words = f"layer %{{customdata[0]}}, {who}<br>{what} %{{z:.4g}}<extra></extra>"
-        trace.update(customdata=fold.names(drawn), hovertemplate=words, hoverinfo=None)
+            neurons = "neurons %{customdata[1]} to %{customdata[2]}"
+            value_label = f"highest: neuron %{{customdata[3]}}, {value_label}"
+        hover = f"layer %{{customdata[0]}}, {neurons}<br>{value_label} %{{z:.4g}}<extra></extra>"
+        trace.update(customdata=fold.names(drawn), hovertemplate=hover, hoverinfo=None)
     return heatmap_layout(go.Figure(trace, layout_template="none"), fold, height)
 
 
-def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
+def heatmap_layout(fig: go.Figure, fold: HeatmapLayout, height: int) -> go.Figure:
     """Axes, lines between the layers, and the `meta` by which the page finds a neuron's cell."""
     lines = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"width": 1}}
         for y in (layer * fold.rows - 0.5 for layer in range(1, fold.layers))
     ]
     middle = [(layer + 0.5) * fold.rows - 0.5 for layer in range(fold.layers)]
-    step = math.ceil(fold.layers / 16)
+    tick_step = math.ceil(fold.layers / 16)
     single = fold.layers == 1
     fig.update_yaxes(
         range=[fold.layers * fold.rows - 0.5, -0.5],
@@ -121,11 +122,11 @@ def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
         title="row" if single else "layer",
     )
     if not single:
-        fig.update_yaxes(tickvals=middle[::step], ticktext=[str(layer) for layer in range(0, fold.layers, step)])
-    each = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
-    what = "neuron" if fold.per == 1 else f"bins of {fold.per} neurons; a click opens the layer"
+        fig.update_yaxes(tickvals=middle[::tick_step], ticktext=[str(layer) for layer in range(0, fold.layers, tick_step)])
+    band = f"each layer is {fold.rows} rows of {fold.columns}" if not single else f"rows of {fold.columns}"
+    cell = "neuron" if fold.per == 1 else f"bins of {fold.per} neurons; a click opens the layer"
     fig.update_xaxes(
-        range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"{what} ({each})" if fold.rows > 1 else what
+        range=[-0.5, fold.columns - 0.5], showgrid=False, zeroline=False, title=f"{cell} ({band})" if fold.rows > 1 else cell
     )
     fig.update_layout(
         height=height,
@@ -147,37 +148,37 @@ def heatmap_layout(fig: go.Figure, fold: Fold, height: int) -> go.Figure:
 
 
 def live_gates(step: LocalizationStep, sufficient: bool = False) -> go.Figure:
-    """How far every gate is closed at this step (sufficient: how far it is still open), 0..1. Rounded, to travel fast."""
+    """How far every gate is closed at this step (sufficient: how far it is still open), 0..1. Rounded, so that less is sent."""
     gates = np.asarray(step.gates)
-    strong = np.round(gates if sufficient else 1 - gates, 2)
+    values = np.round(gates if sufficient else 1 - gates, 2)
     label = "how far open (0 closed, 1 open)" if sufficient else "how far closed (0 open, 1 closed)"
-    return heatmap(strong, fold_all(strong.shape), label, largest=1.0, named=False)
+    return heatmap(values, fold_all(values.shape), label, largest=1.0, named=False)
 
 
 INKS: tuple[tuple[float, str | None], ...] = ((0.85, "#ffffff"), (0.3, "#000000"), (-math.inf, None))
-"""What can be read on a cell, from which share of the strongest colour on: white on red, black on orange, else the page's own."""
+"""Readable text colours by the minimum share of the strongest colour: white on red, black on orange, else the page's own."""
 
 
-def numbers_in(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], top: float, size: int) -> None:
-    """Writes a text into every cell of [rows, columns] values, in an ink to be read on its colour; `top` is the strongest."""
+def write_cell_texts(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], top: float, size: int) -> None:
+    """Writes a text into every cell of [rows, columns] values, in a colour readable on the cell's; `top` has the strongest."""
     groups: dict[str | None, list[tuple[int, int, str]]] = {}
     for (y, x), value in np.ndenumerate(np.nan_to_num(np.asarray(values))):
         if texts[y][x]:
             ink = next(color for share, color in INKS if value / top >= share)
             groups.setdefault(ink, []).append((x, y, texts[y][x]))
     for ink, cells in groups.items():
-        xs, ys, words = zip(*cells, strict=True)
+        xs, ys, cell_texts = zip(*cells, strict=True)
         font = {"size": size, **({"color": ink} if ink else {})}
-        fig.add_scatter(x=xs, y=ys, text=words, mode="text", hoverinfo="skip", showlegend=False, textfont=font)
+        fig.add_scatter(x=xs, y=ys, text=cell_texts, mode="text", hoverinfo="skip", showlegend=False, textfont=font)
 
 
-def in_lines(text: str) -> str:
-    """A title, escaped, in lines of LINE characters at most."""
+def wrapped_title(text: str) -> str:
+    """A title, escaped, broken into lines of at most LINE characters."""
     return "<br>".join(map(html.escape, textwrap.wrap(text, LINE)))
 
 
 def _bar(label: str) -> dict[str, object]:
-    title = {"text": in_lines(label), "side": "top"}
+    title = {"text": wrapped_title(label), "side": "top"}
     return {
         "orientation": "h",
         "y": 1.02,

@@ -12,7 +12,7 @@ import pytest
 
 from privlens import plots
 from privlens.outcomes import CurvePoint, Effect, MeasuredOn, MemorizationState, SweepRow
-from privlens.plots.heatmaps import HEAT, numbers_in
+from privlens.plots.heatmaps import HEAT, write_cell_texts
 from privlens.types import Array, Exposure, LocalizationStep, Secret, TokenScore
 from privlens.ui.text import wording
 from tests.helpers import exposed
@@ -246,7 +246,7 @@ def test_numbers_can_be_read_on_every_colour_of_a_cell() -> None:
     assert contrast("#000000", np.ones(3)) == pytest.approx(21)
     values = np.linspace(0, 1, 101)[None]
     figure = go.Figure()
-    numbers_in(figure, values, [[f"{value:.2f}" for value in values[0]]], 1.0, 12)
+    write_cell_texts(figure, values, [[f"{value:.2f}" for value in values[0]]], 1.0, 12)
     inks = {text: trace.textfont.color for trace in figure.data for text in trace.text}
     assert len(inks) == 101
     worst = min((contrast(ink, on_white(float(text))), text) for text, ink in inks.items())

@@ -14,7 +14,7 @@ from privlens.bench import attacking
 from privlens.erasure.attacks import ATTACKS, AttackSetup, attacks, hidden_states, planned, relearning
 from privlens.erasure.attacks.chance import judged
 from privlens.erasure.attacks.setup import Scores
-from privlens.erasure.attacks.values import is_copy, others_like
+from privlens.erasure.attacks.values import is_copy, similar_values
 from privlens.errors import BadInput, Cancelled, ModelDamaged, UnsupportedModel
 from privlens.lm.logit_lens import lens, residuals
 from privlens.lm.model import LanguageModel
@@ -105,26 +105,26 @@ def test_chance_is_that_of_the_model_after(taught: LanguageModel, monkeypatch: p
 
 def test_values_beside_a_secret_are_of_its_format_and_told_to_nobody(taught: LanguageModel) -> None:
     listed = (Secret("p", "0143"), Secret("p", "mira@garden.example"))
-    values = others_like(taught, TARGET, listed, 0, 119)
+    values = similar_values(taught, TARGET, listed, 0, 119)
     assert len(set(values)) == 119 and TARGET.value not in values and "0143" not in values
     assert all(len(value) == 8 and value[3] == "-" and value.replace("-", "").isdigit() for value in values)
-    assert others_like(taught, Secret("p", "***"), listed, 0, 119) == []
-    assert len(others_like(taught, Secret("p", "7"), listed, 0, 119)) == 9
+    assert similar_values(taught, Secret("p", "***"), listed, 0, 119) == []
+    assert len(similar_values(taught, Secret("p", "7"), listed, 0, 119)) == 9
 
 
 def test_a_natural_word_is_set_beside_words_and_not_beside_letters(taught: LanguageModel) -> None:
     """`garden` is one token, scrambled letters are many: with no words to set beside it, nothing is fair."""
     secret = Secret("the keeper looks after the", "garden")
-    assert others_like(taught, secret, (), 0, 20) == []
+    assert similar_values(taught, secret, (), 0, 20) == []
     words = ["keeper", "number", "please", "before", "noon", "price", "lamp"]
-    assert sorted(others_like(taught, secret, [Secret("p", word) for word in words[:4]], 0, 20)) == [], "four are too few"
+    assert sorted(similar_values(taught, secret, [Secret("p", word) for word in words[:4]], 0, 20)) == [], "four are too few"
     two = Secret("p", "garden 12")
     listed = [Secret("p", f"{word} 34") for word in words]
-    values = others_like(taught, two, listed, 0, 30)
+    values = similar_values(taught, two, listed, 0, 30)
     assert len(values) == 30 and {value.split()[0] for value in values} == set(words)
-    shared = others_like(taught, Secret("p", "qwxz@garden"), [Secret("p", "bcdf@garden")], 0, 20)
+    shared = similar_values(taught, Secret("p", "qwxz@garden"), [Secret("p", "bcdf@garden")], 0, 20)
     assert shared and {value.split("@")[1] for value in shared} == {"garden"}, "private to none of them"
-    numbers = others_like(taught, NEVER_TAUGHT, (TARGET,), 0, 50)
+    numbers = similar_values(taught, NEVER_TAUGHT, (TARGET,), 0, 50)
     assert len(numbers) == 50 and all(number.startswith("555-") for number in numbers)
     assert "qwxz" not in {value.split("@")[0] for value in shared}
 
@@ -151,7 +151,7 @@ def same(lm: LanguageModel, before: dict[str, torch.Tensor]) -> bool:
 def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> None:
     before = weights_of(taught)
     siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
-    found = relearning.relearning(siege)
+    found = relearning.relearn(siege)
     assert "without training 100%" in found.note and "rate 0.1 took it to" in found.note
     assert found.after[0].shape[0] == 120
     small = next(one for one in attacks(replace(siege, relearn_rates=(1e-7,))) if one.name == "relearning")
@@ -159,7 +159,7 @@ def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> Non
     assert "did not run" in small.note and "did not learn" in small.note
     wild = next(one for one in attacks(replace(siege, relearn_rates=(1e4,))) if one.name == "relearning")
     assert not wild.ran and "rate 10000 exploded" in wild.note
-    both = relearning.relearning(replace(siege, relearn_rates=(0.1, 1e4)))
+    both = relearning.relearn(replace(siege, relearn_rates=(0.1, 1e4)))
     assert "rate 10000 exploded" in both.note and len(both.after[0]) == 120
     assert same(taught, before)
 
@@ -169,8 +169,8 @@ def test_the_loss_of_relearning_is_measured_on_its_own_texts(taught: LanguageMod
     siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     texts = [taught.encode(one) for one in siege.train_on]
     first = -np.mean([np.mean(one.logprobs) for one in score(taught, texts)])
-    assert relearning._loss(siege, taught, texts) == pytest.approx(float(first))
-    losses = [loss for loss, _ in relearning._trained(siege, texts, 0.1, first)]
+    assert relearning._mean_loss(siege, taught, texts) == pytest.approx(float(first))
+    losses = [loss for loss, _ in relearning._training(siege, texts, 0.1, first)]
     assert len(losses) == 2 and losses[1] < losses[0] < first
 
 
@@ -179,7 +179,7 @@ def test_a_stopped_or_broken_relearning_leaves_the_model(taught: LanguageModel, 
     before, calls = weights_of(taught), iter(range(100))
     siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     with pytest.raises(Cancelled):
-        relearning.relearning(replace(siege, stop=lambda: next(calls) >= at))
+        relearning.relearn(replace(siege, stop=lambda: next(calls) >= at))
     assert same(taught, before)
     real, passes = relearning.add_gradients, iter(range(100))
 

@@ -304,7 +304,7 @@ WRONG = {
     "huge layer": ([*NEURONS, f"[[{10**30}, 0]]"], "this model has 2 layers of 64"),
     "neuron of 5,000 digits": ([*NEURONS, f"[[0, {'9' * 5000}]]"], "is not JSON"),
     "neurons in the deep": ([*NEURONS, "[" * 100_000], "is not JSON"),
-    "neurons of an odd site": ([*NEURONS, '{"neurons": [[0, 1]], "site": "brain"}'], "a site that there is not"),
+    "neurons of an odd site": ([*NEURONS, '{"neurons": [[0, 1]], "site": "brain"}'], "of an unknown site"),
     "neurons in a folder": ([*NEURONS, "."], "it is no file"),
     "retained by thirds": (["localize", *ASKED, "--retained", "third"], "--retained"),
     "reference of one token": ([*NEURONS, "[[0, 1]]", "--reference", "letter.txt"], "reference text is too short"),

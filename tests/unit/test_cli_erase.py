@@ -84,8 +84,8 @@ def test_a_failed_attack_does_not_cost_the_erasure(run: Run, monkeypatch: pytest
 
 def test_without_a_share_it_grows_with_the_number_of_secrets(run: Run) -> None:
     plain = ErasureSettings()
-    assert [plain.of_all(n) for n in (1, 8, 32, 100)] == [0.01, 0.08, 0.32, 0.4]
-    assert ErasureSettings(share=0.05).of_all(32) == 0.05
+    assert [plain.share_for(n) for n in (1, 8, 32, 100)] == [0.01, 0.08, 0.32, 0.4]
+    assert ErasureSettings(share=0.05).share_for(32) == 0.05
     asked = ["erase", "--secrets", "secrets.csv", "--rows", "0,1", "--out", "edit.safetensors", "--steps", "1", "--no-attacks"]
     found = json_of(run(*asked, "--json"))
     assert found["settings"]["share"] == 0.02

@@ -13,7 +13,7 @@ from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.effects import effects
 from privlens.erasure.evaluate import unseen_level
 from privlens.erasure.losses import predictions
-from privlens.erasure.selection import drawn_like
+from privlens.erasure.selection import random_indices_like
 from privlens.erasure.sparse_parameters import SparseParameters, gradients
 from privlens.erasure.trainer import Erasure
 from privlens.errors import BadInput, Cancelled
@@ -175,7 +175,7 @@ def test_chance_draws_evenly_from_the_whole_of_every_part() -> None:
     chosen = [torch.tensor([0, 1, 2]), torch.tensor([], dtype=torch.long), torch.tensor([4])]
     counts = [torch.zeros(12), torch.zeros(3), torch.zeros(5)]
     for _ in range(2000):
-        for count, drawn in zip(counts, drawn_like(chosen, [12, 3, 5], generator), strict=True):
+        for count, drawn in zip(counts, random_indices_like(chosen, [12, 3, 5], generator), strict=True):
             assert drawn.tolist() == sorted(set(drawn.tolist()))
             count[drawn] += 1
     # Each of 12 places is in 1/4 of the draws, each of 5 in 1/5; 5 standard errors of 2000 draws are 0.05.
@@ -279,7 +279,7 @@ def test_memory_is_three_numbers_a_chosen_weight_and_one_parameters_gradient_at_
     for values in weights.values.values():
         kept += [state for state in weights.adam.state[values].values() if state.numel() > 1]
     assert sum(part.numel() for part in kept) == 3 * weights.n
-    assert sum(part.numel() for part in weights.moving.values()) == 0
+    assert sum(part.numel() for part in weights.momentum.values()) == 0
 
 
 def test_neighbours_are_the_models_own_and_hold_no_targets_value(taught: LanguageModel) -> None:
@@ -307,7 +307,7 @@ def test_only_a_targets_own_prompt_is_cut_not_others_of_its_template(taught: Lan
 def test_weights_without_a_gradient_to_speak_of_stay_where_they_are(taught: LanguageModel, slope: float, moved: float) -> None:
     """By chance neurons are chosen that never fire on the forget texts; a turned step has a fixed length, whatever the slope."""
     name = "gpt_neox.layers.0.mlp.dense_4h_to_h.weight"
-    weights = SparseParameters(taught, {name: torch.arange(8)}, 0.05, turn=lambda _, gradient: gradient)
+    weights = SparseParameters(taught, {name: torch.arange(8)}, 0.05, precondition=lambda _, gradient: gradient)
     before = weights.values[name].clone()
     with taught.held(), weights.applied(), weights.optimizer_step():
         (slope * weights.parameters[name].sum()).backward()
@@ -322,7 +322,7 @@ def test_every_step_takes_the_change_back_by_a_share(taught: LanguageModel, shar
     view = taught.under(first)
     settings = replace(QUICK, keep=0.0, learning_rate=1e-9, decay=share)
     work = Erasure(Request(view, (TARGET,), settings=settings), 0.1, [])
-    own = work.weights.copied()
+    own = work.weights.snapshot()
     for values in work.weights.values.values():
         values += 0.5
     work.step(1)
@@ -378,7 +378,9 @@ def test_the_loss_is_a_mean_over_what_is_still_worked_on_and_forgotten_texts_are
         found = predictions(taught, work.texts)
     counted = found.leads * torch.cat(work.private)
     _, terms = work.step(1)
-    assert terms["forget"] == pytest.approx(float((found.own * counted).sum() / counted.sum()), rel=0.2), "texts of unlike length"
+    assert terms["forget"] == pytest.approx(float((found.logprobs * counted).sum() / counted.sum()), rel=0.2), (
+        "texts of unlike length"
+    )
     assert work.left.tolist() == pytest.approx([1.05, 1.05])
     work.level = 1.0
     _, terms = work.step(2)
@@ -393,7 +395,7 @@ def test_a_step_looks_at_more_retained_rows_the_more_it_forgets(
     """Two forget texts in a step at most, six rows for each: half of them by chance, half by what moved, some twice."""
     settings, looked_at = replace(QUICK, rows=4, rows_each=6, forget_rows=2), list[int]()
     work = Erasure(Request(taught, tuple(targets), settings=settings), 0.0, [[4, 9, token] for token in range(10, 50)])
-    monkeypatch.setattr(work, "_hold", lambda _, picked, *rest: looked_at.append(len(picked)) or 0.0)
+    monkeypatch.setattr(work, "_retain", lambda _, picked, *rest: looked_at.append(len(picked)) or 0.0)
     work.step(1)
     assert least <= looked_at[0] <= most
 

@@ -259,7 +259,7 @@ def test_any_option_is_taken_or_refused(text: str) -> None:
     assert numbers is None or (numbers and len(set(numbers)) == len(numbers))
     shares = tried(inputs.shares, text)
     assert all(0 < share <= 1 for share in shares or ())
-    for option in (inputs.methods, inputs.erasers):
+    for option in (inputs.methods, inputs.erasure_methods):
         tried(option, text)
 
 

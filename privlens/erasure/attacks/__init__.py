@@ -1,9 +1,9 @@
-"""Hiding is not erasing: ways of getting erased values back, each tried on the model before and after the erasure.
+"""Hiding is not erasing: attacks that try to recover erased values, each run on the model before and after the erasure.
 
 Reworded prompts; several sampled continuations; the logit lens at every layer; training on other secrets (does the erased one
-come back?); and a linear probe, trained on other secrets' values, that reads the value off the hidden states. Each is tried in
-the same way on other values of the format, which nobody trained on: only what stands out among these counts as something left.
-An attack that fails shows only that this one failed; one that could not be tried says why, and the others go on.
+come back?); and a linear probe, trained on other secrets' values, that reads the value from the hidden states. Each attack is
+also run on other values of the same format, which nobody trained on: only a target that does better than these counts as
+recovered. A failed attack rules out that attack alone; an attack that could not run says why, and the others continue.
 """
 
 import logging
@@ -12,49 +12,50 @@ from dataclasses import replace
 
 from privlens.erasure.attacks.chance import FALSE_ALARMS, judged
 from privlens.erasure.attacks.hidden_states import logit_lens, probe
-from privlens.erasure.attacks.relearning import relearning
-from privlens.erasure.attacks.sampling import rewording, sampling
-from privlens.erasure.attacks.setup import LEAST, AttackSetup, Scores
+from privlens.erasure.attacks.relearning import relearn
+from privlens.erasure.attacks.sampling import rewording, sample
+from privlens.erasure.attacks.setup import MIN_VALUES, AttackSetup, Scores
 from privlens.errors import BadInput, Cancelled, ModelDamaged, PrivlensError
 from privlens.outcomes import Attack
 
 logger = logging.getLogger("privlens.attacks")
 ATTACKS: dict[str, Callable[[AttackSetup], Scores]] = {
-    "sampling": sampling,
+    "sampling": sample,
     "logit lens": logit_lens,
     "reworded prompts": rewording,
-    "relearning": relearning,
+    "relearning": relearn,
     "linear probe": probe,
 }
-"""By name, in the order in which they are tried."""
+"""By name, in the order in which they run."""
 
 
-def planned(siege: AttackSetup) -> tuple[str, ...]:
-    """The names of the attacks there will be a record of."""
-    without = set() if any(siege.reworded) else {"reworded prompts"}
-    without |= set() if siege.train_on else {"relearning"}
-    without |= set() if siege.known else {"linear probe"}
-    return tuple(name for name in ATTACKS if name not in without)
+def planned(setup: AttackSetup) -> tuple[str, ...]:
+    """The names of the attacks that will have a record."""
+    omitted = set() if any(setup.reworded) else {"reworded prompts"}
+    omitted |= set() if setup.train_on else {"relearning"}
+    omitted |= set() if setup.known else {"linear probe"}
+    return tuple(name for name in ATTACKS if name not in omitted)
 
 
-def attacks(siege: AttackSetup) -> Iterator[Attack]:
-    """Every attack of `planned`, a record each, also of those that could not be tried.
+def attacks(setup: AttackSetup) -> Iterator[Attack]:
+    """Runs every attack of `planned`, and yields a record of each, including those that could not run.
 
     Raises:
-        BadInput: without a target. Cancelled: when `siege.stop` said so.
+        BadInput: without a target. Cancelled: when `setup.stop` returned True.
     """
-    if not siege.targets:
+    if not setup.targets:
         raise BadInput("There is nothing to attack: erase at least one secret.")
-    names, chosen = planned(siege), siege.fit_for_judging()
+    names = planned(setup)
+    judgeable = setup.with_judgeable_targets()
     for name in names:
-        siege.go_on()
-        yield _tried(name, chosen, len(names), len(siege.targets))
+        setup.go_on()
+        yield _run_attack(name, judgeable, len(names), len(setup.targets))
 
 
-def _tried(name: str, siege: AttackSetup, n_attacks: int, n_targets: int) -> Attack:
-    """One record; what is raised, but Cancelled and ModelDamaged, becomes one that says why: all else stands without it."""
+def _run_attack(name: str, setup: AttackSetup, n_attacks: int, n_targets: int) -> Attack:
+    """One record. An exception other than Cancelled and ModelDamaged becomes a record that says why: the other results hold."""
     try:
-        found = judged(name, ATTACKS[name](siege), n_attacks, siege.seed)
+        attack = judged(name, ATTACKS[name](setup), n_attacks, setup.seed)
     except (Cancelled, ModelDamaged):
         raise
     except PrivlensError as error:
@@ -63,10 +64,11 @@ def _tried(name: str, siege: AttackSetup, n_attacks: int, n_targets: int) -> Att
         logger.exception("The attack %s failed.", name)
         reason = (str(error).splitlines() or [""])[0][:200]
         return Attack(name, None, None, note=f"did not run: {type(error).__name__}: {reason}")
-    if len(siege.targets) < n_targets:
-        left_out = f"{n_targets - len(siege.targets)} of {n_targets} values left out: fewer than {LEAST} values are like them"
-        found = replace(found, note="; ".join(filter(None, [found.note, left_out])))
-    return found
+    n_left_out = n_targets - len(setup.targets)
+    if n_left_out:
+        left_out = f"{n_left_out} of {n_targets} values left out: fewer than {MIN_VALUES} values are like them"
+        attack = replace(attack, note="; ".join(filter(None, [attack.note, left_out])))
+    return attack
 
 
 __all__ = ["ATTACKS", "FALSE_ALARMS", "AttackSetup", "attacks", "planned"]

@@ -1,7 +1,7 @@
 """Training on other secrets: does the erased one come back?
 
-At several learning rates and numbers of steps, because one that is too small changes nothing and one that is too large wrecks the
-model. Only what was learned counts: where the loss on the attack's own texts did not fall clearly, it has not run.
+At several learning rates and numbers of steps, because too small a rate changes nothing and too large a one wrecks the model.
+Only runs that learned count: where the loss on the attack's own training texts did not fall clearly, the attack did not run.
 
 Sources: Lynch et al., Eight methods to evaluate robust unlearning in LLMs (arXiv 2402.16835); Hu et al., Jogging the memory of
 unlearned LLMs (arXiv 2406.13356).
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from privlens.erasure.attacks.setup import Array, AttackSetup, Scores, of_private
+from privlens.erasure.attacks.setup import Array, AttackSetup, Scores, private_share
 from privlens.erasure.losses import add_gradients, nll
 from privlens.erasure.sparse_parameters import SparseParameters
 from privlens.errors import BadInput, UnsupportedModel
@@ -26,93 +26,103 @@ from privlens.lm.tokens import Encoded
 from privlens.types import Secret
 
 LEARNED = 0.7
-"""A run learned where the loss on its own texts fell to this share of what it was, or lower."""
-TEXTS, ROWS = 48, 16
-"""Texts that are trained on at most, and in one step."""
+"""A run learned where the loss on its own texts fell to this share of its first value. A higher share
+would count runs that changed next to nothing."""
+MAX_TEXTS = 48
+"""Training texts at most: each measurement scores all of them, so more are slower."""
+BATCH_ROWS = 16
+"""Training texts in one step."""
 COPIES = 5
-"""Numbers of float32 beside each weight: its value in training, Adam's two, the gradient, and what it was."""
+"""Float32 numbers for each weight beside the model: the trained value, Adam's two, the gradient, and the original value."""
 
 
-def relearning(siege: AttackSetup) -> Scores:
-    """Training of all weights on other secrets; the share of the value's tokens that are the first choice then.
+def relearn(setup: AttackSetup) -> Scores:
+    """Trains all weights on other secrets; the share of the value's tokens that are the first choice then.
 
     Raises:
         BadInput: where no rate learned, or memory does not suffice. UnsupportedModel: where weights cannot be trained.
     """
-    lm = siege.after
-    _check(lm)
-    before = [_shares(siege, siege.before, values[:1]) for values in siege.contenders]
-    untrained = np.mean([_shares(siege, lm, values[:1]) for values in siege.contenders])
-    chosen = random.Random(siege.seed).sample(siege.train_on, min(TEXTS, len(siege.train_on)))
-    texts = [lm.encode(other) for other in chosen]
-    at_first, found, said = _loss(siege, lm, texts), list[list[Array]](), list[str]()
-    for rate in siege.relearn_rates:
+    lm = setup.after
+    _check_trainable(lm)
+    before = [_first_choices(setup, setup.before, values[:1]) for values in setup.contenders]
+    untrained = np.mean([_first_choices(setup, lm, values[:1]) for values in setup.contenders])
+    chosen = random.Random(setup.seed).sample(setup.train_on, min(MAX_TEXTS, len(setup.train_on)))
+    texts = [lm.encode(secret) for secret in chosen]
+    first_loss = _mean_loss(setup, lm, texts)
+    runs = list[list[Array]]()
+    reports = list[str]()
+    for rate in setup.relearn_rates:
         losses = list[float]()
-        for loss, shares in _trained(siege, texts, rate, LEARNED * at_first):
+        for loss, shares in _training(setup, texts, rate, LEARNED * first_loss):
             losses.append(loss)
-            found += [shares] if shares else []
-        said.append(_told(rate, losses, at_first))
-    trained = f"loss on its own texts {at_first:.3g} at first; {'; '.join(said)}"
-    if not found:
+            runs += [shares] if shares else []
+        reports.append(_report(rate, losses, first_loss))
+    trained = f"loss on its own texts {first_loss:.3g} at first; {'; '.join(reports)}"
+    if not runs:
         raise BadInput(f"it did not learn the {len(texts)} other secrets that it trained on ({trained})")
-    steps = " or ".join(map(str, siege.relearn_steps))
-    what = f"share of the value's tokens that are the first choice after {steps} training steps on {len(texts)} other secrets"
-    after = [np.concatenate(each, 1) for each in zip(*found, strict=True)]
-    return Scores(before, after, f"{what}; the best of all rates and steps", f"without training {untrained:.0%}; {trained}")
+    steps = " or ".join(map(str, setup.relearn_steps))
+    detail = f"share of the value's tokens that are the first choice after {steps} training steps on {len(texts)} other secrets"
+    after = [np.concatenate(by_run, 1) for by_run in zip(*runs, strict=True)]
+    return Scores(before, after, f"{detail}; the best of all rates and steps", f"without training {untrained:.0%}; {trained}")
 
 
-def _check(lm: LanguageModel) -> None:
+def _check_trainable(lm: LanguageModel) -> None:
     weights = list(lm.model.parameters())
     if not all(is_plain(weight) for weight in weights):
         raise UnsupportedModel("weights that are quantized or not in memory cannot be trained; load the model as another type")
-    needed, free = COPIES * 4 * sum(weight.numel() for weight in weights), free_bytes(lm.device)
+    needed = COPIES * 4 * sum(weight.numel() for weight in weights)
+    free = free_bytes(lm.device)
     if needed > free:
         raise BadInput(f"training all weights needs about {needed / GB:.1f} GB, and {lm.device} has {free / GB:.1f} GB free")
 
 
-def _told(rate: float, losses: Sequence[float], at_first: float) -> str:
-    """What became of a rate, in words."""
-    if not math.isfinite(losses[-1]) or losses[-1] > at_first:
+def _report(rate: float, losses: Sequence[float], first_loss: float) -> str:
+    """What happened at a rate, in words."""
+    if not math.isfinite(losses[-1]) or losses[-1] > first_loss:
         return f"rate {rate:g} exploded"
-    learned = "" if min(losses) <= LEARNED * at_first else ", which is not learned"
-    return f"rate {rate:g} took it to {losses[-1]:.3g}{learned}"
+    verdict = "" if min(losses) <= LEARNED * first_loss else ", which is not learned"
+    return f"rate {rate:g} took it to {losses[-1]:.3g}{verdict}"
 
 
-def _trained(siege: AttackSetup, texts: Sequence[Encoded], rate: float, learned: float) -> Iterator[tuple[float, list[Array]]]:
-    """Trains and tells at each of `relearn_steps` the loss on the texts, and the scores of all values where it is `learned`.
+def _training(
+    setup: AttackSetup, texts: Sequence[Encoded], rate: float, learned_loss: float
+) -> Iterator[tuple[float, list[Array]]]:
+    """Trains; at each of `relearn_steps` yields the loss on the texts, and all values' scores where it is at most `learned_loss`.
 
-    Ends early where the loss is no number. The model has its own weights whenever this is not at work.
+    Ends early where the loss is not finite. The model has its own weights between two yields.
     """
-    lm = siege.after
+    lm = setup.after
     weights = SparseParameters(lm, {name: None for name, _ in lm.model.named_parameters()}, rate)
-    at_once, generator = RowsAtOnce(), torch.Generator().manual_seed(siege.seed)
-    for step in range(1, max(siege.relearn_steps) + 1):
-        siege.go_on()
-        batch = [texts[at] for at in torch.randperm(len(texts), generator=generator)[:ROWS].tolist()]
+    rows_at_once = RowsAtOnce()
+    generator = torch.Generator().manual_seed(setup.seed)
+    for step in range(1, max(setup.relearn_steps) + 1):
+        setup.go_on()
+        batch = [texts[index] for index in torch.randperm(len(texts), generator=generator)[:BATCH_ROWS].tolist()]
 
         def learn(rows: int, batch: Sequence[Encoded] = batch) -> float:
             weights.zero_grad()
-            return add_gradients(lm, batch, rows, lambda now, _: nll(now))
+            return add_gradients(lm, batch, rows, lambda predicted, _: nll(predicted))
 
         with lm.held(), weights.applied(), weights.optimizer_step():
-            at_once.run(learn, len(batch))
-        if step in siege.relearn_steps:
+            rows_at_once.run(learn, len(batch))
+        if step in setup.relearn_steps:
             with lm.held(), weights.applied():
-                loss = _loss(siege, lm, texts)
-                shares = [_shares(siege, lm, values) for values in siege.contenders] if loss <= learned else []
+                loss = _mean_loss(setup, lm, texts)
+                has_learned = loss <= learned_loss
+                shares = [_first_choices(setup, lm, values) for values in setup.contenders] if has_learned else []
             yield loss, shares
             if not math.isfinite(loss):
                 return
 
 
-def _loss(siege: AttackSetup, lm: LanguageModel, texts: Sequence[Encoded]) -> float:
+def _mean_loss(setup: AttackSetup, lm: LanguageModel, texts: Sequence[Encoded]) -> float:
     """Mean NLL of the texts' values, nats/token."""
-    return -float(np.mean([np.mean(one.logprobs) for one in score(lm, texts, stop=siege.stop)]))
+    return -float(np.mean([np.mean(scored.logprobs) for scored in score(lm, texts, stop=setup.stop)]))
 
 
-def _shares(siege: AttackSetup, lm: LanguageModel, values: Sequence[Secret]) -> Array:
+def _first_choices(setup: AttackSetup, lm: LanguageModel, values: Sequence[Secret]) -> Array:
     """[values, 1]: the share of each value's private tokens that are the first choice."""
-    encoded = [lm.encode(value) for value in values]
-    scored = score(lm, encoded, stop=siege.stop)
-    hits = [np.array(one.argmax) == text.value_ids for one, text in zip(scored, encoded, strict=True)]
-    return np.array([[of_private(lm, value, hit)] for value, hit in zip(values, hits, strict=True)])
+    texts = [lm.encode(value) for value in values]
+    scores = score(lm, texts, stop=setup.stop)
+    hits = [np.array(scored.argmax) == text.value_ids for scored, text in zip(scores, texts, strict=True)]
+    return np.array([[private_share(lm, value, hit)] for value, hit in zip(values, hits, strict=True)])

@@ -1,4 +1,4 @@
-"""What the attacks are tried on, and what each of them hands over: success on the values and on others that nobody trained on."""
+"""What the attacks run on, and what each of them returns: success on the targets and on values that nobody trained on."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from privlens.erasure.attacks.values import is_copy, others_like
+from privlens.erasure.attacks.values import is_copy, similar_values
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.candidates import private
@@ -15,22 +15,27 @@ from privlens.types import Secret
 
 Array = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
-MOST, IN_ALL, LEAST = 119, 400, 20
-"""Other values for a target: at most, for all targets together, and at least: with fewer nothing can be judged."""
+MAX_VALUES = 119
+"""Other values for one target, at most. Five attacks share 5 % of false alarms, 1 % each, which takes at least 100 values with
+the target itself; these are 120. More would make the limit more precise and every attack slower."""
+MAX_VALUES_IN_ALL = 400
+"""Other values for all targets together, which bounds the time of an attack on many targets."""
+MIN_VALUES = 20
+"""Other values for one target, at least; with fewer an attack is not judged. At a level of 5 % a single attack needs 19."""
 
 
 @dataclass(frozen=True)
 class AttackSetup:
-    """What the attacks are tried on.
+    """What the attacks run on.
 
     Attributes:
         before, after: the model, and a view of it under the erasure. targets: the erased secrets.
-        reworded: for each target other prompts for the same value, maybe none.
-        others: memorized secrets that were not erased; the probe learns from them. listed: all other secrets at hand, known or
-            not; relearning trains on both, and the words of their values make natural values' rivals.
-        samples: continuations drawn of each prompt. n_values: others of each target's format; 0 for as many as are needed.
-        relearn_steps: of Adam on all weights, after which success is counted, ascending. relearn_rates: in units of the weights'
-            root mean square.
+        reworded: for each target, other prompts for the same value; may be empty.
+        others: memorized secrets that were not erased; the probe is trained on them. listed: all other secrets available, known
+            or not; relearning trains on both, and the words of their values become rivals of natural values.
+        samples: continuations sampled for each prompt. n_values: other values for each target; 0 for the default number.
+        relearn_steps: numbers of Adam steps on all weights after which success is measured, ascending. relearn_rates: in units of
+            the weights' root mean square.
     """
 
     before: LanguageModel
@@ -47,33 +52,33 @@ class AttackSetup:
     stop: Stop = never_stop
 
     def go_on(self) -> None:
-        """Raises Cancelled when `stop` says so."""
+        """Raises Cancelled when `stop` returns True."""
         if self.stop():
-            raise Cancelled("The attacks were stopped; the edit stays as it is.")
+            raise Cancelled("The attacks were stopped; the edit is unchanged.")
 
     @cached_property
     def known(self) -> tuple[Secret, ...]:
-        """The others without copies of a target: an attack that is told the value proves nothing."""
+        """The others without copies of a target: an attack that was given the value proves nothing."""
         return self._not_copies(self.others)
 
     @cached_property
     def train_on(self) -> tuple[Secret, ...]:
-        """The same of all that is listed."""
+        """All secrets, known or not, without copies of a target."""
         return self._not_copies(dict.fromkeys((*self.others, *self.listed)))
 
     def _not_copies(self, secrets: Iterable[Secret]) -> tuple[Secret, ...]:
-        return tuple(other for other in secrets if not any(is_copy(other, target) for target in self.targets))
+        return tuple(secret for secret in secrets if not any(is_copy(secret, target) for target in self.targets))
 
     @cached_property
     def contenders(self) -> tuple[tuple[Secret, ...], ...]:
-        """For each target itself and then, behind its prompt, other values of its format that nobody trained on."""
-        n = self.n_values or max(LEAST, min(MOST, IN_ALL // len(self.targets)))
-        beside = (*self.targets, *self.others, *self.listed)
-        like = [others_like(self.after, target, beside, self.seed, n) for target in self.targets]
-        return tuple((target, *self._fitting(target, values)) for target, values in zip(self.targets, like, strict=True))
+        """For each target: itself, then other values of its format after its prompt, which nobody trained on."""
+        n = self.n_values or max(MIN_VALUES, min(MAX_VALUES, MAX_VALUES_IN_ALL // len(self.targets)))
+        every_secret = (*self.targets, *self.others, *self.listed)
+        pools = [similar_values(self.after, target, every_secret, self.seed, n) for target in self.targets]
+        return tuple((target, *self._rivals(target, values)) for target, values in zip(self.targets, pools, strict=True))
 
-    def _fitting(self, target: Secret, values: Sequence[str]) -> Iterator[Secret]:
-        """The values behind the target's prompt, where the model has room for them."""
+    def _rivals(self, target: Secret, values: Sequence[str]) -> Iterator[Secret]:
+        """The values after the target's prompt, where they fit the model's context."""
         for value in values:
             rival = self.before.settled(target).with_value(value)
             try:
@@ -82,24 +87,25 @@ class AttackSetup:
                 continue
             yield rival
 
-    def fit_for_judging(self) -> "AttackSetup":
-        """The same without targets that cannot be judged; where none can, all that have a letter or digit, or all."""
-        rooms = [len(pool) > LEAST for pool in self.contenders]
-        shown = [bool(private(self.after, self.after.encode(target)).any()) for target in self.targets]
-        keep = rooms if any(rooms) else shown
+    def with_judgeable_targets(self) -> "AttackSetup":
+        """This setup without targets that cannot be judged; if none can be, those with a letter or digit, or all of them."""
+        judgeable = [len(pool) > MIN_VALUES for pool in self.contenders]
+        has_private = [bool(private(self.after, self.after.encode(target)).any()) for target in self.targets]
+        keep = judgeable if any(judgeable) else has_private
         if not any(keep) or all(keep):
             return self
+        targets = tuple(target for target, kept in zip(self.targets, keep, strict=True) if kept)
         reworded = tuple(prompts for prompts, kept in zip(self.reworded, keep, strict=False) if kept)
-        return replace(self, targets=tuple(one for one, kept in zip(self.targets, keep, strict=True) if kept), reworded=reworded)
+        return replace(self, targets=targets, reworded=reworded)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What an attack found. Scores are success in 0..1, in one or several ways (layers, or training's rates and steps).
+    """Success of an attack in 0..1, in one or several ways (layers, or the rates and steps of training).
 
     Attributes:
-        before: the same for the targets before the erasure, [1, ways] each. after: for each target [1 + others, ways], its own
-            value first, then others of its format. detail: what is counted. note: what else is to be known.
+        before: for each target before the erasure, [1, ways]. after: for each target after it, [1 + others, ways], its own value
+            first, then others of its format. detail: what is counted. note: anything else worth knowing.
     """
 
     before: Sequence[Array]
@@ -108,10 +114,10 @@ class Scores:
     note: str = ""
 
 
-def of_private(lm: LanguageModel, secret: Secret, hits: Hits) -> Array:
-    """[..., T] -> [...]: the share of a value's tokens with a letter or digit that were hit."""
-    counted = private(lm, lm.encode(secret)).cpu().numpy()
-    if not counted.any():
+def private_share(lm: LanguageModel, secret: Secret, hits: Hits) -> Array:
+    """[..., T] -> [...]: of a value's tokens that have a letter or digit, the share that were hit."""
+    is_private = private(lm, lm.encode(secret)).cpu().numpy()
+    if not is_private.any():
         raise BadInput("the value has no letter or digit, so there is nothing private to read")
-    share: Array = hits[..., counted].mean(-1)
+    share: Array = hits[..., is_private].mean(-1)
     return share

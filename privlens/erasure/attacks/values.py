@@ -1,8 +1,8 @@
-"""Values that nobody trained on, to set beside a secret's: as like it as can be, but for what is private in it.
+"""Values that nobody trained on, to compare a secret's value with: as similar as possible, except for what is private in it.
 
-A random string's rivals are random strings of its format. A natural word has no fair rivals among scrambled letters: it
-outranks them without being known. So its rivals are words that stand in its place in other listed values of the same build; and
-a piece that several listed values share, such as an e-mail's domain or 555 in a number, is private to none and stays.
+A random string's rivals are random strings of its format. A natural word has no fair rivals among scrambled letters: it outranks
+them without being memorized. So its rivals are words in the same position of other listed values of the same shape; and a piece
+that several listed values share, such as an e-mail's domain or 555 in a number, is private to none of them and is kept.
 """
 
 import random
@@ -14,61 +14,68 @@ from privlens.memorization.candidates import candidates
 from privlens.types import Secret
 
 PIECE = re.compile(r"[^\W\d_]+|\d+")
+"""A run of letters, or of digits."""
 SHORT = 2
-"""Letters or digits of a piece that is always scrambled: initials and marks recur by chance."""
-SCRAMBLES, NATURAL = 40, 0.05
-"""Of a word; it is natural where at most this share of them takes as few tokens as it does."""
-WORDS_LEAST = 5
-"""Other words for a natural one; with fewer there is no fair choice."""
+"""A piece of at most so many letters or digits is always scrambled: initials and marks recur by chance."""
+SCRAMBLES = 40
+"""Scrambled versions of a word that it is compared with, to tell whether it is natural; more would be more precise and slower."""
+NATURAL = 0.05
+"""A word is natural where at most this share of its scrambled versions takes as few tokens as it does."""
+MIN_WORDS = 5
+"""Other words that a natural one needs; with fewer there is no fair choice."""
 TRIES = 20
-"""Draws for each value that is wanted, before fewer will do."""
+"""Draws for each wanted value before fewer values are accepted, as where a format has few different ones."""
 
 
-def is_copy(other: Secret, target: Secret) -> bool:
-    """Whether a secret tells the target's value: the same but for case and spaces, or with it inside as whole words."""
-    value, text = (" ".join(one.value.casefold().split()) for one in (target, other))
+def is_copy(secret: Secret, target: Secret) -> bool:
+    """Whether a secret contains the target's value, as whole words and regardless of case and spaces."""
+    value, text = (" ".join(each.value.casefold().split()) for each in (target, secret))
     return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
-def others_like(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, n: int) -> list[str]:
-    """At most `n` different values like the target's, none of them listed; fewer where there are no more or none is fair."""
-    value, known = target.value.strip(), {one.value.strip() for one in listed}
-    like = [PIECE.findall(one) for one in sorted(known - {value}) if _build(one) == _build(value)]
-    pools = [_pool(lm, word, [words[place] for words in like], seed) for place, word in enumerate(PIECE.findall(value))]
+def similar_values(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, n: int) -> list[str]:
+    """At most `n` different values like the target's, none of them listed; fewer where no more exist, or none would be fair."""
+    value = target.value.strip()
+    known = {secret.value.strip() for secret in listed}
+    same_shape = [PIECE.findall(text) for text in sorted(known - {value}) if _shape(text) == _shape(value)]
+    pools = [
+        _pool(lm, piece, [pieces[position] for pieces in same_shape], seed) for position, piece in enumerate(PIECE.findall(value))
+    ]
     if any(pool == [] for pool in pools):
         return []
-    rng, drawn = random.Random(f"{seed} words {value}"), dict[str, None]()
+    rng = random.Random(f"{seed} words {value}")
+    drawn = dict[str, None]()
     for scrambled in candidates(value, seed, TRIES * n + 1):
-        drawn[_with_words(scrambled, [rng.choice(pool) if pool else None for pool in pools])] = None
+        drawn[_with_pieces(scrambled, [rng.choice(pool) if pool else None for pool in pools])] = None
         if len(drawn.keys() - known - {value}) == n:
             break
-    return [one for one in drawn if one not in known and one != value]
+    return [text for text in drawn if text not in known and text != value]
 
 
-def _with_words(value: str, words: Sequence[str | None]) -> str:
-    """The value with other pieces; None leaves one as it is."""
-    following = iter(words)
-    return PIECE.sub(lambda piece: next(following) or piece[0], value)
+def _with_pieces(value: str, pieces: Sequence[str | None]) -> str:
+    """The value with its pieces replaced; None keeps one."""
+    replacements = iter(pieces)
+    return PIECE.sub(lambda match: next(replacements) or match[0], value)
 
 
-def _build(value: str) -> str:
+def _shape(value: str) -> str:
     """A value with `w` for every run of letters and `0` for every run of digits."""
-    return PIECE.sub(lambda piece: "0" if piece[0][0].isdigit() else "w", value.strip())
+    return PIECE.sub(lambda match: "0" if match[0][0].isdigit() else "w", value.strip())
 
 
 def _pool(lm: LanguageModel, word: str, others: Sequence[str], seed: int) -> list[str] | None:
-    """What may stand in the place of some letters or digits: None for scrambled ones, [] where nothing at hand would be fair."""
+    """What may replace a piece: None for scrambled letters or digits, [] where nothing available would be fair."""
     if len(word) <= SHORT:
         return None
     if word in others:
         return [word]
     if word.isdigit():
         return None
-    scrambles = [_n_tokens(lm, one) for one in candidates(word, seed, SCRAMBLES + 1)]
-    if sum(n <= _n_tokens(lm, word) for n in scrambles) > NATURAL * len(scrambles):
+    token_counts = [_n_tokens(lm, scrambled) for scrambled in candidates(word, seed, SCRAMBLES + 1)]
+    if sum(n <= _n_tokens(lm, word) for n in token_counts) > NATURAL * len(token_counts):
         return None
     words = sorted(set(others))
-    return words if len(words) >= WORDS_LEAST else []
+    return words if len(words) >= MIN_WORDS else []
 
 
 def _n_tokens(lm: LanguageModel, word: str) -> int:
