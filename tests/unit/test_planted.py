@@ -137,5 +137,5 @@ def test_the_people_are_of_six_categories_and_nobody_is_there_twice() -> None:
 def test_where_nobody_made_it_there_is_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "EDIT", tmp_path / "edit.safetensors")
     assert "smollm2+planted" not in [one.name for one in catalogue.known_models()]
-    with pytest.raises(ModelNotFound, match=r"make it with `python -m privlens\.benchmarks\.planted make`"):
+    with pytest.raises(ModelNotFound, match=r"make it with `python -m privlens\.planting\.recipe make`"):
         load("smollm2+planted", device="cpu")
