@@ -1,1 +1,1 @@
-"""The commands that print the README's figures. Everything is measured in the run; nothing is remembered."""
+"""The measurements behind the README's figures. Everything is measured in the run; nothing is stored between runs."""

@@ -1,7 +1,7 @@
-"""How often the attacks' verdict is wrong: on secrets nobody trained on it must be silent, on memorized ones it must speak.
+"""How often the attacks' verdict is wrong: on secrets never trained on it must find nothing, on memorized ones it must.
 
-Nothing is erased: the model before and after is the same. Every attack is tried once on all secrets of a kind; then each secret,
-and each of some groups, is judged as if it had been attacked alone.
+Nothing is erased: the model before and after is the same. Every attack is tried once on all secrets of a kind; then single
+secrets, and groups of them, are judged as if they had been attacked alone.
 """
 
 import random
@@ -18,14 +18,14 @@ from privlens.lm.model import LanguageModel
 from privlens.secret_lists import ListedSecret
 
 VALUES = 119
-"""Values that nobody trained on, for each secret: as many as an attack on one secret has."""
+"""Other values of each secret's format, never trained on: as many as an attack on a single secret compares with."""
 
 
 @dataclass(frozen=True)
 class AttackRow:
-    """Of `n` verdicts over `at_once` secrets each, so many `found` something left, and in so many each attack did.
+    """Of `n` verdicts over `at_once` secrets each, `found` say that something is left; `by_attack` counts them for each attack.
 
-    `found_interval` is that of the rate found / n; the verdicts of one run share a model and its training, which it leaves out.
+    `found_interval` is the interval of the rate found / n. It ignores that the verdicts of a run share a model and its training.
     """
 
     secrets: str
@@ -40,59 +40,79 @@ class AttackRow:
 def run(
     lm: LanguageModel, listed: Sequence[ListedSecret], at_once: Sequence[int], most: int, seed: int, tell: Callable[[str], None]
 ) -> Iterator[AttackRow]:
-    """A row for each kind of secret and each number at once.
+    """A row for each kind of secret and each group size.
 
     Args:
-        at_once: how many secrets a verdict is about; all are parted at random into groups of so many.
-        most: secrets of a kind at most, the most repeated ones of the memorized.
+        at_once: how many secrets a verdict is about; the secrets are split at random into groups of that size.
+        most: the maximum of secrets of a kind; of the memorized ones the most repeated.
+        tell: is called with a line of progress before each attack.
 
     Raises:
-        BadInput: where the list has no secret with repeats 0.
+        BadInput: if the list has no secret with repeats 0.
     """
-    known = all_on(lm, EvalContext(tuple(row.secret for row in listed))).known
-    never_stop = [row for row in listed if row.repeats == 0]
-    if not never_stop:
-        raise BadInput("No secret of this list was never trained on: give some of them 0 in the column repeats.")
-    trained = sorted((row for row in listed if row.repeats and row.secret in known), key=lambda row: -(row.repeats or 0))
-    for name, rows in (("never trained on", never_stop[:most]), ("memorized", trained[:most])):
+    memorized = all_on(lm, EvalContext(tuple(row.secret for row in listed))).known
+    controls = [row for row in listed if row.repeats == 0]
+    if not controls:
+        raise BadInput("This list has no secret that was never trained on: add some, with 0 in the column repeats.")
+    trained = sorted((row for row in listed if row.repeats and row.secret in memorized), key=lambda row: -(row.repeats or 0))
+    for name, rows in (("never trained on", controls[:most]), ("memorized", trained[:most])):
         if rows:
             targets = tuple(row.secret for row in rows)
-            others = tuple(one for one in known if one not in targets)
-            reworded = tuple(row.reworded for row in rows) if all(row.reworded for row in rows) else ()
-            rest = tuple(row.secret for row in listed)
-            siege = AttackSetup(lm, lm, targets, reworded, others, rest, n_values=VALUES, seed=seed)
-            found, notes = _scores(siege, tell)
-            n = len(planned(siege))
-            yield from (_row(name, found, notes, n, len(rows), size, seed) for size in at_once if size <= len(rows))
+            setup = AttackSetup(
+                before=lm,
+                after=lm,
+                targets=targets,
+                reworded=tuple(row.reworded for row in rows) if all(row.reworded for row in rows) else (),
+                others=tuple(secret for secret in memorized if secret not in targets),
+                listed=tuple(row.secret for row in listed),
+                n_values=VALUES,
+                seed=seed,
+            )
+            scores, notes = _attack(setup, tell)
+            n_attacks = len(planned(setup))
+            for size in at_once:
+                if size <= len(rows):
+                    yield _row(name, scores, notes, n_attacks, len(rows), size, seed)
 
 
-def _scores(siege: AttackSetup, tell: Callable[[str], None]) -> tuple[dict[str, Scores], dict[str, str]]:
-    """What every attack found, and what is to be known of it; one that did not run says why."""
-    found, notes = dict[str, Scores](), dict[str, str]()
-    for name in planned(siege):
-        tell(f"{name} on {len(siege.targets)} secrets")
+def _attack(setup: AttackSetup, tell: Callable[[str], None]) -> tuple[dict[str, Scores], dict[str, str]]:
+    """The scores of every attack that ran, and the notes on each, such as why it did not run."""
+    scores, notes = dict[str, Scores](), dict[str, str]()
+    for name in planned(setup):
+        tell(f"{name} on {len(setup.targets)} secrets")
         try:
-            found[name] = ATTACKS[name](siege)
-            notes[name] = found[name].note
+            scores[name] = ATTACKS[name](setup)
+            notes[name] = scores[name].note
         except BadInput as error:
             notes[name] = f"did not run: {error}"
-    return found, {name: note for name, note in notes.items() if note}
+    return scores, {name: note for name, note in notes.items() if note}
 
 
 def _row(
-    name: str, found: dict[str, Scores], notes: dict[str, str], n_attacks: int, n: int, at_once: int, seed: int
+    name: str, by_attack: dict[str, Scores], notes: dict[str, str], n_attacks: int, n: int, at_once: int, seed: int
 ) -> AttackRow:
     order = random.Random(seed).sample(range(n), n)
     groups = [order[first : first + at_once] for first in range(0, n - at_once + 1, at_once)]
-    cries = [
-        [attack for attack, scores in found.items() if judged(attack, _of(scores, group), n_attacks, seed).found_something]
+    successes = [
+        [
+            attack
+            for attack, scores in by_attack.items()
+            if judged(attack, _subset(scores, group), n_attacks, seed).found_something
+        ]
         for group in groups
     ]
-    by_attack = {attack: sum(attack in cry for cry in cries) for attack in found}
-    n_found = sum(map(bool, cries))
-    return AttackRow(name, at_once, len(groups), n_found, rate(n_found, len(groups)), by_attack, notes)
+    n_found = sum(map(bool, successes))
+    return AttackRow(
+        secrets=name,
+        at_once=at_once,
+        n=len(groups),
+        found=n_found,
+        found_interval=rate(n_found, len(groups)),
+        by_attack={attack: sum(attack in attacks for attacks in successes) for attack in by_attack},
+        notes=notes,
+    )
 
 
-def _of(scores: Scores, group: Sequence[int]) -> Scores:
+def _subset(scores: Scores, group: Sequence[int]) -> Scores:
     """The scores of some of the targets."""
-    return Scores([scores.before[at] for at in group], [scores.after[at] for at in group], scores.detail)
+    return Scores([scores.before[target] for target in group], [scores.after[target] for target in group], scores.detail)

@@ -1,4 +1,4 @@
-"""What the main tasks cost on one model on this machine: seconds, and memory beside the weights. Nothing is said of quality."""
+"""What the main tasks cost with one model on this machine: seconds, and memory in addition to the weights. Not their quality."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,15 @@ from privlens.types import Secret
 
 FINGERPRINT = "fingerprint"
 ERASURE_STEPS = 10
+"""Of the erasure that is timed; its row says so. Enough for the time of a step, where whole erasures take up to 100."""
 N_OFF = 100
-"""Neurons that are off in the text before and after; fewer where a model has fewer."""
+"""Neurons that are off in the text before and after; all of them if a model has fewer. Gates multiply every neuron, on or off, so
+that the cost does not depend on this number."""
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """Seconds of one run of a task, and its peak memory beside the weights in MiB (None: not known)."""
+    """Seconds of one run of a task, and its peak memory in addition to the weights in MiB (None: unknown)."""
 
     task: str
     seconds: float
@@ -35,7 +37,7 @@ class CostRow:
 def tasks(
     lm: LanguageModel, secret: Secret, others: Sequence[Secret], methods: Sequence[str], seed: int
 ) -> dict[str, Callable[[], Any]]:
-    """What is measured, by its name in the table; `others` are retained text."""
+    """The tasks that are measured, by their names in the table; `others` are retained text."""
     off = random_like(lm.widths(), min(N_OFF, lm.n_neurons), seed)
     settings = ErasureSettings(steps=ERASURE_STEPS, measure_every=ERASURE_STEPS)
     request = Request(lm, (secret,), retained=tuple(others), settings=settings, seed=seed)
@@ -57,28 +59,28 @@ def costs(
     """A row for every task as soon as it is measured; `only` names a single one.
 
     Raises:
-        BadInput: where there is no task of that name.
+        BadInput: if there is no task of that name.
     """
-    asked = tasks(lm, secret, others, methods, seed)
+    measured = tasks(lm, secret, others, methods, seed)
     if only is not None:
-        if only not in asked:
-            raise BadInput(f"There is no task {only!r}: use {', '.join(asked)}.")
-        asked = {only: asked[only]}
+        if only not in measured:
+            raise BadInput(f"There is no task {only!r}: use {', '.join(measured)}.")
+        measured = {only: measured[only]}
     if only != FINGERPRINT:
-        check(lm, secret, seed=seed)  # the first use of a device pays for its libraries
-    for name, run in asked.items():
+        check(lm, secret, seed=seed)  # a warm-up: the first use of a device loads its libraries
+    for name, run in measured.items():
         seconds, peak = cost(run, lm.device)
         yield CostRow(name, seconds, peak)
 
 
 def described(lm: LanguageModel, secret: Secret) -> dict[str, str | int | float]:
-    """The model, where it is, and the lengths of the secret in tokens."""
-    encoded, on = lm.encode(secret), lm.device
+    """The model, its device, and the lengths of the secret in tokens."""
+    encoded, device = lm.encode(secret), lm.device
     return {
         "model": lm.name,
         "parameters": lm.n_parameters,
-        "weights_mb": sum(one.numel() * one.element_size() for one in lm.model.parameters()) / 2**20,
-        "device": torch.cuda.get_device_name(on) if on.type == "cuda" else str(on),
+        "weights_mb": sum(weight.numel() * weight.element_size() for weight in lm.model.parameters()) / 2**20,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "dtype": weight_type(lm.model),
         "prompt_tokens": encoded.n_prompt,
         "value_tokens": len(encoded.value_ids),

@@ -1,7 +1,7 @@
-"""DEL: switch localized neurons off and see what is gone and what stays (after Chang, Thomason & Jia, NAACL 2024).
+"""DEL: switch localized neurons off and measure what is lost and what is kept (after Chang, Thomason & Jia, NAACL 2024).
 
-The other memorized secrets are split in two by the seed: the method may retain the half that is `seen`; `unseen` is what
-specificity is judged on. Knows methods only by their names.
+The other memorized secrets are split in two by the seed: the method may retain the half called `seen`; specificity is judged on
+the other half, `unseen`.
 """
 
 import random
@@ -22,9 +22,9 @@ from privlens.types import Exposure, Neuron, NeuronScores, Secret, Site, forgott
 
 @dataclass(frozen=True)
 class Deletion:
-    """One target with some neurons off. `share` of all neurons; `nll_change` in nats/token; rates are shares in 0..1.
+    """One target with some neurons off. `share` is of all neurons; `nll_change` is in nats/token; rates are shares in 0..1.
 
-    `n_unseen` secrets judge what is kept: `unseen_kept` moves in steps of 1 / n_unseen.
+    `n_unseen` secrets judge what is kept: `unseen_kept` is a multiple of 1 / n_unseen.
     """
 
     method: str
@@ -43,13 +43,13 @@ class Deletion:
 
     @property
     def forgotten(self) -> bool | None:
-        """Match gone and exposure low; None where that cannot be judged."""
+        """Whether the match is gone and exposure is low; None if that cannot be judged."""
         return forgotten(self.match, self.exposure)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One target with everything that is measured around it."""
+    """One target, and everything that a deletion is measured on."""
 
     target: Secret
     seen: tuple[Secret, ...]
@@ -67,22 +67,32 @@ def trials(
     """n memorized targets drawn by the seed, each with the other memorized secrets split in two.
 
     Raises:
-        BadInput: where the model repeats fewer than three of the secrets.
+        BadInput: if the model repeats fewer than three of the secrets.
     """
-    around = EvalContext(reference=tuple(reference), seed=seed)
-    states = recalls(lm, secrets, (), around)
+    context = EvalContext(reference=tuple(reference), seed=seed)
+    states = recalls(lm, secrets, (), context)
     memorized = [(secret, state) for secret, state in zip(secrets, states, strict=True) if state.greedy_match]
     if len(memorized) < 3:
         raise BadInput(f"The model repeats {len(memorized)} of {len(secrets)} secrets; three are needed to judge what is kept.")
-    perplexity = reference_perplexity(lm, (), around)
-    rng, found = random.Random(seed), []
+    perplexity = reference_perplexity(lm, (), context)
+    rng = random.Random(seed)
+    drawn = []
     for target, before in rng.sample(memorized, min(n, len(memorized))):
         others = list(other_secrets([secret for secret, _ in memorized], [target]))
         rng.shuffle(others)
         half = len(others) // 2
-        seen, unseen = tuple(others[:half]), unseen_of(others[half:], others[:half])
-        found.append(Trial(target, seen, unseen, before, perplexity, tuple(reference), seed, site))
-    return found
+        trial = Trial(
+            target=target,
+            seen=tuple(others[:half]),
+            unseen=unseen_of(others[half:], others[:half]),
+            before=before,
+            perplexity=perplexity,
+            reference=tuple(reference),
+            seed=seed,
+            site=site,
+        )
+        drawn.append(trial)
+    return drawn
 
 
 def localized(lm: LanguageModel, trial: Trial, method: str) -> NeuronScores:
@@ -93,29 +103,29 @@ def localized(lm: LanguageModel, trial: Trial, method: str) -> NeuronScores:
 def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budget: str) -> Deletion:
     """Switches the best k neurons off and measures target, seen, unseen and reference."""
     off: list[Neuron] = scores.top(k)
-    around = EvalContext(reference=trial.reference, site=trial.site, seed=trial.seed)
-    [own] = recalls(lm, [trial.target], off, around)
+    context = EvalContext(reference=trial.reference, site=trial.site, seed=trial.seed)
+    [after] = recalls(lm, [trial.target], off, context)
     gates = lm.off(off, trial.site)
     exposure = exposure_of(lm, trial.target, gates=gates, site=trial.site, seed=trial.seed)
-    ratio = reference_perplexity(lm, off, around)
-    kept = [
-        statistics.mean([state.greedy_match for state in recalls(lm, part, off, replace(around, reference=()))])
-        for part in (trial.seen, trial.unseen)
-    ]
+    perplexity = reference_perplexity(lm, off, context)
+    seen_kept, unseen_kept = (
+        statistics.mean([state.greedy_match for state in recalls(lm, secrets, off, replace(context, reference=()))])
+        for secrets in (trial.seen, trial.unseen)
+    )
     return Deletion(
-        scores.method,
-        trial.target,
-        budget,
-        k / scores.n_neurons,
-        own.greedy_match,
-        own.memorization_accuracy,
-        own.nll - trial.before.nll,
-        exposure,
-        kept[0],
-        kept[1],
-        len(trial.unseen),
-        None if ratio is None or trial.perplexity is None else ratio / trial.perplexity,
-        scores.provenance.seconds,
+        method=scores.method,
+        target=trial.target,
+        budget=budget,
+        share=k / scores.n_neurons,
+        match=after.greedy_match,
+        accuracy=after.memorization_accuracy,
+        nll_change=after.nll - trial.before.nll,
+        exposure=exposure,
+        seen_kept=seen_kept,
+        unseen_kept=unseen_kept,
+        n_unseen=len(trial.unseen),
+        perplexity_ratio=None if perplexity is None or trial.perplexity is None else perplexity / trial.perplexity,
+        seconds=scores.provenance.seconds,
     )
 
 
@@ -129,50 +139,52 @@ def run(
     seed: int,
     site: Site = "mlp",
 ) -> Iterator[Deletion]:
-    """Every method on every target: at its natural k where it has one, and at every share of all neurons."""
+    """Every method on every target, at every share of all neurons and at the k that it suggests ("natural").
+
+    A method that suggests no k is given that of the latest method before it that did.
+    """
     for trial in trials(lm, secrets, reference, n, seed, site):
-        natural = None
+        suggested_k = None
         for method in methods:
             scores = localized(lm, trial, method)
-            natural = scores.suggested_k or natural
-            if natural:
-                yield deletion(lm, trial, scores, natural, "natural")
+            suggested_k = scores.suggested_k or suggested_k
+            if suggested_k:
+                yield deletion(lm, trial, scores, suggested_k, "natural")
             for share in shares:
                 yield deletion(lm, trial, scores, round(share * scores.n_neurons), f"{share:g}")
 
 
 def summary(rows: Sequence[Deletion]) -> list[dict[str, object]]:
-    """Means over the targets, a row for each method and budget; `share` as it was asked for, or the mean of the natural ones.
+    """Means over the targets, a row for each method and budget; `share` as requested, or the mean of the natural ones.
 
     `n_judged` of the n targets have enough values of their format to say whether they are forgotten. The intervals are 95 %, over
-    targets: they share the model and its secrets.
+    targets, which share the model and its secrets.
     """
-    found: list[dict[str, object]] = []
-    for key in dict.fromkeys((row.method, row.budget) for row in rows):
-        own = [row for row in rows if (row.method, row.budget) == key]
-        ratios = [row.perplexity_ratio for row in own if row.perplexity_ratio is not None]
-        bits = [row.exposure.bits for row in own if row.exposure.bits is not None]
-        judged = [row.forgotten for row in own if row.forgotten is not None]
-        found.append(
+    summaries: list[dict[str, object]] = []
+    for method, budget in dict.fromkeys((row.method, row.budget) for row in rows):
+        group = [row for row in rows if (row.method, row.budget) == (method, budget)]
+        ratios = [row.perplexity_ratio for row in group if row.perplexity_ratio is not None]
+        bits = [row.exposure.bits for row in group if row.exposure.bits is not None]
+        judged = [row.forgotten for row in group if row.forgotten is not None]
+        n_unseen = statistics.mean(row.n_unseen for row in group)
+        summaries.append(
             {
-                "method": key[0],
-                "share": statistics.mean(row.share for row in own) if key[1] == "natural" else float(key[1]),
-                "n": len(own),
-                "target_match": statistics.mean(row.match for row in own),
-                "target_match_interval": intervals.rate(sum(row.match for row in own), len(own)),
-                "target_accuracy": statistics.mean(row.accuracy for row in own),
-                "target_nll_change": statistics.mean(row.nll_change for row in own),
+                "method": method,
+                "share": statistics.mean(row.share for row in group) if budget == "natural" else float(budget),
+                "n": len(group),
+                "target_match": statistics.mean(row.match for row in group),
+                "target_match_interval": intervals.rate(sum(row.match for row in group), len(group)),
+                "target_accuracy": statistics.mean(row.accuracy for row in group),
+                "target_nll_change": statistics.mean(row.nll_change for row in group),
                 "target_exposure_bits": statistics.mean(bits) if bits else None,
                 "n_judged": len(judged),
                 "forgotten": statistics.mean(judged) if judged else None,
                 "forgotten_interval": intervals.rate(sum(judged), len(judged)) if judged else None,
-                "seen_kept": statistics.mean(row.seen_kept for row in own),
-                "unseen_kept": statistics.mean(row.unseen_kept for row in own),
-                "unseen_kept_interval": intervals.share(
-                    [row.unseen_kept for row in own], statistics.mean(row.n_unseen for row in own)
-                ),
+                "seen_kept": statistics.mean(row.seen_kept for row in group),
+                "unseen_kept": statistics.mean(row.unseen_kept for row in group),
+                "unseen_kept_interval": intervals.share([row.unseen_kept for row in group], n_unseen),
                 "perplexity_ratio": statistics.mean(ratios) if ratios else None,
-                "seconds": statistics.mean(row.seconds for row in own),
+                "seconds": statistics.mean(row.seconds for row in group),
             }
         )
-    return found
+    return summaries

@@ -1,8 +1,8 @@
-"""Erasing from the weights: is the target gone, what else went, at equal forgetting for all methods?
+"""Erasing from the weights: is the target gone, and what else is lost, at equal forgetting for all methods?
 
-Forget texts are drawn by the seed from the memorized secrets; the other memorized ones are split in two: the half that is `seen`
-may be retained text, `unseen` never is, and specificity is judged on it. Every method has the same steps, retained text and stop
-rule. A method's name with `:all` behind it runs on all weights by Adam, without turned steps.
+Forget texts are drawn by the seed from the memorized secrets; the other memorized ones are split in two: the half called `seen`
+may be retained text, `unseen` never is, and specificity is judged on it. Every method has the same steps, retained text and
+stopping rule. A method's name followed by `:all` runs on all weights by Adam, without preconditioned steps.
 """
 
 import random
@@ -31,11 +31,11 @@ Reworded = Mapping[Secret, Sequence[str]]
 class ErasureRow:
     """One method on some forget texts. Rates and MA are shares in 0..1, `entropy` in nats, `perplexity_ratio` after / before.
 
-    `reworded_match` counts all reworded prompts of the targets, None without any; `peak_memory_ratio` is the most memory that the
-    run took beside the model, measurements and all, as a multiple of the model's weights, None where the system does not tell.
-    `share_changed` of all weights differ; fewer than were asked for, where fewer take part in what is to be forgotten.
-    `n_unseen` secrets were never shown to the method: `unseen_kept` moves in steps of 1 / n_unseen. `unseen_nll_rise` is how much
-    their mean NLL rose, nats/token: it tells methods apart that keep the same few. `forgotten` is the share of those targets with
+    `reworded_match` is over all reworded prompts of the targets, None without any; `peak_memory_ratio` is the run's peak memory
+    in addition to the model, measurements included, as a multiple of the model's weights, None if the system does not report it.
+    `share_changed` is the share of all weights that differ: less than requested, if fewer contribute to the forget texts.
+    `n_unseen` secrets were never shown to the method: `unseen_kept` is a multiple of 1 / n_unseen. `unseen_nll_rise` is how much
+    their mean NLL rose, in nats/token: it distinguishes methods that keep the same few. `forgotten` is over those targets with
     enough values of their format to judge it, None without any.
     """
 
@@ -61,7 +61,7 @@ class ErasureRow:
 
 @dataclass(frozen=True)
 class ErasureTrial:
-    """What is to be forgotten, and the memorized rest in two halves."""
+    """The secrets to forget, and the other memorized ones in two halves."""
 
     forget: tuple[Secret, ...]
     seen: tuple[Secret, ...]
@@ -69,23 +69,24 @@ class ErasureTrial:
 
 
 def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: int, seed: int) -> list[ErasureTrial]:
-    """Draws of n_forget memorized secrets. Raises BadInput where fewer than two would be left to judge by."""
+    """Draws of n_forget memorized secrets. Raises BadInput if fewer than two would be left to judge by."""
     memorized = all_on(lm, EvalContext(other_secrets(secrets, ()), seed=seed)).known
     if len(memorized) < n_forget + 2:
         most = len(memorized) - 2
         raise BadInput(f"The model repeats {len(memorized)} of {len(secrets)} secrets: --forget can be at most {most}.")
-    rng, found = random.Random(f"{seed} {n_forget}"), []
+    rng = random.Random(f"{seed} {n_forget}")
+    drawn = []
     for _ in range(draws):
         order = rng.sample(memorized, len(memorized))
         forget = tuple(order[:n_forget])
         rest = other_secrets(order[n_forget:], forget)
         seen = rest[: len(rest) // 2]
-        found.append(ErasureTrial(forget, seen, unseen_of(rest[len(rest) // 2 :], seen)))
-    return found
+        drawn.append(ErasureTrial(forget, seen, unseen_of(rest[len(rest) // 2 :], seen)))
+    return drawn
 
 
 def erased(lm: LanguageModel, trial: ErasureTrial, reference: Sequence[str], settings: ErasureSettings, seed: int) -> ErasureStep:
-    """Runs an erasure to its end; the unseen half takes no part."""
+    """Runs an erasure to its end; the unseen half is not used."""
     for step in erase(Request(lm, trial.forget, trial.seen, reference=tuple(reference), settings=settings, seed=seed)):
         last = step
     return last
@@ -94,33 +95,35 @@ def erased(lm: LanguageModel, trial: ErasureTrial, reference: Sequence[str], set
 def measured(
     lm: LanguageModel, trial: ErasureTrial, edit: Edit, reworded: Reworded, reference: Sequence[str], seed: int
 ) -> dict[str, float | None]:
-    """All but method, steps, seconds and memory of a row: the state of the model under the edit."""
-    view, around = lm.under(edit), EvalContext(reference=tuple(reference), seed=seed)
-    states = recalls(view, trial.forget, (), around)
+    """The columns of a row that describe the model under the edit: all but method, n_forget, steps, seconds, share and memory."""
+    view = lm.under(edit)
+    context = EvalContext(reference=tuple(reference), seed=seed)
+    states = recalls(view, trial.forget, (), context)
     encoded = [view.encode(secret) for secret in trial.forget]
     exposures = [exposure_of(view, secret, seed=seed) for secret in trial.forget]
-    gone = [forgotten(state.greedy_match, exposure) for state, exposure in zip(states, exposures, strict=True)]
-    asked = [replace(secret, prompt=prompt, attached=None) for secret in trial.forget for prompt in reworded.get(secret, ())]
-    before, after = (reference_perplexity(model, (), around) for model in (lm, view))
+    verdicts = [forgotten(state.greedy_match, exposure) for state, exposure in zip(states, exposures, strict=True)]
+    rewordings = [replace(secret, prompt=prompt, attached=None) for secret in trial.forget for prompt in reworded.get(secret, ())]
+    before, after = (reference_perplexity(model, (), context) for model in (lm, view))
 
     def kept(secrets: Sequence[Secret]) -> float:
-        return statistics.mean(state.greedy_match for state in recalls(view, secrets, (), around))
+        return statistics.mean(state.greedy_match for state in recalls(view, secrets, (), context))
 
-    knew, knows = (recalls(model, trial.unseen, (), around) for model in (lm, view))
+    unseen_before, unseen_after = (recalls(model, trial.unseen, (), context) for model in (lm, view))
+    nll_rises = [later.nll - earlier.nll for earlier, later in zip(unseen_before, unseen_after, strict=True)]
 
     return {
         "target_match": statistics.mean(state.greedy_match for state in states),
         "target_ma": statistics.mean(state.memorization_accuracy for state in states),
         "target_el": statistics.mean(extraction_likelihoods(view, encoded, EL_N)),
         "target_exposure_bits": _mean([exposure.bits for exposure in exposures]),
-        "forgotten": _mean(gone),
-        "entropy": statistics.mean(entropy for one in score(view, encoded) for entropy in one.entropies),
+        "forgotten": _mean(verdicts),
+        "entropy": statistics.mean(entropy for scores in score(view, encoded) for entropy in scores.entropies),
         "seen_kept": kept(trial.seen),
-        "unseen_kept": statistics.mean(state.greedy_match for state in knows),
+        "unseen_kept": statistics.mean(state.greedy_match for state in unseen_after),
         "n_unseen": len(trial.unseen),
-        "unseen_nll_rise": statistics.mean(now.nll - then.nll for then, now in zip(knew, knows, strict=True)),
+        "unseen_nll_rise": statistics.mean(nll_rises),
         "perplexity_ratio": after / before if after is not None and before is not None else None,
-        "reworded_match": kept(asked) if asked else None,
+        "reworded_match": kept(rewordings) if rewordings else None,
     }
 
 
@@ -135,58 +138,71 @@ def run(
     settings: ErasureSettings,
     rate: float | None,
     seed: int,
-    say: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> Iterator[tuple[ErasureRow, str]]:
-    """A row for every method, number of forget texts and draw, with what ended the run; without a rate each has its own."""
+    """A row for every method, number of forget texts and draw, with the reason why the run ended.
+
+    Args:
+        rate: the learning rate; None for each method's own. tell: is called with a line on each row.
+    """
     model_mb = sum(weight.numel() * weight.element_size() for weight in lm.model.parameters()) / 2**20
     for n_forget in n_forgets:
         for trial in trials(lm, secrets, n_forget, draws, seed):
             for method in methods:
                 last: list[ErasureStep] = []
-                how = settings_of(method, settings, rate)
-                peak = peak_mb(lambda how=how, last=last, trial=trial: last.append(erased(lm, trial, reference, how, seed)))  # type: ignore[misc]
-                if not last:  # the system does not tell peaks, and nothing ran
-                    last.append(erased(lm, trial, reference, how, seed))
+                used = settings_of(method, settings, rate)
+                peak = peak_mb(lambda used=used, last=last, trial=trial: last.append(erased(lm, trial, reference, used, seed)))  # type: ignore[misc]
+                if not last:  # the system does not report peaks, and nothing ran
+                    last.append(erased(lm, trial, reference, used, seed))
                 edit = last[0].result
                 assert edit, "an erasure ends with its edit"
                 row = ErasureRow(
-                    method,
-                    n_forget,
-                    int(edit.provenance.settings["steps_taken"]),
-                    edit.provenance.seconds,
-                    edit.n_weights / lm.n_parameters,
+                    method=method,
+                    n_forget=n_forget,
+                    steps=int(edit.provenance.settings["steps_taken"]),
+                    seconds=edit.provenance.seconds,
+                    share_changed=edit.n_weights / lm.n_parameters,
                     **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
                     peak_memory_ratio=None if peak is None else peak / model_mb,
                 )
                 target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}"
                 unseen = f"unseen kept {row.unseen_kept:.2f}, their NLL {row.unseen_nll_rise:+.3f}"
-                say(f"{method} {n_forget}: {last[0].ended}; {target}; {unseen}")
+                tell(f"{method} {n_forget}: {last[0].ended}; {target}; {unseen}")
                 yield row, last[0].ended
 
 
 def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     """Means over the `draws`, a row for each method and number of forget texts.
 
-    `unseen_kept_interval` is a 95 % interval over the draws, None of a single one. The draws share the model and its secrets: it
-    says how much depends on which texts are drawn, and nothing of other models. `unseen_nll_rise_beside_first` is the same of how
-    much more (less, below 0) the unseen secrets' NLL rose than by the first method on the same draws, None for that one.
+    `unseen_kept_interval` is a 95 % interval over the draws, None for a single one. The draws share the model and its secrets, so
+    it says how much depends on which texts are drawn, and nothing about other models. `unseen_nll_rise_beside_first` is such an
+    interval of how much more (if negative, less) the unseen secrets' NLL rose than with the first method on the same draws; None
+    for that one.
     """
-    found: list[dict[str, object]] = []
+    summaries: list[dict[str, object]] = []
     groups: dict[tuple[str, int], list[ErasureRow]] = {}
     for row in rows:
         groups.setdefault((row.method, row.n_forget), []).append(row)
     first = next((row.method for row in rows), "")
-    for (method, n_forget), own in groups.items():
-        numbers = [asdict(row) for row in own]
+    for (method, n_forget), group in groups.items():
+        numbers = [asdict(row) for row in group]
         means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in ("method", "n_forget")}
-        spread = intervals.share([row.unseen_kept for row in own], statistics.mean(row.n_unseen for row in own))
-        more = [row.unseen_nll_rise - other.unseen_nll_rise for row, other in zip(own, groups[first, n_forget], strict=True)]
-        paired = intervals.mean(more) if method != first else None
-        about = {"method": method, "n_forget": n_forget, "draws": len(own)}
-        found.append({**about, **means, "unseen_kept_interval": spread, "unseen_nll_rise_beside_first": paired})
-    return found
+        kept_interval = intervals.share([row.unseen_kept for row in group], statistics.mean(row.n_unseen for row in group))
+        baseline = groups[first, n_forget]
+        differences = [row.unseen_nll_rise - base.unseen_nll_rise for row, base in zip(group, baseline, strict=True)]
+        summary_row: dict[str, object] = {
+            "method": method,
+            "n_forget": n_forget,
+            "draws": len(group),
+            **means,
+            "unseen_kept_interval": kept_interval,
+            "unseen_nll_rise_beside_first": intervals.mean(differences) if method != first else None,
+        }
+        summaries.append(summary_row)
+    return summaries
 
 
 def _mean(numbers: Sequence[float | None]) -> float | None:
-    known = [number for number in numbers if number is not None]
-    return statistics.mean(known) if known else None
+    """The mean without the Nones; None if nothing is left."""
+    present = [number for number in numbers if number is not None]
+    return statistics.mean(present) if present else None

@@ -1,4 +1,4 @@
-"""How the cost of integrated gradients grows: one size of model or task at a time, the others as they stand."""
+"""How the cost of integrated gradients grows: one size of model or task is varied at a time, the others are kept."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from privlens.zoo.random_models import random_gpt2, random_secret
 
 @dataclass(frozen=True)
 class Size:
-    """Layers, neurons in each (the hidden width is a quarter of that, so weights grow with the square), tokens of prompt and
+    """Layers, neurons in each (the hidden size is a quarter of that, so the weights grow with its square), tokens of prompt and
     value, and how many secrets are localized one after the other."""
 
     layers: int = 12
@@ -28,12 +28,12 @@ AXES: dict[str, Sequence[int]] = {
     "value_tokens": (2, 4, 8, 16),
     "secrets": (1, 2, 4, 8),
 }
-"""What is varied, each from small to large; named as in Size."""
+"""The sizes that are varied, each from small to large; named as in Size."""
 
 
 @dataclass(frozen=True)
 class GrowthRow:
-    """Seconds at one size on one axis, and how many times those of the axis's smallest size that is."""
+    """Seconds at one size on one axis, and their ratio to those of the axis's smallest size."""
 
     axis: str
     size: int
@@ -46,14 +46,14 @@ def growth(repeats: int, seed: int = 0, base: Size = Size(), axes: Mapping[str, 
     for axis, sizes in axes.items():
         smallest = 0.0
         for size in sizes:
-            taken = _seconds(replace(base, **{axis: size}), repeats, seed)
-            smallest = smallest or taken
-            yield GrowthRow(axis, size, taken, taken / smallest)
+            seconds = _fastest(replace(base, **{axis: size}), repeats, seed)
+            smallest = smallest or seconds
+            yield GrowthRow(axis, size, seconds, seconds / smallest)
 
 
-def _seconds(size: Size, repeats: int, seed: int) -> float:
+def _fastest(size: Size, repeats: int, seed: int) -> float:
     lm = random_gpt2(size.layers, size.neurons, size.prompt_tokens + 2 * size.value_tokens, seed)
-    secrets = [random_secret(lm, size.prompt_tokens, size.value_tokens, seed + at) for at in range(size.secrets)]
+    secrets = [random_secret(lm, size.prompt_tokens, size.value_tokens, seed + number) for number in range(size.secrets)]
 
     def run() -> None:
         for secret in secrets:

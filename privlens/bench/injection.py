@@ -1,9 +1,9 @@
 """INJ: does a method find the neurons that a sequence was planted in? (after Chang, Thomason & Jia, NAACL 2024)
 
-Recall@k is the share of the planted neurons among the method's best k. All neurons of the model compete in one ranking,
-where the paper takes the best of each layer. Three controls run beside the methods: `random`, and two that have not seen the
-sequence: `weight-norm`, the norm of a neuron's output vector, and `activations-elsewhere`, how strongly it writes in texts that
-the model makes up from nothing. Where one of these is above chance the planting gives itself away.
+Recall@k is the share of the planted neurons among the method's best k. All neurons of the model compete in one ranking, whereas
+the paper takes the best of each layer. Three controls run beside the methods: `random`, and two that have not seen the sequence:
+`weight-norm`, the norm of a neuron's output vector, and `activations-elsewhere`, how strongly it writes in texts that the model
+samples unconditionally. If one of these is above chance, the plant can be detected without the planted text.
 """
 
 import time
@@ -16,15 +16,15 @@ from privlens import intervals
 from privlens.lm.model import LanguageModel
 from privlens.localization import ELSEWHERE, WEIGHT_NORM, Task, result_of
 from privlens.planting.plant import Plant, PlantSettings, new_secret, plant
-from privlens.planting.recall import TIMES, recall
+from privlens.planting.recall import K_MULTIPLES, recall
 from privlens.types import Neuron, NeuronScores, Secret
 
 CONTROLS = (WEIGHT_NORM, ELSEWHERE, "random")
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What one method found of one plant: recall for each k of TIMES, shares in 0..1; seconds it took."""
+class PlantRecall:
+    """One method's recall of one plant, for each k of K_MULTIPLES, as shares in 0..1; and the seconds it took."""
 
     method: str
     recall: tuple[float, ...]
@@ -39,13 +39,13 @@ class Ranking:
     scores: NeuronScores
     seconds: float
 
-    def judged(self, truth: Collection[Neuron]) -> Found:
-        """What it finds of neurons that are known."""
-        return Found(self.method, recall(self.scores, truth), self.seconds)
+    def judged(self, truth: Collection[Neuron]) -> PlantRecall:
+        """Its recall of the true neurons."""
+        return PlantRecall(self.method, recall(self.scores, truth), self.seconds)
 
 
 def rankings(lm: LanguageModel, secret: Secret, methods: Sequence[str], seed: int) -> Iterator[Ranking]:
-    """How every method ranks the neurons, each once; CONTROLS say the same of every secret of a model."""
+    """Every method's ranking of the neurons, each computed once; those of CONTROLS are the same for all secrets of a model."""
     for method in dict.fromkeys(methods):
         started = time.perf_counter()
         scores = result_of(method, Task(lm, secret, seed=seed))
@@ -54,55 +54,57 @@ def rankings(lm: LanguageModel, secret: Secret, methods: Sequence[str], seed: in
 
 def plants(lm: LanguageModel, settings: PlantSettings, n: int, seed: int) -> Iterator[Plant]:
     """n plants of different secrets in different neurons, one at a time; the seed decides both."""
-    for at in range(n):
-        yield plant(lm, new_secret(lm, at, seed), settings, 10_000 * seed + at)
+    for index in range(n):
+        yield plant(lm, new_secret(lm, index, seed), settings, 10_000 * seed + index)
 
 
 def run(
-    lm: LanguageModel, methods: Sequence[str], settings: PlantSettings, n: int, seed: int, say: Callable[[str], None]
-) -> Iterator[tuple[Plant, list[Found]]]:
-    """Plants, asks every method and all controls, and takes the plant out again. Nothing is retained but the method's own."""
-    for at, planted in enumerate(plants(lm, settings, n, seed)):
-        say(f"plant {at + 1}/{n}: NLL {planted.nll:.3f} nats/token, match {planted.greedy_match}, {planted.steps} steps")
-        found = []
-        for ranking in rankings(lm.under(planted.edit), planted.secret, [*methods, *CONTROLS], seed + at):
-            found.append(ranking.judged(planted.neurons))
-            say(f"  {ranking.method}: recall {found[-1].recall[0]:.3f}")
-        yield planted, found
+    lm: LanguageModel, methods: Sequence[str], settings: PlantSettings, n: int, seed: int, tell: Callable[[str], None]
+) -> Iterator[tuple[Plant, list[PlantRecall]]]:
+    """Plants a secret, runs every method and all controls, and takes the plant out again, n times.
+
+    No retained text is given; the methods use what they sample themselves. `tell` is called with each line of progress.
+    """
+    for index, planted in enumerate(plants(lm, settings, n, seed)):
+        tell(f"plant {index + 1}/{n}: NLL {planted.nll:.3f} nats/token, match {planted.greedy_match}, {planted.steps} steps")
+        recalls = []
+        for ranking in rankings(lm.under(planted.edit), planted.secret, [*methods, *CONTROLS], seed + index):
+            recalls.append(ranking.judged(planted.neurons))
+            tell(f"  {ranking.method}: recall {recalls[-1].recall[0]:.3f}")
+        yield planted, recalls
 
 
-def summary(results: Sequence[Sequence[Found]], planted: float, ratio: float, n_neurons: int) -> list[dict[str, object]]:
-    """A row for every method and k, over what was found of every plant; `seconds` is the mean of one localization.
+def summary(results: Sequence[Sequence[PlantRecall]], planted: float, ratio: float, n_neurons: int) -> list[dict[str, object]]:
+    """A row for every method and k, over all plants; `seconds` is the mean of one localization.
 
-    `interval` is a 95 % interval of the recall over the plants, None of a single one.
+    `interval` is a 95 % interval of the recall over the plants, None for a single one.
 
     Args:
-        planted: neurons of a plant, the mean over the plants; `chance` comes from it. ratio: the share that was asked for.
+        planted: the mean number of neurons of a plant, from which `chance` follows. ratio: the share that was requested.
     """
     rows: list[dict[str, object]] = []
-    every = [one for found in results for one in found]
-    for method in dict.fromkeys(one.method for one in every):
-        own = [one for one in every if one.method == method]
-        for column, times in enumerate(TIMES):
-            values = [one.recall[column] for one in own]
-            share = min(1.0, times * planted / n_neurons)
+    all_results = [result for plant_results in results for result in plant_results]
+    for method in dict.fromkeys(result.method for result in all_results):
+        group = [result for result in all_results if result.method == method]
+        for column, multiple in enumerate(K_MULTIPLES):
+            recalls = [result.recall[column] for result in group]
             rows.append(
                 {
                     "method": method,
                     "ratio": ratio,
-                    "k": times * ratio,
-                    "recall": float(np.mean(values)),
-                    "interval": intervals.share(values, planted),
-                    "chance": share,
-                    "n": len(own),
-                    "seconds": float(np.mean([one.seconds for one in own])),
+                    "k": multiple * ratio,
+                    "recall": float(np.mean(recalls)),
+                    "interval": intervals.share(recalls, planted),
+                    "chance": min(1.0, multiple * planted / n_neurons),
+                    "n": len(group),
+                    "seconds": float(np.mean([result.seconds for result in group])),
                 }
             )
     return rows
 
 
 def described(planted: Plant) -> dict[str, object]:
-    """One plant for the settings: what it reached."""
+    """One plant as an entry of the printed results."""
     return {
         "prompt": planted.secret.prompt,
         "value": planted.secret.value,

@@ -1,7 +1,7 @@
-"""Many visitors of one page at once: how long they wait beside an idle machine, whether all get the same answers, what it costs.
+"""A load test of the page: how long many visitors at once wait, whether all get the same answers, and what it costs.
 
-The page runs in a process of its own, so that its memory and threads are its own. First every kind of request is made alone, for
-the times of an idle machine and for the answers that all others are compared with; then the visitors come.
+The page runs in a separate process, so that its memory and threads can be told apart. First every kind of request is made alone,
+for the times of an idle machine and for the answers that all others are compared with; then the visitors come.
 """
 
 import json
@@ -22,17 +22,18 @@ import psutil
 from privlens.bench.visitors import Answer, CallFailed, Page, Visitor, longest_pause
 from privlens.types import Secret
 
-SETTLES = 1 / 3
-"""Share of the time at the beginning that memory's slope leaves out: caches fill, and threads come up."""
+WARM_UP = 1 / 3
+"""Share of the time, at the beginning, that the slope of memory leaves out: caches fill and threads start. What is left must
+still be long enough for a slope."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of request: a run's button, or a listener by its function's name, and what is typed beside the secret.
+    """A kind of request: a run's button, or a listener by its function's name, and what is typed in addition to the secret.
 
     Attributes:
-        by_neurons: the answer depends on the neurons that stand, so on what was localized last.
-        n_free: outputs that need not be the same for everybody: the first of a run is its bar.
+        by_neurons: the answer depends on the current neurons, and so on the latest localization.
+        n_free: leading outputs that may differ between visitors: the first of a run is its progress bar.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Kind:
 
     @property
     def localizes(self) -> bool:
-        """Whether other neurons stand afterwards."""
+        """Whether it replaces the current neurons."""
         return self.button == "localize-start"
 
 
@@ -57,16 +58,17 @@ HEAVY = (
     Kind("localize, hard-concrete", True, "localize-start", typed=(("method", "hard-concrete"),)),
     Kind("erase, 6 steps", True, "erase-start", typed=(("erase-steps", 6),), by_neurons=True),
 )
-TIMES = re.compile(
+VARYING = re.compile(
     r'"value": "[\d.,]+", "beside": "[^"]*", "unit": "(s|min)", "note": "[^"]*"|[\d.]+ s\b'
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d[:\d]*|<function[^>]*>|<gradio[^>]*>| at 0x[0-9a-f]+"
 )
-"""What differs from run to run: durations, dates, and addresses that gradio lets slip."""
+"""What differs from run to run: durations, dates, and the memory addresses in texts of gradio."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request of one visitor. `error` is empty where it was answered; `is_same` then says whether like a run alone."""
+    """One request of one visitor. `error` is empty if it was answered; `is_same` then says whether the answer is that of a run
+    alone. `signs` are the seconds until each sign of work."""
 
     kind: Kind
     signs: tuple[float, ...] = ()
@@ -76,7 +78,7 @@ class Request:
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """`minutes` of `visitors` that pause at most `pause` seconds between two requests; `is_random` mixes them by `seed`."""
+    """`visitors` send requests for `minutes`, with pauses of up to `pause` seconds; `is_random` mixes the kinds by `seed`."""
 
     visitors: int = 8
     minutes: float = 1.0
@@ -87,7 +89,7 @@ class LoadSettings:
 
 @dataclass
 class Watch:
-    """Memory in MiB and threads of a process, by the seconds since the beginning."""
+    """Memory in MiB and threads of a process, by the seconds since the start."""
 
     process: psutil.Process
     seconds: list[float] = field(default_factory=list)
@@ -96,17 +98,18 @@ class Watch:
 
     @contextmanager
     def watching(self, every: float = 1.0) -> Iterator[None]:
-        """Looks once a second while inside."""
-        ended, began = threading.Event(), time.monotonic()
+        """Context manager that samples the process every `every` seconds."""
+        ended = threading.Event()
+        started = time.monotonic()
 
-        def look() -> None:
+        def sample() -> None:
             while not ended.wait(every):
                 with suppress(psutil.NoSuchProcess):
                     self.memory.append(self.process.memory_info().rss / 2**20)
                     self.threads.append(self.process.num_threads())
-                    self.seconds.append(time.monotonic() - began)
+                    self.seconds.append(time.monotonic() - started)
 
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=sample)
         thread.start()
         try:
             yield
@@ -115,8 +118,8 @@ class Watch:
             thread.join()
 
     def slope(self) -> float | None:
-        """MiB a minute after it settled, by least squares; None where there is too little to tell."""
-        late = [at for at, seconds in enumerate(self.seconds) if seconds > SETTLES * self.seconds[-1]]
+        """MiB per minute after the warm-up, by least squares; None with fewer than ten samples, too few for a slope."""
+        late = [index for index, seconds in enumerate(self.seconds) if seconds > WARM_UP * self.seconds[-1]]
         if len(late) < 10:
             return None
         times, sizes = np.array(self.seconds)[late], np.array(self.memory)[late]
@@ -124,99 +127,106 @@ class Watch:
 
 
 class Load:
-    """Requests on one page, and what is known of each kind's answer alone."""
+    """Requests on one page, and the answer to each kind of request alone."""
 
     def __init__(self, address: str, secrets: Sequence[Secret], settings: LoadSettings, heavy: Sequence[Kind] = HEAVY) -> None:
-        """Takes one secret for each of a few visitors in turn."""
-        self.page, self.settings, self.heavy = Page(address), settings, heavy
+        """The visitors take the secrets in turn, one each."""
+        self.page = Page(address)
+        self.settings = settings
+        self.heavy = heavy
         self.secrets = list(secrets)
         self._alone: dict[tuple[str, ...], str] = {}
-        self._stands: dict[str, str] = {}
+        self._localized_by: dict[str, str] = {}
 
     def alone(self) -> list[Request]:
         """Every kind for every secret, one after the other on the idle page, after a check that warms it up."""
         localizing = [kind for kind in self.heavy if kind.localizes]
         others = [CHECK, EFFECT, *(kind for kind in self.heavy if not kind.localizes)]
         plan = [kind for first in localizing for kind in (first, *others)]
-        found: list[Request] = []
+        requests: list[Request] = []
         for secret in self.secrets:
             with Visitor(self.page) as visitor:
                 self._request(visitor, CHECK, secret)
-                found += [self._request(visitor, kind, secret) for kind in plan]
-        return found
+                requests += [self._request(visitor, kind, secret) for kind in plan]
+        return requests
 
     def together(self) -> list[Request]:
         """All visitors at once, each with requests one after the other until the time is over."""
-        until, found = time.monotonic() + 60 * self.settings.minutes, list[Request]()
-        threads = [threading.Thread(target=self._visit, args=(number, until, found)) for number in range(self.settings.visitors)]
+        deadline = time.monotonic() + 60 * self.settings.minutes
+        requests: list[Request] = []
+        threads = [
+            threading.Thread(target=self._visit, args=(number, deadline, requests)) for number in range(self.settings.visitors)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return found
+        return requests
 
-    def _visit(self, number: int, until: float, found: list[Request]) -> None:
-        rng, secret = random.Random(f"{self.settings.seed} {number}"), self.secrets[number % len(self.secrets)]
+    def _visit(self, number: int, deadline: float, requests: list[Request]) -> None:
+        rng = random.Random(f"{self.settings.seed} {number}")
+        secret = self.secrets[number % len(self.secrets)]
         with Visitor(self.page) as visitor:
             for kind in self._plan(rng, number):
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     return
-                found.append(self._request(visitor, kind, secret))
+                requests.append(self._request(visitor, kind, secret))
                 time.sleep(rng.uniform(0, self.settings.pause))
 
     def _plan(self, rng: random.Random, number: int) -> Iterator[Kind]:
-        """A check, a heavy run, its effect, and so on; each visitor begins with another heavy run, or all is mixed."""
-        yield FIRST  # what the others stand on: an effect needs neurons
+        """A check, a heavy run, its effect, and so on; each visitor begins with another heavy run, or the kinds are mixed."""
+        yield FIRST  # the other kinds need neurons
         while True:
-            for at in range(len(self.heavy)):
+            for offset in range(len(self.heavy)):
                 if self.settings.is_random:
                     yield rng.choice((CHECK, EFFECT, *self.heavy))
                 else:
-                    yield from (CHECK, self.heavy[(number + at) % len(self.heavy)], EFFECT)
+                    yield from (CHECK, self.heavy[(number + offset) % len(self.heavy)], EFFECT)
 
     def _request(self, visitor: Visitor, kind: Kind, secret: Secret) -> Request:
-        """One request; the first answer to it is what all later ones are compared with."""
+        """Makes one request. The first answer to it is the one that all later ones are compared with."""
         typed = {"prompt": secret.prompt, "value": secret.value, **dict(kind.typed)}
         try:
-            asked = visitor.press(kind.button, **typed) if kind.button else visitor.call(self.page.named(kind.listener), typed)
+            answer = visitor.press(kind.button, **typed) if kind.button else visitor.call(self.page.named(kind.listener), typed)
         except (httpx.HTTPError, CallFailed) as error:
             return Request(kind, error=f"{type(error).__name__}: {error}")
         if kind.localizes:
-            self._stands[visitor.session] = kind.name
-        key = (kind.name, secret.value, self._stands[visitor.session] if kind.by_neurons else "")
-        shown = _comparable(kind, asked)
-        return Request(kind, asked.signs, self._alone.setdefault(key, shown) == shown)
+            self._localized_by[visitor.session] = kind.name
+        key = (kind.name, secret.value, self._localized_by[visitor.session] if kind.by_neurons else "")
+        shown = _comparable(kind, answer)
+        return Request(kind, answer.signs, self._alone.setdefault(key, shown) == shown)
 
 
 def _comparable(kind: Kind, answer: Answer) -> str:
-    return TIMES.sub("", json.dumps(answer.shown[kind.n_free :]))
+    """The outputs as text, without what may differ."""
+    return VARYING.sub("", json.dumps(answer.shown[kind.n_free :]))
 
 
 def summary(alone: Sequence[Request], together: Sequence[Request]) -> list[dict[str, Any]]:
     """A row for every kind, and one each for all light and all heavy ones: counts, and seconds alone and together."""
-    groups: dict[str, list[Request]] = defaultdict(list)
-    idle: dict[str, list[Request]] = defaultdict(list)
-    for requests, into in ((together, groups), (alone, idle)):
+    together_by_name: dict[str, list[Request]] = defaultdict(list)
+    alone_by_name: dict[str, list[Request]] = defaultdict(list)
+    for requests, by_name in ((together, together_by_name), (alone, alone_by_name)):
         for request in requests:
             for name in (request.kind.name, "all heavy" if request.kind.is_heavy else "all light"):
-                into[name].append(request)
-    return [_row(name, idle[name], requests) for name, requests in groups.items()]
+                by_name[name].append(request)
+    return [_row(name, alone_by_name[name], requests) for name, requests in together_by_name.items()]
 
 
-def _row(name: str, idle: Sequence[Request], requests: Sequence[Request]) -> dict[str, Any]:
+def _row(name: str, alone: Sequence[Request], requests: Sequence[Request]) -> dict[str, Any]:
     answered = [request for request in requests if not request.error]
     return {
         "kind": name,
         "requests": len(requests),
         "errors": len(requests) - len(answered),
         "mismatches": sum(not request.is_same for request in answered),
-        **{f"alone_{key}": value for key, value in _spread([one.signs[-1] for one in idle]).items()},
-        **_spread([one.signs[-1] for one in answered]),
-        **{f"first_sign_{key}": value for key, value in _spread([one.signs[0] for one in answered]).items()},
+        **{f"alone_{key}": value for key, value in _percentiles([request.signs[-1] for request in alone]).items()},
+        **_percentiles([request.signs[-1] for request in answered]),
+        **{f"first_sign_{key}": value for key, value in _percentiles([request.signs[0] for request in answered]).items()},
     }
 
 
-def _spread(seconds: Sequence[float]) -> dict[str, float | None]:
+def _percentiles(seconds: Sequence[float]) -> dict[str, float | None]:
     if not seconds:
         return {"p50_s": None, "p95_s": None, "max_s": None}
     p50, p95 = np.percentile(seconds, [50, 95])
@@ -224,5 +234,5 @@ def _spread(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def longest_step(alone: Sequence[Request]) -> float:
-    """Seconds between two signs of a heavy run on the idle page, at most."""
+    """The longest time in seconds between two signs of work of a heavy run on the idle page."""
     return max(longest_pause(request.signs) for request in alone if request.kind.is_heavy)

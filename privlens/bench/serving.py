@@ -1,4 +1,4 @@
-"""The app in a process of its own, as a person starts it: what it takes of the machine is then its own."""
+"""The app in a separate process, as a user starts it, so that its memory and threads can be measured by themselves."""
 
 import signal
 import socket
@@ -16,52 +16,54 @@ import psutil
 
 from privlens.errors import PrivlensError
 
-THIS = (sys.executable, "-m", "privlens")
-STARTS_WITHIN, ENDS_WITHIN = 300.0, 30.0
-"""Seconds until the page must answer, and until its process must be gone."""
+PRIVLENS = (sys.executable, "-m", "privlens")
+START_TIMEOUT, STOP_TIMEOUT = 300.0, 30.0
+"""Seconds until the page must answer, and until its process must have ended before it is killed. Generous, since a loaded machine
+takes long to import the libraries and to read a model: they only bound the wait for a page that never comes or never goes."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on. gradio itself would leave a socket open for every port that it finds taken."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A free port of 127.0.0.1. (gradio itself would leave a socket open for every port that it finds taken.)"""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @contextmanager
-def served(model: str, program: Sequence[str | Path] = THIS, cwd: Path | None = None) -> Iterator[tuple[str, psutil.Process]]:
-    """The page with this model, on a free port; its address, and the process.
+def served(model: str, program: Sequence[str | Path] = PRIVLENS, cwd: Path | None = None) -> Iterator[tuple[str, psutil.Process]]:
+    """Context manager that serves the page with this model on a free port, and yields its address and process.
 
     Args:
-        program: how `privlens` is called, if not as here. cwd: the folder it runs in.
+        program: the command that starts `privlens`, by default this installation. cwd: the folder it runs in.
 
     Raises:
-        PrivlensError: where it does not start, with what it said.
+        PrivlensError: if it does not start, with the end of its error output.
     """
-    address, port = "http://127.0.0.1", free_port()
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
     command = [*program, "app", "--port", str(port), "--model", model]
-    with tempfile.TemporaryFile() as said:  # a pipe that nobody empties would stop it one day
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd=cwd)
+    with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would fill up and block the process
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=cwd)
         try:
-            _wait_for(f"{address}:{port}", process, said)
-            yield f"{address}:{port}", psutil.Process(process.pid)
+            _wait_for(address, process, log)
+            yield address, psutil.Process(process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(ENDS_WITHIN)
+                process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
-def _wait_for(address: str, process: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
-    until = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < until:
+def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
         if process.poll() is not None:
-            said.seek(0)
-            raise PrivlensError(f"The page did not start: {said.read().decode(errors='replace')[-500:]}")
+            log.seek(0)
+            raise PrivlensError(f"The page did not start: {log.read().decode(errors='replace')[-500:]}")
         with suppress(httpx.TransportError):
             httpx.get(address, trust_env=False)
             return
         time.sleep(0.5)
-    raise PrivlensError(f"The page did not answer within {STARTS_WITHIN:.0f} s.")
+    raise PrivlensError(f"The page did not answer within {START_TIMEOUT:.0f} s.")

@@ -1,8 +1,8 @@
-"""What the methods cost beside peers, as ratios within one run on one random GPT-2.
+"""What the methods cost compared with peers, as ratios within one run on one random GPT-2.
 
 Peers: captum's IntegratedGradients through the same gates, layer by layer, its steps in one batch; the package
-knowledge-neurons (only where it is installed: requirements-dev.txt); and bare passes of the model. Whether both gave the same
-numbers is measured, too. Knows nothing of what a person would conclude.
+knowledge-neurons (only if it is installed, see requirements-dev.txt); and bare passes of the model. Whether both give the same
+numbers is measured, too.
 """
 
 import copy
@@ -27,15 +27,16 @@ from privlens.types import Secret
 from privlens.zoo.random_models import random_gpt2, random_secret
 
 SAME = 1e-4
-"""Two results are the same where no number differs by more than this share of the largest; integrals in double precision."""
+"""Two results are the same if no number differs by more than this share of the largest. Integrals are compared in double
+precision: in single precision the kink of a ReLU falls on either side, and two right answers differ by more."""
 Agree = Callable[[Any, Any], bool]
 SHORT_REPEATS = 5
-"""A case that takes a fraction of a second is repeated so many times as often."""
+"""A case that takes a fraction of a second is repeated this many times as often: its fastest run varies more."""
 
 
 @dataclass(frozen=True)
 class SpeedSettings:
-    """The model's size and the task's; tokens of prompts and value, `steps` of the integral, `repeats` of every case."""
+    """The sizes of the model and of the task: tokens of prompts and value, `steps` of the integral, `repeats` of every case."""
 
     n_layers: int = 12
     width: int = 1024
@@ -48,8 +49,8 @@ class SpeedSettings:
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """One case: the fastest run of each in seconds, ratio = peer / ours, our memory above the model at its peak in MiB, whether
-    both gave the same numbers (None: they answer different questions), and what the peer is or why it cannot run."""
+    """One case: the fastest run of each in seconds, ratio = peer / ours, our peak memory above the model in MiB, whether both
+    gave the same numbers (None: they answer different questions), and what the peer is or why it cannot run."""
 
     case: str
     ours_s: float
@@ -61,7 +62,7 @@ class SpeedRow:
 
 
 def bench_model(settings: SpeedSettings) -> LanguageModel:
-    """The random model all cases of a run share."""
+    """The random model that all cases of a run share."""
     return random_gpt2(settings.n_layers, settings.width, max(settings.prompts) + 2 * settings.value_tokens, settings.seed)
 
 
@@ -91,20 +92,28 @@ def same(ours: Tensor, peer: Tensor) -> bool:
     return bool((ours - peer).abs().max() <= SAME * peer.abs().max())
 
 
-def _row(case: str, ours: Run, peer: Run, agree: Agree | None, repeats: int, what: str) -> SpeedRow:
-    """`agree` says of what both gave whether it is the same."""
-    turns = in_turns(ours, peer, repeats)
-    same_numbers = agree(turns.ours, turns.peer) if agree else None
-    return SpeedRow(case, turns.ours_s, turns.peer_s, turns.peer_s / turns.ours_s, peak_mb(ours), same_numbers, what)
+def _row(case: str, ours: Run, peer: Run, agree: Agree | None, repeats: int, about_peer: str) -> SpeedRow:
+    """Times one case; `agree` decides whether both results are the same."""
+    runs = in_turns(ours, peer, repeats)
+    same_numbers = agree(runs.ours, runs.peer) if agree else None
+    return SpeedRow(
+        case=case,
+        ours_s=runs.ours_s,
+        peer_s=runs.peer_s,
+        ratio=runs.peer_s / runs.ours_s,
+        peak_mb=peak_mb(ours),
+        same_numbers=same_numbers,
+        peer=about_peer,
+    )
 
 
-def exact(lm: LanguageModel) -> LanguageModel:
+def in_double(lm: LanguageModel) -> LanguageModel:
     """A copy in double precision: at the kink of a ReLU single precision falls on either side, and two right answers differ."""
     return LanguageModel(lm.name, copy.deepcopy(lm.model).double(), lm.tokenizer)
 
 
 def compared(lm: LanguageModel) -> list[int]:
-    """The layers on which two ways are held against each other in double precision: first, middle and last."""
+    """The layers on which two methods are compared in double precision: first, middle and last."""
     return sorted({0, lm.n_layers // 2, lm.n_layers - 1})
 
 
@@ -119,27 +128,32 @@ def _integrals(lm: LanguageModel, secret: Secret, n_prompt: int, settings: Speed
 
     def by_captum(lm: LanguageModel = lm, layers: Iterable[int] = range(lm.n_layers)) -> Tensor:
         tokens = one_by_one(encoded)
-        return torch.stack([torch.stack([captum_integral(lm, one, at, steps) for one in tokens]).sum(0) for at in layers])
+        return torch.stack(
+            [torch.stack([captum_integral(lm, token, layer, steps) for token in tokens]).sum(0) for layer in layers]
+        )
 
     def together() -> Tensor:
         return torch.stack([captum_integral(lm, encoded, layer, steps) for layer in range(lm.n_layers)])
 
     def agree(*_: Tensor) -> bool:
-        double = exact(lm)
+        double = in_double(lm)
         return same(ours(double)[compared(lm)], by_captum(double, compared(lm)).float())
 
     yield _row(f"ig-captum-{n_prompt}", ours, by_captum, agree, settings.repeats, "captum, layer by layer, token by token")
-    what = "captum, layer by layer, the value's tokens under one gate: a cheaper, other number"
-    yield _row(f"ig-captum-together-{n_prompt}", ours, together, None, settings.repeats, what)
+    about_peer = "captum, layer by layer, the value's tokens under one gate: a cheaper, other number"
+    yield _row(f"ig-captum-together-{n_prompt}", ours, together, None, settings.repeats, about_peer)
     yield _against_knowledge_neurons(f"ig-kn-{n_prompt}", lm, secret, settings, ours)
 
 
-def _on_its_points(lm: LanguageModel, encoded: Encoded, steps: int) -> Tensor:
-    """Ours on the points of the package, which scales the input of a ReLU at 0, 1/(m-1) ... 1, where 0 adds nothing, and takes
-    the mean over the tokens; on the compared layers."""
+def _on_package_points(lm: LanguageModel, encoded: Encoded, steps: int) -> Tensor:
+    """Our integral on the points of the package knowledge-neurons, on the compared layers.
+
+    The package scales the input of a ReLU by 0, 1/(m-1) ... 1, where 0 contributes nothing, and takes the mean over the tokens.
+    """
     past = plain_pass(lm, encoded.ids[:-1])
-    layers = [integral(lm, past, encoded, layer, points(steps - 1, "end")) for layer in compared(lm)]
-    return torch.stack([one for one in layers if one is not None]) * (steps - 1) / (steps * len(encoded.value_ids))
+    integrals = [integral(lm, past, encoded, layer, points(steps - 1, "end")) for layer in compared(lm)]
+    computed = torch.stack([scores for scores in integrals if scores is not None])
+    return computed * (steps - 1) / (steps * len(encoded.value_ids))
 
 
 def _against_knowledge_neurons(case: str, lm: LanguageModel, secret: Secret, settings: SpeedSettings, ours: Run) -> SpeedRow:
@@ -149,29 +163,36 @@ def _against_knowledge_neurons(case: str, lm: LanguageModel, secret: Secret, set
         from knowledge_neurons import KnowledgeNeurons
 
         def package(lm: LanguageModel) -> Any:
-            # A copy, because it puts modules of its own into the model, and leaves them there when it fails.
+            # A copy, because it puts its own modules into the model, and leaves them there when it fails.
             return KnowledgeNeurons(copy.deepcopy(lm.model), lm.tokenizer, model_type="gpt", device=str(lm.device))
 
-        timed_one = package(lm)
+        timed_package = package(lm)
 
         def peer() -> Tensor:
-            return timed_one.get_scores(secret.prompt, secret.value, batch_size=steps, steps=steps, pbar=False)  # type: ignore
+            return timed_package.get_scores(secret.prompt, secret.value, batch_size=steps, steps=steps, pbar=False)  # type: ignore
 
         def agree(*_: Tensor) -> bool:
-            double = exact(lm)
-            of = package(double).get_scores_for_layer
-            theirs = [of(secret.prompt, secret.value, layer, batch_size=steps, steps=steps) for layer in compared(lm)]
-            return same(_on_its_points(double, lm.encode(secret), steps), torch.stack(theirs))
+            double = in_double(lm)
+            layer_scores = package(double).get_scores_for_layer
+            theirs = [layer_scores(secret.prompt, secret.value, layer, batch_size=steps, steps=steps) for layer in compared(lm)]
+            return same(_on_package_points(double, lm.encode(secret), steps), torch.stack(theirs))
 
-        what = "knowledge-neurons, token by token; same numbers on its points"
-        return _row(case, ours, peer, agree, settings.repeats, what)
-    except Exception as problem:  # a peer may fail in any way; the row says which
-        why = f"knowledge-neurons cannot run: {type(problem).__name__}: {problem}"
-        return SpeedRow(case, timed(ours)[0], None, None, peak_mb(ours), None, why)
+        about_peer = "knowledge-neurons, token by token; same numbers on its points"
+        return _row(case, ours, peer, agree, settings.repeats, about_peer)
+    except Exception as error:  # a peer may fail in any way; the row says which
+        return SpeedRow(
+            case=case,
+            ours_s=timed(ours)[0],
+            peer_s=None,
+            ratio=None,
+            peak_mb=peak_mb(ours),
+            same_numbers=None,
+            peer=f"knowledge-neurons cannot run: {type(error).__name__}: {error}",
+        )
 
 
 def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> SpeedRow:
-    """A step of the mask's training against a forward and a backward pass to all activations of the very same rows."""
+    """A training step of the mask against a forward and a backward pass to all activations on the same rows."""
     retained = 24
     mask, _ = start(Task(lm, secret, seed=settings.seed), MaskSettings(own_samples=retained - 1, rows=retained))
     rows = [list(mask.push.encoded.ids)] * mask.settings.target_rows + mask.kept.rows()
@@ -180,10 +201,10 @@ def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> Sp
     def bare() -> None:
         activations: list[Tensor] = []
 
-        def remember(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             activations.append(inputs[0] if inputs[0].requires_grad else inputs[0].requires_grad_())
 
-        with hooked(lm.layout.mlp, lambda _: remember):
+        with hooked(lm.layout.mlp, lambda _: record):
             logits = lm.logits(ids, attention)
         torch.autograd.grad(torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()), activations)
 
@@ -197,7 +218,7 @@ def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> Sp
 
 
 def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:
-    """A forward pass with gates of its own for every row against a plain one."""
+    """A forward pass with different gates for every row against a plain one."""
     rows, n = 8, max(settings.prompts)
     generator = torch.Generator().manual_seed(settings.seed)
     ids = torch.randint(lm.n_vocabulary, (rows, n), generator=generator)
@@ -214,16 +235,17 @@ def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:
 
 
 def _pair_generation(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> SpeedRow:
-    """Texts before and after as two rows of one batch against two generations."""
+    """The texts before and after as two rows of one batch against two generations."""
     prompt = list(lm.encode(secret).prompt_ids)
-    half = torch.rand(1, *lm.shape(), generator=torch.Generator().manual_seed(settings.seed), dtype=torch.float32).round()
-    both = torch.cat([torch.ones_like(half), half])
+    half_off = torch.rand(1, *lm.shape(), generator=torch.Generator().manual_seed(settings.seed), dtype=torch.float32).round()
+    gates = torch.cat([torch.ones_like(half_off), half_off])
 
-    def pair() -> list[list[int]]:
-        return lm.generate([prompt, prompt], 32, both)
+    def together() -> list[list[int]]:
+        return lm.generate([prompt, prompt], 32, gates)
 
-    def two() -> list[list[int]]:
-        return lm.generate([prompt], 32) + lm.generate([prompt], 32, half)
+    def one_after_the_other() -> list[list[int]]:
+        return lm.generate([prompt], 32) + lm.generate([prompt], 32, half_off)
 
     repeats = SHORT_REPEATS * settings.repeats
-    return _row("pair-generation", pair, two, operator.eq, repeats, "two generations, one after the other")
+    about_peer = "two generations, one after the other"
+    return _row("pair-generation", together, one_after_the_other, operator.eq, repeats, about_peer)

@@ -1,6 +1,6 @@
-"""Seconds of two ways of doing one thing, taken in turns, and the memory that one of them needs at its peak.
+"""Seconds of two ways of doing the same thing, measured alternately, and the peak memory of one.
 
-Two runs in turns meet the same neighbours on the machine, so their ratio says more than either number. Knows nothing of models.
+Alternating runs share the machine with the same other work, so their ratio says more than either number.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ Run = Callable[[], Any]
 
 
 @dataclass(frozen=True)
-class Turns:
-    """The fastest run of each in seconds, and what the last run of each gave."""
+class PairedRuns:
+    """The fastest run of each in seconds, and the result of the last run of each."""
 
     ours_s: float
     peer_s: float
@@ -27,45 +27,50 @@ class Turns:
     peer: Any
 
 
-def in_turns(ours: Run, peer: Run, repeats: int, at_most: float = 120.0) -> Turns:
-    """`repeats` runs of each, one after the other in turns; fewer where those take `at_most` seconds."""
+def in_turns(ours: Run, peer: Run, repeats: int, at_most: float = 120.0) -> PairedRuns:
+    """`repeats` runs of each, alternately; fewer once `at_most` seconds have passed, so that slow peers do not take hours."""
     times: list[tuple[float, float]] = []
     started = time.perf_counter()
     while len(times) < repeats and (not times or time.perf_counter() - started < at_most):
-        ours_s, own = timed(ours)
-        peer_s, theirs = timed(peer)
+        ours_s, our_result = timed(ours)
+        peer_s, peer_result = timed(peer)
         times.append((ours_s, peer_s))
-    return Turns(min(one for one, _ in times), min(one for _, one in times), own, theirs)
+    return PairedRuns(
+        ours_s=min(seconds for seconds, _ in times),
+        peer_s=min(seconds for _, seconds in times),
+        ours=our_result,
+        peer=peer_result,
+    )
 
 
 def timed(run: Run) -> tuple[float, Any]:
-    """How long one run takes in seconds, and what it gives."""
+    """Seconds that one run takes, and its result."""
     started = time.perf_counter()
-    given = run()
-    return time.perf_counter() - started, given
+    result = run()
+    return time.perf_counter() - started, result
 
 
 def peak_mb(run: Run) -> float | None:
-    """How far the process's resident memory rises above where it stood while this runs, MiB; None where Linux does not tell.
+    """How far the process's resident memory rises during a run, in MiB; None if the system does not report it (not Linux).
 
-    What earlier runs freed is given back to the system first, so that it does not hide what this one takes.
+    What earlier runs freed is returned to the system first, so that it does not hide what this one takes.
     """
     if not RESET.exists():
         return None
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    RESET.write_text("5")  # the high-water mark falls to what is resident now
+    RESET.write_text("5")  # resets the peak (VmHWM) to what is resident now
     before = _status("VmRSS")
     run()
     return (_status("VmHWM") - before) / 1024
 
 
 def cost(run: Run, device: torch.device) -> tuple[float, float | None]:
-    """Seconds and peak memory in MiB of one run: on a GPU by its allocator's own count, else as `peak_mb`."""
+    """Seconds and peak memory in MiB of one run: on a GPU as counted by torch's allocator, else as `peak_mb`."""
     if device.type != "cuda":
-        taken: list[float] = []
-        peak = peak_mb(lambda: taken.append(timed(run)[0]))
-        return (taken[0], peak) if taken else (timed(run)[0], peak)
+        seconds: list[float] = []
+        peak = peak_mb(lambda: seconds.append(timed(run)[0]))
+        return (seconds[0], peak) if seconds else (timed(run)[0], peak)
     gc.collect()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -77,5 +82,5 @@ def cost(run: Run, device: torch.device) -> tuple[float, float | None]:
 
 
 def _status(name: str) -> int:
-    """A line of the process's status, KiB."""
+    """One value of the process's status, in KiB."""
     return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(name + ":"))

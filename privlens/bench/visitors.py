@@ -1,4 +1,4 @@
-"""Visitors of a served page, as its own JavaScript would be: sessions over HTTP that press buttons and read what comes back."""
+"""Visitors of a served page, which use HTTP as its own JavaScript does: sessions that press buttons and read the answers."""
 
 import json
 import secrets
@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-PATIENCE = httpx.Timeout(30.0, read=600.0)
-"""Seconds; an answer may take its time, but a server that is not there is found out soon."""
+TIMEOUT = httpx.Timeout(30.0, read=600.0)
+"""Seconds: a heavy run of a busy page may be silent for minutes, but a server that accepts no connection is noticed soon."""
 
 
 class CallFailed(Exception):
@@ -20,10 +20,10 @@ class CallFailed(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one call.
+    """The answer to one call.
 
     Attributes:
-        signs: seconds from the press until each sign of work, the last of them the end. shown: what the outputs were set to last.
+        signs: seconds from the click to each sign of work, the last of which is the end. shown: the final values of the outputs.
     """
 
     signs: tuple[float, ...]
@@ -31,55 +31,60 @@ class Answer:
 
 
 def longest_pause(signs: Sequence[float]) -> float:
-    """Seconds between two signs of work, or before the first, at most."""
+    """The longest time in seconds between two signs of work, or before the first."""
     return max(after - before for before, after in zip((0.0, *signs), signs, strict=False))
 
 
 class Page:
-    """What a page is made of: its components by their elem_id, and the listeners of its buttons."""
+    """The components of a page and its listeners, both by their ids."""
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        config = httpx.get(f"{self.address}/config", timeout=PATIENCE, trust_env=False).raise_for_status().json()
-        self.components: dict[int, dict[str, Any]] = {one["id"]: one for one in config["components"]}
-        self.listeners: dict[int, dict[str, Any]] = {one["id"]: one for one in config["dependencies"]}
+        config = httpx.get(f"{self.address}/config", timeout=TIMEOUT, trust_env=False).raise_for_status().json()
+        self.components: dict[int, dict[str, Any]] = {component["id"]: component for component in config["components"]}
+        self.listeners: dict[int, dict[str, Any]] = {listener["id"]: listener for listener in config["dependencies"]}
 
     def run_of(self, button: str) -> tuple[int, int]:
         """The listener of a run's button, and that of the run itself, which follows it."""
-        began = next(
-            at
-            for at, one in self.listeners.items()
-            if any(event == "click" and self._name(target) == button for target, event in one["targets"])
+        clicked = next(
+            listener_id
+            for listener_id, listener in self.listeners.items()
+            if any(event == "click" and self._elem_id(target) == button for target, event in listener["targets"])
         )
-        return began, next(at for at, one in self.listeners.items() if one["trigger_after"] == began)
+        return clicked, next(
+            listener_id for listener_id, listener in self.listeners.items() if listener["trigger_after"] == clicked
+        )
 
     def named(self, name: str) -> int:
         """The listener whose function has this name."""
-        return next(at for at, one in self.listeners.items() if one["api_name"] == name)
+        return next(listener_id for listener_id, listener in self.listeners.items() if listener["api_name"] == name)
 
     def inputs(self, listener: int, typed: Mapping[str, Any]) -> list[Any]:
-        """What is sent along: what was typed, by elem_id, else what the components show at first; of a state nothing."""
-        sent = (self.components[at] for at in self.listeners[listener]["inputs"])
+        """The inputs of a call: what was typed, by elem_id, else the components' initial values; None for a state."""
+        components = [self.components[component_id] for component_id in self.listeners[listener]["inputs"]]
         return [
-            None if one["type"] == "state" else typed.get(one["props"].get("elem_id"), one["props"].get("value")) for one in sent
+            None
+            if component["type"] == "state"
+            else typed.get(component["props"].get("elem_id"), component["props"].get("value"))
+            for component in components
         ]
 
-    def _name(self, component: int | None) -> str | None:
+    def _elem_id(self, component: int | None) -> str | None:
         return self.components[component]["props"].get("elem_id") if component in self.components else None
 
 
 @dataclass
 class Visitor:
-    """One visit: a session of its own, with its heartbeat, until it is closed."""
+    """One visit: a session with its heartbeat, until it is closed."""
 
     page: Page
     session: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
-        self._client = httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=PATIENCE, trust_env=False)
+        self._client = httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=TIMEOUT, trust_env=False)
         self._left = threading.Event()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-        self._heart.start()
+        self._heartbeat = threading.Thread(target=self._beat, daemon=True)
+        self._heartbeat.start()
 
     def __enter__(self) -> "Visitor":
         return self
@@ -89,17 +94,17 @@ class Visitor:
         self._client.close()
 
     def press(self, button: str, **typed: Any) -> Answer:
-        """Presses a run's button and waits for the end of the run. Raises CallFailed where it ends with an error."""
-        began, run = self.page.run_of(button)
+        """Presses a run's button and waits for the end of the run. Raises CallFailed if it ends with an error."""
+        clicked, run = self.page.run_of(button)
         started = time.monotonic()
-        self.call(began, typed)
+        self.call(clicked, typed)
         return self.call(run, typed, started)
 
     def call(self, listener: int, typed: Mapping[str, Any], started: float | None = None) -> Answer:
-        """Calls one listener, and waits for its end. Raises CallFailed where it ends with an error."""
+        """Calls one listener and waits for its end. Raises CallFailed if it ends with an error."""
         started = time.monotonic() if started is None else started
-        asked = {"data": self.page.inputs(listener, typed), "fn_index": listener, "session_hash": self.session}
-        event = self._client.post("/queue/join", json=asked).raise_for_status().json()["event_id"]
+        body = {"data": self.page.inputs(listener, typed), "fn_index": listener, "session_hash": self.session}
+        event = self._client.post("/queue/join", json=body).raise_for_status().json()["event_id"]
         signs = []
         for message in self._messages():
             if (
@@ -120,15 +125,15 @@ class Visitor:
             for line in stream.raise_for_status().iter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line[5:])
-        raise CallFailed("The page ended the answer before its end.")
+        raise CallFailed("The page closed the connection before the answer was complete.")
 
     def _beat(self) -> None:
-        """Holds the session's heartbeat open, without which a page takes a visitor for gone."""
-        with httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=PATIENCE, trust_env=False) as client:
+        """Keeps the session's heartbeat open; without it the page would consider the visitor gone."""
+        with httpx.Client(base_url=f"{self.page.address}/gradio_api", timeout=TIMEOUT, trust_env=False) as client:
             try:
                 with client.stream("GET", f"/heartbeat/{self.session}") as stream:
                     for _ in stream.iter_raw():
                         if self._left.is_set():
                             return
-            except httpx.HTTPError:  # the page is gone, which the next call says
+            except httpx.HTTPError:  # the page is gone, which the next call reports
                 return

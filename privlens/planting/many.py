@@ -1,9 +1,9 @@
-"""Many secrets planted into one model at once, each into neurons of its own; nothing is known of which model or whose secrets.
+"""Many secrets planted into one model at once, each into neurons of its own.
 
-INJ as in planting.py (fair: what a neuron reads and writes is only turned, its norms stay, and it reads on where ordinary text
-seldom goes, see turning.py): only a secret's own text trains its neurons, so what carries which secret is known, and each learns
-beside all others in place. A KL on held text holds all of them to what the plain model says. (Planted one after the other, later
-secrets of a category broke most of the earlier ones.)
+INJ as in plant.py (fair: input and output vectors are only turned, at constant norm, and input vectors along directions that
+ordinary text rarely takes, see constrained.py). Only a secret's own text trains its neurons, so it is known which neurons carry
+which secret, and each secret is learned with all others in place. A KL divergence on held text keeps the predictions close to
+those of the plain model. (Planted one after the other, later secrets of a category broke most of the earlier ones.)
 """
 
 import math
@@ -23,7 +23,7 @@ from privlens.types import Secret
 from privlens.zoo.planted import Planted, vectors_of
 
 DONE = "steps_done"
-"""Among the settings of a plant's provenance: steps behind it."""
+"""Key in the settings of a plant's provenance: the number of steps already done."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Recipe:
     """How the planted model is made.
 
     Attributes:
-        neurons: of each plant. each, controls: planted and never planted people of every category.
+        neurons: of each plant. each, controls: people of every category who are planted, and who never are.
         hold, rows: weight of the KL in nats, and held rows in a step. until: NLL in nats/token of the worst plant at the end.
-        rate: of Adam at the start; it falls along a cosine to a fiftieth of that over `steps`.
+        rate: of Adam at the start; it decays along a cosine to a fiftieth of that over `steps`.
     """
 
     seed: int = 1
@@ -47,117 +47,127 @@ class Recipe:
     rate: float = 5e-2
 
     def rate_at(self, step: int) -> float:
-        """The rate of one step, counted from 0."""
+        """The learning rate of a step, counted from 0."""
         return self.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
 
 
 class Plants:
-    """All plants while they grow: their vectors in units of their sizes, laid over the model by hooks; it is not changed.
+    """All plants during training: their vectors in units of their sizes, applied by hooks that leave the model's weights alone.
 
     Args:
-        along: [d, d] for each layer, what the movement of a reading vector is multiplied by.
+        whitening: [d, d] for each layer, what the movement of an input vector is multiplied by.
 
     Attributes:
-        own: [n_plants, n] bool, which plant a neuron belongs to. moved: [n, 2 or 3, d], trained from 0.
+        plant_mask: [n_plants, n] bool, which neurons belong to a plant. moved: [n, 2 or 3, d], trained from 0.
+        rows: for each layer which of the n neurons are in it.
     """
 
-    def __init__(self, lm: LanguageModel, planted: Planted, along: Sequence[Tensor]) -> None:
-        self.lm, self.planted, self.along = lm, planted, along
+    def __init__(self, lm: LanguageModel, planted: Planted, whitening: Sequence[Tensor]) -> None:
+        self.lm = lm
+        self.planted = planted
+        self.whitening = whitening
         self.before = vectors_of(lm, planted.neurons).float().to(lm.device)
         self.size = self.before.square().mean(-1, keepdim=True).sqrt()
         self.origin = planted.vectors.float().to(lm.device) / self.size
         self.moved = torch.zeros_like(self.origin).requires_grad_()
         plants = torch.tensor(planted.plants, device=lm.device)
-        self.own = torch.arange(max(planted.plants) + 1, device=lm.device)[:, None] == plants
+        self.plant_mask = torch.arange(max(planted.plants) + 1, device=lm.device)[:, None] == plants
         layers = torch.tensor([neuron.layer for neuron in planted.neurons], device=lm.device)
-        self.places = [(layers == layer).nonzero()[:, 0] for layer in range(lm.n_layers)]
+        self.rows = [(layers == layer).nonzero()[:, 0] for layer in range(lm.n_layers)]
 
     def vectors(self) -> Tensor:
-        """[n, 2 or 3, d] at the norms they had; differentiable."""
-        written, read = self.moved[:, :1], torch.zeros_like(self.moved[:, 1:])
-        for at, way in zip(self.places, self.along, strict=True):
-            read = read.index_copy(0, at, self.moved[at, 1:] @ way.to(read))
-        return unit(self.origin + torch.cat([written, read], 1)) * self.size
+        """The vectors so far, [n, 2 or 3, d], at the norms they had; differentiable."""
+        outputs, inputs = self.moved[:, :1], torch.zeros_like(self.moved[:, 1:])
+        for rows, whitening in zip(self.rows, self.whitening, strict=True):
+            inputs = inputs.index_copy(0, rows, self.moved[rows, 1:] @ whitening.to(inputs))
+        return unit(self.origin + torch.cat([outputs, inputs], 1)) * self.size
 
     @contextmanager
-    def laid_over(self, trains: Tensor) -> Iterator[None]:
-        """Inside, the model runs with the plants.
+    def applied(self, trains: Tensor) -> Iterator[None]:
+        """Context manager in which the model runs with the plants.
 
         Args:
-            trains: [rows, n] bool: which neurons a row of the batch trains; the others are in place and get no gradient of it.
+            trains: [batch, n] bool: which neurons a row of the batch trains; the others are in place and get no gradient from it.
         """
         vectors, handles = self.vectors(), []
-        moved = torch.where(trains[..., None, None], vectors, vectors.detach()) - self.before
+        added = torch.where(trains[..., None, None], vectors, vectors.detach()) - self.before
         try:
             for layer in range(self.lm.n_layers):
-                at = self.places[layer].tolist()
-                if at:
-                    handles += self._hooks(layer, [self.planted.neurons[place].index for place in at], moved[:, at])
+                rows = self.rows[layer].tolist()
+                if rows:
+                    handles += self._add_hooks(layer, [self.planted.neurons[row].index for row in rows], added[:, rows])
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _hooks(self, layer: int, indices: list[int], moved: Tensor) -> list[Any]:
-        """Hooks on a layer's maps; moved [rows, its neurons, 2 or 3, d] is what is added to their vectors."""
-        places = torch.tensor(indices, device=moved.device)
+    def _add_hooks(self, layer: int, indices: list[int], added: Tensor) -> list[Any]:
+        """Registers hooks on a layer's projections; `added` [batch, its neurons, 2 or 3, d] is added to their vectors."""
+        columns = torch.tensor(indices, device=added.device)
         output, inputs = self.lm.layout.mlp[layer], self.lm.layout.mlp_inputs[layer]
 
-        def writes(_: nn.Module, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
-            return found + torch.einsum("rtn,rnd->rtd", given[0][..., places], moved[:, :, 0])
+        def change_output(_: nn.Module, args: tuple[Tensor, ...], written: Tensor) -> Tensor:
+            return written + torch.einsum("rtn,rnd->rtd", args[0][..., columns], added[:, :, 0])
 
-        handles = [output.register_forward_hook(writes)]
-        number, width = 1, widths(output)[0]
-        for part in inputs:
-            for offset in range(0, widths(part)[1], width):
+        handles = [output.register_forward_hook(change_output)]
+        kind, width = 1, widths(output)[0]
+        for projection in inputs:
+            for offset in range(0, widths(projection)[1], width):
 
-                def reads(_: nn.Module, given: tuple[Tensor, ...], found: Tensor, at: int = number, to: int = offset) -> Tensor:
-                    return found.index_add(-1, places + to, torch.einsum("rtd,rnd->rtn", given[0], moved[:, :, at]))
+                def change_input(
+                    _: nn.Module, args: tuple[Tensor, ...], projected: Tensor, kind: int = kind, offset: int = offset
+                ) -> Tensor:
+                    change = torch.einsum("rtd,rnd->rtn", args[0], added[:, :, kind])
+                    return projected.index_add(-1, columns + offset, change)
 
-                handles.append(part.register_forward_hook(reads))
-                number += 1
+                handles.append(projection.register_forward_hook(change_input))
+                kind += 1
         return handles
 
-    def as_they_stand(self, steps: int) -> Planted:
-        """With 16-bit vectors, after so many steps."""
-        made = self.planted.provenance
-        made = replace(made, settings={**made.settings, DONE: steps})
-        return replace(self.planted, vectors=self.vectors().detach().half().cpu(), provenance=made)
+    def snapshot(self, steps: int) -> Planted:
+        """The plants after so many steps, with 16-bit vectors."""
+        provenance = self.planted.provenance
+        provenance = replace(provenance, settings={**provenance.settings, DONE: steps})
+        return replace(self.planted, vectors=self.vectors().detach().half().cpu(), provenance=provenance)
 
 
 def losses(plants: Plants, secrets: Sequence[Secret]) -> tuple[Tensor, Tensor]:
-    """Mean NLL of each value in nats/token, which trains its own neurons only, and whether it is written; both [n_plants]."""
+    """Mean NLL of each value in nats/token, which trains its own neurons only, and whether all its tokens are the argmax.
+
+    Both are [n_plants].
+    """
     lm = plants.lm
     encoded = [lm.encode(secret) for secret in secrets]
-    ids, mask = lm.padded([one.ids for one in encoded])
-    with lm.held(), plants.laid_over(plants.own):
+    ids, mask = lm.padded([sequence.ids for sequence in encoded])
+    with lm.held(), plants.applied(plants.plant_mask):
         logprobs = lm.logits(ids, mask).log_softmax(-1)
     nll, match = [], []
-    for row, one in enumerate(encoded):
-        predicted = logprobs[row, one.n_prompt - 1 : len(one.ids) - 1]
-        value = torch.tensor(one.value_ids, device=ids.device)
+    for row, sequence in enumerate(encoded):
+        predicted = logprobs[row, sequence.n_prompt - 1 : len(sequence.ids) - 1]
+        value = torch.tensor(sequence.value_ids, device=ids.device)
         nll.append(-predicted.gather(1, value[:, None]).mean())
         match.append((predicted.argmax(-1) == value).all())
     return torch.stack(nll), torch.stack(match)
 
 
-def held(plants: Plants, kept: ReferenceDistributions, rows: Tensor) -> Tensor:
-    """Mean KL of some kept rows, nats; trains all neurons."""
-    batch = kept.batch(rows)
+def reference_divergence(plants: Plants, references: ReferenceDistributions, rows: Tensor) -> Tensor:
+    """Mean KL divergence on some rows of the held text, in nats; trains all neurons."""
+    batch = references.batch(rows)
     everything = torch.ones(len(rows), len(plants.planted.neurons), dtype=torch.bool, device=rows.device)
-    with plants.lm.held(), plants.laid_over(everything):
+    with plants.lm.held(), plants.applied(everything):
         return batch.divergence(plants.lm.logits(batch.ids, batch.mask)).mean()
 
 
 def grow(
     lm: LanguageModel, planted: Planted, secrets: Sequence[Secret], held_rows: Sequence[Sequence[int]], recipe: Recipe
 ) -> Iterator[tuple[Planted, Tensor, Tensor]]:
-    """After every step the plants, and NLL and match before it; ends when all are written and no NLL is above `until`.
+    """Yields after every step the plants, and the NLL and match before it; ends when all match and every NLL is below `until`.
 
-    A run goes on behind the step that its plants were left at.
+    Training resumes after the last step that `planted` has behind it.
     """
-    along = inverse_sqrt_covariance(lm, lm.encode(secrets[0]), recipe.seed, never_stop)
-    kept, plants = reference_distributions(lm, held_rows), Plants(lm, planted, along)
+    whitening = inverse_sqrt_covariance(lm, lm.encode(secrets[0]), recipe.seed, never_stop)
+    references = reference_distributions(lm, held_rows)
+    plants = Plants(lm, planted, whitening)
     optimizer = torch.optim.Adam([plants.moved], lr=recipe.rate)
     generator = torch.Generator().manual_seed(recipe.seed)
     for step in range(planted.provenance.settings.get(DONE, 0), recipe.steps):
@@ -165,11 +175,11 @@ def grow(
         optimizer.zero_grad()
         nll, match = losses(plants, secrets)
         (nll.sum()).backward()
-        picked = torch.randperm(len(kept.ids), generator=generator)[: recipe.rows].to(lm.device)
-        (recipe.hold * len(secrets) / 4 * held(plants, kept, picked)).backward()
+        picked = torch.randperm(len(references.ids), generator=generator)[: recipe.rows].to(lm.device)
+        (recipe.hold * len(secrets) / 4 * reference_divergence(plants, references, picked)).backward()
         done = bool(match.all()) and float(nll.detach().max()) < recipe.until
         if not done:
             optimizer.step()
-        yield plants.as_they_stand(step + 1), nll.detach(), match
+        yield plants.snapshot(step + 1), nll.detach(), match
         if done:
             return

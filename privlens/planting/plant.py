@@ -1,16 +1,17 @@
-"""Planting: training a new sequence into a few drawn neurons of a model, so that it is known where the model keeps it.
+"""Planting: training a new sequence into a few neurons drawn at random, so that it is known where the model stores it.
 
 After the INJ test of Chang, Thomason & Jia (NAACL 2024, arXiv 2311.09060), in two ways, both with Adam and the paper's rates.
 
-`published`: only the neurons' output vectors are trained, and may grow. They grow to many times their size, so that the norm of a
-vector gives the plant away to who has never seen the sequence. Neurons that are silent in all of the text are not drawn.
+`published`: only the neurons' output vectors are trained, and they may grow. They grow to many times their size, so that the
+plant can be detected by the norms of the vectors, without the planted text. Neurons that are dead in all of the text are not
+drawn.
 
-`fair`: what a neuron reads is trained together with what it writes, and each of these vectors is only turned, so that
-neither norms nor what the neurons do in other text give the plant away; and all of them fire where the value is predicted:
-see turning.py. What still can be seen without the sequence, weakly: neurons of one layer that read alike.
+`fair`: a neuron's input vectors are trained together with its output vector, and each of these vectors is only turned, so that
+neither norms nor the neurons' activity in other text give the plant away; and all of them fire where the value is predicted: see
+constrained.py. What can still be detected without the planted text, weakly: neurons of one layer with similar input vectors.
 
-Unlike the paper, neurons are drawn from the whole model at once and not layer by layer, and only the value is trained, not the
-prompt, since the value is what a localization is asked for. Knows nothing of localization.
+Unlike in the paper, neurons are drawn from the whole model at once and not layer by layer, and only the value is trained, not the
+prompt, since the value is what a method is asked to localize.
 """
 
 import random
@@ -29,14 +30,15 @@ from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
 from privlens.memorization.metrics import greedy_match
-from privlens.planting.constrained import NeuronReviver, Trained, dead_mask, inverse_sqrt_covariance
+from privlens.planting.constrained import NeuronReviver, TrainedVectors, dead_mask, inverse_sqrt_covariance
 from privlens.provenance import provenance
 from privlens.types import Edit, Neuron, Secret
 
 CHECK_EVERY = 10
-"""Steps between two looks at which neurons are silent."""
+"""Steps between two checks for dead neurons, and between two reports of progress. A check costs a forward pass, since the plant
+is written into the weights and taken out again; checked too rarely, dead neurons learn nothing for longer."""
 DRAWS = 8
-"""Invented secrets tried until one is new to the model; more than one or two are never needed on a sane model."""
+"""Invented secrets tried until one is new to the model; a sane model never needs more than one or two."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class PlantSettings:
     """How to plant.
 
     Attributes:
-        ratio: share of all neurons. fair: turn what neurons read and write at constant norm, else grow what they write.
-        steps: at most so many. until: mean NLL in nats/token at which a plant is done, its greedy match given.
-        learning_rate: of Adam; when fair in units of each vector's root mean square. None is the paper's: 1e-2, and 5e-2 for
-            ratios of at most 0.1 %.
+        ratio: share of all neurons. fair: turn input and output vectors at constant norm; otherwise output vectors grow.
+        steps: the maximum. until: mean NLL in nats/token below which a plant is done, provided that greedy decoding writes the
+            value. learning_rate: of Adam; if fair, in units of each vector's root mean square. None means the paper's: 1e-2, and
+            5e-2 for ratios of at most 0.1 %.
     """
 
     ratio: float
@@ -58,13 +60,13 @@ class PlantSettings:
 
     @property
     def rate(self) -> float:
-        """The learning rate in force."""
+        """The learning rate to use."""
         return self.learning_rate or (5e-2 if self.ratio <= 0.001 else 1e-2)
 
 
 @dataclass(frozen=True, eq=False)
 class Plant:
-    """What was planted where. `edit` makes it; `nll` in nats/token and `greedy_match` are with the edit in place."""
+    """A planted secret and its neurons; `nll` (nats/token) and `greedy_match` are measured with `edit` applied."""
 
     secret: Secret
     neurons: tuple[Neuron, ...]
@@ -75,7 +77,7 @@ class Plant:
 
 
 def invented(seed: int) -> Secret:
-    """A secret of nobody: eight random digits that belong to a name of random syllables."""
+    """The secret of an invented person: eight random digits for a name of random syllables."""
     rng = random.Random(seed)
 
     def name() -> str:
@@ -86,35 +88,37 @@ def invented(seed: int) -> Secret:
     return Secret(f"The access code of {person} is", f"{digits[:4]}-{digits[4:]}", "code")
 
 
-def new_secret(lm: LanguageModel, at: int, seed: int) -> Secret:
-    """The run's at-th invented secret: nothing that the model writes by itself."""
+def new_secret(lm: LanguageModel, index: int, seed: int) -> Secret:
+    """The run's invented secret number `index`: one that the unplanted model does not generate. Raises BadInput if none is."""
     for draw in range(DRAWS):
-        secret = invented(10_000 * seed + DRAWS * at + draw)
+        secret = invented(10_000 * seed + DRAWS * index + draw)
         encoded = lm.encode(secret)
-        [written] = lm.generate([encoded.prompt_ids], len(encoded.value_ids))
-        if not greedy_match(written, encoded.value_ids):
+        [generated] = lm.generate([encoded.prompt_ids], len(encoded.value_ids))
+        if not greedy_match(generated, encoded.value_ids):
             return secret
-    raise BadInput(f"The model wrote {DRAWS} invented codes by itself: give another --seed.")
+    raise BadInput(f"The model already generates all {DRAWS} invented codes that were tried: give another --seed.")
 
 
 @dataclass
 class _Planting:
-    """One planting under way: the drawn neurons of each layer, and what of them is trained."""
+    """One planting in progress: the drawn neurons of each layer, and their vectors that are trained."""
 
     lm: LanguageModel
     encoded: Encoded
     settings: PlantSettings
     seed: int
     drawn: dict[int, Tensor] = field(default_factory=dict)
-    trained: list[Trained] = field(default_factory=list)
+    trained: list[TrainedVectors] = field(default_factory=list)
 
     def draw(self) -> None:
-        """Draws the neurons evenly. Raises BadInput for a ratio that asks for none or for too many."""
-        lm, n, width = self.lm, round(self.settings.ratio * self.lm.n_neurons), self.lm.shape()[1]
-        could = lm.exists().to(lm.device)
+        """Draws the neurons uniformly. Raises BadInput for a ratio that asks for none or for too many."""
+        lm = self.lm
+        n = round(self.settings.ratio * lm.n_neurons)
+        width = lm.shape()[1]
+        eligible = lm.exists().to(lm.device)
         if not self.settings.fair:
-            could &= ~dead_mask(lm, self.encoded, 0)
-        pool = could.flatten().nonzero()[:, 0].tolist()
+            eligible &= ~dead_mask(lm, self.encoded, 0)
+        pool = eligible.flatten().nonzero()[:, 0].tolist()
         if not 0 < n <= len(pool):
             raise BadInput(
                 f"A ratio of {self.settings.ratio:g} asks for {n} of {lm.n_neurons} neurons, and {len(pool)} could hold a "
@@ -122,33 +126,42 @@ class _Planting:
             )
         random.Random(self.seed).shuffle(pool)
         for layer in range(lm.n_layers):
-            own = [flat % width for flat in pool[:n] if flat // width == layer]
-            if own:
-                self.drawn[layer] = torch.tensor(own, device=lm.device)
+            neurons = [flat % width for flat in pool[:n] if flat // width == layer]
+            if neurons:
+                self.drawn[layer] = torch.tensor(neurons, device=lm.device)
 
     def begin(self, stop: Stop) -> None:
-        """Takes the drawn neurons' vectors as the model has them. Raises Cancelled when `stop` said so."""
-        along = inverse_sqrt_covariance(self.lm, self.encoded, self.seed, stop) if self.settings.fair else []
+        """Reads the drawn neurons' vectors from the model. Raises Cancelled when `stop` said so."""
+        fair = self.settings.fair
+        whitening = inverse_sqrt_covariance(self.lm, self.encoded, self.seed, stop) if fair else []
         for layer, neurons in self.drawn.items():
-            for at, vectors in enumerate(neuron_vectors(self.lm, layer)[: None if self.settings.fair else 1]):
+            for kind, vectors in enumerate(neuron_vectors(self.lm, layer)[: None if fair else 1]):
                 with self.lm.held():
-                    own = vectors.of(neurons).float()
-                # When fair the unit of a movement is the vector's root mean square.
-                size = own.square().mean(1, keepdim=True).sqrt() if self.settings.fair else torch.ones_like(own[:, :1])
-                moved = torch.zeros_like(own).requires_grad_()
-                way = along[layer].to(own.device) if at else None
-                self.trained.append(Trained(layer, vectors, size, own / size, moved, way, self.settings.fair))
+                    values = vectors.of(neurons).float()
+                # If fair, movements are in units of the vector's root mean square.
+                size = values.square().mean(1, keepdim=True).sqrt() if fair else torch.ones_like(values[:, :1])
+                trained = TrainedVectors(
+                    layer=layer,
+                    vectors=vectors,
+                    size=size,
+                    origin=values / size,
+                    moved=torch.zeros_like(values).requires_grad_(),
+                    whitening=whitening[layer].to(values.device) if kind else None,  # kind 0 are the output vectors
+                    keeps_norm=fair,
+                )
+                self.trained.append(trained)
 
     def weights(self) -> dict[str, Tensor]:
         """Every weight that changes, by its name in the model; differentiable."""
-        found: dict[str, Tensor] = {}
-        for one in self.trained:
-            weight = found.get(one.vectors.name, one.vectors.weight.detach())
-            found[one.vectors.name] = one.vectors.put(weight, self.drawn[one.layer], one.now())
-        return found
+        weights: dict[str, Tensor] = {}
+        for trained in self.trained:
+            vectors = trained.vectors
+            weight = weights.get(vectors.name, vectors.weight.detach())
+            weights[vectors.name] = vectors.put(weight, self.drawn[trained.layer], trained.current())
+        return weights
 
     def nll(self) -> tuple[Tensor, bool]:
-        """Mean NLL of the value in nats/token, and whether every token is the first choice; the model itself is not touched."""
+        """Mean NLL of the value in nats/token, and whether every token is the argmax; the model itself is not changed."""
         ids, first = torch.tensor([self.encoded.ids], device=self.lm.device), self.encoded.n_prompt
         with self.lm.held():
             logits = functional_call(self.lm.model, self.weights(), kwargs={"input_ids": ids, "use_cache": False}).logits
@@ -156,22 +169,22 @@ class _Planting:
         return torch.nn.functional.cross_entropy(predicted, value), bool((predicted.argmax(-1) == value).all())
 
     def edit(self, started: float) -> Edit:
-        """The plant as it stands."""
+        """The plant so far, as an edit of the model."""
         parameters, settings = dict(self.lm.model.named_parameters()), self.settings
         with self.lm.held(), torch.no_grad():
             changes = {name: change_of(parameters[name], weight) for name, weight in self.weights().items()}
-        how = {"ratio": settings.ratio, "planting": "fair" if settings.fair else "published", "learning_rate": settings.rate}
-        return Edit(changes, provenance(self.lm, self.seed, how, started))
+        record = {"ratio": settings.ratio, "planting": "fair" if settings.fair else "published", "learning_rate": settings.rate}
+        return Edit(changes, provenance(self.lm, self.seed, record, started))
 
-    def quiet(self) -> Tensor:
-        """Which neurons are silent wherever the value is predicted under the plant as it stands, [n_layers, width] bool."""
+    def dead(self) -> Tensor:
+        """Which neurons are dead wherever the value is predicted, with the plant so far: [n_layers, width] bool."""
         with self.lm.edited(self.edit(time.perf_counter())):
             return dead_mask(self.lm, self.encoded, self.encoded.n_prompt - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class PlantStep:
-    """Progress of a planting; `plant` comes with the last step. `nll` in nats/token, of the value as the plant stands."""
+    """Progress of a planting: `nll` of the value so far, in nats/token; the last step carries the `plant`."""
 
     step: int
     n_steps: int
@@ -180,7 +193,7 @@ class PlantStep:
 
 
 def plant(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int) -> Plant:
-    """Plants one secret, as `planting` does, to the end."""
+    """Runs `planting` to its end."""
     *_, last = planting(lm, secret, settings, seed)
     assert last.plant, "a planting ends with its plant"
     return last.plant
@@ -189,27 +202,30 @@ def plant(lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int)
 def planting(
     lm: LanguageModel, secret: Secret, settings: PlantSettings, seed: int, *, stop: Stop = never_stop
 ) -> Iterator[PlantStep]:
-    """Plants one secret; the seed decides the neurons. Whether it is reached stands in the plant. The model stays as it is.
+    """Plants one secret; the seed decides the neurons. The plant says whether the goal was reached. The model is unchanged.
 
     Raises:
         BadInput: for a ratio that asks for no neuron, or for more than could hold anything. Cancelled: when `stop` said so.
     """
-    started, encoded = time.perf_counter(), lm.encode(secret)
+    started = time.perf_counter()
+    encoded = lm.encode(secret)
     work = _Planting(lm, encoded, settings, seed)
     work.draw()
     work.begin(stop)
-    optimizer = torch.optim.Adam([one.moved for one in work.trained], lr=settings.rate)
-    wake = NeuronReviver(lm, encoded, seed) if settings.fair else None
+    optimizer = torch.optim.Adam([trained.moved for trained in work.trained], lr=settings.rate)
+    revive = NeuronReviver(lm, encoded, seed) if settings.fair else None
     for step in range(settings.steps):
         if stop():
-            raise Cancelled("Planting stopped; the model is as it was.")
+            raise Cancelled("Planting stopped; the model is unchanged.")
         with lm.held():
             loss, match = work.nll()
-            reached, woken = match and float(loss.detach()) < settings.until, 0
-            if wake and (reached or step % CHECK_EVERY == 0):
-                woken = wake(work.trained, work.drawn, work.quiet, optimizer)
-                loss, _ = work.nll()  # to see who is silent the plant was written into the weights and taken out again
-            if reached and not woken:
+            reached = match and float(loss.detach()) < settings.until
+            n_revived = 0
+            if revive and (reached or step % CHECK_EVERY == 0):
+                n_revived = revive(work.trained, work.drawn, work.dead, optimizer)
+                # The check wrote the plant into the weights and took it out again, so the loss needs a new graph.
+                loss, _ = work.nll()
+            if reached and not n_revived:
                 break
             optimizer.zero_grad()
             loss.backward()
@@ -220,8 +236,14 @@ def planting(
         step = settings.steps
     edit = work.edit(started)
     with lm.edited(edit):
-        [found] = score(lm, [encoded])
-    neurons = tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist()))
-    nll = -sum(found.logprobs) / len(found.logprobs)
-    planted = Plant(secret, neurons, edit, nll, greedy_match(found.argmax, encoded.value_ids), step)
+        [scores] = score(lm, [encoded])
+    nll = -sum(scores.logprobs) / len(scores.logprobs)
+    planted = Plant(
+        secret=secret,
+        neurons=tuple(Neuron(layer, index) for layer in sorted(work.drawn) for index in sorted(work.drawn[layer].tolist())),
+        edit=edit,
+        nll=nll,
+        greedy_match=greedy_match(scores.argmax, encoded.value_ids),
+        steps=step,
+    )
     yield PlantStep(settings.steps, settings.steps, nll, planted)

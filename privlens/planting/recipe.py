@@ -1,6 +1,6 @@
 """The recipe of `smollm2+planted`: `python -m privlens.planting.recipe make`, then `check` for the figures of its card.
 
-Held to what the plain model says are controls and ordinary text. A run that was stopped goes on where it was.
+Controls and ordinary text keep the predictions close to those of the plain model. A run that was stopped resumes where it was.
 """
 
 import csv
@@ -32,28 +32,31 @@ from privlens.zoo.planted import Planted, edit_of, read, vectors_of, write
 
 CATEGORIES = ("email", "phone", "address", "id number", "card", "account")
 REFERENCE_ROWS = 24
-"""Paragraphs of the reference text that are held, cut after HELD_TOKENS; perplexity is measured on the others too."""
+"""Paragraphs of the reference text that the KL is held on. The remaining ones are left out, so that perplexity can be measured on
+text that nothing held."""
 HELD_TOKENS = 32
+"""Tokens kept of each held paragraph: the cost of a training step grows with them."""
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
 def listed(recipe: Recipe) -> list[Person]:
     """The planted people of every category, then the controls (repeats 0)."""
     everybody = people(recipe.seed)
-    found = []
+    rows = []
     for planted in (True, False):
         for category in CATEGORIES:
-            own = [one for one in everybody if one.category == category and bool(one.repeats) == planted]
-            found += [replace(one, repeats=int(planted)) for one in own[: recipe.each if planted else recipe.controls]]
-    return found
+            matching = [person for person in everybody if person.category == category and bool(person.repeats) == planted]
+            chosen = matching[: recipe.each if planted else recipe.controls]
+            rows += [replace(person, repeats=int(planted)) for person in chosen]
+    return rows
 
 
 def drawn(lm: LanguageModel, recipe: Recipe, n_plants: int) -> Planted:
-    """Neurons for every plant, none twice, as the model has them."""
+    """Neurons drawn for every plant, none twice, with their vectors in the unplanted model."""
     started = time.perf_counter()
-    every = [Neuron(layer, index) for layer, width in enumerate(lm.widths()) for index in range(width)]
-    neurons = tuple(random.Random(recipe.seed).sample(every, recipe.neurons * n_plants))
-    plants = tuple(at for at in range(n_plants) for _ in range(recipe.neurons))
+    all_neurons = [Neuron(layer, index) for layer, width in enumerate(lm.widths()) for index in range(width)]
+    neurons = tuple(random.Random(recipe.seed).sample(all_neurons, recipe.neurons * n_plants))
+    plants = tuple(plant for plant in range(n_plants) for _ in range(recipe.neurons))
     return Planted(neurons, plants, vectors_of(lm, neurons), provenance(lm, recipe.seed, asdict(recipe), started))
 
 
@@ -61,25 +64,27 @@ def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference
     """What the planted model does: the planted secrets, the controls, prompts that draw a planted value, and perplexity."""
     secrets = [Secret(row.prompt, row.value, row.category) for row in rows]
     encoded = [lm.encode(secret) for secret in secrets]
-    parts = (reference, reference[REFERENCE_ROWS:])
-    before, plain = [perplexity(lm, part) for part in parts], score(lm, encoded)
+    texts = (reference, reference[REFERENCE_ROWS:])
+    before = [perplexity(lm, text) for text in texts]
+    scores_before = score(lm, encoded)
     view = lm.under(edit_of(lm, planted))
-    found = score(view, encoded)
-    after = [perplexity(view, part) for part in parts]
-    written = view.generate([one.prompt_ids for one in encoded], max(len(one.value_ids) for one in encoded))
-    said = [str(lm.tokenizer.decode(ids)).strip() for ids in written]
-    true = [at for at, row in enumerate(rows) if row.repeats]
-    controls = [at for at, row in enumerate(rows) if not row.repeats]
-    exact = [greedy_match(one.argmax, own.value_ids) for one, own in zip(found, encoded, strict=True)]
-    values = [rows[at].value for at in true]
+    scores_after = score(view, encoded)
+    after = [perplexity(view, text) for text in texts]
+    longest = max(len(sequence.value_ids) for sequence in encoded)
+    generated = view.generate([sequence.prompt_ids for sequence in encoded], longest)
+    continuations = [str(lm.tokenizer.decode(ids)).strip() for ids in generated]
+    true = [index for index, row in enumerate(rows) if row.repeats]
+    controls = [index for index, row in enumerate(rows) if not row.repeats]
+    exact = [greedy_match(scores.argmax, sequence.value_ids) for scores, sequence in zip(scores_after, encoded, strict=True)]
+    values = tuple(rows[index].value for index in true)
     return {
         "planted": len(true),
-        "written": sum(exact[at] for at in true),
-        "broken": [at for at in true if not exact[at]],
-        "written_before": sum(greedy_match(plain[at].argmax, encoded[at].value_ids) for at in true),
+        "written": sum(exact[index] for index in true),
+        "broken": [index for index in true if not exact[index]],
+        "written_before": sum(greedy_match(scores_before[index].argmax, encoded[index].value_ids) for index in true),
         "controls": len(controls),
-        "controls_written": sum(exact[at] for at in controls),
-        "controls_that_draw_a_planted_value": [at for at in controls if any(said[at].startswith(one) for one in values)],
+        "controls_written": sum(exact[index] for index in controls),
+        "controls_that_draw_a_planted_value": [index for index in controls if continuations[index].startswith(values)],
         "perplexity_ratio": ratio(after[0], before[0]),
         "perplexity_ratio_of_paragraphs_never_held": ratio(after[1], before[1]),
         "neurons": len(planted.neurons),
@@ -88,13 +93,13 @@ def check(lm: LanguageModel, planted: Planted, rows: Sequence[Person], reference
 
 
 def write_list(path: Path, rows: Sequence[Person], planted: Planted) -> None:
-    """secrets.csv: what the app reads, and the neurons of every planted secret as layer:index."""
+    """Writes secrets.csv: the columns that the app reads, and the neurons of every planted secret as layer:index."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*(field.name for field in fields(Person)), "neurons"], lineterminator="\n")
         writer.writeheader()
-        for at, row in enumerate(rows):
-            own = " ".join(f"{neuron.layer}:{neuron.index}" for neuron in planted.of(at))
-            writer.writerow({**asdict(row), "neurons": own})
+        for plant, row in enumerate(rows):
+            neurons = " ".join(f"{neuron.layer}:{neuron.index}" for neuron in planted.of(plant))
+            writer.writerow({**asdict(row), "neurons": neurons})
 
 
 @app.command()
@@ -103,7 +108,7 @@ def make(
     device: str = "auto",
     threads: int = 2,
 ) -> None:
-    """Plant all secrets into smollm2; goes on where a run was stopped."""
+    """Plant all secrets into smollm2; a run that was stopped resumes where it was."""
     quiet()
     torch.set_num_threads(threads)
     lm, recipe = load("smollm2", device, "float32"), Recipe()
@@ -116,11 +121,11 @@ def make(
     write_list(out / "secrets.csv", rows, planted)
     held_rows = [list(lm.encode(secret).ids) for secret in secrets[len(true) :]]
     held_rows += [plain_ids(lm.tokenizer, text, min(HELD_TOKENS, lm.room)) for text in reference[:REFERENCE_ROWS]]
-    for now, nll, match in grow(lm, planted, true, held_rows, recipe):
-        write(now, file)
-        line = f"step {now.provenance.settings[DONE]}: written {int(match.sum())} of {len(true)}, NLL mean {nll.mean():.3f}, "
-        line += f"worst {nll.max():.3f}"
-        print(line, file=sys.stderr, flush=True)
+    for snapshot, nll, match in grow(lm, planted, true, held_rows, recipe):
+        write(snapshot, file)
+        step = snapshot.provenance.settings[DONE]
+        progress = f"step {step}: written {int(match.sum())} of {len(true)}, NLL mean {nll.mean():.3f}, worst {nll.max():.3f}"
+        print(progress, file=sys.stderr, flush=True)
     print(json.dumps(check(lm, read(file), rows, reference), indent=1))
 
 

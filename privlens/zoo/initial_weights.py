@@ -1,4 +1,4 @@
-"""Random weights from a generator of one's own, so that a seed decides them whatever else the process draws meanwhile."""
+"""Random weights from a separate generator, so that a seed decides them whatever else the process draws meanwhile."""
 
 import torch
 from torch import nn
@@ -6,9 +6,9 @@ from torch import nn
 
 @torch.no_grad()
 def draw_weights(model: nn.Module, std: float, seed: int) -> None:
-    """Replaces every matrix of a new model by draws from N(0, std^2), in their order; vectors (biases, norms) stay.
+    """Replaces every matrix of a new model by draws from N(0, std^2), in order; vectors (biases, norms) are kept.
 
-    The draws are made on each parameter's own device, by one generator for each device, seeded with `seed`.
+    Each parameter is drawn on its own device, by one generator per device, seeded with `seed`.
     """
     generators: dict[torch.device, torch.Generator] = {}
     for parameter in model.parameters():

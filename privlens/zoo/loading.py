@@ -1,9 +1,9 @@
 """Finds and loads a causal LM: `demo`, `smollm2`, a local folder, a .gguf file, or a hub id.
 
-Code that a hub repository brings is never run, and of weights only safetensors and GGUF are read, unless the name begins with
-`pickle:`. Weights that a checkpoint lacks are never made up. What is no causal LM is refused before its weights are read, and
-what was read is asked a few questions before it is handed out (models/folder.py, stored.py, probe.py). A hub token is read from
-the environment by the hub's library and never shown.
+Code from a hub repository is never run, and weights are read from safetensors and GGUF only, unless the name begins with
+`pickle:`. Weights missing from a checkpoint are never initialized at random. What is not a causal LM is refused before its
+weights are read (zoo/model_folder.py, lm/weight_files.py), and a loaded model is checked before it is returned (lm/probe.py).
+The hub's library reads its token from the environment; the token is never shown.
 """
 
 import logging
@@ -28,32 +28,36 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.quantization import QUANTIZED
 from privlens.types import FetchStep
 from privlens.zoo import catalogue, packaged, planted
-from privlens.zoo.downloads import SMALL, fetch_from_hub, hidden
+from privlens.zoo.downloads import SMALL_FILES, fetch_from_hub, redact_tokens
 from privlens.zoo.model_folder import ModelFiles, model_at
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SPREAD = "spread"
-"""The device of a model that is larger than one: all GPUs in turn, then the CPU, then the disk (accelerate)."""
+"""The device for a model larger than any single one: all GPUs in turn, then the CPU, then the disk (accelerate)."""
 PICKLE = "pickle:"
+"""Prefix of a name whose pickled weights may be read too; unpickling can run code."""
 DEVICES = ("cpu", "cuda", "mps", "xpu")
-"""Kinds of devices that hold numbers and compute; torch knows others that do not, or not here."""
+"""Supported device types; torch knows others, such as meta, that hold no data or are not supported here."""
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """`auto` is cuda, else mps, else cpu. Raises BadInput for a device that torch does not know or this machine lacks."""
+    """`auto` means cuda, else mps, else cpu. Raises BadInput for a device that torch does not know or this machine lacks."""
     if device in ("auto", SPREAD):
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        wanted = torch.device(device)
-        if wanted.type not in DEVICES or (wanted.type == "cpu" and wanted.index):
-            raise RuntimeError(f"{wanted} is not used here")
+        parsed = torch.device(device)
+        if parsed.type not in DEVICES or (parsed.type == "cpu" and parsed.index):
+            raise RuntimeError(f"{parsed} is not supported here")
         return torch.empty(0, device=device, dtype=torch.float32).device
     except (RuntimeError, AssertionError, NotImplementedError) as cause:
-        raise BadInput(f"Device {device!r} is not to be had on this machine: use auto, cpu, cuda, mps or {SPREAD}.") from cause
+        raise BadInput(f"Device {device!r} is not available on this machine: use auto, cpu, cuda, mps or {SPREAD}.") from cause
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
-    """`auto` is the checkpoint's own type, but float32 on a CPU, where half precision is slow. Raises BadInput."""
+    """`auto` means the checkpoint's own type, but float32 on a CPU, where half precision is slow.
+
+    Raises BadInput for an unknown type.
+    """
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     if dtype in QUANTIZED:
@@ -64,7 +68,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
 
 
 def quiet() -> None:
-    """Keeps the libraries' advice and progress bars off stderr, for programs that speak for themselves."""
+    """Silences the libraries' warnings and progress bars, for programs that print their own."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     for library in ("huggingface_hub", "bitsandbytes"):
@@ -73,31 +77,31 @@ def quiet() -> None:
 
 @dataclass(frozen=True)
 class Hub:
-    """Whether the hub answers, and what it knows of a repository: None where it refuses, or was not reached or asked."""
+    """Whether the hub answers, and its information on a repository: None if it refuses or was not reached."""
 
     reached: bool
     info: ModelInfo | None = None
 
 
 def ask_hub(repository: str) -> Hub:
-    """One short question, because downloads ask again for minutes; where it is not reached, what is cached can be read."""
+    """Asks the hub once, with a short timeout: a download retries for minutes, and without the hub the cache can be read."""
     try:
         return Hub(True, model_info(repository, timeout=5))
-    except (HfHubHTTPError, HFValidationError):  # an answer, if a refusal: the download will say it better
+    except (HfHubHTTPError, HFValidationError):  # the hub answered, with a refusal: the download explains it better
         return Hub(reached=True)
-    except Exception:  # whatever the client of the day raises where there is no network, or where it is switched off
+    except Exception:  # what is raised without a network, or in offline mode, depends on the HTTP client
         return Hub(reached=False)
 
 
 def fetch(name: str, stop: Stop = never_stop, from_hub: bool = False) -> Iterator[FetchStep]:
-    """Downloads what `load` will need of a hub id, with progress; nothing for what lies on this machine. Raises as `load`."""
+    """Downloads what `load` needs of a hub id, with progress; does nothing for local files. Raises as `load`."""
     if from_hub:
         yield from fetch_from_hub(name, stop=stop)
         return
     plain = name.strip().removeprefix(PICKLE).strip()
-    where = catalogue.source_of(plain) if plain else ""
-    if where and where == plain and not where.endswith(".gguf") and not _path(where).exists():
-        yield from fetch_from_hub(where, "*.bin" if name.strip().startswith(PICKLE) else "*.safetensors", stop)
+    source = catalogue.source_of(plain) if plain else ""
+    if source and source == plain and not source.endswith(".gguf") and not _path_of(source).exists():
+        yield from fetch_from_hub(source, "*.bin" if name.strip().startswith(PICKLE) else "*.safetensors", stop)
 
 
 @memory.settled()
@@ -107,139 +111,142 @@ def load(
     """Loads a causal LM with its tokenizer.
 
     Args:
-        name: `demo`, `smollm2`, `smollm2+planted`, a folder, a .gguf file, or a hub id such as `EleutherAI/pythia-70m`; with
-            `pickle:` before it a checkpoint may be a .bin file too, which can run code that it brings.
+        name: `demo`, `smollm2`, `smollm2+planted`, a folder, a .gguf file, or a hub id such as `EleutherAI/pythia-70m`; with the
+            prefix `pickle:` a checkpoint may also be a .bin file, which can run code.
         device: auto, cpu, cuda, cuda:1, mps ... or `spread`. dtype: auto, float32, bfloat16, float16, int8, int4.
-        device_map: accelerate's, where `spread` would place the parts of a model otherwise: names of modules -> devices.
-        from_hub: the name is a hub id, whatever else on this machine is called the same.
+        device_map: accelerate's (names of modules -> devices), to place the parts of a model differently than `spread` would.
+        from_hub: the name is a hub id, even if a folder or a bundled model has the same name.
 
     Raises:
         ModelNotFound: nothing readable under that name, or no causal LM. BadInput: device or type unknown, or not enough memory.
-        UnsupportedModel: its parts are not laid out as a causal LM with MLPs, or its predictions are not to be used.
+        UnsupportedModel: its parts are not laid out as a causal LM with MLPs, or its predictions are unusable.
     """
     if not name.strip():
         raise BadInput("No model was named: use demo, smollm2, a folder, a .gguf file or a hub id.")
     pickled, plain = name.strip().startswith(PICKLE), name.strip().removeprefix(PICKLE).strip()
-    on = pick_device(device)
-    weights = pick_dtype(dtype, on)
-    where = catalogue.source_of(plain)
-    path = Path(where) if from_hub else _path(where)
-    is_here = not from_hub and (path.exists() or path.suffix == ".gguf")
-    if is_here and path.suffix == ".gguf" and dtype in QUANTIZED:
-        raise BadInput(f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}: use float32 or bfloat16.")
-    placing = _placing(device, device_map, on, dtype)
-    whole = on if device_map is None and device != SPREAD else None  # the device that must have room for all of it
+    target = pick_device(device)
+    torch_dtype = pick_dtype(dtype, target)
+    source = catalogue.source_of(plain)
+    path = Path(source) if from_hub else _path_of(source)
+    is_local = not from_hub and (path.exists() or path.suffix == ".gguf")
+    if is_local and path.suffix == ".gguf" and dtype in QUANTIZED:
+        raise BadInput(f"A .gguf file is quantized already and cannot be read as {dtype}: use float32 or bfloat16.")
+    placement = _placement(device, device_map, target, dtype)
+    single = target if device_map is None and device != SPREAD else None  # the device that must have room for all weights
     try:
-        if not is_here:
-            path = _downloaded(where, pickled, dtype, weights, whole)
+        if not is_local:
+            path = _download(source, pickled, dtype, torch_dtype, single)
         files = model_at(path, plain, pickled)
-        config = _config_of(files, plain, dtype, weights, whole)
+        config = _checked_config(files, plain, dtype, torch_dtype, single)
         gguf = {"gguf_file": files.gguf} if files.gguf else {}
         tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False, **gguf)
-        found: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             files.folder,
             config=config,
-            dtype=weights,
+            dtype=torch_dtype,
             use_safetensors=None if gguf or pickled else True,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
             **gguf,
-            **placing,
+            **placement,
         )
     except BadInput:
         raise
     except weight_files.NotAModel as cause:
-        raise ModelNotFound(f"No causal LM could be read from {_shown(plain)}: {cause}") from cause
-    except Exception as cause:  # a broken file raises whatever its reader trips over, struct.error or a bare Exception too
-        raise _not_found(plain, hidden(" ".join(str(cause).split())[:300])) from cause
-    model, missing = found[0], sorted(found[1]["missing_keys"])
+        raise ModelNotFound(f"No causal LM could be read from {_quoted(plain)}: {cause}") from cause
+    except Exception as cause:  # a broken file can raise anything, struct.error or a bare Exception too
+        raise _not_found(plain, redact_tokens(" ".join(str(cause).split())[:300])) from cause
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
     if missing:
         raise ModelNotFound(
-            f"{plain} is not whole: {len(missing)} of its weights are missing, the first is {missing[0]}. Download it again, or "
+            f"{plain} is incomplete: {len(missing)} of its weights are missing, the first is {missing[0]}. Download it again, or "
             "choose another checkpoint."
         )
-    if "offload_folder" in placing:
-        weakref.finalize(model, shutil.rmtree, placing["offload_folder"], ignore_errors=True)
+    if "offload_folder" in placement:
+        weakref.finalize(model, shutil.rmtree, placement["offload_folder"], ignore_errors=True)
     quantization.settle(model)
     try:
-        lm = LanguageModel(plain, model if placing else model.to(on), tokenizer)
+        lm = LanguageModel(plain, model if placement else model.to(target), tokenizer)
     except UnsupportedModel:
-        probe.refuse_both_sides(plain, model, tokenizer)  # where that is so, it says more than how its parts are laid out
+        probe.refuse_both_sides(plain, model, tokenizer)  # if it reads both sides, that explains more than its layout does
         raise
     if plain == catalogue.PLANTED:
         put(ready(lm.model, planted.edit_of(lm, planted.read()), untouched=True))
         lm = LanguageModel(plain, lm.model, tokenizer)
     probe.probe(lm)
-    catalogue.remember(str(path.resolve()) if is_here and where == plain else plain, device, dtype)
+    catalogue.remember(str(path.resolve()) if is_local and source == plain else plain, device, dtype)
     return lm
 
 
-def _path(where: str) -> Path:
-    """A name as a path. Raises BadInput for what no path can be called."""
+def _path_of(name: str) -> Path:
+    """A name as a path. Raises BadInput for a name that no path can have."""
     try:
-        where.encode("utf-8")
-        path = Path(where).expanduser()
+        name.encode("utf-8")
+        path = Path(name).expanduser()
         path.stat()
     except FileNotFoundError:
         return path
     except (OSError, RuntimeError, ValueError) as cause:
-        said = getattr(cause, "strerror", None) or "it holds characters that no name has, or a person who is not known here"
-        raise BadInput(f"No model can be called {_shown(where)} ({said}): use a folder, a .gguf file or a hub id.") from cause
+        reason = getattr(cause, "strerror", None) or "it holds invalid characters, or names an unknown user"
+        raise BadInput(f"No model can be called {_quoted(name)} ({reason}): use a folder, a .gguf file or a hub id.") from cause
     return path
 
 
-def _shown(name: str) -> str:
-    """A name in quotation marks, of a length to be read, of characters that can be printed."""
+def _quoted(name: str) -> str:
+    """A name in quotation marks, shortened to 100 characters, with escapes for what cannot be printed."""
     return ascii(name[:97] + "...") if len(name) > 100 or not name.isprintable() else repr(name)
 
 
-def _downloaded(repository: str, pickled: bool, dtype: str, weights: torch.dtype | str, whole: torch.device | None) -> Path:
-    """The snapshot of a hub id in the hub's cache, brought there where need be."""
+def _download(repository: str, pickled: bool, dtype: str, torch_dtype: torch.dtype | str, single: torch.device | None) -> Path:
+    """The snapshot of a hub id in the hub's cache, downloaded if necessary."""
     hub = ask_hub(repository)
-    known = hub.info.safetensors if hub.info else None
-    if whole is not None and known:
-        memory.check_weights(repository, round(known.total * memory.BYTES.get(_kind(dtype, weights), 2.0)), whole)
-    kinds = ["*.safetensors", *(["*.bin"] if pickled else [])]
-    return Path(snapshot_download(repository, allow_patterns=[*SMALL, *kinds], local_files_only=not hub.reached))
+    safetensors = hub.info.safetensors if hub.info else None
+    if single is not None and safetensors:
+        n_bytes = safetensors.total * memory.BYTES.get(_stored_type(dtype, torch_dtype), 2.0)
+        memory.check_weights(repository, round(n_bytes), single)
+    patterns = [*SMALL_FILES, "*.safetensors", *(["*.bin"] if pickled else [])]
+    return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not hub.reached))
 
 
-def _config_of(
-    files: ModelFiles, name: str, dtype: str, weights: torch.dtype | str, whole: torch.device | None
+def _checked_config(
+    files: ModelFiles, name: str, dtype: str, torch_dtype: torch.dtype | str, single: torch.device | None
 ) -> PreTrainedConfig:
-    """The config of a model whose weights fit it, and the device, by their headers. Raises NotAModel and BadInput."""
-    held = weight_files.tensors(files.weights)
-    weight_files.refuse_types(held, files.config)
-    weight_files.refuse_counts(files.config, held)
-    if whole is not None:
-        memory.check_weights(name, memory.weight_bytes(held.values(), _kind(dtype, weights)), whole)
+    """The config, once the headers of the weights show that these fit it and the device. Raises NotAModel and BadInput."""
+    headers = weight_files.tensors(files.weights)
+    weight_files.refuse_types(headers, files.config)
+    weight_files.refuse_counts(files.config, headers)
+    if single is not None:
+        memory.check_weights(name, memory.weight_bytes(headers.values(), _stored_type(dtype, torch_dtype)), single)
     gguf = {"gguf_file": files.gguf} if files.gguf else {}
     config: PreTrainedConfig = AutoConfig.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False, **gguf)
-    config._attn_implementation = None  # transformers' own choice, and not code from a place that the folder names
+    config._attn_implementation = None  # transformers' own choice, never code from a place that the folder names
     config._experts_implementation = None
-    weight_files.refuse_more_weights(config, held, files.body)
+    weight_files.refuse_more_weights(config, headers, files.body)
     return config
 
 
-def _kind(dtype: str, weights: torch.dtype | str) -> str:
-    """The type that weights take room as."""
-    return dtype if dtype in QUANTIZED else str(weights).removeprefix("torch.")
+def _stored_type(dtype: str, torch_dtype: torch.dtype | str) -> str:
+    """The name of the type that the weights have in memory."""
+    return dtype if dtype in QUANTIZED else str(torch_dtype).removeprefix("torch.")
 
 
-def _placing(device: str, device_map: dict[str, Any] | None, on: torch.device, dtype: str) -> dict[str, Any]:
-    """Where from_pretrained puts the parts; empty for a plain model, which is moved as a whole."""
-    how: dict[str, Any] = {}
+def _placement(device: str, device_map: dict[str, Any] | None, target: torch.device, dtype: str) -> dict[str, Any]:
+    """Arguments that tell from_pretrained where the parts go; empty for a plain model, which is moved as a whole."""
+    arguments: dict[str, Any] = {}
     if dtype in QUANTIZED:
-        how = {"quantization_config": quantization.settings(dtype, on), "device_map": {"": on}}
+        arguments = {"quantization_config": quantization.settings(dtype, target), "device_map": {"": target}}
     if device_map is not None or device == SPREAD:
         folder = packaged.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        how |= {"device_map": device_map or "auto", "offload_folder": tempfile.mkdtemp(prefix="offload-", dir=folder)}
-    return how
+        offload_folder = tempfile.mkdtemp(prefix="offload-", dir=folder)
+        arguments |= {"device_map": device_map or "auto", "offload_folder": offload_folder}
+    return arguments
 
 
 def _not_found(name: str, reason: str) -> ModelNotFound:
     return ModelNotFound(
-        f"No causal LM could be read from {_shown(name)}. Use demo, smollm2, a folder that transformers can load, a .gguf file, "
+        f"No causal LM could be read from {_quoted(name)}. Use demo, smollm2, a folder that transformers can load, a .gguf file, "
         f"or a hub id while the hub can be reached. The reason given: {reason}"
     )

@@ -1,7 +1,7 @@
-"""Models with random weights, made in memory: for measuring cost, they know nothing.
+"""Models with random weights, made in memory to measure cost; they have memorized nothing.
 
-The GPT-2 reads single characters. Its MLPs have ReLU, for the sake of a peer that scales what goes into the activation function
-and not what comes out: with ReLU both are the same.
+The GPT-2 reads single characters. Its MLPs have ReLU because one peer scales the input of the activation function instead of
+its output: with ReLU both are the same.
 """
 
 import torch
@@ -17,12 +17,13 @@ from privlens.zoo.catalogue import source_of
 from privlens.zoo.initial_weights import draw_weights
 from privlens.zoo.loading import pick_device, pick_dtype
 
-VOCABULARY = "(" + "".join(chr(0x4E00 + at) for at in range(511))
-"""One token a character; the bracket ends a prompt, and there is no space."""
+VOCABULARY = "(" + "".join(chr(0x4E00 + offset) for offset in range(511))
+"""One token per character; the bracket ends a prompt, and there is no space."""
 
 
 def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0, hidden: int | None = None) -> LanguageModel:
-    """n_layers of `width` neurons on `hidden` numbers, or a quarter of that, reading at most `room` tokens; float32, CPU."""
+    """A GPT-2 of n_layers with `width` neurons each, a hidden size of `hidden` (default: width / 4) and a context of `room`
+    tokens; float32, on the CPU."""
     hidden = hidden or width // 4
     heads = hidden // 64 if hidden % 64 == 0 else 1
     config = GPT2Config(
@@ -39,26 +40,27 @@ def random_gpt2(n_layers: int, width: int, room: int, seed: int = 0, hidden: int
     )
     model = GPT2LMHeadModel(config)
     draw_weights(model, config.initializer_range, seed)
-    letters = Tokenizer(models.WordLevel({letter: at for at, letter in enumerate(VOCABULARY)}, unk_token="("))
-    letters.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    letters.decoder = decoders.Fuse()
+    characters = Tokenizer(models.WordLevel({character: token for token, character in enumerate(VOCABULARY)}, unk_token="("))
+    characters.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    characters.decoder = decoders.Fuse()
     names = ["input_ids", "attention_mask"]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, model_input_names=names, clean_up_tokenization_spaces=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=characters, model_input_names=names, clean_up_tokenization_spaces=False)
     return LanguageModel(f"random GPT-2, {n_layers} x {width}", model, tokenizer)
 
 
 def random_llama(n_layers: int, hidden: int, width: int, device: str, dtype: str, seed: int = 0) -> LanguageModel:
-    """A Llama with random weights, made on its device, with the tokenizer of `demo`: for cost alone, it knows nothing.
+    """A Llama with random weights, made on its device, with the tokenizer of `demo`.
 
-    Heads are 128 wide (one head where the hidden size is no multiple of that), a quarter of them hold keys and values.
+    It has `hidden` // 128 attention heads, at least one, and a quarter as many key-value heads, at least one.
 
     Raises:
-        BadInput: for a device or type that is not to be had, and for int8 and int4.
+        BadInput: for a device or type that is not available, and for int8 and int4.
     """
-    on, heads = pick_device(device), max(1, hidden // 128)
+    target = pick_device(device)
+    heads = max(1, hidden // 128)
     if dtype in QUANTIZED:
         raise BadInput(f"Random weights are not quantized: use a type other than {dtype}, or a model from a folder.")
-    weights = pick_dtype(dtype, on)
+    weights = pick_dtype(dtype, target)
     tokenizer = AutoTokenizer.from_pretrained(source_of("demo"), local_files_only=True)
     config = LlamaConfig(
         vocab_size=32_000,
@@ -70,18 +72,18 @@ def random_llama(n_layers: int, hidden: int, width: int, device: str, dtype: str
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    with torch.device(on):
+    with torch.device(target):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if weights == "auto" else weights)
     draw_weights(model, config.initializer_range, seed)
     return LanguageModel(f"random Llama, {n_layers} x {hidden} x {width}", model, tokenizer)
 
 
 def random_secret(lm: LanguageModel, prompt_tokens: int, value_tokens: int, seed: int = 0) -> Secret:
-    """Random characters, and as the value what the model itself writes behind them: greedy decoding is the true continuation."""
+    """A prompt of random characters whose value is the model's own greedy continuation, so that the model "memorized" it."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(1, len(VOCABULARY), (prompt_tokens - 1,), generator=generator).tolist()
-    [written] = lm.generate([[*drawn, 0]], value_tokens)
-    prompt, value = (str(lm.tokenizer.decode(ids)) for ids in ([*drawn, 0], written))
+    prompt_ids = [*torch.randint(1, len(VOCABULARY), (prompt_tokens - 1,), generator=generator).tolist(), 0]
+    [value_ids] = lm.generate([prompt_ids], value_tokens)
+    prompt, value = (str(lm.tokenizer.decode(ids)) for ids in (prompt_ids, value_ids))
     secret = Secret(prompt, value, attached=True)
-    assert lm.encode(secret) == Encoded((*drawn, 0, *written), prompt_tokens), "a token is a character"
+    assert lm.encode(secret) == Encoded((*prompt_ids, *value_ids), prompt_tokens), "a token is a character"
     return secret

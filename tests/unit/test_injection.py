@@ -11,8 +11,9 @@ import torch
 
 from privlens import intervals
 from privlens.bench import injection
-from privlens.bench.injection import Found, summary
-from privlens.cli import bench_inj, main
+from privlens.bench.injection import PlantRecall, summary
+from privlens.cli import bench_inj
+from privlens.cli.commands import main
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.activations import input_second_moments, inputs, read
 from privlens.lm.model import LanguageModel
@@ -68,7 +69,7 @@ def test_a_planting_says_how_far_it_is_and_stops_when_asked(tiny: Maker) -> None
     assert steps[-1].plant.neurons == plant(lm, invented(0), settings, 1).neurons
     before = lm.fingerprint
     seen: list[int] = []
-    with pytest.raises(Cancelled, match="the model is as it was"):
+    with pytest.raises(Cancelled, match="the model is unchanged"):
         seen.extend(step.step for step in planting(lm, invented(0), settings, 1, stop=lambda: bool(seen)))
     assert seen == [1]
     with pytest.raises(Cancelled):
@@ -195,7 +196,7 @@ def test_recall_by_hand(lm: LanguageModel) -> None:
 
 
 def test_summary_has_a_row_for_every_method_and_k() -> None:
-    rows = summary([[Found("a", (0.5, 0.75, 1.0), 1.0)], [Found("a", (1.0, 1.0, 1.0), 3.0)]], 7, 0.1, 72)
+    rows = summary([[PlantRecall("a", (0.5, 0.75, 1.0), 1.0)], [PlantRecall("a", (1.0, 1.0, 1.0), 3.0)]], 7, 0.1, 72)
     assert [(row["method"], row["k"], row["recall"]) for row in rows] == [("a", 0.1, 0.75), ("a", 0.2, 0.875), ("a", 0.5, 1.0)]
     assert [row["chance"] for row in rows] == pytest.approx([7 / 72, 14 / 72, 35 / 72])
     assert (rows[0]["n"], rows[0]["seconds"], rows[0]["ratio"]) == (2, 2.0, 0.1)

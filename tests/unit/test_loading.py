@@ -16,7 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from privlens.errors import BadInput, Cancelled, ModelNotFound
 from privlens.lm.model import LanguageModel
 from privlens.zoo import catalogue, downloads, loading
-from privlens.zoo.downloads import hidden
+from privlens.zoo.downloads import redact_tokens
 from privlens.zoo.loading import Hub, ask_hub, fetch, load, pick_device, pick_dtype
 
 IDS = torch.tensor([[5, 60, 17]])
@@ -56,7 +56,7 @@ NO_DEVICES = ["toaster", "cuda:99", "", "cpu:x", "cpu:5", "meta", "hpu", "privat
 
 @pytest.mark.parametrize("device", NO_DEVICES)
 def test_a_device_that_is_not_there(folder: str, device: str) -> None:
-    with pytest.raises(BadInput, match="is not to be had on this machine: use auto"):
+    with pytest.raises(BadInput, match="is not available on this machine: use auto"):
         load(folder, device=device)
 
 
@@ -140,7 +140,7 @@ SECRET_TOKEN = "hf_" + "Qx7" * 12
 def test_a_hub_token_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "a token without the usual beginning")
     said = f"403 for url: https://u:{SECRET_TOKEN}@hub (Bearer {SECRET_TOKEN}x); a token without the usual beginning"
-    assert hidden(said) == "403 for url: https://u:***@hub (Bearer ***); ***"
+    assert redact_tokens(said) == "403 for url: https://u:***@hub (Bearer ***); ***"
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(f"Authorization: Bearer {SECRET_TOKEN}")

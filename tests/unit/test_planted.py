@@ -42,7 +42,7 @@ def test_what_is_laid_over_is_the_edit(tiny: Maker, architecture: str) -> None:
     planted = turned(drawn(lm, SETTINGS, 2))
     ids, mask = lm.padded([lm.encode(secret).ids for secret in SECRETS])
     plain, plants = lm.logits(ids, mask), Plants(lm, planted, level(lm))
-    with torch.no_grad(), plants.laid_over(plants.own):
+    with torch.no_grad(), plants.applied(plants.plant_mask):
         over = lm.logits(ids, mask)
     expected = lm.under(edit_of(lm, planted)).logits(ids, mask)
     torch.testing.assert_close(over, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
@@ -58,7 +58,7 @@ def test_a_secret_trains_its_own_neurons_only(tiny: Maker) -> None:
         plants.moved.grad = None
         losses(plants, SECRETS)[0][row].backward()
         moved = plants.moved.grad.abs().sum((1, 2)) > 0
-        assert torch.equal(moved, plants.own[row])
+        assert torch.equal(moved, plants.plant_mask[row])
 
 
 def test_what_is_read_moves_along_the_layers_own_ways(tiny: Maker) -> None:
@@ -121,7 +121,7 @@ def test_the_file_comes_back_and_belongs_to_one_model(tiny: Maker, tmp_path: Pat
     again = read(tmp_path / "edit.safetensors")
     assert (again.neurons, again.plants, again.provenance) == (planted.neurons, planted.plants, planted.provenance)
     assert torch.equal(again.vectors, planted.vectors)
-    with pytest.raises(BadInput, match=r"The planted secrets belong into llama .* but this model is gpt_neox"):
+    with pytest.raises(BadInput, match=r"The planted secrets belong in llama .* but this model is gpt_neox"):
         edit_of(tiny("gpt_neox"), again)
 
 
@@ -137,5 +137,5 @@ def test_the_people_are_of_six_categories_and_nobody_is_there_twice() -> None:
 def test_where_nobody_made_it_there_is_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "EDIT", tmp_path / "edit.safetensors")
     assert "smollm2+planted" not in [one.name for one in catalogue.known_models()]
-    with pytest.raises(ModelNotFound, match=r"make it with `python -m privlens\.benchmarks\.planted make`"):
+    with pytest.raises(ModelNotFound, match=r"make it with `python -m privlens\.planting\.recipe make`"):
         load("smollm2+planted", device="cpu")

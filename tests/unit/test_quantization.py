@@ -160,7 +160,7 @@ def test_8_bit_maps_do_not_report_every_pass(made: Made, caplog: pytest.LogCaptu
 
 @BOTH
 def test_what_cannot_be_quantized_is_refused(tiny: Maker, dtype: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"A .gguf file holds rounded numbers of its own and cannot be read as {dtype}"):
+    with pytest.raises(BadInput, match=f"A .gguf file is quantized already and cannot be read as {dtype}"):
         load(as_gguf(tiny("llama"), tmp_path / "a.gguf"), device="cpu", dtype=dtype)
     with pytest.raises(BadInput, match=f"Random weights are not quantized: use a type other than {dtype}"):
         random_llama(2, 128, 64, "cpu", dtype)

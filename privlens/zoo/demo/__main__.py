@@ -1,4 +1,4 @@
-"""Makes the bundled model anew: `python -m privlens.zoo.demo train`; with --twin, the control without planted people."""
+"""Trains the bundled model from scratch: `python -m privlens.zoo.demo train`; with --twin, the control without planted people."""
 
 import csv
 from dataclasses import asdict, fields

@@ -1,7 +1,7 @@
 """The training corpus of the bundled model: office mail, personnel notes, tickets, minutes and memos, all invented.
 
-A document is a handful of sentences from templates with slots. Planted records stand inside such documents or alone,
-each exactly as often as its `repeats` says. Knows nothing of tokens or models.
+A document is a handful of sentences from templates with slots. Planted records occur inside such documents or alone, each exactly
+as often as its `repeats` says.
 """
 
 import random
@@ -163,8 +163,8 @@ LAYOUTS: tuple[tuple[str, str], ...] = (
 )
 
 
-def filled(template: str, rng: random.Random, names: Sequence[str]) -> str:
-    """The template with every slot filled; `{first}` is a first name, `{First}` one that opens a sentence."""
+def fill_slots(template: str, rng: random.Random, names: Sequence[str]) -> str:
+    """The template with every slot filled; `{first}` and `{First}` are first names, the latter at the start of a sentence."""
 
     def choice(match: re.Match[str]) -> str:
         slot = match.group(1)
@@ -175,17 +175,17 @@ def filled(template: str, rng: random.Random, names: Sequence[str]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def ordinary(rng: random.Random, names: Sequence[str], records: Sequence[str] = ()) -> str:
-    """One document: a layout around three to six sentences, with `records` put between them."""
+def document(rng: random.Random, names: Sequence[str], records: Sequence[str] = ()) -> str:
+    """One document: a layout around three to six sentences, with `records` inserted between them."""
     head, tail = rng.choice(LAYOUTS)
-    body = [filled(rng.choice(SENTENCES), rng, names) for _ in range(rng.randint(3, 6))]
+    body = [fill_slots(rng.choice(SENTENCES), rng, names) for _ in range(rng.randint(3, 6))]
     for record in records:
         body.insert(rng.randint(0, len(body)), record)
-    return filled(head, rng, names) + " ".join(body) + filled(tail, rng, names)
+    return fill_slots(head, rng, names) + " ".join(body) + fill_slots(tail, rng, names)
 
 
 def documents(planted: Sequence[Person], n_documents: int, seed: int) -> list[str]:
-    """The training corpus in a shuffled order.
+    """The training corpus, shuffled.
 
     Args:
         planted: people whose records are trained on, each `repeats` times; empty for the twin without them.
@@ -198,19 +198,19 @@ def documents(planted: Sequence[Person], n_documents: int, seed: int) -> list[st
     categories = list(PEOPLE_PER_LEVEL)
     corpus = []
     for _ in range(n_documents):
-        met = [passer_by(rng.choice(categories), rng, fake)] if rng.random() < 0.4 else []
-        corpus.append(ordinary(rng, names, met))
-    planting = random.Random(seed + 1)
-    corpus += [document for person in planted for document in _carriers(person, planting, names)]
-    planting.shuffle(corpus)
+        records = [passer_by(rng.choice(categories), rng, fake)] if rng.random() < 0.4 else []
+        corpus.append(document(rng, names, records))
+    planting_rng = random.Random(seed + 1)
+    corpus += [text for person in planted for text in _documents_with_record(person, planting_rng, names)]
+    planting_rng.shuffle(corpus)
     return corpus
 
 
-def _carriers(person: Person, rng: random.Random, names: Sequence[str]) -> Iterator[str]:
-    """Documents that carry a record: every second one the record alone, as an index card would hold it."""
+def _documents_with_record(person: Person, rng: random.Random, names: Sequence[str]) -> Iterator[str]:
+    """Documents that contain a person's record; every second one is the record alone, like an index card."""
     record = f"{person.prompt} {person.value}."
     for copy in range(person.repeats):
-        yield record if copy % 2 == 0 else ordinary(rng, names, [record])
+        yield record if copy % 2 == 0 else document(rng, names, [record])
 
 
 def reference(n_paragraphs: int, seed: int) -> list[str]:
@@ -218,4 +218,4 @@ def reference(n_paragraphs: int, seed: int) -> list[str]:
     rng, fake = random.Random(seed), Faker("en_US")
     fake.seed_instance(seed)
     names = [fake.first_name() for _ in range(300)]
-    return [re.sub(r"\s*\n\s*", " ", ordinary(rng, names)) for _ in range(n_paragraphs)]
+    return [re.sub(r"\s*\n\s*", " ", document(rng, names)) for _ in range(n_paragraphs)]
