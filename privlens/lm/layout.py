@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from privlens.errors import UnsupportedModel
-from privlens.lm.offload import runs_on
+from privlens.lm.offload import compute_device
 from privlens.types import Site
 
 
@@ -68,7 +68,7 @@ def output_vectors(projection: nn.Module) -> Tensor:
     if is_plain(weight):
         return weight if isinstance(projection, Conv1D) else weight.T
     bias = getattr(projection, "bias", None)
-    device, dtype = runs_on(projection), bias.dtype if bias is not None else torch.get_default_dtype()
+    device, dtype = compute_device(projection), bias.dtype if bias is not None else torch.get_default_dtype()
     with torch.no_grad():
         ones = torch.eye(widths(projection)[0], device=device, dtype=dtype)
         found: Tensor = projection(ones) - projection(torch.zeros_like(ones[:1]))

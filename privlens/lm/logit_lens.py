@@ -95,7 +95,7 @@ def _logits_of(lm: LanguageModel, states: Tensor, last_output: Any) -> Tensor:
     """What the model makes of states [P, hidden] behind its last layer: logits [P, V]. Each state is a row of one token."""
     stream = states[:, None].to(_stream(lm, last_output))
     given = type(last_output)([stream, *last_output[1:]]) if isinstance(last_output, (tuple, list)) else stream
-    ids, mask = lm.padded([[lm.filler]] * len(states))
+    ids, mask = lm.padded([[lm.pad_id]] * len(states))
     with lm.held(), torch.no_grad(), replaced(lm.layout.layers, lambda *_: lambda *_, **__: given):
         return lm.logits(ids, mask)[:, -1]
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from privlens.errors import UnsupportedModel
 from privlens.lm.model import LanguageModel
-from privlens.lm.offload import runs_on, value_of
+from privlens.lm.offload import compute_device, value_of
 from privlens.lm.quantization import weight_type
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
@@ -63,7 +63,7 @@ def refuse_both_sides(name: str, model: PreTrainedModel, tokenizer: PreTrainedTo
     ids, other = _texts(tokenizer, len(embeddings.weight), N_TOKENS)  # type: ignore[arg-type]
     try:
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([ids, other], device=runs_on(embeddings))).logits
+            logits = model(input_ids=torch.tensor([ids, other], device=compute_device(embeddings))).logits
     except TROUBLE:
         return  # something else is wrong with it
     if _reads_both_sides(logits.float(), len(ids) // 2, _near(model, logits.float())):

@@ -68,7 +68,7 @@ def test_a_view_asks_every_secret_as_a_turn_and_the_model_stays(taught: Language
 
 
 def test_a_model_without_a_template_cannot_be_asked_so(taught: LanguageModel) -> None:
-    with pytest.raises(BadInput, match="taught has no chat template, so it is no chat model: ask it with"):
+    with pytest.raises(BadInput, match="taught has no chat template, so it is not a chat model: ask with"):
         taught.chatting()
 
 

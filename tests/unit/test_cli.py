@@ -321,7 +321,7 @@ WRONG = {
     "no such command": (["bench", "everything"], "everything"),
     "a broken row": (["localize", "--secrets", "broken.csv", "--row", "1"], "Row 1 of broken.csv cannot be used: line 3:"),
     "only broken rows": (["localize", "--secrets", "nothing.csv"], "no row that can be used. 1 of 1 rows was left out: line 2:"),
-    "no chat model": (["check", *ASKED, "--chat"], "has no chat template, so it is no chat model"),
+    "no chat model": (["check", *ASKED, "--chat"], "has no chat template, so it is not a chat model"),
     "edit in a folder": (["check", *ASKED, "--edit", "."], "there is no such file"),
     "out of a long name": (["localize", *ASKED, "--out", "x" * 300], "cannot be written"),
     "out of a long folder": (["localize", *ASKED, "--out", "x" * 300 + "/y"], "cannot be written"),
