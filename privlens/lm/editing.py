@@ -23,14 +23,14 @@ IndexTensors = tuple[Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Write:
-    """New values [n] for the entries of one parameter at `places`, on its device and in its dtype.
+    """New values [n] for the entries of one parameter at `indices`, on its device and in its dtype.
 
     If accelerate has offloaded the parameter, `offloaded` is the hook that loads it and the parameter's name in that hook's map.
     """
 
     name: str
     parameter: nn.Parameter
-    places: IndexTensors
+    indices: IndexTensors
     values: Tensor
     offloaded: tuple[Any, str] | None = None
 
@@ -55,7 +55,7 @@ def check_change(name: str, change: Change) -> None:
         raise BadInput(f"This edit of {name} is broken: some of its values are infinite or NaN. Make it again.")
 
 
-def places(name: str, change: Change, parameter: nn.Parameter | None) -> IndexTensors:
+def _unravelled(name: str, change: Change, parameter: nn.Parameter | None) -> IndexTensors:
     """The indices of a change's entries in its parameter.
 
     Raises:
@@ -85,7 +85,7 @@ def ready(model: nn.Module, edit: Edit, *, untouched: bool) -> PreparedEdit:
     parameters = dict(model.named_parameters())
     writes = []
     for name, change in sorted(edit.changes.items()):
-        indices = places(name, change, parameters.get(name))
+        indices = _unravelled(name, change, parameters.get(name))
         weight = value_of(model, name, parameters[name])
         if untouched and not torch.equal(weight[indices], torch.tensor(change.old).to(weight)):
             raise BadInput(f"This edit was made on other weights of {name} than these: use it on the model it was made on.")
@@ -102,11 +102,11 @@ def put(ready: PreparedEdit) -> None:
     """Writes the new values into the model."""
     for write in ready.writes:
         if write.offloaded is None:
-            write.parameter[write.places] = write.values
+            write.parameter[write.indices] = write.values
         else:  # from now on the hook loads an edited copy
             hook, name = write.offloaded
             edited = hook.weights_map[name].clone()
-            edited[write.places] = write.values.to(edited)
+            edited[write.indices] = write.values.to(edited)
             hook.weights_map = OverlaidMap(hook.weights_map, name, edited)
 
 
@@ -115,11 +115,11 @@ def put_back(write: Write) -> Callable[[], None]:
     if write.offloaded is not None:
         hook = write.offloaded[0]
         return functools.partial(setattr, hook, "weights_map", hook.weights_map)
-    before = write.parameter.detach()[write.places]
+    before = write.parameter.detach()[write.indices]
 
     @torch.no_grad()
     def write_back() -> None:
-        write.parameter[write.places] = before
+        write.parameter[write.indices] = before
 
     return write_back
 
