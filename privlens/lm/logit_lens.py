@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from privlens.errors import Cancelled, PrivlensError, UnsupportedModel
-from privlens.lm.gradient_checkpointing import replaced
+from privlens.lm.gradient_checkpointing import replaced_forwards
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
@@ -96,7 +96,7 @@ def _logits_of(lm: LanguageModel, states: Tensor, last_output: Any) -> Tensor:
     stream = states[:, None].to(_stream(lm, last_output))
     given = type(last_output)([stream, *last_output[1:]]) if isinstance(last_output, (tuple, list)) else stream
     ids, mask = lm.padded([[lm.pad_id]] * len(states))
-    with lm.held(), torch.no_grad(), replaced(lm.layout.layers, lambda *_: lambda *_, **__: given):
+    with lm.held(), torch.no_grad(), replaced_forwards(lm.layout.layers, lambda *_: lambda *_, **__: given):
         return lm.logits(ids, mask)[:, -1]
 
 

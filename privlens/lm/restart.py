@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from privlens.lm.gradient_checkpointing import replaced
+from privlens.lm.gradient_checkpointing import replaced_forwards
 from privlens.lm.model import LanguageModel
 
 
@@ -66,7 +66,7 @@ def run_on(lm: LanguageModel, past: Past, at: Tensor, layer: int) -> Tensor:
     itself = torch.eye(copies, dtype=torch.bool, device=at.device)
     hidden = torch.finfo(lm.dtype).min * (~torch.cat([before, itself], 1)).to(lm.dtype)
     given = _taken(past.outputs[layer - 1], at) if layer else None
-    with lm.held(), replaced(lm.layout.layers[:layer], lambda *_: lambda *_, **__: given):
+    with lm.held(), replaced_forwards(lm.layout.layers[:layer], lambda *_: lambda *_, **__: given):
         found = lm.model(
             input_ids=past.ids[at][None],
             position_ids=at[None],

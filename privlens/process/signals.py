@@ -22,7 +22,7 @@ def ending(clean: Callable[[], None]) -> Iterator[None]:
     """Inside, the first signal raises Terminated and the process exits after the block; a second one exits at once.
 
     Args:
-        clean: called before the process exits, in every case.
+        clean: called before the process exits on a signal, even if the block does not finish.
     """
     code: list[int] = []
 
