@@ -4,7 +4,7 @@ PrivlensError
 ├── BadInput           a prompt, value, setting or file cannot be used as given
 ├── ModelNotFound      no model of that name, folder or hub id could be read
 ├── UnsupportedModel   a model was read, but its parts are not laid out as a causal LM with MLPs
-├── ModelDamaged       weights could not be put back after an error; the model has to be loaded anew
+├── ModelDamaged       weights could not be restored after an error; the model must be reloaded
 └── Cancelled          the user asked to stop; earlier results are unchanged
 """
 
@@ -26,7 +26,7 @@ class UnsupportedModel(PrivlensError):
 
 
 class ModelDamaged(PrivlensError):
-    """Weights could not be put back after an error; the model has to be loaded anew."""
+    """Weights could not be restored after an error; the model must be reloaded."""
 
 
 class Cancelled(PrivlensError):

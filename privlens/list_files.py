@@ -101,12 +101,12 @@ def _encoding_problem(path: str | Path, content: bytes, cause: UnicodeDecodeErro
     if cause.encoding != "utf-8":
         return f"{path} is broken {cause.encoding.upper()} text (byte {cause.start}): save it as UTF-8."
     byte = content[cause.start : cause.start + 1]
-    before = content[: cause.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    where = f"{path} is not UTF-8 text: line {before.count(10) + 1} holds the byte 0x{byte.hex().upper()}"
+    text_before = content[: cause.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    location = f"{path} is not UTF-8 text: line {text_before.count(10) + 1} holds the byte 0x{byte.hex().upper()}"
     try:
-        return f"{where}, in Windows-1252 {byte.decode('cp1252')!r}. Save it as UTF-8; Excel calls that CSV UTF-8."
+        return f"{location}, in Windows-1252 {byte.decode('cp1252')!r}. Save it as UTF-8; Excel calls that CSV UTF-8."
     except UnicodeDecodeError:
-        return f"{where}. Save it as UTF-8."
+        return f"{location}. Save it as UTF-8."
 
 
 def read_rows(path: str | Path, needed: Sequence[str], optional: Sequence[str], aliases: dict[str, str]) -> list[Row | Rejected]:
@@ -234,10 +234,10 @@ def _quoting_problem(cause: str) -> str:
 
 def _too_many_cells(record: CsvRecord, cells: Sequence[str], columns: Sequence[str], mark: str) -> str:
     """A message for a row with more cells than the header."""
-    where = f" (line {record.text_line} of the text)" if record.text_line != record.line else ""
+    location = f" (line {record.text_line} of the text)" if record.text_line != record.line else ""
     spaced = any(re.match(r'\s+"', cell) for cell in cells)
     return (
-        f"{len(cells)} cells where the first line names {len(columns)}{where}. Cells are separated by "
+        f"{len(cells)} cells where the first line names {len(columns)}{location}. Cells are separated by "
         f"{SEPARATORS.get(mark, mark)} here: put text that contains one in double quotes"
         f"{', with no space before them' if spaced else ''}"
     )
@@ -245,10 +245,10 @@ def _too_many_cells(record: CsvRecord, cells: Sequence[str], columns: Sequence[s
 
 def _missing_columns(path: str | Path, header: Sequence[str], missing: Sequence[str], columns: Columns) -> str:
     """A message with the columns that are missing and those that are there."""
-    named = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in header[:20]) or "nothing that can be read"
+    names = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in header[:20]) or "nothing that can be read"
     return (
         f"{path} has no column {' and no column '.join(missing)}: its first line must name the columns "
-        f"{' and '.join(columns.needed)} ({', '.join(columns.optional)} are optional), but names {named}."
+        f"{' and '.join(columns.needed)} ({', '.join(columns.optional)} are optional), but names {names}."
     )
 
 

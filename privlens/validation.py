@@ -29,12 +29,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def text(value: Any, name: str, most: int) -> str:
-    """The input if it is valid text of at most `most` characters. Raises BadInput for anything else."""
+def text(value: Any, name: str, maximum: int) -> str:
+    """The input if it is valid text of at most `maximum` characters. Raises BadInput for anything else."""
     if not isinstance(value, str):
         raise BadInput(f"The {name} must be text in quotation marks, but is {'missing' if value is None else shown(value)}.")
-    if len(value) > most:
-        raise BadInput(f"The {name} has {len(value):,} characters, but may have {most:,}: shorten it.")
+    if len(value) > maximum:
+        raise BadInput(f"The {name} has {len(value):,} characters, but may have {maximum:,}: shorten it.")
     if value.isascii():
         return value
     try:
@@ -57,12 +57,12 @@ def secret(prompt: Any, value: Any) -> None:
         raise BadInput("The private value is empty: type the string that the model should not know.")
 
 
-def whole(value: Any, name: str, least: int, most: int) -> int:
-    """The input as an int if it is a whole number from `least` to `most`, such as 3 or 3.0. Raises BadInput for anything else."""
+def whole(value: Any, name: str, minimum: int, maximum: int) -> int:
+    """The input as an int if it is a whole number from `minimum` to `maximum` (3 or 3.0). Raises BadInput for anything else."""
     number = int(value) if isinstance(value, float) and value.is_integer() else value
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+    if isinstance(number, bool) or not isinstance(number, int) or not minimum <= number <= maximum:
         problem = "is missing" if value is None else f"is {shown(value)}"
-        raise BadInput(f"The {name} {problem}, but must be a whole number from {least:,} to {most:,}.")
+        raise BadInput(f"The {name} {problem}, but must be a whole number from {minimum:,} to {maximum:,}.")
     return number
 
 
@@ -78,8 +78,8 @@ def seed(value: Any) -> int:
     return whole(value, "seed", 0, SEED_MOST)
 
 
-def between(value: Any, name: str, least: float, most: float, example: str, *, above: bool = False) -> float:
-    """The input if it is a number from `least` to `most`, excluding `least` if `above`; never NaN.
+def between(value: Any, name: str, minimum: float, maximum: float, example: str, *, above: bool = False) -> float:
+    """The input if it is a number from `minimum` to `maximum`, excluding `minimum` if `above`; never NaN.
 
     Args:
         example: what some number means, shown after the range in the message.
@@ -89,8 +89,8 @@ def between(value: Any, name: str, least: float, most: float, example: str, *, a
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     number: float = value if is_number else math.nan
-    if not least <= number <= most or (above and number == least):
-        lowest = f"{'above' if above else 'at least'} {least:g}"
+    if not minimum <= number <= maximum or (above and number == minimum):
+        lowest = f"{'above' if above else 'at minimum'} {minimum:g}"
         problem = "missing" if value is None else f"{value:g}" if isinstance(value, float) else shown(value)
-        raise BadInput(f"The {name} is {problem}: it must be {lowest} and at most {most:g}; {example}.")
+        raise BadInput(f"The {name} is {problem}: it must be {lowest} and at most {maximum:g}; {example}.")
     return number

@@ -16,22 +16,24 @@ UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "T
 
 def holds_any(values: Iterable[str]) -> Callable[[str], bool]:
     """A predicate for texts: whether the text contains one of the values; differences in white space are ignored."""
-    wanted = [value for value in map(_normalized, values) if value]
+    normalized_values = [value for value in map(_normalized, values) if value]
 
     def holds(text: str) -> bool:
         normalized = _normalized(text)
-        return any(_occurs_in(value, normalized) for value in wanted)
+        return any(_occurs_in(value, normalized) for value in normalized_values)
 
     return holds
 
 
 def holds_half(values: Iterable[str]) -> Callable[[str], bool]:
     """As `holds_any`, but the first or last half of a long value is enough; halves of an odd length are rounded up."""
-    wanted = [value for value in map(_normalized, values) if value]
+    normalized_values = [value for value in map(_normalized, values) if value]
 
     def holds(text: str) -> bool:
         normalized = _normalized(text)
-        return any(_occurs_in(value, normalized) or any(half in normalized for half in _halves(value)) for value in wanted)
+        return any(
+            _occurs_in(value, normalized) or any(half in normalized for half in _halves(value)) for value in normalized_values
+        )
 
     return holds
 

@@ -108,8 +108,8 @@ def _first_choices(lm: LanguageModel, seen: Residuals) -> Tensor:
     positions = range(seen.states.shape[1])
     for states in seen.states:
 
-        def logits_of_part(part: Sequence[int], states: Tensor = states) -> list[Tensor]:
-            return list(_logits_from(lm, states[part[0] : part[-1] + 1], seen.last_output))
+        def logits_of_part(rows: Sequence[int], states: Tensor = states) -> list[Tensor]:
+            return list(_logits_from(lm, states[rows[0] : rows[-1] + 1], seen.last_output))
 
         try:
             logits = torch.stack(in_parts(logits_of_part, positions))
@@ -139,13 +139,13 @@ def lens(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never_stop) -
         UnsupportedModel: if logits cannot be computed from states as the model itself does. Cancelled: if `stop` returned True.
     """
 
-    def read_choices(part: Sequence[Encoded]) -> list[Tensor]:
-        text_choices = _first_choices(lm, residuals(lm, part))
-        return list(text_choices.split([len(text.value_ids) for text in part], dim=1))
+    def read_choices(batch: Sequence[Encoded]) -> list[Tensor]:
+        text_choices = _first_choices(lm, residuals(lm, batch))
+        return list(text_choices.split([len(text.value_ids) for text in batch], dim=1))
 
     choices = []
-    for part in batches(lm, texts):
+    for batch in batches(lm, texts):
         if stop():
             raise Cancelled("Stopped while reading the layers; nothing was changed.")
-        choices += in_parts(read_choices, part)
+        choices += in_parts(read_choices, batch)
     return choices

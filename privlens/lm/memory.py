@@ -128,7 +128,7 @@ def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, n_retained
             "models, or load this one as a smaller type or on another device."
         )
     logger.warning(
-        "%s would need about %.2f GB, and %s has %.2f GB free. It goes on with gradient checkpointing, which "
+        "%s would need about %.2f GB, and %s has %.2f GB free. It continues with gradient checkpointing, which "
         "needs about %.2f GB and takes about a third longer. Results are the same.",
         description,
         n_bytes / GB,
@@ -187,7 +187,7 @@ def _halved(reason: str, rows: int) -> int:
             f"Memory ran out with a single row ({reason.splitlines()[0][:200]}). Shorten the prompt, unload other models, or "
             "load this one as a smaller type or on another device."
         )
-    logger.warning("Memory ran out with %d rows at once; going on with %d. Results are the same.", rows, rows // 2)
+    logger.warning("Memory ran out with %d rows at once; continuing with %d. Results are the same.", rows, rows // 2)
     return rows // 2
 
 

@@ -89,7 +89,7 @@ def _texts(tokenizer: PreTrainedTokenizerBase, n_ids: int, n_tokens: int) -> tup
 def _refuse_tokens(lm: LanguageModel) -> None:
     tokenizer = lm.tokenizer
     if not tokenizer.is_fast:
-        raise UnsupportedModel("This model's tokenizer cannot say where its tokens stand in the text; use its fast version.")
+        raise UnsupportedModel("This model's tokenizer does not report where its tokens are in the text; use its fast version.")
     special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special} | set(tokenizer.all_special_ids)
     missing = {id_: token for token, id_ in tokenizer.get_vocab().items() if id_ >= lm.n_embeddings and id_ not in special}
     if missing:

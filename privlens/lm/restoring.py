@@ -1,4 +1,4 @@
-"""Restores a model after use, whatever was raised meanwhile, even during the restoring itself.
+"""Restores a model after use, whatever was raised in between, even if that happens while it is being restored.
 
 Before a weight is overwritten, the function that restores it is recorded in a journal. Each weight is restored separately, and
 tried again after an error; a weight that needed a second try is doubtful until its bytes have been checked. Hooks, forwards,

@@ -94,10 +94,10 @@ def text_nll(
 
 def _shared_prefix_length(encoded: Sequence[Encoded]) -> int:
     """How many leading ids all rows have in common, leaving every row at least one prompt token to predict from."""
-    most = min(row.n_prompt for row in encoded) - 1
+    longest = min(row.n_prompt for row in encoded) - 1
     first = encoded[0].ids
-    differs = (index for index in range(most) if any(row.ids[index] != first[index] for row in encoded))
-    return next(differs, max(0, most))
+    differs = (index for index in range(longest) if any(row.ids[index] != first[index] for row in encoded))
+    return next(differs, max(0, longest))
 
 
 def _batches(encoded: Sequence[Encoded], n_shared: int, vocabulary: int) -> Iterator[list[int]]:

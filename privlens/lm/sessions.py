@@ -1,4 +1,4 @@
-"""Exclusive access to a model's weights, and the edits that are in place meanwhile.
+"""Exclusive access to a model's weights, with the edits that are in place during it.
 
 All sessions of a model share its lock. While a `ModelSession` is held its edits are in place, and no other session ever sees
 them. When it is released, the model is as it was loaded. Weights that could not be restored are checked by their hashes, and a
@@ -182,8 +182,8 @@ class ModelSession:
     def _refuse_damaged(self) -> None:
         if self._shared.is_damaged:
             raise ModelDamaged(
-                f"Some weights of {self.name} could not be put back after an error, so this copy of the model was given up: "
-                "start again, and it is loaded anew. What you had stays as it was."
+                f"Some weights of {self.name} could not be restored after an error, so this copy of the model is no longer used: "
+                "start again, and it will be reloaded. Your earlier results are unchanged."
             )
 
     def _restore(self, attached_parts: AttachedParts) -> None:

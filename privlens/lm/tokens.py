@@ -80,7 +80,7 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, boundary: int, *,
         special: whether the tokenizer adds its special tokens, such as a beginning-of-text token.
     """
     if not tokenizer.is_fast:
-        raise UnsupportedModel("This model's tokenizer cannot say where its tokens stand in the text; use its fast version.")
+        raise UnsupportedModel("This model's tokenizer does not report where its tokens are in the text; use its fast version.")
     ids, offsets = _tokens(tokenizer, text, special)
     last = max((index for index, (start, end) in enumerate(offsets) if end > start), default=-1)
     first = next((index for index, (start, end) in enumerate(offsets) if end > boundary and end > start), last + 1)

@@ -147,8 +147,8 @@ def tensors(files: Sequence[Path]) -> dict[str, Stored]:
 
 def _safetensors_tensors(file: Path) -> dict[str, Stored]:
     with safe_open(file, framework="pt") as opened:
-        parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
-        return {name: Stored(part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
+        return {name: Stored(tensor.get_dtype(), tuple(tensor.get_shape())) for name, tensor in slices.items()}
 
 
 def _pickle_tensors(file: Path) -> dict[str, Stored]:
@@ -245,6 +245,6 @@ def refuse_more_weights(config: PreTrainedConfig, stored: Mapping[str, Stored], 
     packing = PACKING_FACTOR if getattr(config, "quantization_config", None) else 1
     if stored and n_wanted > MISSING_WEIGHTS_FACTOR * packing * n_stored:
         raise NotAModel(
-            f"its config asks for {n_wanted / 1e6:.1f} million weights, but the files hold {n_stored / 1e6:.1f} million. Download "
-            "it again."
+            f"its config asks for {n_wanted / 1e6:.1f} million weights, but the files hold {n_stored / 1e6:.1f} million. "
+            "Download it again."
         )

@@ -42,7 +42,7 @@ def write_private(path: str | Path, text: str) -> None:
 
 @contextmanager
 def private_folder(path: Path) -> Iterator[None]:
-    """For code that writes many files: others cannot open the folder meanwhile, nor read the files afterwards."""
+    """For code that writes many files: others cannot open the folder while it writes, nor read the files afterwards."""
     path.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
     path.chmod(OWNER_ONLY_FOLDER)
     yield

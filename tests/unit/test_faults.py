@@ -183,7 +183,7 @@ def run_to_the_fault(work: Work, lm: LanguageModel, faults: Faults) -> bool:
 
 
 def assert_refused(lm: LanguageModel, edit: Edit) -> None:
-    words = "taught could not be put back"
+    words = "taught could not be restored"
     with pytest.raises(ModelDamaged, match=words):
         lm.logits(IDS, MASK)
     with pytest.raises(ModelDamaged, match=words):
