@@ -311,8 +311,8 @@ class LanguageModel:
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
-        sparing = self.is_sparing and torch.is_grad_enabled()
-        with self.held(), checkpointed(self.layout.layers) if sparing else nullcontext():
+        checkpointing = self.is_sparing and torch.is_grad_enabled()
+        with self.held(), checkpointed(self.layout.layers) if checkpointing else nullcontext():
             return self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # type: ignore[no-any-return]
 
     def generate(
