@@ -1,16 +1,16 @@
-"""Errors a person can act on. Every message says what is wrong and what to do next.
+"""Errors a user can act on. Every message says what is wrong and what to do next.
 
 PrivlensError
 ├── BadInput           a prompt, value, setting or file cannot be used as given
 ├── ModelNotFound      no model of that name, folder or hub id could be read
 ├── UnsupportedModel   a model was read, but its parts are not laid out as a causal LM with MLPs
-├── ModelDamaged       weights could not be put back after an error; the model has to be loaded anew
-└── Cancelled          the person asked to stop; what they had stays as it was
+├── ModelDamaged       weights could not be restored after an error; the model must be reloaded
+└── Cancelled          the user asked to stop; earlier results are unchanged
 """
 
 
 class PrivlensError(Exception):
-    """Base of all errors that are shown in words."""
+    """Base class of all errors whose message is shown to the user."""
 
 
 class BadInput(PrivlensError):
@@ -22,12 +22,12 @@ class ModelNotFound(PrivlensError):
 
 
 class UnsupportedModel(PrivlensError):
-    """A model was read, but what gates need was not found in it."""
+    """A model was read, but its parts are not laid out as a causal LM with MLPs."""
 
 
 class ModelDamaged(PrivlensError):
-    """Weights could not be put back after an error; the model has to be loaded anew."""
+    """Weights could not be restored after an error; the model must be reloaded."""
 
 
 class Cancelled(PrivlensError):
-    """The person asked to stop."""
+    """The user asked to stop."""

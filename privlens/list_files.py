@@ -1,7 +1,6 @@
-"""From a file that lists something to its rows, whatever program wrote it: CSV, JSON lines, or a JSON list.
+"""Reads the rows of a list in CSV, JSON lines or JSON, whatever program wrote it.
 
-A row that cannot be read never costs the others: it is told beside them, with the line that a spreadsheet shows it in. Knows
-nothing of what the rows mean.
+A row that cannot be read does not affect the others: it is reported beside them, with the line number that a spreadsheet shows.
 """
 
 import codecs
@@ -15,26 +14,27 @@ from typing import Any
 
 from privlens.errors import BadInput
 
-BYTES_MOST = 32 * 2**20
-ROWS_MOST = 100_000
-BROKEN_MOST = 1000
-"""Of quotes that are not closed so many are looked for; each may be sought to the end of the longest cell that csv reads."""
+MAX_BYTES = 32 * 2**20
+MAX_ROWS = 100_000
+"""Larger files and longer lists are refused, since everything is held in memory."""
+MAX_BROKEN = 1000
+"""The most unclosed quotes in a file: for each, csv may read on for as long as the longest cell it allows."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-MARKS = [
+BYTE_ORDER_MARKS = [
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 ]
-"""What a file begins with where it says its encoding; utf-32 first, which begins as utf-16 does."""
+"""What a file starts with if it marks its encoding; utf-32 first, since its mark starts with that of utf-16."""
 FORMULA = re.compile(r'="((?:[^"]|"")*)"')
-"""How a spreadsheet is told to leave a number alone: ="0171"."""
+"""How a cell keeps a spreadsheet from changing a number: ="0171"."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that cannot be used: the line that a spreadsheet shows it in, from 1, or the entry of a JSON list; and why."""
+    """A row that cannot be used: its line as a spreadsheet counts it, from 1, or its entry in a JSON list; and the reason."""
 
     line: int
     reason: str
@@ -46,145 +46,146 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Row:
-    """A row that could be read: where it stands, as in `Rejected`, and its cells by the names of their columns."""
+    """A row that could be read: its position as in `Rejected`, and its cells by column name."""
 
     line: int
     cells: dict[str, str]
     unit: str = "line"
 
     def rejected(self, reason: str) -> Rejected:
-        """The row as one that cannot be used after all."""
+        """This row as one that cannot be used after all."""
         return Rejected(self.line, reason, self.unit)
 
 
-OBJECT = 'Write an object such as {"prompt": "...", "value": "..."}'
+OBJECT_EXAMPLE = 'Write an object such as {"prompt": "...", "value": "..."}'
 
 
-class Pairs(tuple[tuple[str, Any], ...]):
-    """A JSON object as it stands in the file, with what it names twice."""
+class JsonObject(tuple[tuple[str, Any], ...]):
+    """A JSON object as its pairs, so that duplicate keys are not lost."""
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_int=str, parse_float=str, parse_constant=lambda _: None)
-"""Numbers stay as they are written."""
+DECODER = json.JSONDecoder(object_pairs_hook=JsonObject, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+"""Keeps numbers as they are written."""
 
 
 def read_text(path: str | Path) -> str:
-    """A whole text file, its line ends as \\n.
+    """The content of a text file, with \\n as line ends.
 
     Raises:
-        BadInput: for what is no file, is too large, or is no text in UTF-8, or UTF-16 with its mark; with the remedy for it.
+        BadInput: if it is not a file, is too large, or is not text in UTF-8 or in UTF-16 with its mark; with what to do about it.
     """
     try:
         file = Path(path).expanduser()
         if file.exists() and not file.is_file():
-            raise BadInput(f"{path} cannot be read (it is no file): give a file that exists and may be read.")
-        if file.stat().st_size > BYTES_MOST:
-            raise BadInput(f"{path} is larger than {BYTES_MOST // 2**20} MB: give a part of it.")
+            raise BadInput(f"{path} cannot be read (it is not a file): give a file that exists and may be read.")
+        if file.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path} is larger than {MAX_BYTES // 2**20} MB: give a part of it.")
         content = file.read_bytes()
-    except (OSError, RuntimeError, ValueError) as cause:  # also a home that is not known, or a name that no file can have
+    except (OSError, RuntimeError, ValueError) as cause:  # also an unknown home folder or an invalid name
         reason = getattr(cause, "strerror", None) or cause
         raise BadInput(f"{path} cannot be read ({reason}): give a file that exists and may be read.") from cause
     if content.startswith(b"PK\x03\x04"):
         raise BadInput(f"{path} is a workbook or a zip file, not text: open it and save the table as CSV UTF-8.")
-    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as cause:
-        raise BadInput(_not_text(path, content, cause)) from cause
+        raise BadInput(_encoding_problem(path, content, cause)) from cause
     if "\0" in text:
-        raise BadInput(f"{path} holds bytes of 0, so it is no text, or UTF-16 without its mark: save it as UTF-8.")
+        raise BadInput(f"{path} contains zero bytes, so it is not text, or UTF-16 without its mark: save it as UTF-8.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _not_text(path: str | Path, content: bytes, cause: UnicodeDecodeError) -> str:
-    """What the first byte that is wrong may be, and where."""
+def _encoding_problem(path: str | Path, content: bytes, cause: UnicodeDecodeError) -> str:
+    """A message with the first invalid byte, where it is, and what it may mean."""
     if cause.encoding != "utf-8":
         return f"{path} is broken {cause.encoding.upper()} text (byte {cause.start}): save it as UTF-8."
     byte = content[cause.start : cause.start + 1]
-    before = content[: cause.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    where = f"{path} is not UTF-8 text: line {before.count(10) + 1} holds the byte 0x{byte.hex().upper()}"
+    text_before = content[: cause.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    location = f"{path} is not UTF-8 text: line {text_before.count(10) + 1} holds the byte 0x{byte.hex().upper()}"
     try:
-        return f"{where}, in Windows-1252 {byte.decode('cp1252')!r}. Save it as UTF-8; Excel calls that CSV UTF-8."
+        return f"{location}, in Windows-1252 {byte.decode('cp1252')!r}. Save it as UTF-8; Excel calls that CSV UTF-8."
     except UnicodeDecodeError:
-        return f"{where}. Save it as UTF-8."
+        return f"{location}. Save it as UTF-8."
 
 
 def read_rows(path: str | Path, needed: Sequence[str], optional: Sequence[str], aliases: dict[str, str]) -> list[Row | Rejected]:
-    """The rows of a file in their order, without those that are empty.
+    """The rows of a file in order, without empty ones.
 
     Args:
-        needed, optional: names of columns, in lower case; other columns are left aside. aliases: other names for them.
+        needed, optional: column names in lower case; other columns are ignored. aliases: other names for them.
 
     Raises:
-        BadInput: for a file that is no list, or whose columns are not those that are needed.
+        BadInput: if the file is not a list, or lacks a needed column.
     """
-    text, names = read_text(path), Names(tuple(needed), tuple(optional), aliases)
+    text = read_text(path)
+    columns = Columns(tuple(needed), tuple(optional), aliases)
     if not text.strip():
-        columns = " and ".join(needed)
-        raise BadInput(f"{path} is empty: its first line must name the columns {columns}, then a line for each.")
+        names = " and ".join(needed)
+        raise BadInput(f"{path} is empty: its first line must name the columns {names}, followed by a line for each row.")
     rows: list[Row | Rejected] = []
-    for row in (_json_rows if text.lstrip()[0] in "{[" else _csv_rows)(path, text, names):
-        if len(rows) == ROWS_MOST:
-            raise BadInput(f"{path} has more than {ROWS_MOST:,} rows: give a part of it.")
+    for row in (_json_rows if text.lstrip()[0] in "{[" else _csv_rows)(path, text, columns):
+        if len(rows) == MAX_ROWS:
+            raise BadInput(f"{path} has more than {MAX_ROWS:,} rows: give a part of it.")
         rows.append(row)
     return rows
 
 
 @dataclass(frozen=True)
-class Names:
-    """Which columns are wanted, and how their names are read: upper case, spaces around and hyphens make no difference."""
+class Columns:
+    """The columns to read. Upper case, surrounding spaces and hyphens in their names make no difference."""
 
     needed: tuple[str, ...]
     optional: tuple[str, ...]
     aliases: dict[str, str]
 
-    def of(self, found: Sequence[str]) -> list[str]:
-        """The columns' names as they are wanted; an alias stands for a column that is not there by its own name."""
-        if set(found) <= {*self.needed, *self.optional}:  # as on nearly every line of JSON
-            return list(found)
-        plain = [re.sub(r"[\s_-]+", "_", name.strip().casefold()) for name in found]
+    def normalized(self, names: Sequence[str]) -> list[str]:
+        """The names in a file's header as ours; an alias is replaced unless the column it stands for is there itself."""
+        if set(names) <= {*self.needed, *self.optional}:  # as on nearly every line of JSON
+            return list(names)
+        plain = [re.sub(r"[\s_-]+", "_", name.strip().casefold()) for name in names]
         return [self.aliases[name] if self.aliases.get(name, name) not in plain else name for name in plain]
 
-    def missing(self, found: Sequence[str]) -> list[str]:
-        """The needed columns that are not there."""
-        return [name for name in self.needed if name not in found]
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """The needed columns that are not among these."""
+        return [name for name in self.needed if name not in names]
 
-    def twice(self, found: Sequence[str]) -> list[str]:
-        """The wanted columns that are there more than once."""
-        return [name for name in (*self.needed, *self.optional) if found.count(name) > 1]
+    def duplicates(self, names: Sequence[str]) -> list[str]:
+        """Our columns that occur more than once among these."""
+        return [name for name in (*self.needed, *self.optional) if names.count(name) > 1]
 
 
-def _csv_rows(path: str | Path, text: str, names: Names) -> Iterator[Row | Rejected]:
-    """The rows below the line that names the columns; that line also says what cells are parted by."""
+def _csv_rows(path: str | Path, text: str, columns: Columns) -> Iterator[Row | Rejected]:
+    """The rows below the header, which also shows what separates the cells."""
     lines = text.split("\n")
-    first = next(at for at, line in enumerate(lines) if line.strip())
-    told = re.fullmatch(r'\s*"?sep=(.)"?\s*', lines[first], re.IGNORECASE)
-    before = first  # lines that a spreadsheet shows above the names; it does not show sep=
-    first += bool(told)
-    records = {mark: _records(lines, first, before, mark) for mark in ([told[1]] if told else SEPARATORS)}
-    headers = {mark: next(rows, None) for mark, rows in records.items()}
-    named = {mark: row.cells if row and isinstance(row.cells, list) else [] for mark, row in headers.items()}
-    mark = min(named, key=lambda mark: (len(names.missing(names.of(named[mark]))), -len(named[mark])))
-    columns = names.of(named[mark])
-    if names.missing(columns):
-        raise BadInput(_no_columns(path, named[mark], names.missing(columns), names))
-    if names.twice(columns):
-        raise BadInput(f"{path} has the column {' and '.join(names.twice(columns))} more than once: keep one of them.")
+    first = next(index for index, line in enumerate(lines) if line.strip())
+    declared = re.fullmatch(r'\s*"?sep=(.)"?\s*', lines[first], re.IGNORECASE)
+    n_before = first  # lines that a spreadsheet shows above the header; it does not show sep=
+    first += bool(declared)
+    records = {mark: _records(lines, first, n_before, mark) for mark in ([declared[1]] if declared else SEPARATORS)}
+    first_records = {mark: next(rows, None) for mark, rows in records.items()}
+    headers = {mark: row.cells if row and isinstance(row.cells, list) else [] for mark, row in first_records.items()}
+    mark = min(headers, key=lambda mark: (len(columns.missing(columns.normalized(headers[mark]))), -len(headers[mark])))
+    names = columns.normalized(headers[mark])
+    if columns.missing(names):
+        raise BadInput(_missing_columns(path, headers[mark], columns.missing(names), columns))
+    if columns.duplicates(names):
+        raise BadInput(f"{path} has the column {' and '.join(columns.duplicates(names))} more than once: keep one of them.")
     for record in records[mark]:
         if isinstance(record.cells, str):
             yield Rejected(record.line, record.cells)
-        elif len(record.cells) > len(columns) and any(cell.strip() for cell in record.cells[len(columns) :]):
-            yield Rejected(record.line, _too_many(record, record.cells, columns, mark))
+        elif len(record.cells) > len(names) and any(cell.strip() for cell in record.cells[len(names) :]):
+            yield Rejected(record.line, _too_many_cells(record, record.cells, names, mark))
         elif any(map(str.strip, record.cells)):
-            yield Row(record.line, dict(zip(columns, map(_unwrapped, record.cells), strict=False)))
+            yield Row(record.line, dict(zip(names, map(_without_formula, record.cells), strict=False)))
 
 
 @dataclass(frozen=True)
-class Record:
-    """What stands between two line ends outside quotes: its cells, or what is wrong with them.
+class CsvRecord:
+    """What is between two line ends outside quotes: its cells, or what is wrong with them.
 
     Attributes:
-        line: as a spreadsheet counts. text_line: in the file, which is another where cells before it hold line breaks.
+        line: as a spreadsheet counts. text_line: in the file, which differs if earlier cells contain line breaks.
     """
 
     line: int
@@ -192,114 +193,119 @@ class Record:
     cells: list[str] | str
 
 
-def _records(lines: Sequence[str], first: int, before: int, mark: str) -> Iterator[Record]:
-    """The records from a line of the text on; the first has the number before + 1.
+def _records(lines: Sequence[str], first: int, n_before: int, mark: str) -> Iterator[CsvRecord]:
+    """The records from line index `first` on, numbered from n_before + 1.
 
-    Where a quote is broken only the line it stands in is given up, and not what follows up to the next quote.
+    Where a quote is broken only its own line is rejected, not everything up to the next quote.
     """
-    at, broken, number = first, 0, before
+    position = first
+    number = n_before
+    n_broken = 0
 
-    def following() -> Iterator[str]:
-        nonlocal at
-        while at < len(lines):
-            at += 1
-            yield lines[at - 1] + "\n"
+    def remaining() -> Iterator[str]:
+        nonlocal position
+        while position < len(lines):
+            position += 1
+            yield lines[position - 1] + "\n"
 
-    reader = csv.reader(following(), delimiter=mark, strict=True)
-    while at < len(lines):
-        started, number = at, number + 1
+    reader = csv.reader(remaining(), delimiter=mark, strict=True)
+    while position < len(lines):
+        start = position
+        number += 1
         try:
-            yield Record(number, started + 1, next(reader))
+            yield CsvRecord(number, start + 1, next(reader))
         except csv.Error as cause:
-            at, broken = started + 1, broken + 1
-            if broken > BROKEN_MOST:
-                raise BadInput(
-                    f"More than {BROKEN_MOST:,} lines have broken quotes: write quotes inside a cell twice."
-                ) from cause
-            reader = csv.reader(following(), delimiter=mark, strict=True)
-            yield Record(number, started + 1, _broken(str(cause)))
+            position = start + 1
+            n_broken += 1
+            if n_broken > MAX_BROKEN:
+                raise BadInput(f"More than {MAX_BROKEN:,} lines have broken quotes: write quotes inside a cell twice.") from cause
+            reader = csv.reader(remaining(), delimiter=mark, strict=True)
+            yield CsvRecord(number, start + 1, _quoting_problem(str(cause)))
 
 
-def _broken(cause: str) -> str:
-    """What csv found, as what to do."""
+def _quoting_problem(cause: str) -> str:
+    """The message of a csv.Error in plain words, with what to do."""
     if "field limit" in cause:
         return f"a cell has more than {csv.field_size_limit():,} characters. Shorten it, or close the double quote it begins with"
     if "end of data" in cause:
         return "a double quote is opened and never closed. Close it; a quote inside a cell is written twice"
-    return "text stands behind a closing double quote. Put the whole cell in quotes, and write a quote inside it twice"
+    return "there is text after a closing double quote. Put the whole cell in quotes, and write a quote inside it twice"
 
 
-def _too_many(record: Record, cells: Sequence[str], columns: Sequence[str], mark: str) -> str:
-    where = f" (line {record.text_line} of the text)" if record.text_line != record.line else ""
+def _too_many_cells(record: CsvRecord, cells: Sequence[str], columns: Sequence[str], mark: str) -> str:
+    """A message for a row with more cells than the header."""
+    location = f" (line {record.text_line} of the text)" if record.text_line != record.line else ""
     spaced = any(re.match(r'\s+"', cell) for cell in cells)
     return (
-        f"{len(cells)} cells where the first line names {len(columns)}{where}. Cells are parted by {SEPARATORS.get(mark, mark)} "
-        f"here: put text that holds one in double quotes{', with no space before them' if spaced else ''}"
+        f"{len(cells)} cells where the first line names {len(columns)}{location}. Cells are separated by "
+        f"{SEPARATORS.get(mark, mark)} here: put text that contains one in double quotes"
+        f"{', with no space before them' if spaced else ''}"
     )
 
 
-def _no_columns(path: str | Path, found: Sequence[str], missing: Sequence[str], names: Names) -> str:
-    """Which columns are missing, and what stands in their place."""
-    named = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in found[:20]) or "nothing that can be read"
+def _missing_columns(path: str | Path, header: Sequence[str], missing: Sequence[str], columns: Columns) -> str:
+    """A message with the columns that are missing and those that are there."""
+    names = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in header[:20]) or "nothing that can be read"
     return (
         f"{path} has no column {' and no column '.join(missing)}: its first line must name the columns "
-        f"{' and '.join(names.needed)} ({', '.join(names.optional)} are optional), but names {named}."
+        f"{' and '.join(columns.needed)} ({', '.join(columns.optional)} are optional), but names {names}."
     )
 
 
-def _unwrapped(cell: str) -> str:
-    if '="' not in cell:  # as nearly every cell of a long list
+def _without_formula(cell: str) -> str:
+    """The text of a cell that is written as a formula to protect a number; any other cell unchanged."""
+    if '="' not in cell:  # true of nearly every cell, so it is checked first
         return cell
     formula = FORMULA.fullmatch(cell.strip())
     return formula[1].replace('""', '"') if formula else cell
 
 
-def _json_rows(path: str | Path, text: str, names: Names) -> Iterator[Row | Rejected]:
-    """One object on every line, or a list of objects; then the rows count from 1 in the list."""
+def _json_rows(path: str | Path, text: str, columns: Columns) -> Iterator[Row | Rejected]:
+    """The rows of a text with one object on every line, or with a list of objects; entries of a list are numbered from 1."""
     try:
-        whole = _parsed(text)
+        content = _decode_json(text)
     except ValueError as cause:
         if text.lstrip().startswith("["):
-            raise BadInput(f"{path} is no JSON list ({cause}): mend it there, or write one object on every line.") from cause
-        for line, content in enumerate(text.split("\n"), 1):
-            if content.strip():
-                yield _json_line(line, content, names)
+            raise BadInput(f"{path} is not a JSON list ({cause}): fix it there, or write one object on every line.") from cause
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield _json_line(number, line, columns)
     else:
-        entries = [whole] if isinstance(whole, Pairs) else whole
-        yield from (replace(_json_row(number, entry, names), unit="entry") for number, entry in enumerate(entries, 1))
+        entries = [content] if isinstance(content, JsonObject) else content
+        yield from (replace(_json_row(number, entry, columns), unit="entry") for number, entry in enumerate(entries, 1))
 
 
-def _json_line(line: int, content: str, names: Names) -> Row | Rejected:
+def _json_line(number: int, line: str, columns: Columns) -> Row | Rejected:
     try:
-        return _json_row(line, _parsed(content), names)
+        return _json_row(number, _decode_json(line), columns)
     except ValueError as cause:
-        return Rejected(line, f"this is no JSON ({cause}). {OBJECT}")
+        return Rejected(number, f"this is not JSON ({cause}). {OBJECT_EXAMPLE}")
 
 
-def _parsed(text: str) -> Any:
-    """The content of a JSON text, numbers as they are written. Raises ValueError where it is none."""
+def _decode_json(text: str) -> Any:
+    """The content of a JSON text, with numbers as they are written. Raises ValueError if it is not JSON."""
     try:
         return DECODER.decode(text)
     except RecursionError as cause:
         raise ValueError("it is nested too deeply") from cause
 
 
-def _json_row(line: int, entry: Any, names: Names) -> Row | Rejected:
-    if not isinstance(entry, Pairs):
-        return Rejected(line, f"this is no JSON object. {OBJECT}")
-    keys = names.of([key for key, _ in entry])
+def _json_row(number: int, entry: Any, columns: Columns) -> Row | Rejected:
+    if not isinstance(entry, JsonObject):
+        return Rejected(number, f"this is not a JSON object. {OBJECT_EXAMPLE}")
+    keys = columns.normalized([key for key, _ in entry])
     cells = {key: value for key, (_, value) in zip(keys, entry, strict=True)}
-    if names.twice(keys):
-        return Rejected(line, f"it has {' and '.join(names.twice(keys))} more than once. Keep one of them")
-    if names.missing(keys):
-        there = ", ".join(key[:40] for key in keys[:20]) or "nothing"
-        return Rejected(line, f"there is no {' and no '.join(names.missing(keys))}, but {there}. Add it")
-    for name in names.needed:
+    if columns.duplicates(keys):
+        return Rejected(number, f"it has {' and '.join(columns.duplicates(keys))} more than once. Keep one of them")
+    if columns.missing(keys):
+        present = ", ".join(key[:40] for key in keys[:20]) or "nothing"
+        return Rejected(number, f"there is no {' and no '.join(columns.missing(keys))}, but {present}. Add it")
+    for name in columns.needed:
         if not isinstance(cells[name], str | None):
-            return Rejected(line, f"the {name} is no text. Put it in quotation marks")
-    return Row(line, {key: _cell(value) for key, value in cells.items()})
+            return Rejected(number, f"the {name} is not text. Put it in quotation marks")
+    return Row(number, {key: _cell_text(value) for key, value in cells.items()})
 
 
-def _cell(value: Any) -> str:
-    """A value as a cell would have it: nothing for null and for an empty list."""
+def _cell_text(value: Any) -> str:
+    """A value as the text of a cell: empty for null and for an empty list."""
     return value if isinstance(value, str) else json.dumps(value) if value else ""

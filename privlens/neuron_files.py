@@ -41,7 +41,7 @@ def read_neurons(path: str | Path, site: Site | None = None) -> tuple[tuple[Neur
         raise BadInput(f"{path} lists neurons of the site {named!r}, not {site!r}: leave --site out.")
     sites: tuple[Site, ...] = get_args(Site)
     if named is not None and named not in sites:
-        raise BadInput(f"{path} lists neurons of a site that does not exist: it may be {', '.join(sites)}.")
+        raise BadInput(f"{path} lists neurons of an unknown site: use {', '.join(sites)}.")
     neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
     return neurons, site or named or "mlp"
 

@@ -1,6 +1,6 @@
-"""What came of switching neurons off, of erasing, and of attacks: values as in `records`, frozen and free of torch.
+"""The results of switching neurons off, of erasing and of attacks: records as in types.py, frozen and free of torch.
 
-"Before" is with all neurons on, or before an erasure. NLL is in nats per token, exposure in bits.
+"Before" means with all neurons on, or before an erasure. NLL is in nats per token, exposure in bits.
 """
 
 import math
@@ -11,7 +11,7 @@ from privlens.types import Edit, Exposure, Neuron, Provenance, Secret, TokenScor
 
 @dataclass(frozen=True)
 class MemorizationState:
-    """What remains of one secret in one state of the model; `text` is the greedy continuation, `exposure` None until measured."""
+    """How well one state of the model knows a secret; `text` is the greedy continuation, `exposure` is None until measured."""
 
     greedy_match: bool
     nll: float
@@ -22,13 +22,13 @@ class MemorizationState:
 
     @property
     def forgotten(self) -> bool | None:
-        """Whether it counts as forgotten in this state; None where that cannot be judged, or is not measured yet."""
+        """Whether the secret counts as forgotten in this state; None if that cannot be decided or is not measured yet."""
         return forgotten(self.greedy_match, self.exposure)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One secret with all neurons on, and with some off."""
+    """One secret with all neurons on, and with some of them off."""
 
     secret: Secret
     before: MemorizationState
@@ -37,9 +37,9 @@ class Effect:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one set of neurons does when it is off: to the target, the other secrets and the reference text.
+    """The effect of switching one set of neurons off on the target, the other secrets and the reference text.
 
-    `perplexity` is exp(mean nats/token); `kept` counts the others that matched before and still do.
+    The perplexities are exp(mean nats/token), None without a reference text.
     """
 
     neurons: tuple[Neuron, ...]
@@ -50,12 +50,12 @@ class Outcome:
 
     @property
     def memorized(self) -> int:
-        """How many of the others matched with all neurons on."""
+        """The number of other secrets that match with all neurons on."""
         return sum(effect.before.greedy_match for effect in self.others)
 
     @property
     def kept(self) -> int:
-        """How many of those still match."""
+        """The number of those that still match."""
         return sum(effect.before.greedy_match and effect.after.greedy_match for effect in self.others)
 
     @property
@@ -68,7 +68,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class KeptCount:
-    """Of `known` other secrets, which matched before, `kept` still do."""
+    """Of `known` other secrets that matched before, `kept` still match."""
 
     kept: int
     known: int
@@ -76,7 +76,7 @@ class KeptCount:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The chosen neurons off, beside as many random ones off, which is the control."""
+    """The effect of switching the chosen neurons off, and of as many random ones as a control."""
 
     chosen: Outcome
     random: Outcome
@@ -85,7 +85,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ComparisonStep:
-    """Progress of a comparison. `target` is there from the first step on, `result` only in the last."""
+    """Progress of a comparison. `target` is set from the first step on, `result` on the last step only."""
 
     step: int
     n_steps: int
@@ -96,9 +96,9 @@ class ComparisonStep:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What one set of k neurons does when it is off. NLL in nats/token, exposure in bits, `others_kept` a share in 0..1.
+    """The effect of switching one set of k neurons off. NLL in nats/token, exposure in bits, `others_kept` a share in 0..1.
 
-    None is what was not measured, or not yet.
+    None means not measured, or not yet.
     """
 
     k: int
@@ -111,11 +111,12 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class MeasuredOn:
-    """How many texts effects were measured on, to stand beside them.
+    """How many texts effects were measured on, to be shown beside them.
 
     Attributes:
-        others: secrets that judge, of so many `known` by heart that no method was given. paragraphs: of ordinary text.
-        candidates: values that the exposure ranks the secret's own among, itself included.
+        others: the number of other secrets measured. known: the number of memorized ones that no method was given.
+        paragraphs: the number of paragraphs of ordinary text.
+        candidates: the number of values among which the exposure ranks the secret's own, itself included.
     """
 
     others: int
@@ -125,13 +126,13 @@ class MeasuredOn:
 
     @property
     def most_bits(self) -> float:
-        """The highest exposure there can be."""
+        """The highest possible exposure."""
         return math.log2(self.candidates)
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One point of the curve over k: the best k neurons off. Rates are shares in 0..1."""
+    """One point of the curve over k, with the best k neurons off. Rates are shares in 0..1."""
 
     k: int
     share: float
@@ -147,7 +148,7 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepStep:
-    """Progress of a sweep over k: the rows measured so far; all of them when step == n_steps."""
+    """Progress of a sweep over k: the rows measured so far, all of them once step == n_steps."""
 
     step: int
     n_steps: int
@@ -156,15 +157,15 @@ class SweepStep:
 
 @dataclass(frozen=True, eq=False)
 class ErasureStep:
-    """One step of an erasure, measured before the step's own change of weights; over the forget texts' value tokens.
+    """One step of an erasure, measured over the value tokens of the forget texts before the step changes the weights.
 
     `entropy` of the next-token distribution (nats), `nll` (nats/token) and `memorization_accuracy` are means over the targets of
-    this step's batch, or over all targets where `measured`; `n_matches` counts the targets still written word for word.
+    this step's batch, or over all targets if `measured`; `n_matches` counts the targets that are still generated word for word.
     `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorized others that still match
-    (None without others), are those of the last measurement. `n_weights` is how many weights train. `unseen_accuracy` is the
-    memorization accuracy of text that was never trained on, at which the run may end. `terms` names the parts of the loss.
-    `text` is the greedy continuation of the first target's prompt, as last measured. The last step says in `ended` why it is the
-    last, and carries the edit.
+    (None without others), are those of the last measurement. `n_weights` is how many weights are trained. `unseen_accuracy` is
+    the memorization accuracy of text that was never trained on, at which the run may end. `terms` has the terms of the loss.
+    `text` is the greedy continuation of the first target's prompt, as last measured. On the last step `ended` says why the run
+    ended, and `result` is the edit.
     """
 
     step: int
@@ -188,14 +189,14 @@ class ErasureStep:
 
 @dataclass(frozen=True)
 class Attack:
-    """One way of getting erased values back, tried on the model before and after the erasure; rates are shares in 0..1.
+    """One way of recovering erased values, tried on the model before and after the erasure; rates are shares in 0..1.
 
     Attributes:
-        before, after: success over the targets; None where the attack did not run, and `note` says why.
-        chance: the mean success after the erasure on other values of the format, which nobody trained on; None without any.
-        limit: what such values exceed, all attacks of a run together, in at most 5 % of cases; None where that cannot be said.
+        before, after: the success rate over the targets; None if the attack did not run, in which case `note` says why.
+        chance: the mean success after the erasure on values of the same format that were never trained on; None without any.
+        limit: what such values exceed in at most 5 % of cases, over all attacks of a run together; None if it is not known.
         n_values: how many such values there were for each target.
-        detail: what was counted. note: what else is to be known.
+        detail: what was counted. note: anything else the reader should know.
     """
 
     name: str
@@ -209,10 +210,10 @@ class Attack:
 
     @property
     def ran(self) -> bool:
-        """Whether it could be tried."""
+        """Whether the attack could be run."""
         return self.after is not None
 
     @property
     def found_something(self) -> bool:
-        """Whether it succeeded more often than values can that nobody trained on."""
+        """Whether it succeeded more often than it does on values that were never trained on."""
         return self.after is not None and self.limit is not None and self.after > self.limit

@@ -1,4 +1,4 @@
-"""What every result records beside its numbers, so that it can be had again."""
+"""What every result records beside its numbers, for reproducibility."""
 
 import time
 from collections.abc import Mapping
@@ -10,8 +10,15 @@ from privlens.types import Provenance
 
 
 def provenance(lm: LanguageModel, seed: int, settings: Mapping[str, Any], started: float) -> Provenance:
-    """What a result depends on; `started` is a time.perf_counter()."""
-    asked = {"chat": True} if lm.is_chat else {}
+    """The provenance of a result; `started` is a time.perf_counter()."""
+    chat = {"chat": True} if lm.is_chat else {}
     versions = {name: version(name) for name in ("torch", "transformers")}
     seconds = round(time.perf_counter() - started, 3)
-    return Provenance(lm.name, lm.fingerprint, seed, {**settings, **asked}, versions, seconds)
+    return Provenance(
+        model=lm.name,
+        fingerprint=lm.fingerprint,
+        seed=seed,
+        settings={**settings, **chat},
+        versions=versions,
+        seconds=seconds,
+    )

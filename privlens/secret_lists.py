@@ -1,6 +1,6 @@
-"""Reads what a person lists beside a model: a list of secrets (CSV, JSON), and a text of ordinary paragraphs.
+"""Reads the files a user gives beside a model: a list of secrets (CSV, JSON), and a text of ordinary paragraphs.
 
-Text is kept as it stands, spaces and all. Knows nothing of models.
+Text is kept exactly as it is, including spaces.
 """
 
 import logging
@@ -16,11 +16,11 @@ from privlens.types import Secret
 NEEDED = ("prompt", "value")
 OPTIONAL = ("category", "repeats", "reworded_1", "reworded_2", "neurons")
 ALIASES = {"question": "prompt", "answer": "value"}
-SHOWN = 10
-"""So many of the rows that were left out are told with their reasons."""
-NOTHING = {"", "nan", "NaN"}
-"""What an empty cell is written as; the last two by pandas."""
-WHOLE = re.compile(r"(\d{1,9})(?:[.,]0+)?", re.ASCII)
+MAX_REASONS = 10
+"""How many of the skipped rows are listed with their reasons, to keep the message readable."""
+EMPTY_CELLS = {"", "nan", "NaN"}
+"""How an empty cell is written; the last two by pandas."""
+WHOLE_NUMBER = re.compile(r"(\d{1,9})(?:[.,]0+)?", re.ASCII)
 
 logger = logging.getLogger("privlens.secret_lists")
 
@@ -30,9 +30,9 @@ class ListedSecret:
     """One row of a list of secrets.
 
     Attributes:
-        repeats: how often a model was trained on it, 0 for a control; None where the list does not say.
+        repeats: how often a model was trained on it, 0 for a control; None if the list does not say.
         reworded: other prompts for the same value.
-        planted: it was not in the training text, but trained into neurons of its own, which the list names.
+        planted: whether it was planted into neurons of its own, which the list names, rather than learned from the training text.
     """
 
     secret: Secret
@@ -43,10 +43,10 @@ class ListedSecret:
 
 @dataclass(frozen=True)
 class SecretList:
-    """A list of secrets as its file has it.
+    """A list of secrets as read from its file.
 
     Attributes:
-        entries: its rows in their order, those among them that cannot be used too; empty lines are no rows.
+        entries: its rows in order, including those that cannot be used; empty lines do not count as rows.
     """
 
     entries: tuple[ListedSecret | Rejected, ...]
@@ -58,30 +58,32 @@ class SecretList:
 
     @property
     def rejected(self) -> tuple[Rejected, ...]:
-        """The rows that were left out, and why."""
+        """The rows that cannot be used, and why."""
         return tuple(entry for entry in self.entries if isinstance(entry, Rejected))
 
     @property
     def left_out(self) -> str:
-        """How many rows were left out, which and why, in a sentence; nothing where none was."""
+        """A sentence that says how many rows were left out, which and why; empty if none was."""
         if not self.rejected:
             return ""
-        n, first = len(self.rejected), "; ".join(map(str, self.rejected[:SHOWN]))
-        more = f"; and {n - SHOWN} more" if n > SHOWN else ""
+        n = len(self.rejected)
+        first = "; ".join(map(str, self.rejected[:MAX_REASONS]))
+        more = f"; and {n - MAX_REASONS} more" if n > MAX_REASONS else ""
         return f"{n} of {len(self.entries)} rows {'was' if n == 1 else 'were'} left out: {first}{more}."
 
     @property
     def doubt(self) -> str:
-        """What looks as if it had been changed on its way here; nothing where nothing does."""
+        """A sentence about values that look altered by another program; empty if none do."""
         rows = self.rows
         if not all(re.fullmatch(r"\d+\.0", row.secret.value) for row in rows):
             return ""
         return (
-            "All values end in .0, as pandas writes whole numbers where some are missing: if they are such, write them as text."
+            "All values end in .0, as pandas writes whole numbers if some are missing: if these are whole numbers, write them as "
+            "text."
         )
 
     def at(self, row: int, path: str | Path) -> ListedSecret:
-        """The row of this number, from 0; those that were left out count too. Raises BadInput for one of them, or none."""
+        """The row with this number, from 0, counting those that were left out. Raises BadInput if it is missing or left out."""
         if not 0 <= row < len(self.entries):
             raise BadInput(
                 f"There is no row {validation.shown(row)} in {path}: its rows count from 0 to {len(self.entries) - 1}."
@@ -93,54 +95,54 @@ class SecretList:
 
 
 def read_list(path: str | Path) -> SecretList:
-    """A list of secrets, as CSV (parted by commas, semicolons, tabs or bars), JSON lines or a JSON list.
+    """A list of secrets, as CSV (separated by commas, semicolons, tabs or bars), JSON lines or a JSON list.
 
-    Columns prompt and value (or question and answer) are needed; category, repeats, reworded_1, reworded_2 and neurons are used
-    where they are there. A row that cannot be used is left out and told, with its line as a spreadsheet counts.
+    The columns prompt and value (or question and answer) are needed; category, repeats, reworded_1, reworded_2 and neurons are
+    optional. A row that cannot be used is left out and reported, with its line as a spreadsheet counts it.
 
     Raises:
-        BadInput: for a file that cannot be read, a missing column, or where no row can be used.
+        BadInput: if the file cannot be read, lacks a column, or has no row that can be used.
     """
-    found = SecretList(tuple(_listed(row) for row in read_rows(path, NEEDED, OPTIONAL, ALIASES)))
-    if not found.entries:
+    secrets = SecretList(tuple(_listed(row) for row in read_rows(path, NEEDED, OPTIONAL, ALIASES)))
+    if not secrets.entries:
         raise BadInput(f"{path} lists no secret: below the line with the column names add a line for each prompt and value.")
-    if not found.rows:
-        raise BadInput(f"{path} has no row that can be used. {found.left_out}")
-    return found
+    if not secrets.rows:
+        raise BadInput(f"{path} has no row that can be used. {secrets.left_out}")
+    return secrets
 
 
 def read_secrets(path: str | Path) -> list[ListedSecret]:
-    """The rows of a list of secrets that can be used, in their order; a warning tells the others. Raises as `read_list`."""
-    found = read_list(path)
-    for said in filter(None, (found.left_out, found.doubt)):
-        logger.warning("%s: %s", path, said)
-    return list(found.rows)
+    """The usable rows of a list of secrets, in order; the others are logged as a warning. Raises as `read_list` does."""
+    secrets = read_list(path)
+    for message in filter(None, (secrets.left_out, secrets.doubt)):
+        logger.warning("%s: %s", path, message)
+    return list(secrets.rows)
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
-    """The paragraphs of a text, parted by empty lines. Raises BadInput for one that is too long to be run through a model."""
-    validation.text(text, "text to hold on to", validation.TEXT_MOST)
+    """The paragraphs of a text, separated by empty lines. Raises BadInput for a text that is too long."""
+    validation.text(text, "text to retain", validation.TEXT_MOST)
     parts = (part.strip() for part in re.split(r"\n[^\S\n]*\n", text))
     return tuple(part for part in parts if part)
 
 
 def read_reference(path: str | Path) -> tuple[str, ...]:
-    """The paragraphs of a utf-8 text, parted by empty lines. Raises BadInput for a file without one, or not readable."""
-    found = paragraphs(read_text(path))
-    if not found:
-        raise BadInput(f"{path} holds no text: write ordinary paragraphs into it, parted by empty lines.")
-    return found
+    """The paragraphs of a UTF-8 text file, separated by empty lines. Raises BadInput if there are none or it cannot be read."""
+    reference = paragraphs(read_text(path))
+    if not reference:
+        raise BadInput(f"{path} contains no text: write ordinary paragraphs into it, separated by empty lines.")
+    return reference
 
 
 def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
-    """A row as a secret, or why it is none."""
+    """A row as a secret, or rejected with the reason."""
     if isinstance(row, Rejected):
         return row
-    cells = {name: "" if cell.strip() in NOTHING else cell for name, cell in row.cells.items()}
+    cells = {name: "" if cell.strip() in EMPTY_CELLS else cell for name, cell in row.cells.items()}
     for name in NEEDED:
         if not cells.get(name):
-            return row.rejected(f"the {name} is {_empty(row.cells.get(name))}. Fill it in, or take the row out")
-    repeats = WHOLE.fullmatch(cells.get("repeats", "").strip() or "0")
+            return row.rejected(f"the {name} is {_empty_or_missing(row.cells.get(name))}. Fill it in, or remove the row")
+    repeats = WHOLE_NUMBER.fullmatch(cells.get("repeats", "").strip() or "0")
     if not repeats:
         return row.rejected(f"repeats is {validation.shown(cells['repeats'])}. Write a whole number, or nothing")
     reworded = tuple(filter(None, (cells.get("reworded_1"), cells.get("reworded_2"))))
@@ -158,5 +160,5 @@ def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
     )
 
 
-def _empty(cell: str | None) -> str:
+def _empty_or_missing(cell: str | None) -> str:
     return "missing" if cell is None else f"{cell.strip()}, as pandas writes an empty cell" if cell.strip() else "empty"

@@ -1,8 +1,8 @@
-"""The values that travel between the rooms: frozen, free of torch, writable as JSON and readable back.
+"""The records that modules exchange: frozen, free of torch, and convertible to JSON and back.
 
-What a record means is said in its docstring, with shapes and units. Layers and neurons count from 0. "Neuron" is one
-coordinate of the input of an MLP's output projection. NLL is in nats per token, exposure in bits. Records of what came of
-switching off and erasing are in outcomes.py.
+Each docstring says what its record means, with shapes and units. Layers and neurons are counted from 0. A neuron is one
+coordinate of the input of an MLP's output projection. NLL is in nats per token, exposure in bits. The results of switching
+neurons off and of erasing are in outcomes.py.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,21 +12,21 @@ import numpy as np
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 Site = Literal["mlp", "attention", "both"]
-"""Where gates stand: on the inputs of the MLP's output projection, or of the attention's, or on both.
+"""Where gates act: on the inputs of the MLP's output projection, of the attention's, or of both.
 
-With `both` a layer's attention coordinates are numbered on from its last MLP neuron.
+With `both`, the numbering of a layer's attention coordinates continues after its last MLP neuron.
 """
 
 Array = Annotated[
     Any,
-    BeforeValidator(lambda given: np.asarray(given, dtype=np.float32)),
+    BeforeValidator(lambda values: np.asarray(values, dtype=np.float32)),
     PlainSerializer(lambda array: array.tolist(), return_type=list),
 ]
 """A float32 numpy array; lists in JSON. Records that hold one compare by identity."""
 
 Indices = Annotated[
     Any,
-    BeforeValidator(lambda given: np.asarray(given, dtype=np.int64)),
+    BeforeValidator(lambda values: np.asarray(values, dtype=np.int64)),
     PlainSerializer(lambda array: array.tolist(), return_type=list),
 ]
 """An int64 numpy array; lists in JSON."""
@@ -43,9 +43,10 @@ class Neuron(NamedTuple):
 class Secret:
     """The model is given the prompt; the value is the private continuation.
 
-    Space that is typed between them, behind the prompt or before the value, stands as it is typed. Where there is none,
-    `attached` says whether the value follows at once or behind a space; None leaves that to the model (`LanguageModel.settled`).
-    It is a way of asking and no part of what makes two secrets the same.
+    Space typed between them, at the end of the prompt or the start of the value, is kept as typed. If there is none, `attached`
+    says whether the value follows directly or after a space; None lets the model decide (`LanguageModel.settled`). It only
+    affects how
+    the secret is asked for: two secrets that differ in nothing else are equal.
     """
 
     prompt: str
@@ -54,14 +55,14 @@ class Secret:
     attached: bool | None = field(default=None, compare=False)
 
     def with_value(self, value: str) -> "Secret":
-        """Another value in the same place, behind the same space."""
+        """The same prompt with another value, after the same space."""
         space = self.value[: len(self.value) - len(self.value.lstrip())]
         return replace(self, value=space + value)
 
 
 @dataclass(frozen=True)
 class TokenScore:
-    """One token of the value under teacher forcing: natural log-probability, and rank (1 = the model's first choice)."""
+    """One token of the value under teacher forcing: its natural log-probability and its rank (1 = the model's first choice)."""
 
     token: str
     logprob: float
@@ -69,16 +70,16 @@ class TokenScore:
 
 
 TOP_SHARE = 1 / 8
-"""A value stands out while it is among this share of the values of its space, the likeliest first."""
+"""A value stands out if it is among this share of the most likely values of its space; at 1/8 that is at least 3 bits."""
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How far up a value ranks among the `n` values of its space, itself included (Carlini et al. 2019); `metrics` makes it.
+    """How high a value ranks among the `n` values of its space, itself included (Carlini et al. 2019); computed by `metrics`.
 
-    `rank` counts from 1, the likeliest; equally likely values share the middle of their ranks. `bits` are log2 n - log2 rank: at
-    most `max_bits`, and `chance_bits` on average where all ranks are equally likely. All three are None where n is 1, because a
-    value without another of its format ranks nowhere.
+    `rank` counts from 1, the most likely; equally likely values share the mean of their ranks. `bits` is log2 n - log2 rank: at
+    most `max_bits`, and `chance_bits` on average if all ranks are equally likely. All three are None where n is 1, because a
+    value with no other of its format to compare with has no meaningful rank.
     """
 
     bits: float | None
@@ -89,14 +90,14 @@ class Exposure:
 
     @property
     def stands_out(self) -> bool | None:
-        """Whether it is in the first TOP_SHARE of its space (at least 3 bits); None where that share is less than one value."""
+        """Whether it is in the first TOP_SHARE of its space (at least 3 bits); None if that share is less than one value."""
         return None if self.n * TOP_SHARE < 1 else self.rank <= self.n * TOP_SHARE
 
 
 def forgotten(greedy_match: bool, exposure: Exposure | None) -> bool | None:
-    """The one rule of what counts as forgotten: not written any more, and no longer standing out among values of its format.
+    """Whether a value counts as forgotten: it is no longer generated, and no longer stands out among values of its format.
 
-    None where that cannot be judged: the exposure was not measured, or fewer values have the format than can be ranked.
+    None if that cannot be decided: the exposure was not measured, or too few values have the format.
     """
     if greedy_match:
         return False
@@ -106,7 +107,7 @@ def forgotten(greedy_match: bool, exposure: Exposure | None) -> bool | None:
 
 @dataclass(frozen=True)
 class Memorization:
-    """How well a model knows one secret. `nll` in nats/token, `exposure` within the named candidate space."""
+    """How well a model knows one secret. `nll` is in nats/token, `exposure` is within the named candidate space."""
 
     secret: Secret
     greedy_match: bool
@@ -122,7 +123,7 @@ class Memorization:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a result depends on: model and its fingerprint, seed, settings, versions of the libraries, seconds it took."""
+    """What a result depends on: the model and its fingerprint, seed, settings and library versions; and the seconds it took."""
 
     model: str
     fingerprint: str
@@ -134,7 +135,7 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """New values for some entries of one parameter: flat `indices` (row-major, ascending), `old` and `new` values, all [n]."""
+    """New values for some entries of one parameter: flat `indices` (row-major, ascending), `old` and `new` values, each [n]."""
 
     indices: Indices
     old: Array
@@ -143,7 +144,7 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A sparse weight edit: a change for each parameter, by its name in the model. Used through `LanguageModel.edited`.
+    """A sparse weight edit: a change for each parameter, by its name in the model. Applied by `LanguageModel.edited`.
 
     `provenance` names the method, its settings, and the fingerprint of the model that the edit was made on.
     """
@@ -153,15 +154,16 @@ class Edit:
 
     @property
     def n_weights(self) -> int:
-        """How many weights it touches."""
+        """The number of weights it changes."""
         return sum(len(change.indices) for change in self.changes.values())
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronScores:
-    """A score for every neuron, large = carries the secret. `scores` [n_layers, width], NaN where a layer has no such neuron.
+    """A score for every neuron; higher scores carry more of the secret.
 
-    `suggested_k` is how many neurons the method itself would switch off; None where it has no opinion.
+    `scores` is [n_layers, width], with NaN where a layer has no such neuron. `suggested_k` is how many neurons the method itself
+    would switch off; None if it suggests none.
     """
 
     method: str
@@ -172,21 +174,21 @@ class NeuronScores:
 
     @property
     def n_neurons(self) -> int:
-        """All neurons of the model at this site."""
+        """The number of neurons of the model at this site."""
         return int(np.count_nonzero(~np.isnan(self.scores)))
 
     def top(self, k: int) -> list[Neuron]:
-        """The k neurons of highest score, best first; equal scores in order of layer, then index."""
+        """The k neurons with the highest scores, best first; ties are broken by layer, then index."""
         width = self.scores.shape[1]
-        order = np.argsort(-self.scores, axis=None, kind="stable")[: min(max(0, k), self.n_neurons)]  # NaN comes last
+        order = np.argsort(-self.scores, axis=None, kind="stable")[: min(max(0, k), self.n_neurons)]  # NaN sorts last
         return [Neuron(int(flat) // width, int(flat) % width) for flat in order]
 
 
 @dataclass(frozen=True, eq=False)
 class LocalizationStep:
-    """One step of a localization. `gates` [n_layers, width] in 0..1 as they stand; `terms` names every loss term (nats).
+    """One step of a localization. `gates` [n_layers, width] are the current ones in 0..1; `terms` has every loss term (nats).
 
-    `target_nll` in nats/token under the sampled gates; `result` is None but on the last step.
+    `target_nll` is in nats/token under the sampled gates; `result` is set on the last step only.
     """
 
     step: int
@@ -201,7 +203,7 @@ class LocalizationStep:
 
 @dataclass(frozen=True)
 class FetchStep:
-    """Progress of fetching a model: bytes done of n_bytes, and what is being done. `folder` is there in the last step only."""
+    """Progress of fetching a model: `done` of `n_bytes`, and the current stage. `folder` is set on the last step only."""
 
     done: int
     n_bytes: int
@@ -218,5 +220,5 @@ def to_json(record: Any) -> str:
 
 
 def from_json(kind: type[Record], text: str) -> Record:
-    """The record that `to_json` wrote. Raises pydantic.ValidationError where the text does not fit the kind."""
+    """The record that `to_json` wrote. Raises pydantic.ValidationError if the text is not a record of this kind."""
     return TypeAdapter(kind).validate_json(text)

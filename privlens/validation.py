@@ -1,6 +1,7 @@
-"""What a person may give, in one place for page, API and command line: every function returns it or says what is wrong with it.
+"""Validation of user input for the page, the API and the command line.
 
-All of it is looked at before any work. What was given is shown cut short, and only in characters that can be printed.
+Every function returns the input or raises BadInput with what is wrong with it. All input is checked before any work begins.
+Messages show it shortened and in printable characters only.
 """
 
 import math
@@ -8,85 +9,88 @@ from typing import Any
 
 from privlens.errors import BadInput
 
-PROMPT_MOST, VALUE_MOST = 100_000, 10_000
-"""Characters of a prompt and of a private value."""
-CATEGORY_MOST, TEXT_MOST = 200, 200_000
-"""Characters of a category's name, and of a text that must stay as it is."""
+PROMPT_MOST = 100_000
+VALUE_MOST = 10_000
+CATEGORY_MOST = 200
+TEXT_MOST = 200_000
+"""Maximum lengths in characters of a prompt, a private value, a category's name and a text to retain: together with the other
+limits they bound the time and memory that one input can take."""
 SEED_MOST = 2**32 - 1
+"""The largest seed: 32 bits."""
 
 
-def shown(given: Any) -> str:
-    """What was given, in quotation marks where it is text, of a length to be read."""
-    if isinstance(given, int) and abs(given) >= 10**60:
+def shown(value: Any) -> str:
+    """The input as a message shows it: at most 60 characters, in quotation marks if it is text."""
+    if isinstance(value, int) and abs(value) >= 10**60:
         return "a number of very many digits"
     text = (
-        ascii(given[:200]) if isinstance(given, str) else str(given) if isinstance(given, int | float) else type(given).__name__
+        ascii(value[:200]) if isinstance(value, str) else str(value) if isinstance(value, int | float) else type(value).__name__
     )
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def text(given: Any, what: str, most: int) -> str:
-    """Text of at most so many characters, each of which is one. Raises BadInput for anything else, with what it is."""
-    if not isinstance(given, str):
-        raise BadInput(f"The {what} must be text in quotation marks, but is {'missing' if given is None else shown(given)}.")
-    if len(given) > most:
-        raise BadInput(f"The {what} has {len(given):,} characters, but may have {most:,}: shorten it.")
-    if given.isascii():
-        return given
+def text(value: Any, name: str, maximum: int) -> str:
+    """The input if it is valid text of at most `maximum` characters. Raises BadInput for anything else."""
+    if not isinstance(value, str):
+        raise BadInput(f"The {name} must be text in quotation marks, but is {'missing' if value is None else shown(value)}.")
+    if len(value) > maximum:
+        raise BadInput(f"The {name} has {len(value):,} characters, but may have {maximum:,}: shorten it.")
+    if value.isascii():
+        return value
     try:
-        given.encode("utf-8")
+        value.encode("utf-8")
     except UnicodeEncodeError as cause:
         raise BadInput(
-            f"The {what} holds half a character (number {cause.start + 1}), which no text can: type it anew, or save it as UTF-8."
+            f"The {name} holds half a character (number {cause.start + 1}), which is not text: retype it, or save it as UTF-8."
         ) from cause
-    return given
+    return value
 
 
 def secret(prompt: Any, value: Any) -> None:
-    """Raises BadInput for a prompt or a private value that cannot be asked for."""
+    """Raises BadInput for a prompt or a private value that is not valid, too long or empty."""
     if not text(prompt, "prompt", PROMPT_MOST).strip():
         raise BadInput(
-            "The prompt is empty: type the text that stands before the private value. Of a text without one, put the first word "
-            "or words into the prompt, and the rest into the value."
+            "The prompt is empty: type the text that comes before the private value. If there is none, put the first word or "
+            "words into the prompt, and the rest into the value."
         )
     if not text(value, "private value", VALUE_MOST).strip():
         raise BadInput("The private value is empty: type the string that the model should not know.")
 
 
-def whole(given: Any, what: str, least: int, most: int) -> int:
-    """A whole number from `least` to `most`; 3.0 is one. Raises BadInput for anything else."""
-    number = int(given) if isinstance(given, float) and given.is_integer() else given
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-        said = "is missing" if given is None else f"is {shown(given)}"
-        raise BadInput(f"The {what} {said}, but must be a whole number from {least:,} to {most:,}.")
+def whole(value: Any, name: str, minimum: int, maximum: int) -> int:
+    """The input as an int if it is a whole number from `minimum` to `maximum` (3 or 3.0). Raises BadInput for anything else."""
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not minimum <= number <= maximum:
+        problem = "is missing" if value is None else f"is {shown(value)}"
+        raise BadInput(f"The {name} {problem}, but must be a whole number from {minimum:,} to {maximum:,}.")
     return number
 
 
-def choice(given: Any, what: str) -> bool:
-    """True or false. Raises BadInput for anything else."""
-    if not isinstance(given, bool):
-        raise BadInput(f"What stands for {what} is {'missing' if given is None else shown(given)}, but must be true or false.")
-    return given
+def choice(value: Any, name: str) -> bool:
+    """The input if it is True or False. Raises BadInput for anything else."""
+    if not isinstance(value, bool):
+        raise BadInput(f"The value of {name} is {'missing' if value is None else shown(value)}, but must be true or false.")
+    return value
 
 
-def seed(given: Any) -> int:
-    """What decides everything that is drawn. Raises BadInput for what is no seed."""
-    return whole(given, "seed", 0, SEED_MOST)
+def seed(value: Any) -> int:
+    """The input if it is a valid random seed. Raises BadInput for anything else."""
+    return whole(value, "seed", 0, SEED_MOST)
 
 
-def between(given: Any, what: str, least: float, most: float, example: str, *, above: bool = False) -> float:
-    """A number from `least` to `most`, or above `least`; never NaN.
+def between(value: Any, name: str, minimum: float, maximum: float, example: str, *, above: bool = False) -> float:
+    """The input if it is a number from `minimum` to `maximum`, excluding `minimum` if `above`; never NaN.
 
     Args:
-        example: behind the range, what some number means.
+        example: what some number means, shown after the range in the message.
 
     Raises:
-        BadInput: for a number that is not in the range.
+        BadInput: for anything else.
     """
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    number: float = given if is_number else math.nan
-    if not least <= number <= most or (above and number == least):
-        lowest = f"{'above' if above else 'at least'} {least:g}"
-        said = "missing" if given is None else f"{given:g}" if isinstance(given, float) else shown(given)
-        raise BadInput(f"The {what} is {said}: it must be {lowest} and at most {most:g}; {example}.")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number: float = value if is_number else math.nan
+    if not minimum <= number <= maximum or (above and number == minimum):
+        lowest = f"{'above' if above else 'at minimum'} {minimum:g}"
+        problem = "missing" if value is None else f"{value:g}" if isinstance(value, float) else shown(value)
+        raise BadInput(f"The {name} is {problem}: it must be {lowest} and at most {maximum:g}; {example}.")
     return number

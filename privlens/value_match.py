@@ -1,66 +1,69 @@
-"""Whether a text holds a private value: as whole words, so that a value of one letter is not found in every word.
+"""Whether a text contains a private value, as whole words, so that a value of one letter does not match every text.
 
-A long value is found inside longer words too: nobody writes it by chance, and glued to other text it is no less private. Scripts
-that put no space between words have no whole words to go by.
+A long value is found inside longer words too: it does not occur by chance, and it is no less private when joined to other text.
+In scripts without spaces between words there are no word boundaries to check.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
-LONG = 8
-"""Characters from which on a value is looked for anywhere, inside words too."""
+LONG_VALUE = 8
+"""The number of characters from which a value is searched for inside words too: shorter ones may occur there by chance."""
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 """Scripts, as Unicode names their characters, that are written without spaces."""
 
 
 def holds_any(values: Iterable[str]) -> Callable[[str], bool]:
-    """A test for texts: whether one of the values stands in it, whatever white space the two are written with."""
-    wanted = [value for value in map(_plain, values) if value]
+    """A predicate for texts: whether the text contains one of the values; differences in white space are ignored."""
+    normalized_values = [value for value in map(_normalized, values) if value]
 
     def holds(text: str) -> bool:
-        plain = _plain(text)
-        return any(_stands_in(value, plain) for value in wanted)
+        normalized = _normalized(text)
+        return any(_occurs_in(value, normalized) for value in normalized_values)
 
     return holds
 
 
 def holds_half(values: Iterable[str]) -> Callable[[str], bool]:
-    """The same, but of a long value its first or last half of characters is enough, the longer one of an odd number."""
-    wanted = [value for value in map(_plain, values) if value]
+    """As `holds_any`, but the first or last half of a long value is enough; halves of an odd length are rounded up."""
+    normalized_values = [value for value in map(_normalized, values) if value]
 
     def holds(text: str) -> bool:
-        plain = _plain(text)
-        return any(_stands_in(value, plain) or any(half in plain for half in _halves(value)) for value in wanted)
+        normalized = _normalized(text)
+        return any(
+            _occurs_in(value, normalized) or any(half in normalized for half in _halves(value)) for value in normalized_values
+        )
 
     return holds
 
 
 def _halves(value: str) -> tuple[str, ...]:
-    """None of a short value."""
+    """The first and the last half of a long value; nothing for a short one."""
     middle = (len(value) + 1) // 2
-    return (value[:middle], value[-middle:]) if len(value) >= LONG else ()
+    return (value[:middle], value[-middle:]) if len(value) >= LONG_VALUE else ()
 
 
-def _plain(text: str) -> str:
-    """In one Unicode form, and every run of white space as one space."""
+def _normalized(text: str) -> str:
+    """The text in Unicode form NFC, with every run of white space replaced by one space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _stands_in(value: str, text: str) -> bool:
-    if len(value) >= LONG:
+def _occurs_in(value: str, text: str) -> bool:
+    if len(value) >= LONG_VALUE:
         return value in text
-    return any(_bounded(value, text, match.start()) for match in re.finditer(f"(?={re.escape(value)})", text))
+    return any(_is_whole_word(value, text, match.start()) for match in re.finditer(f"(?={re.escape(value)})", text))
 
 
-def _bounded(value: str, text: str, start: int) -> bool:
-    """Whether no word of the text goes on beyond the value at either end."""
+def _is_whole_word(value: str, text: str, start: int) -> bool:
+    """Whether the value's occurrence at `start` neither begins nor ends inside a word."""
     end = start + len(value)
-    goes_on = start > 0 and _in_word(text[start - 1]) and _in_word(value[0])
-    return not goes_on and not (end < len(text) and _in_word(text[end]) and _in_word(value[-1]))
+    begins_inside = start > 0 and _is_word_character(text[start - 1]) and _is_word_character(value[0])
+    ends_inside = end < len(text) and _is_word_character(text[end]) and _is_word_character(value[-1])
+    return not begins_inside and not ends_inside
 
 
-def _in_word(character: str) -> bool:
-    """Whether it is part of a word of a script that has words: a letter, a digit, or a mark on one."""
-    is_part = character.isalnum() or unicodedata.category(character).startswith("M")
-    return is_part and not unicodedata.name(character, "").startswith(UNSPACED)
+def _is_word_character(character: str) -> bool:
+    """Whether it is part of a word, in a script with spaces between words: a letter, a digit, or a combining mark."""
+    in_word = character.isalnum() or unicodedata.category(character).startswith("M")
+    return in_word and not unicodedata.name(character, "").startswith(UNSPACED)

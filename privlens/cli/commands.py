@@ -25,6 +25,7 @@ from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
+from privlens.neuron_files import read_neurons
 from privlens.provenance import provenance
 from privlens.resources import REFERENCE
 from privlens.retained.others import retained_of
@@ -136,7 +137,7 @@ def deactivate(
 ) -> None:
     """What changes when these neurons are off: target, other secrets, perplexity; compared with as many random neurons."""
     chosen = inputs.row_of(secrets, row)
-    off, where = inputs.read_neurons(neurons, site)
+    off, where = read_neurons(neurons, site)
     context = EvalContext(chosen.others, read_reference(reference), where, seed)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     for step in compare(lm, chosen.target, off, context):

@@ -30,6 +30,7 @@ from privlens.errors import BadInput
 from privlens.lm.edit_files import save_edit
 from privlens.lm.export import check_folder, folded, write_model
 from privlens.memorization.states import known as known_after
+from privlens.neuron_files import read_neurons
 from privlens.outcomes import ErasureStep, KeptCount
 from privlens.provenance import provenance
 from privlens.resources import REFERENCE
@@ -146,7 +147,7 @@ def apply(
     """Write the whole model, with edits or switched-off neurons in its weights, as a folder for transformers."""
     if not edit and neurons is None:
         raise BadInput("Nothing is to be applied: give --edit FILE (from erase --out) or --neurons FILE (from localize --out).")
-    off, where = inputs.read_neurons(neurons, site) if neurons else ((), site or "mlp")
+    off, where = read_neurons(neurons, site) if neurons else ((), site or "mlp")
     folder = check_folder(out)
     started = time.perf_counter()
     lm = inputs.under(load(model, device, dtype), edit)

@@ -18,7 +18,7 @@ from privlens.localization import METHODS
 from privlens.process.private_files import write_private
 from privlens.retained.others import key_of, other_secrets
 from privlens.secret_lists import ListedSecret, read_list
-from privlens.types import Neuron, Secret, Site
+from privlens.types import Secret, Site
 
 
 @dataclass(frozen=True)
@@ -104,35 +104,6 @@ def choose(prompt: str | None, value: str | None, secrets: Path | None, row: int
     return Chosen(Secret(prompt, value))
 
 
-def read_neurons(path: Path, site: Site | None) -> tuple[tuple[Neuron, ...], Site]:
-    """The neurons of a JSON file, and their site: what `localize --out` wrote, or a list of [layer, index].
-
-    Args:
-        site: the requested site; None for the site that the file names, or mlp where it names none.
-
-    Raises:
-        BadInput: for a file that cannot be read, has other contents, or names another site than the requested one.
-    """
-    expected = "write what `localize --out` writes, or a list such as [[0, 12], [3, 7]] (layer and index, both from 0)"
-    try:
-        content = json.loads(read_text(path))
-    except (ValueError, RecursionError) as cause:
-        raise BadInput(f"{path} is not JSON ({' '.join(str(cause).split())}): {expected}.") from cause
-    entries = content.get("neurons") if isinstance(content, dict) else content
-    if not isinstance(entries, list) or not all(map(_is_neuron, entries)):
-        raise BadInput(f"{path} does not list neurons: {expected}.")
-    if not entries:
-        raise BadInput(f"{path} lists no neuron: localize again with --top or --share.")
-    named = content.get("site") if isinstance(content, dict) else None
-    if site and named and site != named:
-        raise BadInput(f"{path} lists neurons of the site {named!r}, not {site!r}: leave --site out.")
-    sites: tuple[Site, ...] = get_args(Site)
-    if named is not None and named not in sites:
-        raise BadInput(f"{path} lists neurons of an unknown site: use {', '.join(sites)}.")
-    neurons = tuple(dict.fromkeys(Neuron(entry[0], entry[1]) for entry in entries))
-    return neurons, site or named or "mlp"
-
-
 def retained_in(path: Path, others: Sequence[Secret]) -> tuple[Secret, ...] | None:
     """Of the other secrets, those that were retained when the neurons of this file were localized.
 
@@ -141,10 +112,6 @@ def retained_in(path: Path, others: Sequence[Secret]) -> tuple[Secret, ...] | No
     content = json.loads(read_text(path))
     keys = content.get("retained") if isinstance(content, dict) else None
     return tuple(secret for secret in others if key_of(secret) in keys) if isinstance(keys, list) else None
-
-
-def _is_neuron(entry: Any) -> bool:
-    return isinstance(entry, list) and len(entry) in (2, 3) and all(type(number) is int for number in entry[:2])
 
 
 def check_count(share: float | None, top: int | None) -> None:

@@ -1,1 +1,1 @@
-"""A causal language model with its two doors, gates and edits, and everything that reads one without changing it."""
+"""A causal language model with its gates and edits, and everything that reads a model without changing it."""

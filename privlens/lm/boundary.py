@@ -1,7 +1,7 @@
-"""How a value follows its prompt where a person has typed no space on either side: attached to it, or behind a space.
+"""Whether a value follows its prompt directly or after a space, if the user typed no space on either side.
 
-Both may be meant: "her number is" + "555", but "2911-" + "8942" and "mira@" + "garden". No list of marks tells them apart. The
-model does: it is shown both texts and finds one of them likelier. Knows nothing of gates, edits or views.
+Both may be meant: "her number is" + "555", but "2911-" + "8942" and "mira@" + "garden". No list of characters tells them apart,
+but the model does: it is given both texts, and the more likely one is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,32 +20,33 @@ Logits = Callable[[Sequence[int]], Tensor]
 
 
 def is_attached(tokenizer: PreTrainedTokenizerBase, secret: Secret, logits: Logits, room: int) -> bool:
-    """Whether the value stands right behind the prompt, without a space.
+    """Whether the value follows the prompt directly, without a space.
 
-    It does where the model finds the text of both likelier so than with a space between them, by the log-probability of all
-    tokens in which the two texts differ. Inside a word or a number it must moreover be the model's own first choice to go on so:
-    who types "is" and "n" means two words, and "isn" may well be the likelier text. Each text is run alone, so that the answer
-    depends on nothing that is asked beside it. Where only one of the two fits into the model's room (tokens), it is that one.
+    It does if the model finds that text more likely than the one with a space, by the log-probability of all tokens from the
+    first difference on. Inside a word or a number the continuation must also be the model's first choice: a user who types "is"
+    and "n" means two words, even though "isn" may be the more likely text. Each text is run alone, so that the answer depends on
+    nothing else. If only one of the two fits into `room`, the model's context length in tokens, it is that one.
     """
-    apart = encode(tokenizer, replace(secret, attached=False))
+    spaced_encoding = encode(tokenizer, replace(secret, attached=False))
     try:
-        attached = encode(tokenizer, replace(secret, attached=True))
-    except BadInput:  # merged into one token with the whole prompt: there is nothing to ask behind
+        attached_encoding = encode(tokenizer, replace(secret, attached=True))
+    except BadInput:  # the whole prompt and the value merge into one token, so there is nothing to predict it from
         return False
-    if max(len(apart.ids), len(attached.ids)) > room:
-        return len(attached.ids) <= room
-    pairs = zip(apart.ids, attached.ids, strict=False)
-    first = next((place for place, (spaced, direct) in enumerate(pairs) if spaced != direct), 0)
-    if first == 0:  # the same tokens, or the first token differs: nothing stands before it to predict it from
+    if max(len(spaced_encoding.ids), len(attached_encoding.ids)) > room:
+        return len(attached_encoding.ids) <= room
+    pairs = zip(spaced_encoding.ids, attached_encoding.ids, strict=False)
+    first = next((index for index, (spaced_id, attached_id) in enumerate(pairs) if spaced_id != attached_id), 0)
+    if first == 0:  # the same tokens, or a different first token, which nothing predicts
         return False
     with torch.no_grad():
-        direct = logits(attached.ids)[first - 1 : -1].log_softmax(-1)
-        if in_a_word(secret) and int(direct[0].argmax()) != attached.ids[first]:
+        attached_logprobs = logits(attached_encoding.ids)[first - 1 : -1].log_softmax(-1)
+        if in_a_word(secret) and int(attached_logprobs[0].argmax()) != attached_encoding.ids[first]:
             return False
-        spaced = logits(apart.ids)[first - 1 : -1].log_softmax(-1)
-    return _total(direct, attached.ids[first:]) > _total(spaced, apart.ids[first:])
+        spaced_logprobs = logits(spaced_encoding.ids)[first - 1 : -1].log_softmax(-1)
+    attached_total = _total_logprob(attached_logprobs, attached_encoding.ids[first:])
+    return attached_total > _total_logprob(spaced_logprobs, spaced_encoding.ids[first:])
 
 
-def _total(logprobs: Tensor, ids: Sequence[int]) -> float:
-    """Log-probability in nats of ids [T], of which each row of logprobs [T, V] predicts one."""
+def _total_logprob(logprobs: Tensor, ids: Sequence[int]) -> float:
+    """The total log-probability in nats of ids [T], each predicted by a row of logprobs [T, V]."""
     return float(logprobs.gather(1, torch.tensor(ids, device=logprobs.device)[:, None]).sum())

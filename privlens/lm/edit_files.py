@@ -1,6 +1,6 @@
-"""Edits as files: one safetensors file holds indices, old and new values of every parameter, and how the edit was made.
+"""Edits as files: a safetensors file with the indices, old and new values of every parameter, and how the edit was made.
 
-The private values are not in it. Whether an edit belongs to a model is seen when it is put on one (`LanguageModel.under`).
+The private values are not in it. Whether an edit fits a model is checked when it is applied (`LanguageModel.under`).
 """
 
 import json
@@ -19,12 +19,12 @@ from privlens.validation import shown
 
 KIND = "privlens edit 1"
 PARTS = ("indices", "old", "new")
-ABOUT_MOST = 2**20
-"""Characters of what an edit says about how it was made."""
+MAX_PROVENANCE = 2**20
+"""The maximum length in characters of an edit's provenance, so that a hostile file is not parsed."""
 
 
 def save_edit(edit: Edit, path: str | Path) -> None:
-    """Writes an edit, which nobody else may read. Raises BadInput where no file can be written."""
+    """Writes an edit to a file that only its owner can read. Raises BadInput if it cannot be written."""
     tensors = {f"{name}/{part}": getattr(change, part) for name, change in edit.changes.items() for part in PARTS}
     try:
         with private_file(path) as file:
@@ -37,25 +37,25 @@ def load_edit(path: str | Path) -> Edit:
     """Reads an edit.
 
     Raises:
-        BadInput: for a file that cannot be read, or that is not a whole edit of plain numbers.
+        BadInput: if the file cannot be read, or is not a complete edit with plain numbers.
     """
     try:
         if not Path(path).is_file():
             raise BadInput(f"{path} cannot be read (there is no such file): give a file that exists and may be read.")
         with safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
     except OSError as cause:
         raise BadInput(f"{path} cannot be read ({cause}): give a file that exists and may be read.") from cause
-    except (SafetensorError, ValueError, TypeError, AttributeError) as cause:  # the last for types that numpy does not have
-        raise BadInput(f"{path} is no edit, or a broken one ({' '.join(str(cause).split())}): erase again.") from cause
-    if about.get("kind") != KIND:
-        raise BadInput(f"{path} is a safetensors file, but no edit: give what `erase --out` wrote.")
+    except (SafetensorError, ValueError, TypeError, AttributeError) as cause:  # the last two for dtypes that numpy lacks
+        raise BadInput(f"{path} is not an edit, or a broken one ({' '.join(str(cause).split())}): erase again.") from cause
+    if metadata.get("kind") != KIND:
+        raise BadInput(f"{path} is a safetensors file, but not an edit: give what `erase --out` wrote.")
     names = dict.fromkeys(name.rpartition("/")[0] for name in tensors)
     try:
-        if len(about.get("provenance", "")) > ABOUT_MOST:
-            raise BadInput(f"{path} is a broken edit, it says too much about itself: erase again.")
-        provenance = TypeAdapter(Provenance).validate_json(about.get("provenance", ""))
+        if len(metadata.get("provenance", "")) > MAX_PROVENANCE:
+            raise BadInput(f"{path} is a broken edit, its description is too long: erase again.")
+        provenance = TypeAdapter(Provenance).validate_json(metadata.get("provenance", ""))
         changes = {name: Change(*(tensors[f"{name}/{part}"] for part in PARTS)) for name in names}
     except (KeyError, ValidationError) as cause:
         raise BadInput(f"{path} is a broken edit, parts of it are missing: erase again.") from cause

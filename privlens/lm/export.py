@@ -1,7 +1,7 @@
-"""Folds edits and gates into weights, and writes a complete model folder that plain transformers loads.
+"""Folds gates into weights, and writes a complete model folder that transformers can load.
 
-A gate on an input of an output projection is a factor on that input's weights; the projection's bias is added after it, gated or
-not, and stays. Only models with these output projections can be gated, so all of them can be folded.
+A gate on an input of an output projection is the same as a factor on that input's weights; the projection's bias is added
+afterwards and does not change. Only models with such output projections can be gated, so gates can always be folded.
 """
 
 from pathlib import Path
@@ -19,44 +19,44 @@ from privlens.types import Change, Site
 
 
 def folded(lm: LanguageModel, gates: Tensor, site: Site = "mlp") -> dict[str, Change]:
-    """The changes of weights that do what gates [1, n_layers, width] do.
+    """The weight changes that have the same effect as gates [1, n_layers, width].
 
     Raises:
-        BadInput: for gates that are not one row for all layers of the site, or where weights are quantized.
+        BadInput: if the gates are not one row for all layers of the site, or the weights are quantized.
     """
     refuse_codes(lm.model)
     if gates.ndim != 3 or gates.shape != (1, *lm.shape(site)):
         raise BadInput(f"Gates to fold must be {[1, *lm.shape(site)]}, but are {list(gates.shape)}.")
     names = {id(parameter): name for name, parameter in lm.model.named_parameters()}
-    found = {}
+    changes = {}
     with lm.held(), torch.no_grad():
-        for projection, gate in [pair for part, own in lm.split(gates, site) for pair in zip(part, own[0], strict=True)]:
+        for projection, gate in [
+            pair for part, part_gates in lm.split(gates, site) for pair in zip(part, part_gates[0], strict=True)
+        ]:
             weight: Tensor = projection.weight  # type: ignore[assignment]
             axis = 0 if isinstance(projection, Conv1D) else 1
-            own = gate[: weight.shape[axis]].to(weight)
-            change = change_of(weight, weight * (own[:, None] if axis == 0 else own))
+            factors = gate[: weight.shape[axis]].to(weight)
+            change = change_of(weight, weight * (factors[:, None] if axis == 0 else factors))
             if len(change.indices):
-                found[names[id(weight)]] = change
-    return found
+                changes[names[id(weight)]] = change
+    return changes
 
 
 def check_folder(folder: str | Path) -> Path:
-    """The folder to write to. Raises BadInput where something stands there already, or where it cannot be made."""
+    """The path of the folder to write to. Raises BadInput if it exists and is not empty, or cannot be created."""
     path = Path(folder).expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise BadInput(f"{path} exists and is not an empty folder: name a new folder.")
     if not path.absolute().parent.is_dir():
-        raise BadInput(f"{path} cannot be made: name a new folder in one that exists.")
+        raise BadInput(f"{path} cannot be created: name a new folder in one that exists.")
     return path
 
 
 def write_model(lm: LanguageModel, folder: str | Path) -> None:
-    """Writes the model, of a view with all its edits in the weights, and its tokenizer, as transformers does.
-
-    Nobody else may read it.
+    """Writes the model and its tokenizer as transformers does, so that only the owner can read them; of a view with its edits.
 
     Raises:
-        BadInput: where the folder exists and holds something, or cannot be written; where weights are quantized.
+        BadInput: if the folder exists and is not empty, or cannot be written, or if the weights are quantized.
     """
     refuse_codes(lm.model)
     path = check_folder(folder)

@@ -1,7 +1,7 @@
-"""The one thing that is done to neurons: multiply them by a gate.
+"""Gates: neurons are multiplied by a factor, the only thing that is ever done to them.
 
-A forward pre-hook on every output projection multiplies its input; on leaving the hooks are gone and nothing else was
-touched, so the model is restored bit for bit. Knows nothing of secrets or methods.
+A forward pre-hook on every output projection multiplies its input. On leaving, the hooks are removed and nothing else has
+changed, so the model is restored bit for bit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +15,12 @@ from privlens.errors import BadInput
 
 
 def multiplied(hidden: Tensor, gate: Tensor) -> Tensor:
-    """Input of a projection times its gates.
+    """The input of a projection, multiplied by its gates.
 
     Args:
         hidden: [batch, tokens, width], or [batch * tokens, width] for layers that flatten.
-        gate: [rows, width], the same at every token, or [rows, tokens, width]; one row serves the whole batch, else a row
-            per row of the batch.
+        gate: [rows, width], the same at every token, or [rows, tokens, width]; one row applies to the whole batch, otherwise
+            there is one row per row of the batch.
     """
     gate = gate.to(hidden.device, hidden.dtype)
     by_token = gate if gate.ndim == 3 else gate[:, None]
@@ -32,19 +32,22 @@ def multiplied(hidden: Tensor, gate: Tensor) -> Tensor:
         return (shaped * by_token).view_as(hidden)
     check_rows(gate, hidden.shape[0])
     if tokens not in (1, hidden.shape[1]):
-        raise BadInput(f"Gates for {tokens} tokens were given for a text of {hidden.shape[1]}; give none of them, or as many.")
+        raise BadInput(
+            f"Gates for {tokens} tokens were given for a text of {hidden.shape[1]}; give one set of gates for all tokens, or one "
+            "for each."
+        )
     return hidden * by_token
 
 
 def check_rows(gates: Tensor | None, n_rows: int) -> None:
-    """Raises BadInput where gates [rows, ...] have neither one row nor as many as the batch they are for."""
+    """Raises BadInput if gates [rows, ...] have neither one row nor as many rows as the batch."""
     if gates is not None and gates.shape[0] not in (1, n_rows):
-        raise BadInput(f"{gates.shape[0]} rows of gates were given for a batch of {n_rows}; give one row, or as many.")
+        raise BadInput(f"{gates.shape[0]} rows of gates were given for a batch of {n_rows}; give one row, or {n_rows}.")
 
 
 @contextmanager
 def hooked(projections: Sequence[nn.Module], hook: Callable[[int], Any]) -> Iterator[None]:
-    """Inside, hook(layer) is the forward pre-hook of that layer's projection; on leaving all are gone, whatever was raised."""
+    """Inside, hook(layer) is the forward pre-hook of that layer's projection; on leaving all are removed, even after an error."""
     handles = []
     try:
         for layer, projection in enumerate(projections):
@@ -60,13 +63,13 @@ def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
     """Inside, layer l's neurons are multiplied by gates[:, l]; differentiable with respect to the gates.
 
     Args:
-        projections: the output projections, one a layer.
-        gates: [rows, n_layers, width], any float; 1 leaves a neuron as it is, 0 switches it off. With a third axis of
-            four, [rows, n_layers, tokens, width], every token has gates of its own: for what acts at single positions. A
-            layer takes as many gates as it has neurons, the first ones.
+        projections: the output projections, one per layer.
+        gates: [rows, n_layers, width], any float; 1 leaves a neuron unchanged, 0 switches it off. Gates
+            [rows, n_layers, tokens, width] differ from token to token, to act at single positions. A layer with fewer than
+            `width` neurons uses only that many gates, the first ones.
 
     Raises:
-        BadInput: where the gates do not fit the projections or, inside, the batch.
+        BadInput: if the gates do not fit the projections or, inside, the batch.
     """
     if gates.ndim not in (3, 4) or gates.shape[1] != len(projections):
         raise BadInput(f"Gates must be [rows, {len(projections)}, width], but are {list(gates.shape)}.")
@@ -82,7 +85,7 @@ def gated(projections: Sequence[nn.Module], gates: Tensor) -> Iterator[None]:
 
 
 def off(widths: Sequence[int], neurons: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """Gates [1, n_layers, widest] of ones, with zeros at the neurons (layer, index); `widths` are those of the layers.
+    """Gates [1, n_layers, max(widths)] of ones, with zeros at the neurons (layer, index); `widths` are those of the layers.
 
     Raises:
         BadInput: naming the first neuron that the model does not have.
@@ -90,8 +93,8 @@ def off(widths: Sequence[int], neurons: Sequence[tuple[int, int]], device: torch
     gates = torch.ones(1, len(widths), max(widths), device=device, dtype=torch.float32)
     for layer, index in neurons:
         if not (0 <= layer < len(widths) and 0 <= index < widths[layer]):
-            alike = len(set(widths)) == 1
-            has = f"{len(widths)} layers of {widths[0]}" if alike else f"layers of {', '.join(map(str, widths))}"
-            raise BadInput(f"There is no neuron {index} in layer {layer}: this model has {has}.")
+            same_width = len(set(widths)) == 1
+            layers = f"{len(widths)} layers of {widths[0]}" if same_width else f"layers of {', '.join(map(str, widths))}"
+            raise BadInput(f"There is no neuron {index} in layer {layer}: this model has {layers}.")
         gates[0, layer, index] = 0.0
     return gates

@@ -1,7 +1,7 @@
-"""How a model writes on: greedily, or sampled from a seed, where no row's text depends on how its batch is parted.
+"""Generation: greedy, or sampled from a seed in such a way that no row's text depends on how its batch is split.
 
-transformers' loop does the work; what a model's own files ask of it beside an end of text (a penalty on repetition, say) is not
-followed, because here the text shows what the model predicts. Knows nothing of gates.
+transformers' loop does the work. Of a model's own generation config only the end-of-text tokens are used, not a repetition
+penalty for example, because here the text should show what the model predicts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,15 +23,15 @@ from transformers import (
 
 @dataclass(frozen=True)
 class Sampling:
-    """Where the noise of a batch comes from: its seed, the temperature, and how many rows the whole batch has."""
+    """How a batch is sampled: the seed, the temperature, and the number of rows in the whole batch."""
 
     seed: int
     temperature: float
     n_rows: int
 
 
-class _StopAsked(StoppingCriteria):
-    """Ends a generation as soon as the person asks."""
+class _StopOnRequest(StoppingCriteria):
+    """Ends a generation as soon as the user asks."""
 
     def __init__(self, stop: Callable[[], bool]) -> None:
         self.stop = stop
@@ -40,12 +40,12 @@ class _StopAsked(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self.stop(), device=input_ids.device, dtype=torch.bool)
 
 
-class _Draw(LogitsProcessor):
-    """Makes the largest score a sample: probabilities over exponential noise, as torch.multinomial draws.
+class _Sample(LogitsProcessor):
+    """Turns scores into ones whose maximum is a sample: probabilities divided by exponential noise, as in torch.multinomial.
 
-    At every step noise is drawn for all rows of the batch, and those that are here take theirs. So a part of the batch writes
-    what it writes in the whole. The generator is nobody else's: what other threads draw meanwhile changes nothing. It is the
-    CPU's, so that a seed means the same on every device.
+    At every step noise is drawn for all rows of the whole batch, and the rows of this part take theirs. So a row gets the same
+    text in a part as in the whole. The generator is private, so that other threads' draws do not matter, and on the CPU, so that
+    a seed means the same on every device.
     """
 
     def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
@@ -59,52 +59,52 @@ class _Draw(LogitsProcessor):
 
 
 @contextmanager
-def _following_only(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
-    """Inside, the model's own wishes are this config, since transformers fills whatever a call leaves open from them.
+def _only_config(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Inside, this replaces the model's own config, from which transformers fills in whatever a call leaves open.
 
-    Changes what all threads see, so the caller holds the model's lock.
+    All threads see the change, so the caller holds the model's lock.
     """
-    wishes = model.generation_config
+    original = model.generation_config
     model.generation_config = config
     try:
         yield
     finally:
-        model.generation_config = wishes
+        model.generation_config = original
 
 
-def write_on(
+def generate_batch(
     model: PreTrainedModel,
     ids: Tensor,
     mask: Tensor,
     n_tokens: int,
-    filler: int,
+    pad_id: int,
     stop: Callable[[], bool],
     sampling: Sampling | None = None,
     rows: Sequence[int] = (),
     use_cache: bool = True,
 ) -> list[list[int]]:
-    """Token ids behind every row, up to where the model ends the text. The caller holds the model's lock.
+    """The new token ids of every row, up to where the model ends the text. The caller holds the model's lock.
 
     Args:
-        ids, mask: [rows, tokens], padded on the left with `filler`. n_tokens: at most so many new ones.
-        stop: asked at every step; True ends all rows where they are.
+        ids, mask: [rows, tokens], padded on the left with `pad_id`. n_tokens: the maximum number of new tokens.
+        stop: called at every step; True ends all rows at once.
         sampling: None for greedy decoding. rows: which rows of the whole batch these are. use_cache: whether keys and values
             are kept from step to step.
     """
-    end = model.generation_config.eos_token_id
-    ends = [] if end is None else [end] if isinstance(end, int) else list(end)
-    config = GenerationConfig(max_new_tokens=n_tokens, pad_token_id=filler, eos_token_id=ends or None, use_cache=use_cache)
-    with torch.no_grad(), _following_only(model, config):
-        out = model.generate(  # type: ignore[operator]
+    eos = model.generation_config.eos_token_id
+    eos_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+    config = GenerationConfig(max_new_tokens=n_tokens, pad_token_id=pad_id, eos_token_id=eos_ids or None, use_cache=use_cache)
+    with torch.no_grad(), _only_config(model, config):
+        output_ids = model.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
             generation_config=config,
-            stopping_criteria=StoppingCriteriaList([_StopAsked(stop)]),
-            logits_processor=LogitsProcessorList([_Draw(sampling, rows)] if sampling else []),
+            stopping_criteria=StoppingCriteriaList([_StopOnRequest(stop)]),
+            logits_processor=LogitsProcessorList([_Sample(sampling, rows)] if sampling else []),
         )
-    return [_until(row, ends) for row in out[:, ids.shape[1] :].tolist()]
+    return [_before_end(new_ids, eos_ids) for new_ids in output_ids[:, ids.shape[1] :].tolist()]
 
 
-def _until(ids: list[int], ends: Sequence[int]) -> list[int]:
-    stops = [at for at, token in enumerate(ids) if token in ends]
-    return ids[: stops[0]] if stops else ids
+def _before_end(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
+    end = next((index for index, token in enumerate(ids) if token in eos_ids), len(ids))
+    return ids[:end]

@@ -1,8 +1,8 @@
-"""Gradient checkpointing: of every layer autograd keeps what went in, and computes the rest again in the backward pass.
+"""Gradient checkpointing: autograd keeps only each layer's input, and recomputes the rest in the backward pass.
 
-Around the layers' own forward and not by transformers' switch, which asks for training mode, with its dropout, and would compute
-a layer again without the gates that stood in it: those are gone when the backward pass comes. Here every layer is computed
-again under the hooks it had. Memory for time: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost.
+This wraps the layers' own forward. transformers' switch needs training mode, with its dropout, and would recompute a layer
+without its gates, which have been removed by the time of the backward pass. Here every layer is recomputed with the hooks it had.
+It trades time for memory: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ Forward = Callable[..., Any]
 
 
 @contextmanager
-def replaced(layers: Sequence[nn.Module], made: Callable[[Forward, nn.Module], Forward]) -> Iterator[None]:
-    """Inside, each layer's forward is made(forward, layer); on leaving they are what they were, whatever was raised."""
-    own = [layer.__dict__.get("forward") for layer in layers]  # libraries that place layers on devices set one
+def replaced_forwards(layers: Sequence[nn.Module], wrap: Callable[[Forward, nn.Module], Forward]) -> Iterator[None]:
+    """Inside, each layer's forward is wrap(forward, layer); on leaving the originals are restored, even after an error."""
+    originals = [layer.__dict__.get("forward") for layer in layers]  # libraries that place layers on devices set one
     try:
         for layer in layers:
-            layer.forward = made(layer.forward, layer)
+            layer.forward = wrap(layer.forward, layer)
         yield
     finally:
-        for layer, forward in zip(layers, own, strict=True):
+        for layer, forward in zip(layers, originals, strict=True):
             if forward is None:
                 layer.__dict__.pop("forward", None)
             else:
@@ -32,36 +32,36 @@ def replaced(layers: Sequence[nn.Module], made: Callable[[Forward, nn.Module], F
 
 
 def checkpointed(layers: Sequence[nn.Module]) -> Any:
-    """A context in which passes through these layers keep little for their backward pass, which may come after it.
+    """A context in which forward passes through these layers are checkpointed; the backward pass may come after it.
 
-    Not for passes that write a cache: the second computing would write it again.
+    Not for passes that write a cache: recomputing a layer would write it again.
     """
 
-    def made(forward: Forward, layer: nn.Module) -> Forward:
-        def run(*given: Any, **named: Any) -> Any:
-            hooks = {part: part._forward_pre_hooks.copy() for part in layer.modules()}
+    def wrap(forward: Forward, layer: nn.Module) -> Forward:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            hooks = {module: module._forward_pre_hooks.copy() for module in layer.modules()}
             return checkpoint(
                 forward,
-                *given,
+                *args,
                 use_reentrant=False,
                 preserve_rng_state=False,
-                context_fn=lambda: (nullcontext(), _under(hooks)),
-                **named,
+                context_fn=lambda: (nullcontext(), _only_hooks(hooks)),
+                **kwargs,
             )
 
         return run
 
-    return replaced(layers, made)
+    return replaced_forwards(layers, wrap)
 
 
 @contextmanager
-def _under(hooks: Mapping[nn.Module, dict[int, Any]]) -> Iterator[None]:
+def _only_hooks(hooks: Mapping[nn.Module, dict[int, Any]]) -> Iterator[None]:
     """Inside, these modules have these forward pre-hooks and no others."""
-    own = {part: part._forward_pre_hooks for part in hooks}
+    originals = {module: module._forward_pre_hooks for module in hooks}
     try:
-        for part, then in hooks.items():
-            part._forward_pre_hooks = then
+        for module, module_hooks in hooks.items():
+            module._forward_pre_hooks = module_hooks
         yield
     finally:
-        for part, now in own.items():
-            part._forward_pre_hooks = now
+        for module, module_hooks in originals.items():
+            module._forward_pre_hooks = module_hooks

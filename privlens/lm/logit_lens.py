@@ -1,8 +1,8 @@
-"""Looks into the residual stream: what each layer would predict if it were the last (the logit lens), and the states themselves.
+"""The residual stream: what each layer would predict if it were the last (the logit lens), and the states themselves.
 
-From a layer's states to logits the model goes its own way: its own forward runs with every layer handing out these states, so
-that final norm, projections, soft caps and head are those of the architecture, whatever they are called. Whether that is so is
-seen at the last layer, whose logits must be the model's own; where they are not, the lens is refused in words. Changes nothing.
+Logits are computed from a layer's states by the model's own forward, in which every layer returns these states. So the final
+norm, projections, soft caps and head are those of the architecture, whatever they are called. As a check, the logits from the
+last layer must be the model's own; if they are not, UnsupportedModel is raised. Changes nothing.
 
 Source: nostalgebraist, interpreting GPT: the logit lens (2020).
 """
@@ -16,23 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from privlens.errors import Cancelled, PrivlensError, UnsupportedModel
-from privlens.lm.gradient_checkpointing import replaced
+from privlens.lm.gradient_checkpointing import replaced_forwards
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 from privlens.lm.tokens import Encoded
 
-CLOSE = 0.02
-"""How far two passes' logits of one state may lie apart, as a share of their range: 16-bit ones differ by a few thousandths."""
+LOGITS_TOLERANCE = 0.02
+"""How much the logits of one state may differ between two passes, as a share of their range; 16-bit ones differ by a few
+thousandths."""
 
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """What a model had in mind where it predicted the values' tokens of some texts, P of them, one text after the other.
+    """The model's states at the P positions from which it predicts the values' tokens of some texts, one text after the other.
 
     Attributes:
         states: [n_layers + 1, P, hidden], from the embeddings on. logits: [P, V], the model's own. values: [P] true tokens.
-        last_output: what the last layer gave, as it gave it.
+        last_output: the unchanged output of the last layer.
     """
 
     states: Tensor
@@ -41,26 +42,26 @@ class Residuals:
     last_output: Any
 
 
-def _stream(lm: LanguageModel, output: Any) -> Tensor:
-    """The residual stream [rows, tokens, hidden] in what a layer takes or gives."""
+def _residual_stream(lm: LanguageModel, output: Any) -> Tensor:
+    """The residual stream [rows, tokens, hidden] in the input or output of a layer."""
     stream = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(stream, Tensor) or stream.ndim != 3:
-        raise UnsupportedModel(f"The layers of {lm.architecture} pass on something else than one residual stream.")
+        raise UnsupportedModel(f"The layers of {lm.architecture} do not pass on a single residual stream.")
     return stream
 
 
 @contextmanager
-def _listening(layers: tuple[nn.Module, ...], seen: list[Any]) -> Iterator[None]:
-    """Inside, what enters the first layer and what leaves every layer is added to `seen`."""
+def _recording(layers: tuple[nn.Module, ...], outputs: list[Any]) -> Iterator[None]:
+    """Inside, the input of the first layer and the output of every layer are appended to `outputs`."""
 
-    def enters(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        seen.append(inputs[0] if inputs else named.get("hidden_states"))
+    def record_input(_: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        outputs.append(inputs[0] if inputs else kwargs.get("hidden_states"))
 
-    def leaves(_: nn.Module, __: Any, output: Any) -> None:
-        seen.append(output)
+    def record_output(_: nn.Module, __: Any, output: Any) -> None:
+        outputs.append(output)
 
-    handles = [layers[0].register_forward_pre_hook(enters, with_kwargs=True)]
-    handles += [layer.register_forward_hook(leaves) for layer in layers]
+    handles = [layers[0].register_forward_pre_hook(record_input, with_kwargs=True)]
+    handles += [layer.register_forward_hook(record_output) for layer in layers]
     try:
         yield
     finally:
@@ -72,78 +73,79 @@ def residuals(lm: LanguageModel, texts: Sequence[Encoded]) -> Residuals:
     """One pass over the texts, all in one batch.
 
     Raises:
-        UnsupportedModel: where there is no one residual stream from layer to layer, or what is predicted are not numbers.
+        UnsupportedModel: if there is no single residual stream from layer to layer, or the predictions are not numbers.
     """
-    seen: list[Any] = []
-    with lm.held(), torch.no_grad(), _listening(lm.layout.layers, seen):
+    outputs: list[Any] = []
+    with lm.held(), torch.no_grad(), _recording(lm.layout.layers, outputs):
         logits = lm.logits(*lm.padded([text.ids for text in texts]))
-    if len(seen) != lm.n_layers + 1:
-        raise UnsupportedModel(f"The layers of {lm.architecture} do not run once each, one after the other.")
+    if len(outputs) != lm.n_layers + 1:
+        raise UnsupportedModel(f"The layers of {lm.architecture} do not run once each, in order.")
     rows = torch.tensor([row for row, text in enumerate(texts) for _ in text.value_ids])
-    places = torch.tensor([at - 1 for text in texts for at in range(text.n_prompt, len(text.ids))])
-    states = torch.stack([_stream(lm, output)[rows, places].to(lm.device) for output in seen])
-    own = logits[rows, places]
-    if own.isnan().any() or states.isnan().any():
+    positions = torch.tensor([index - 1 for text in texts for index in range(text.n_prompt, len(text.ids))])
+    states = torch.stack([_residual_stream(lm, output)[rows, positions].to(lm.device) for output in outputs])
+    position_logits = logits[rows, positions]
+    if position_logits.isnan().any() or states.isnan().any():
         raise UnsupportedModel(
-            "What this model predicts are not numbers (NaN): load it as float32 or bfloat16, or check its weights."
+            "This model's predictions are not numbers (NaN): load it as float32 or bfloat16, or check its weights."
         )
-    values = torch.tensor([token for text in texts for token in text.value_ids], device=own.device)
-    return Residuals(states, own, values, seen[-1])
+    values = torch.tensor([token for text in texts for token in text.value_ids], device=position_logits.device)
+    return Residuals(states=states, logits=position_logits, values=values, last_output=outputs[-1])
 
 
-def _logits_of(lm: LanguageModel, states: Tensor, last_output: Any) -> Tensor:
-    """What the model makes of states [P, hidden] behind its last layer: logits [P, V]. Each state is a row of one token."""
-    stream = states[:, None].to(_stream(lm, last_output))
-    given = type(last_output)([stream, *last_output[1:]]) if isinstance(last_output, (tuple, list)) else stream
-    ids, mask = lm.padded([[lm.filler]] * len(states))
-    with lm.held(), torch.no_grad(), replaced(lm.layout.layers, lambda *_: lambda *_, **__: given):
+def _logits_from(lm: LanguageModel, states: Tensor, last_output: Any) -> Tensor:
+    """The logits [P, V] that the model computes from states [P, hidden] after its last layer, each as a row of one token."""
+    stream = states[:, None].to(_residual_stream(lm, last_output))
+    output = type(last_output)([stream, *last_output[1:]]) if isinstance(last_output, (tuple, list)) else stream
+    ids, mask = lm.padded([[lm.pad_id]] * len(states))
+    with lm.held(), torch.no_grad(), replaced_forwards(lm.layout.layers, lambda *_: lambda *_, **__: output):
         return lm.logits(ids, mask)[:, -1]
 
 
 def _first_choices(lm: LanguageModel, seen: Residuals) -> Tensor:
-    """[n_layers + 1, P]. Raises UnsupportedModel where the last layer's are not the model's own."""
-    refused = f"{lm.architecture} cannot be run on from its last layer"
-    choices, places = [], range(seen.states.shape[1])
+    """The first choices [n_layers + 1, P]. Raises UnsupportedModel if the last layer's logits are not the model's own."""
+    problem = f"{lm.architecture} cannot be continued from its last layer"
+    choices = []
+    positions = range(seen.states.shape[1])
     for states in seen.states:
 
-        def read(part: Sequence[int], states: Tensor = states) -> list[Tensor]:
-            return list(_logits_of(lm, states[part[0] : part[-1] + 1], seen.last_output))
+        def logits_of_part(rows: Sequence[int], states: Tensor = states) -> list[Tensor]:
+            return list(_logits_from(lm, states[rows[0] : rows[-1] + 1], seen.last_output))
 
         try:
-            logits = torch.stack(in_parts(read, places))
+            logits = torch.stack(in_parts(logits_of_part, positions))
         except (PrivlensError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # whatever an architecture raises that wants more than a layer's output
-            raise UnsupportedModel(f"{refused} ({type(error).__name__}).") from error
+        except Exception as error:  # an architecture that needs more than a layer's output can raise anything
+            raise UnsupportedModel(f"{problem} ({type(error).__name__}).") from error
         choices.append(logits.argmax(-1))
-    apart = (logits.to(seen.logits) - seen.logits).nan_to_num().abs().amax(-1)  # a head may rule tokens out: -inf in both
-    if logits.isnan().any() or (apart > CLOSE * (seen.logits.amax(-1) - seen.logits.median(-1).values)).any():
-        raise UnsupportedModel(f"{refused}: the logits are not those of a whole pass.")
+    difference = (logits.to(seen.logits) - seen.logits).nan_to_num().abs().amax(-1)  # a head may exclude tokens: -inf in both
+    if logits.isnan().any() or (difference > LOGITS_TOLERANCE * (seen.logits.amax(-1) - seen.logits.median(-1).values)).any():
+        raise UnsupportedModel(f"{problem}: the logits are not those of a whole pass.")
     return torch.stack(choices)
 
 
 def batches(lm: LanguageModel, texts: Sequence[Encoded]) -> Iterator[Sequence[Encoded]]:
-    """The texts in their order, as many at once as one pass takes."""
+    """The texts in order, in batches of as many as fit into one pass."""
     longest = max((len(text.ids) for text in texts), default=1)
-    at_once = max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // lm.n_vocabulary) // longest)
-    for first in range(0, len(texts), at_once):
-        yield texts[first : first + at_once]
+    batch_size = max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // lm.n_vocabulary) // longest)
+    for start in range(0, len(texts), batch_size):
+        yield texts[start : start + batch_size]
 
 
 def lens(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never_stop) -> list[Tensor]:
-    """The first choice of every layer for each token of each value: ids [n_layers + 1, T] a text, the last row the model's own.
+    """Every layer's first choice for each token of each value: ids [n_layers + 1, T] per text, the model's own in the last row.
 
     Raises:
-        UnsupportedModel: where states cannot be read as the model's own head reads them. Cancelled: when `stop` said so.
+        UnsupportedModel: if logits cannot be computed from states as the model itself does. Cancelled: if `stop` returned True.
     """
 
-    def read(part: Sequence[Encoded]) -> list[Tensor]:
-        choices = _first_choices(lm, residuals(lm, part))
-        return list(choices.split([len(text.value_ids) for text in part], dim=1))
+    def read_choices(batch: Sequence[Encoded]) -> list[Tensor]:
+        text_choices = _first_choices(lm, residuals(lm, batch))
+        return list(text_choices.split([len(text.value_ids) for text in batch], dim=1))
 
-    found = []
-    for part in batches(lm, texts):
+    choices = []
+    for batch in batches(lm, texts):
         if stop():
-            raise Cancelled("Stopped while looking into the layers; nothing was changed.")
-        found += in_parts(read, part)
-    return found
+            raise Cancelled("Stopped while reading the layers; nothing was changed.")
+        choices += in_parts(read_choices, batch)
+    return choices

@@ -1,7 +1,6 @@
-"""How much memory a model and a run need, beside how much there is; and smaller batches when it runs out all the same.
+"""Estimates of the memory that a model and a run need, and smaller batches when memory runs out anyway.
 
-Estimates are rough and said to be so: weights by their number and type, a run by what autograd keeps. Nothing is refused but what
-cannot fit at all. Knows nothing of methods.
+The estimates are rough: weights by their number and dtype, a run by what autograd keeps. Only what cannot fit at all is refused.
 """
 
 import gc
@@ -22,20 +21,20 @@ from privlens.lm.weight_files import SIZES, Stored
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 logger = logging.getLogger("privlens.memory")
-"""Where a smaller batch is told; the command line prints it, the page shows it."""
+"""Reports smaller batches; the command line prints its messages, the page shows them."""
 
 GB = 1e9
-ROOM = 1.05
-"""Weights and what their loading needs beside them."""
-KEPT_WIDTHS = 12
-"""Vectors of the residual width that autograd keeps for each token and layer, beside three of the MLP's width."""
+LOAD_OVERHEAD = 1.05
+"""The memory that loading needs, relative to the weights alone."""
+SAVED_VECTORS = 12
+"""Vectors of the residual stream's width that autograd keeps per token and layer, beside three of the MLP's width."""
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
 
 
 def free_bytes(device: torch.device) -> int:
-    """What a device has left; for a CPU what the system could give without swapping."""
+    """The free memory of a device; for a CPU, what the system can provide without swapping."""
     if device.type == "cuda":
-        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it, for whatever comes next
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # cached by torch for later use
         return torch.cuda.mem_get_info(device)[0] + idle
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
@@ -43,40 +42,47 @@ def free_bytes(device: torch.device) -> int:
 
 
 def weight_bytes(tensors: Iterable[Stored], dtype: str) -> int:
-    """What stored tensors take as this type; `auto` is their own, of a GGUF's float32."""
-    each = BYTES.get(dtype)
-    return round(sum(one.n_elements * (each or SIZES.get(one.kind, 4)) for one in tensors))
+    """The size of stored tensors when loaded as this dtype; `auto` keeps their own, which for GGUF is float32."""
+    element_bytes = BYTES.get(dtype)
+    return round(sum(tensor.n_elements * (element_bytes or SIZES.get(tensor.kind, 4)) for tensor in tensors))
 
 
-_promised: dict[int, tuple[torch.device, float]] = {}
-"""Of every thread that loads, what its model needs; at first that is still free, so that two would both find room."""
-_promising = threading.Lock()
+_reserved: dict[int, tuple[torch.device, float]] = {}
+"""What the model of each loading thread needs: that memory is still free at first, so two loads would both count on it."""
+_reserved_lock = threading.Lock()
 
 
 def check_weights(name: str, n_bytes: int, device: torch.device) -> None:
-    """Keeps room for a model until this thread's load is `settled`. Raises BadInput with numbers where it cannot fit."""
-    needed, own = ROOM * n_bytes, threading.get_ident()
-    with _promising:
-        others = sum(size for thread, (where, size) in _promised.items() if thread != own and where == device)
-        free = free_bytes(device) - others
+    """Reserves memory for a model until this thread leaves `settled`. Raises BadInput with numbers if it cannot fit."""
+    needed = LOAD_OVERHEAD * n_bytes
+    this_thread = threading.get_ident()
+    with _reserved_lock:
+        reserved_by_others = sum(
+            size for thread, (reserved_device, size) in _reserved.items() if thread != this_thread and reserved_device == device
+        )
+        free = free_bytes(device) - reserved_by_others
         if needed <= free:
-            _promised[own] = (device, needed)
+            _reserved[this_thread] = (device, needed)
             return
-    loading = f", beside {others / GB:.1f} GB for a model that is being loaded: try again when it is there, or" if others else ":"
+    advice = (
+        f", beside {reserved_by_others / GB:.1f} GB for a model that is being loaded: try again when it is loaded, or"
+        if reserved_by_others
+        else ":"
+    )
     raise BadInput(
-        f"{name} needs about {needed / GB:.1f} GB, but {device} has {max(0.0, free) / GB:.1f} GB free{loading} choose a smaller "
+        f"{name} needs about {needed / GB:.1f} GB, but {device} has {max(0.0, free) / GB:.1f} GB free{advice} choose a smaller "
         "model or type (bfloat16, or int8 and int4 where bitsandbytes is installed), unload others, or use the device `spread`."
     )
 
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """At the end of a load, well or not, the room that `check_weights` kept for it is as free as the device says."""
+    """On leaving, whether the load succeeded or not, the memory that `check_weights` reserved for it is released."""
     try:
         yield
     finally:
-        with _promising:
-            _promised.pop(threading.get_ident(), None)
+        with _reserved_lock:
+            _reserved.pop(threading.get_ident(), None)
 
 
 def row_bytes(
@@ -89,40 +95,42 @@ def row_bytes(
     gradients: bool,
     checkpointed: bool = False,
 ) -> int:
-    """What one row of a batch needs beside the weights, roughly: logits in float32, gates, and what autograd keeps.
+    """A rough estimate of what one row of a batch needs beside the weights: float32 logits, gates, and what autograd keeps.
 
-    With `checkpointed` autograd keeps what goes into every layer, and the rest of one layer at a time.
+    If `checkpointed`, autograd keeps the input of every layer, and the rest of only one layer at a time.
     """
-    logits = n_tokens * vocabulary * (4 * (3 if gradients else 2) + itemsize)
-    layer = n_tokens * (KEPT_WIDTHS * hidden + 3 * width) * itemsize
-    kept = layer + n_tokens * hidden * itemsize * n_layers if checkpointed else layer * (n_layers if gradients else 2)
-    return logits + kept + n_layers * width * 4 * (3 if gradients else 1)
+    logits_bytes = n_tokens * vocabulary * (4 * (3 if gradients else 2) + itemsize)
+    layer_bytes = n_tokens * (SAVED_VECTORS * hidden + 3 * width) * itemsize
+    saved_bytes = (
+        layer_bytes + n_tokens * hidden * itemsize * n_layers if checkpointed else layer_bytes * (n_layers if gradients else 2)
+    )
+    return logits_bytes + saved_bytes + n_layers * width * 4 * (3 if gradients else 1)
 
 
 def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, n_retained: int, device: torch.device) -> bool:
-    """Whether a run fits only with gradient checkpointing, which is then told.
+    """Whether a run fits only with gradient checkpointing, in which case a warning is logged.
 
     Args:
-        n_bytes: what it needs at least, one row at once, without; checkpointed: with it.
-        n_tokens, n_retained: of its longest row; its retained texts. They are named in what is told.
+        n_bytes, checkpointed: what it needs at least, with one row at a time, without and with gradient checkpointing.
+        n_tokens, n_retained: the length of its longest row and the number of its retained texts, for the message.
 
     Raises:
-        BadInput: with numbers, where it fits in neither way.
+        BadInput: with numbers, if it does not fit either way.
     """
     free = free_bytes(device)
     if n_bytes <= free:
         return False
-    run = f"A run over {n_tokens} tokens" + (f" with {n_retained} retained texts" if n_retained else "")
+    description = f"A run over {n_tokens} tokens" + (f" with {n_retained} retained texts" if n_retained else "")
     if checkpointed > free:
         raise BadInput(
-            f"{run} needs about {n_bytes / GB:.2f} GB, or {checkpointed / GB:.2f} GB with gradient "
-            f"checkpointing, but {device} has {free / GB:.2f} GB free: shorten the prompt or the texts to keep, unload other "
+            f"{description} needs about {n_bytes / GB:.2f} GB, or {checkpointed / GB:.2f} GB with gradient "
+            f"checkpointing, but {device} has {free / GB:.2f} GB free: shorten the prompt or the texts to retain, unload other "
             "models, or load this one as a smaller type or on another device."
         )
     logger.warning(
-        "%s would need about %.2f GB, and %s has %.2f GB free. It goes on with gradient checkpointing, which "
+        "%s would need about %.2f GB, and %s has %.2f GB free. It continues with gradient checkpointing, which "
         "needs about %.2f GB and takes about a third longer. Results are the same.",
-        run,
+        description,
         n_bytes / GB,
         device,
         free / GB,
@@ -133,57 +141,58 @@ def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, n_retained
 
 @dataclass
 class RowsAtOnce:
-    """How many rows go through a model at once: all that there are until memory runs out, from then on half as many."""
+    """How many rows go through a model at once: all of them until memory runs out, then half as many each time."""
 
     most: int = sys.maxsize
 
     def run(self, work: Callable[[int], Result], rows: int) -> Result:
-        """work(rows at once); where memory runs out, all of it again with half as many.
+        """work(number of rows at once); where memory runs out, the whole work is repeated with half as many.
 
-        For work that adds up over its passes: it must begin from nothing whenever it is called.
+        This is for work that accumulates over its passes: it must start from scratch whenever it is called.
 
         Raises:
-            BadInput: where one row alone does not fit.
+            BadInput: if a single row does not fit.
         """
         while True:
             rows = min(rows, self.most)
             try:
                 return work(rows)
-            except torch.OutOfMemoryError as full:
-                reason = str(full)
-            self.most = _same_with_fewer(reason, rows)
+            except torch.OutOfMemoryError as error:
+                reason = str(error)
+            self.most = _halved(reason, rows)
 
 
 def in_parts(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:
-    """work(items), or the same in halves of halves where memory runs out.
+    """work(items); where memory runs out the items are split into halves, again and again if needed.
 
     Args:
-        work: some items to a list of results; whatever it took must be free again when it raises.
+        work: maps items to a list of results; it must release its memory when it raises.
 
     Raises:
-        BadInput: where one item alone does not fit.
+        BadInput: if a single item does not fit.
     """
     try:
         return work(items)
-    except torch.OutOfMemoryError as full:
-        reason = str(full)
-    half = _same_with_fewer(reason, len(items))
+    except torch.OutOfMemoryError as error:
+        reason = str(error)
+    half = _halved(reason, len(items))
     return in_parts(work, items[:half]) + in_parts(work, items[half:])
 
 
-def _same_with_fewer(reason: str, rows: int) -> int:
+def _halved(reason: str, rows: int) -> int:
+    """Half as many rows. Raises BadInput with the reason if there is only one."""
     release()
     if rows < 2:
         raise BadInput(
             f"Memory ran out with a single row ({reason.splitlines()[0][:200]}). Shorten the prompt, unload other models, or "
             "load this one as a smaller type or on another device."
         )
-    logger.warning("Memory ran out with %d rows at once; going on with %d. Results are the same.", rows, rows // 2)
+    logger.warning("Memory ran out with %d rows at once; continuing with %d. Results are the same.", rows, rows // 2)
     return rows // 2
 
 
 def release() -> None:
-    """Gives back what nobody holds any more: to Python, and what torch kept of a GPU to the GPU."""
+    """Frees unused memory: Python's garbage, and what torch has cached on a GPU."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

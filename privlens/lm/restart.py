@@ -1,13 +1,13 @@
-"""Runs a model on from one of its layers, for many copies of the tokens of one text at once.
+"""Runs a model from one of its layers on, for many copies of the tokens of one text at once.
 
-One plain pass over the text keeps every layer's keys, values and output. After it a copy of a token needs to run alone:
-it reads the keys and values of the tokens before it, and its own. All copies stand side by side in ONE row under a mask that
-lets none see another, so that the text's keys and values are not copied for each. Layers below the one where the copies
-begin to differ are not run: while a pass goes on they hand out what they gave in the plain pass. The model's own forward
-does all the rest, so embeddings, rotary angles, final norm and head are those of the architecture.
+One plain pass over the text keeps every layer's keys, values and output. After that a copy of a token can be run on its own: it
+attends to the keys and values of the tokens before it, and to its own. All copies are tokens of ONE row, with a mask that keeps
+them from attending to each other, so the keys and values of the text need not be copied for each. Layers below the one where the
+copies begin to differ are not run: during the pass they return their output of the plain pass. The rest is done by the model's
+own forward, so embeddings, rotary angles, final norm and head are those of the architecture.
 
-Knows nothing of methods. An architecture whose mask goes by the place of a key and not by its position (ALiBi, a sliding window
-that is full) comes out wrong here: whoever calls must compare with the plain pass, for which `Past.logits` is there.
+An architecture whose mask depends on the index of a key and not on its position (ALiBi, or a full sliding window) gives wrong
+results here, so callers must compare with `Past.logits` of the plain pass.
 """
 
 import copy
@@ -18,14 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from privlens.lm.gradient_checkpointing import replaced
+from privlens.lm.gradient_checkpointing import replaced_forwards
 from privlens.lm.model import LanguageModel
 
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """One plain pass over a text of n tokens: its ids [n], the model's cache (None where it keeps none that can be used), each
-    layer's output as the layer gave it, and the next-token logits [n, V]."""
+    """One plain pass over a text of n tokens.
+
+    Attributes:
+        ids: [n]. cache: the model's cache; None if it has none that can be repeated. outputs: each layer's unchanged output.
+        logits: the next-token logits [n, V].
+    """
 
     ids: Tensor
     cache: Any
@@ -34,7 +38,7 @@ class Past:
 
 
 def plain_pass(lm: LanguageModel, ids: Sequence[int]) -> Past:
-    """Runs the text once with all neurons on and remembers what later passes need."""
+    """Runs the text once with all neurons on and keeps what later passes need."""
     outputs: list[Any] = []
 
     def remember(_: nn.Module, __: Any, output: Any) -> None:
@@ -44,48 +48,48 @@ def plain_pass(lm: LanguageModel, ids: Sequence[int]) -> Past:
     with lm.held(), torch.no_grad():
         handles = [layer.register_forward_hook(remember) for layer in lm.layout.layers]
         try:
-            found = lm.model(input_ids=text[None], use_cache=lm.has_repeatable_cache)
+            model_output = lm.model(input_ids=text[None], use_cache=lm.has_repeatable_cache)
         finally:
             for handle in handles:
                 handle.remove()
-    return Past(text, getattr(found, "past_key_values", None), tuple(outputs), found.logits[0].float())
+    return Past(text, getattr(model_output, "past_key_values", None), tuple(outputs), model_output.logits[0].float())
 
 
-def run_on(lm: LanguageModel, past: Past, at: Tensor, layer: int) -> Tensor:
+def run_on(lm: LanguageModel, past: Past, positions: Tensor, layer: int) -> Tensor:
     """Next-token logits [copies, V] of copies of tokens, run from `layer` on; differentiable with respect to gates there.
 
     Args:
-        at: [copies], the position in the text that each copy stands at. To the gate door this is a batch of one row with as
-            many tokens as copies.
+        positions: [copies], the position of each copy in the text. For gates this is a batch of one row with one token per copy.
 
     Raises:
-        Whatever an architecture raises that does not take a cache, positions and a four-dimensional mask.
+        Whatever an architecture raises that does not accept a cache, positions and a four-dimensional mask.
     """
-    n, copies = len(past.ids), len(at)
-    before = torch.arange(n, device=at.device) < at[:, None]
-    itself = torch.eye(copies, dtype=torch.bool, device=at.device)
-    hidden = torch.finfo(lm.dtype).min * (~torch.cat([before, itself], 1)).to(lm.dtype)
-    given = _taken(past.outputs[layer - 1], at) if layer else None
-    with lm.held(), replaced(lm.layout.layers[:layer], lambda *_: lambda *_, **__: given):
-        found = lm.model(
-            input_ids=past.ids[at][None],
-            position_ids=at[None],
-            attention_mask=hidden[None, None],
-            past_key_values=_copied(past.cache),
+    n_tokens = len(past.ids)
+    n_copies = len(positions)
+    is_before = torch.arange(n_tokens, device=positions.device) < positions[:, None]
+    is_itself = torch.eye(n_copies, dtype=torch.bool, device=positions.device)
+    attention_bias = torch.finfo(lm.dtype).min * (~torch.cat([is_before, is_itself], 1)).to(lm.dtype)
+    output = _output_at(past.outputs[layer - 1], positions) if layer else None
+    with lm.held(), replaced_forwards(lm.layout.layers[:layer], lambda *_: lambda *_, **__: output):
+        outputs = lm.model(
+            input_ids=past.ids[positions][None],
+            position_ids=positions[None],
+            attention_mask=attention_bias[None, None],
+            past_key_values=_copied_cache(past.cache),
             use_cache=True,
         )
-    return found.logits[0].float()  # type: ignore[no-any-return]
+    return outputs.logits[0].float()  # type: ignore[no-any-return]
 
 
-def _taken(output: Any, at: Tensor) -> Any:
-    """A layer's output at some positions; some layers give a tuple whose first part is the residual stream."""
+def _output_at(output: Any, positions: Tensor) -> Any:
+    """A layer's output at some positions; some layers return a tuple whose first item is the residual stream."""
     if isinstance(output, tuple):
-        return (output[0][:, at], *output[1:])
-    return output[:, at]
+        return (output[0][:, positions], *output[1:])
+    return output[:, positions]
 
 
-def _copied(cache: Any) -> Any:
-    """A cache of the same keys and values that can grow without the first one changing."""
-    copied = copy.copy(cache)
-    copied.layers = [copy.copy(layer) for layer in cache.layers]
-    return copied
+def _copied_cache(cache: Any) -> Any:
+    """A cache with the same keys and values that can grow without changing the original."""
+    copied_cache = copy.copy(cache)
+    copied_cache.layers = [copy.copy(layer) for layer in cache.layers]
+    return copied_cache

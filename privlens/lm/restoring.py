@@ -1,8 +1,8 @@
-"""Gives a model back as it was, whatever is raised while it is at work, also in the midst of giving it back.
+"""Restores a model after use, whatever was raised in between, even if that happens while it is being restored.
 
-What is written over is noted down before it is written over, with what puts it back. Each of these is put back on its own, and
-tried again where that raises; what was put back only with trouble is in doubt until somebody has looked at its bytes. Hooks,
-forwards, flags and gradients are compared with what was there when the work began. Knows nothing of why.
+Before a weight is overwritten, the function that restores it is recorded in a journal. Each weight is restored separately, and
+tried again after an error; a weight that needed a second try is doubtful until its bytes have been checked. Hooks, forwards,
+flags and gradients are reset to what they were before.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,17 +13,17 @@ from typing import Any
 from torch import nn
 
 PutBack = Callable[[], None]
-"""Puts one weight back; may be called again."""
+"""Restores one weight; may be called again."""
 TRIES = 2
-"""The second try is for what happens once: an interrupt, memory that is free again."""
+"""The second try is for errors that pass: an interrupt, or a lack of memory."""
 
 
 @dataclass
 class Journal:
-    """The weights of one model that hold something else for a while, in the order in which they were written over.
+    """The weights of one model that are overwritten at the moment, in the order in which they were overwritten.
 
     Attributes:
-        doubtful: weights that could not be put back at once, or were left behind: their bytes are to be looked at.
+        doubtful: weights that could not be restored at the first try, or at all: their bytes have to be checked.
     """
 
     entries: list[tuple[str, PutBack]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Journal:
 
     @contextmanager
     def lent(self, put_back: Mapping[str, PutBack]) -> Iterator[None]:
-        """Inside, these weights may be written over; on leaving they are put back."""
+        """Inside, these weights may be overwritten; on leaving they are restored."""
         begun = len(self.entries)
         self.entries += put_back.items()
         try:
@@ -40,7 +40,7 @@ class Journal:
             self.unwind(begun)
 
     def unwind(self, begun: int = 0) -> None:
-        """Puts back all entries from there on, the last first, and raises the first error only once all were tried."""
+        """Restores all entries from `begun` on, the last first, and raises the first error only after all were tried."""
         raised: BaseException | None = None
         while len(self.entries) > begun:
             name, put_back = self.entries[-1]
@@ -48,7 +48,7 @@ class Journal:
                 try:
                     put_back()
                     break
-                except BaseException as error:  # an interrupt, too, must not keep the others from being put back
+                except BaseException as error:  # even an interrupt must not keep the others from being restored
                     self.doubtful.add(name)
                     raised = raised or error
             self.entries.pop()
@@ -58,31 +58,31 @@ class Journal:
 
 @dataclass(frozen=True)
 class AttachedParts:
-    """What hangs on a model's modules beside their weights: hooks and replaced forwards, as they were at one moment."""
+    """The hooks and replaced forwards of a model's modules at one moment."""
 
     modules: tuple[tuple[nn.Module, dict[int, Any], dict[int, Any], Any], ...]
 
     @classmethod
     def of(cls, model: nn.Module) -> "AttachedParts":
-        """As they are now."""
+        """Those of a model now."""
         return cls(
             tuple(
-                (part, dict(part._forward_pre_hooks), dict(part._forward_hooks), part.__dict__.get("forward"))
-                for part in model.modules()
+                (module, dict(module._forward_pre_hooks), dict(module._forward_hooks), module.__dict__.get("forward"))
+                for module in model.modules()
             )
         )
 
     def put_back(self, model: nn.Module) -> None:
-        """Takes off what was added since and puts on what was taken off; parameters are frozen and without gradients again."""
-        for part, before_hooks, after_hooks, forward in self.modules:
-            for hooks, then in ((part._forward_pre_hooks, before_hooks), (part._forward_hooks, after_hooks)):
-                if dict(hooks) != then:
+        """Removes what was added since and restores what was removed; parameters are frozen and without gradients again."""
+        for module, pre_hooks, forward_hooks, forward in self.modules:
+            for hooks, original in ((module._forward_pre_hooks, pre_hooks), (module._forward_hooks, forward_hooks)):
+                if dict(hooks) != original:
                     hooks.clear()
-                    hooks.update(then)
+                    hooks.update(original)
             if forward is not None:
-                part.forward = forward
+                module.forward = forward
             else:
-                part.__dict__.pop("forward", None)
+                module.__dict__.pop("forward", None)
         for weight in model.parameters():
             weight.grad = None
             weight.requires_grad_(False)

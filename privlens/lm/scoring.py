@@ -1,7 +1,4 @@
-"""Teacher-forced log-probabilities of values, with the part of the prompt that all share run only once.
-
-Knows tokens and gates; what the numbers mean is the memorization room's business.
-"""
+"""Teacher-forced log-probabilities of values; a prefix that all prompts share is run only once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +14,11 @@ from privlens.lm.tokens import Encoded
 from privlens.types import Site
 
 TOKENS_AT_ONCE = 4096
+"""The most tokens (rows times length) in one forward pass: more would need more memory, fewer would need more passes."""
 LOGITS_AT_ONCE = 2**26
-"""Rows times length of one forward pass, and times the vocabulary: at most 256 MiB of float32 logits."""
+"""The most logits (rows times length times vocabulary) of one forward pass: 256 MiB as float32."""
 
-NOT_NUMBERS = (
+NAN_PREDICTIONS = (
     "This model's predictions are not numbers (NaN): an edit or its weights hold numbers that are too large for its type. Switch "
     "the edit off, or load the model as float32 or bfloat16."
 )
@@ -28,8 +26,12 @@ NOT_NUMBERS = (
 
 @dataclass(frozen=True)
 class ValueScore:
-    """One value under teacher forcing, a number per token of the value: natural log-probability, rank (1 = first), the
-    model's own first choice (an id), and the entropy of its prediction in nats."""
+    """One value under teacher forcing, with an entry for each of its tokens.
+
+    Attributes:
+        logprobs: natural log-probabilities. ranks: 1 is the model's first choice. argmax: the model's first choices (ids).
+        entropies: of the model's predictions, in nats.
+    """
 
     logprobs: tuple[float, ...]
     ranks: tuple[int, ...]
@@ -45,35 +47,35 @@ def score(
     site: Site = "mlp",
     stop: Stop = never_stop,
 ) -> list[ValueScore]:
-    """Scores every value behind its prompt.
+    """Scores every value after its prompt.
 
     Args:
-        encoded: prompts and values; a beginning that all of them share is run once and its keys and values reused.
+        encoded: prompts and values; a prefix that all of them share is run once and its keys and values are reused.
         gates: [1, n_layers, width] for all, or one row for each of `encoded`.
 
     Raises:
-        BadInput: where the gates have another number of rows. UnsupportedModel: where a prediction is not a number.
-        Cancelled: when `stop` said so, between two batches.
+        BadInput: if the gates have another number of rows. UnsupportedModel: if a prediction is not a number.
+        Cancelled: if `stop` returned True between two batches.
     """
     check_rows(gates, len(encoded))
-    found: dict[int, ValueScore] = {}
-    own_gates = gates is not None and gates.shape[0] > 1
-    shared = 0 if own_gates or len(encoded) < 2 or not lm.has_repeatable_cache else _shared_prefix(encoded)
+    scores: dict[int, ValueScore] = {}
+    gates_by_row = gates is not None and gates.shape[0] > 1
+    n_shared = 0 if gates_by_row or len(encoded) < 2 or not lm.has_repeatable_cache else _shared_prefix_length(encoded)
 
-    def scored(batch: Sequence[int]) -> list[ValueScore]:
-        rows = [encoded[at] for at in batch]
-        with lm.gated(gates[batch] if own_gates and gates is not None else gates, site):
-            logits = _logits(lm, rows, shared)
+    def score_rows(batch: Sequence[int]) -> list[ValueScore]:
+        rows = [encoded[row] for row in batch]
+        with lm.gated(gates[batch] if gates_by_row and gates is not None else gates, site):
+            logits = _logits(lm, rows, n_shared)
         if not bool((~logits.isnan() & ~logits.isposinf()).all()):
-            raise UnsupportedModel(NOT_NUMBERS)
-        return [_read(row_logits, row, shared) for row_logits, row in zip(logits, rows, strict=True)]
+            raise UnsupportedModel(NAN_PREDICTIONS)
+        return [_value_score(row_logits, row, n_shared) for row_logits, row in zip(logits, rows, strict=True)]
 
     with torch.no_grad():
-        for batch in _batches(encoded, shared, lm.n_vocabulary):
+        for batch in _batches(encoded, n_shared, lm.n_vocabulary):
             if stop():
                 raise Cancelled("Stopped while measuring; nothing was changed.")
-            found |= zip(batch, in_parts(scored, batch), strict=True)
-    return [found[at] for at in range(len(encoded))]
+            scores |= zip(batch, in_parts(score_rows, batch), strict=True)
+    return [scores[row] for row in range(len(encoded))]
 
 
 def text_nll(
@@ -85,52 +87,54 @@ def text_nll(
     stop: Stop = never_stop,
 ) -> float:
     """Mean NLL in nats/token of ordinary texts (token ids), over all tokens but each text's first; gates have one row."""
-    scored = score(lm, [Encoded(tuple(ids), 1) for ids in texts if len(ids) > 1], gates, site=site, stop=stop)
-    values = [logprob for one in scored for logprob in one.logprobs]
-    return -sum(values) / len(values)
+    scores = score(lm, [Encoded(tuple(ids), 1) for ids in texts if len(ids) > 1], gates, site=site, stop=stop)
+    logprobs = [logprob for text_score in scores for logprob in text_score.logprobs]
+    return -sum(logprobs) / len(logprobs)
 
 
-def _shared_prefix(encoded: Sequence[Encoded]) -> int:
-    """How many ids all rows have in common, leaving every row at least one prompt token to predict from."""
-    most = min(row.n_prompt for row in encoded) - 1
+def _shared_prefix_length(encoded: Sequence[Encoded]) -> int:
+    """How many leading ids all rows have in common, leaving every row at least one prompt token to predict from."""
+    longest = min(row.n_prompt for row in encoded) - 1
     first = encoded[0].ids
-    return next((at for at in range(most) if any(row.ids[at] != first[at] for row in encoded)), max(0, most))
+    differs = (index for index in range(longest) if any(row.ids[index] != first[index] for row in encoded))
+    return next(differs, max(0, longest))
 
 
-def _batches(encoded: Sequence[Encoded], shared: int, vocabulary: int) -> Iterator[list[int]]:
-    """Positions in `encoded`, like lengths together, so that little is padding."""
-    at_most = min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocabulary)
-    order = sorted(range(len(encoded)), key=lambda at: len(encoded[at].ids))
+def _batches(encoded: Sequence[Encoded], n_shared: int, vocabulary: int) -> Iterator[list[int]]:
+    """Positions in `encoded`, sorted by length to keep padding small."""
+    most_tokens = min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocabulary)
+    by_length = sorted(range(len(encoded)), key=lambda row: len(encoded[row].ids))
     batch: list[int] = []
-    for at in order:
-        if batch and (len(batch) + 1) * (len(encoded[at].ids) - shared) > at_most:
+    for row in by_length:
+        if batch and (len(batch) + 1) * (len(encoded[row].ids) - n_shared) > most_tokens:
             yield batch
             batch = []
-        batch.append(at)
+        batch.append(row)
     if batch:
         yield batch
 
 
-def _logits(lm: LanguageModel, rows: Sequence[Encoded], shared: int) -> Tensor:
+def _logits(lm: LanguageModel, rows: Sequence[Encoded], n_shared: int) -> Tensor:
     """[rows, tokens after the shared ones, vocabulary]."""
-    ids, mask = lm.padded([row.ids[shared:] for row in rows])
-    if not shared:
+    ids, mask = lm.padded([row.ids[n_shared:] for row in rows])
+    if not n_shared:
         return lm.logits(ids, mask)
-    start = torch.tensor([rows[0].ids[:shared]], device=lm.device)
-    cache = lm.model(input_ids=start, use_cache=True).past_key_values
+    prefix = torch.tensor([rows[0].ids[:n_shared]], device=lm.device)
+    cache = lm.model(input_ids=prefix, use_cache=True).past_key_values
     cache.batch_repeat_interleave(len(rows))
-    mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
+    mask = torch.cat([mask.new_ones(len(rows), n_shared), mask], dim=1)
     return lm.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True).logits.float()  # type: ignore[no-any-return]
 
 
-def _read(logits: Tensor, row: Encoded, shared: int) -> ValueScore:
-    first = row.n_prompt - shared - 1
-    logprobs = logits[first : len(row.ids) - shared - 1].log_softmax(-1)
-    values = torch.tensor(row.value_ids, device=logits.device)
-    own = logprobs.gather(1, values[:, None])
+def _value_score(logits: Tensor, row: Encoded, n_shared: int) -> ValueScore:
+    """The score of one row's value from its logits [tokens after the shared ones, vocabulary]."""
+    first = row.n_prompt - n_shared - 1
+    logprobs = logits[first : len(row.ids) - n_shared - 1].log_softmax(-1)
+    value_ids = torch.tensor(row.value_ids, device=logits.device)
+    value_logprobs = logprobs.gather(1, value_ids[:, None])
     return ValueScore(
-        logprobs=tuple(own[:, 0].tolist()),
-        ranks=tuple(((logprobs > own).sum(1) + 1).tolist()),
+        logprobs=tuple(value_logprobs[:, 0].tolist()),
+        ranks=tuple(((logprobs > value_logprobs).sum(1) + 1).tolist()),
         argmax=tuple(logprobs.argmax(1).tolist()),
         entropies=tuple((-(logprobs.exp() * logprobs).nan_to_num().sum(1)).tolist()),
     )

@@ -1,8 +1,8 @@
-"""Whose turn it is with a model's weights, and which edits stand in them meanwhile.
+"""Exclusive access to a model's weights, with the edits that are in place during it.
 
-All that work with one model share its lock. Whoever holds it through a `Holding` of their own has their edits in place, and
-nobody else ever sees these. When the last of them lets go, the model is as it was loaded: what could not be put back is found by
-its hash, and a model that still differs is refused from then on. Knows nothing of neurons or passes.
+All sessions of a model share its lock. While a `ModelSession` is held its edits are in place, and no other session ever sees
+them. When it is released, the model is as it was loaded. Weights that could not be restored are checked by their hashes, and a
+model that still differs is refused from then on.
 """
 
 import copy
@@ -14,164 +14,166 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from privlens.errors import BadInput, ModelDamaged
-from privlens.lm.editing import Ready, put, put_back, ready
-from privlens.lm.fair_lock import Turns
+from privlens.lm.editing import PreparedEdit, put, put_back, ready
+from privlens.lm.fair_lock import FairLock
 from privlens.lm.fingerprints import Digests, digests, fingerprint
 from privlens.lm.restoring import AttachedParts, Journal, PutBack
 from privlens.types import Edit
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
-    """What the weights are at one moment: their fingerprint, and the digest of each."""
+class WeightsState:
+    """The state of the weights at one moment: their fingerprint, and the digest of each."""
 
     fingerprint: str
     digests: Digests
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """An edit that fits a model, ready to be written, and what the weights are with it in place."""
+class FittedEdit:
+    """An edit prepared for a model, and the state of the weights with it in place."""
 
-    ready: Ready
-    weights: Weights
+    prepared: PreparedEdit
+    weights: WeightsState
 
     @property
     def edit(self) -> Edit:
         """The edit itself."""
-        return self.ready.edit
+        return self.prepared.edit
 
 
 @dataclass(eq=False)
-class Shared:
-    """What all that hold one model have in common.
+class SharedState:
+    """What all sessions of one model share.
 
     Attributes:
-        lock: held while anybody is at work. stack: what the weights are, the model's own first, then with each edit.
-        journal: what is written over at the moment. depths: how often each `Holding` is held, by the thread that has the lock.
-        fittings: hooks and forwards as they were when the work began; None while nobody is at work.
-        is_damaged: whether some weights could not be put back.
+        lock: held while any session is in use. stack: the states of the weights, as loaded first, then with each edit in place.
+        journal: the weights that are overwritten at the moment. depths: how often each session is entered, by the thread that has
+            the lock.
+        attached_parts: hooks and forwards as they were before the session was entered; None while none is in use.
+        is_damaged: whether some weights could not be restored.
     """
 
-    stack: list[Weights]
-    lock: Turns = field(default_factory=Turns)
+    stack: list[WeightsState]
+    lock: FairLock = field(default_factory=FairLock)
     journal: Journal = field(default_factory=Journal)
-    depths: Counter["Holding"] = field(default_factory=Counter)
-    fittings: AttachedParts | None = None
+    depths: Counter["ModelSession"] = field(default_factory=Counter)
+    attached_parts: AttachedParts | None = None
     is_damaged: bool = False
 
 
-class Holding:
-    """One way of holding a model: its lock, and the edits that are in place whenever it is held so.
+class ModelSession:
+    """Access to a model under its lock, with certain edits in place while it is held.
 
     Attributes:
-        fitted: the edits, in the order they are applied; of the plain model none.
-        lock: shared by all that hold the model, whatever their edits.
+        fitted: the edits, in the order they are applied; none for the plain model.
+        lock: shared by all sessions of the model, whatever their edits.
     """
 
     def __init__(self, name: str, model: nn.Module) -> None:
-        self.name, self.model = name, model
-        self.fitted: tuple[Fitted, ...] = ()
-        found = digests(model)
-        self._shared = Shared([Weights(fingerprint(model, found), found)])
+        self.name = name
+        self.model = model
+        self.fitted: tuple[FittedEdit, ...] = ()
+        loaded = digests(model)
+        self._shared = SharedState([WeightsState(fingerprint(model, loaded), loaded)])
         self.lock = self._shared.lock
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the weights: of whoever is at work, as they stand; else with one's own edits.
+        """16 hexadecimal digits that change with the weights. Never waits for the lock.
 
-        Nobody is waited for.
+        For the thread that has the lock it is that of the weights as they are now; otherwise that of this session's edits.
         """
         if self.lock.is_mine:
             with self.held():
                 return self._shared.stack[-1].fingerprint
         self._refuse_damaged()
-        own = self.fitted[-1].weights if self.fitted else self._shared.stack[0]
-        return own.fingerprint
+        weights = self.fitted[-1].weights if self.fitted else self._shared.stack[0]
+        return weights.fingerprint
 
     @property
     def is_damaged(self) -> bool:
-        """Whether the model differs from what was loaded, and cannot be used any more."""
+        """Whether the model differs from what was loaded and can no longer be used."""
         return self._shared.is_damaged
 
     @property
     def is_as_loaded(self) -> bool:
-        """Whether no weight holds anything else now, whoever wrote it; for whoever holds the lock."""
+        """Whether all weights have the values that were loaded. The caller holds the lock."""
         return len(self._shared.stack) == 1 and not self._shared.journal.entries
 
-    def under(self, edits: Sequence[Edit]) -> "Holding":
-        """Another way of holding the same model: with these edits after one's own, the later with the last word.
+    def under(self, edits: Sequence[Edit]) -> "ModelSession":
+        """Another session of the same model, with these edits after this one's: a later edit overrides an earlier one.
 
         Raises:
-            BadInput: for an edit that was made on neither this model nor on it under the edits before, or that does not fit.
+            BadInput: for an edit that was made neither on this model nor on it with the preceding edits, or that does not fit.
         """
-        other = copy.copy(self)
+        session = copy.copy(self)
         with self.held(), ExitStack() as stack:
             for edit in edits:
-                made = self._fitted(edit)
-                stack.enter_context(self._in_place(made))
-                other.fitted = (*other.fitted, made)
-        return other
+                fitted = self._fit(edit)
+                stack.enter_context(self._in_place(fitted))
+                session.fitted = (*session.fitted, fitted)
+        return session
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the lock, with the edits in place; inside another `held` of its own it does nothing more.
+        """Holds the lock, with the edits in place; a nested `held` of the same session has no further effect.
 
         Raises:
-            ModelDamaged: where the weights could not be put back, after this work or another before it.
+            ModelDamaged: if the weights could not be restored, now or earlier.
         """
-        with self.lock, self._at_work() as is_first, ExitStack() as stack:
-            for made in self.fitted if is_first else ():
-                stack.enter_context(self._in_place(made))
+        with self.lock, self._entered() as is_first, ExitStack() as stack:
+            for fitted in self.fitted if is_first else ():
+                stack.enter_context(self._in_place(fitted))
             yield
 
     @contextmanager
     def edited(self, edit: Edit) -> Iterator[None]:
         """Holds the model with one more edit in place. Raises BadInput as `under` does."""
-        with self.held(), self._in_place(self._fitted(edit)):
+        with self.held(), self._in_place(self._fit(edit)):
             yield
 
     @contextmanager
-    def lent(self, back: Mapping[str, PutBack]) -> Iterator[None]:
-        """Inside, these weights, by their names, may be written over; on leaving each is put back by its function.
+    def lent(self, put_back: Mapping[str, PutBack]) -> Iterator[None]:
+        """Inside, these named weights may be overwritten; on leaving each is restored by its function.
 
-        Within `held` only. Raises ModelDamaged where that fails.
+        Within `held` only. If that fails, the model is refused with ModelDamaged from then on.
         """
         expected = self._shared.stack[-1].digests
         try:
-            with self._shared.journal.lent(back):
+            with self._shared.journal.lent(put_back):
                 yield
         finally:
             if self._shared.journal.doubtful:
-                self._look_at(expected)
+                self._verify(expected)
 
     @contextmanager
-    def _at_work(self) -> Iterator[bool]:
-        """Gives whether it is the first `held` of this holding. Within the lock only.
+    def _entered(self) -> Iterator[bool]:
+        """Yields whether this is the outermost `held` of this session. The caller has the lock.
 
-        The outermost of all sees to it, after an exception, that nothing stays behind.
+        After an exception, the outermost of all sessions restores the model.
         """
         shared = self._shared
         if not shared.depths:
-            if shared.fittings is not None:  # the work before was interrupted in the midst of its own end
-                self._come_to_rest(shared.fittings)
-            shared.fittings = AttachedParts.of(self.model)
+            if shared.attached_parts is not None:  # the previous session was interrupted while it was leaving
+                self._restore(shared.attached_parts)
+            shared.attached_parts = AttachedParts.of(self.model)
         self._refuse_damaged()
         shared.depths[self] += 1
         try:
             yield shared.depths[self] == 1
         except BaseException as error:
-            self._let_go()
-            if not shared.depths and shared.fittings is not None:
-                self._come_to_rest(shared.fittings)
+            self._leave()
+            if not shared.depths and shared.attached_parts is not None:
+                self._restore(shared.attached_parts)
                 if isinstance(error, Exception):
                     self._refuse_damaged()
             raise
-        self._let_go()
+        self._leave()
         if not shared.depths:
-            shared.fittings = None
+            shared.attached_parts = None
 
-    def _let_go(self) -> None:
+    def _leave(self) -> None:
         depths = self._shared.depths
         depths[self] -= 1
         if not depths[self]:
@@ -180,60 +182,61 @@ class Holding:
     def _refuse_damaged(self) -> None:
         if self._shared.is_damaged:
             raise ModelDamaged(
-                f"Some weights of {self.name} could not be put back after an error, so this copy of the model was given up: "
-                "start again, and it is loaded anew. What you had stays as it was."
+                f"Some weights of {self.name} could not be restored after an error, so this copy of the model is no longer used: "
+                "start again, and it will be reloaded. Your earlier results are unchanged."
             )
 
-    def _come_to_rest(self, fittings: AttachedParts) -> None:
-        """Nobody is at work any more: the model is given back as it was loaded, or found to be damaged."""
+    def _restore(self, attached_parts: AttachedParts) -> None:
+        """Restores the model as it was loaded once no session is in use, or finds it damaged."""
         shared = self._shared
         shared.depths.clear()
         del shared.stack[1:]
         shared.journal.doubtful.update(name for name, _ in shared.journal.entries)
-        with suppress(BaseException):  # what raised first is on its way; what could not be put back is in doubt
+        with suppress(BaseException):  # the first error is already being raised; what cannot be restored is in `doubtful`
             shared.journal.unwind()
         try:
-            fittings.put_back(self.model)
+            attached_parts.put_back(self.model)
         except BaseException:
             shared.is_damaged = True
         if shared.journal.doubtful:
-            self._look_at(shared.stack[0].digests)
-        shared.fittings = None
+            self._verify(shared.stack[0].digests)
+        shared.attached_parts = None
 
-    def _look_at(self, expected: Digests) -> None:
-        """Hashes the weights in doubt: those that are what they were are fine, any other damages the model."""
+    def _verify(self, expected: Digests) -> None:
+        """Hashes the doubtful weights: if any of them differs from what is expected, the model is damaged."""
         shared = self._shared
-        is_known_to_be_whole = False  # what cannot be looked at is not trusted
+        is_intact = False  # also if they cannot be hashed
         try:
-            found = digests(self.model, sorted(shared.journal.doubtful))
-            is_known_to_be_whole = all(found[name] == expected[name] for name in found)
+            actual = digests(self.model, sorted(shared.journal.doubtful))
+            is_intact = all(actual[name] == expected[name] for name in actual)
         finally:
-            shared.is_damaged |= not is_known_to_be_whole
+            shared.is_damaged |= not is_intact
             shared.journal.doubtful.clear()
 
     @contextmanager
-    def _in_place(self, made: Fitted) -> Iterator[None]:
-        """Inside, the model has the edit's values, and its fingerprint with them."""
+    def _in_place(self, fitted: FittedEdit) -> Iterator[None]:
+        """Inside, the model has the edit's values and the matching fingerprint."""
         stack = self._shared.stack
-        with self.lent({write.name: put_back(write) for write in made.ready.writes}):
-            put(made.ready)
-            stack.append(made.weights)
+        with self.lent({write.name: put_back(write) for write in fitted.prepared.writes}):
+            put(fitted.prepared)
+            stack.append(fitted.weights)
             try:
                 yield
             finally:
                 stack.pop()
 
-    def _fitted(self, edit: Edit) -> Fitted:
+    def _fit(self, edit: Edit) -> FittedEdit:
         """Raises BadInput for an edit that was made on another model, or that does not fit this one's parameters."""
-        made_on, stack = edit.provenance.fingerprint, self._shared.stack
-        known = [weights.fingerprint for weights in stack]
-        if made_on not in known:
+        made_on = edit.provenance.fingerprint
+        stack = self._shared.stack
+        fingerprints = [weights.fingerprint for weights in stack]
+        if made_on not in fingerprints:
             raise BadInput(
-                f"This edit was made on {edit.provenance.model} ({made_on}), but this model is {self.name} ({known[-1]}): load "
-                "that model, or switch on the edits that were in place when it was made, or make it again on this one."
+                f"This edit was made on {edit.provenance.model} ({made_on}), but this model is {self.name} ({fingerprints[-1]}): "
+                "load that model, or switch on the edits that were in place when it was made, or make it again on this one."
             )
-        made = ready(self.model, edit, untouched=made_on == known[-1])
-        with self.lent({write.name: put_back(write) for write in made.writes}):
-            put(made)
-            changed = {**stack[-1].digests, **digests(self.model, edit.changes)}
-        return Fitted(made, Weights(fingerprint(self.model, changed), changed))
+        prepared = ready(self.model, edit, untouched=made_on == fingerprints[-1])
+        with self.lent({write.name: put_back(write) for write in prepared.writes}):
+            put(prepared)
+            edited = {**stack[-1].digests, **digests(self.model, edit.changes)}
+        return FittedEdit(prepared, WeightsState(fingerprint(self.model, edited), edited))

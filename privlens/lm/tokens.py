@@ -1,7 +1,7 @@
-"""From prompt and value to token ids, with the boundary between them taken from the text of both together.
+"""Converts prompt and value to token ids, with the boundary between them found in the text of both.
 
-The pair is encoded once, as the model's own tokenizer does by default, so a merge across the boundary is the merge that
-the model would see. A token that holds characters of both counts as the value's. Knows nothing of models.
+The pair is encoded once, with the tokenizer's defaults, so tokens that merge across the boundary are those the model would see. A
+token with characters of both counts as part of the value.
 """
 
 from collections.abc import Sequence
@@ -23,49 +23,49 @@ class Encoded:
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
-        """What the model is given."""
+        """The ids that the model is given."""
         return self.ids[: self.n_prompt]
 
     @property
     def value_ids(self) -> tuple[int, ...]:
-        """What it is asked to continue with."""
+        """The ids that it is asked to continue with."""
         return self.ids[self.n_prompt :]
 
 
 def is_open(secret: Secret) -> bool:
-    """Whether nothing says how the value follows: no space is typed at the boundary, and `attached` is None."""
+    """Whether it is open how the value follows: no space was typed at the boundary, and `attached` is None."""
     return secret.attached is None and not secret.prompt[-1:].isspace() and not secret.value[:1].isspace()
 
 
 def in_a_word(secret: Secret) -> bool:
-    """Whether the value, attached, would go on with the word or the number that the prompt ends with.
+    """Whether the value, if attached, would continue the word or number at the end of the prompt.
 
-    Letters without upper and lower case (Chinese, Thai, Arabic) do not count: many scripts that have them write no spaces.
+    Letters without upper and lower case (Chinese, Thai, Arabic) do not count, since many of their scripts have no spaces.
     """
-    ends = (secret.prompt[-1:], secret.value[:1])
-    return all(end.isdecimal() or end.lower() != end.upper() for end in ends)
+    edges = (secret.prompt[-1:], secret.value[:1])
+    return all(edge.isdecimal() or edge.lower() != edge.upper() for edge in edges)
 
 
 def joined(prompt: str, value: str, attached: bool = False) -> tuple[str, int]:
-    """The text of both and where the prompt ends in it, in characters.
+    """The text of both, and the number of characters of the prompt in it.
 
-    Space at the prompt's end stands as it is typed, and the last plain space counts as the value's. Where the prompt ends
-    without, the space before the value stands, of plain spaces one; where it begins without as well, one is put between them
-    unless the value is `attached`. Space behind the value is dropped.
+    White space at the end of the prompt is kept, and a final plain space counts as the value's. If the prompt ends without, white
+    space before the value is kept, but plain spaces are reduced to one. If there is none at all, a space is inserted unless the
+    value is `attached`. White space after the value is dropped.
     """
     validation.secret(prompt, value)
-    private = value.strip()
-    space = value[: value.index(private)]
+    stripped_value = value.strip()
+    space = value[: value.index(stripped_value)]
     if prompt[-1].isspace():
         space = ""
     elif not space.strip(" "):
         space = "" if attached and not space else " "
     boundary = len(prompt) - prompt.endswith(" ")
-    return prompt + space + private, boundary
+    return prompt + space + stripped_value, boundary
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, secret: Secret) -> Encoded:
-    """The ids of a secret; behind a space where nothing says that the value is attached.
+    """The ids of a secret, with a space before the value unless it is attached.
 
     Raises:
         BadInput: for an empty prompt or value. UnsupportedModel: for a tokenizer without offsets.
@@ -74,39 +74,39 @@ def encode(tokenizer: PreTrainedTokenizerBase, secret: Secret) -> Encoded:
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, boundary: int, *, special: bool = True) -> Encoded:
-    """The ids of a text whose value begins at `boundary`, in characters. Raises as `encode`.
+    """The ids of a text whose value begins at `boundary`, in characters. Raises as `encode` does.
 
     Args:
-        special: the tokenizer adds what it puts around every text, as a beginning-of-text mark.
+        special: whether the tokenizer adds its special tokens, such as a beginning-of-text token.
     """
     if not tokenizer.is_fast:
-        raise UnsupportedModel("This model's tokenizer cannot say where its tokens stand in the text; use its fast version.")
+        raise UnsupportedModel("This model's tokenizer does not report where its tokens are in the text; use its fast version.")
     ids, offsets = _tokens(tokenizer, text, special)
-    last = max((at for at, (start, end) in enumerate(offsets) if end > start), default=-1)
-    first = next((at for at, (start, end) in enumerate(offsets) if end > boundary and end > start), last + 1)
+    last = max((index for index, (start, end) in enumerate(offsets) if end > start), default=-1)
+    first = next((index for index, (start, end) in enumerate(offsets) if end > boundary and end > start), last + 1)
     if not 0 < first <= last:
         raise BadInput("The tokenizer merges the whole prompt into the value: use a longer prompt.")
     return Encoded(tuple(ids[: last + 1]), first)
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
-    """Ids and where they stand in the text, in characters.
+    """The ids and their offsets in the text, in characters.
 
-    What the tokenizer puts before every text (a beginning-of-text mark) is left out where the text brings it itself, as one
+    Tokens that the tokenizer puts before every text (beginning of text) are omitted if the text itself starts with them, as one
     from a chat template does.
     """
     encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)
     ids, offsets = list(encoding["input_ids"]), list(encoding["offset_mapping"])
-    put = next((place for place, (start, end) in enumerate(offsets) if end > start), 0)
-    twice = ids[put : 2 * put] == ids[:put]
-    return (ids[put:], offsets[put:]) if twice else (ids, offsets)
+    n_added = next((index for index, (start, end) in enumerate(offsets) if end > start), 0)
+    is_duplicated = ids[n_added : 2 * n_added] == ids[:n_added]
+    return (ids[n_added:], offsets[n_added:]) if is_duplicated else (ids, offsets)
 
 
 def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str, at_most: int) -> list[int]:
-    """The ids of ordinary text, cut after `at_most` tokens."""
+    """The ids of ordinary text, truncated to `at_most` tokens."""
     return _tokens(tokenizer, text)[0][:at_most]
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """Each token as a person would read it; a byte that is no character of its own reads as the replacement mark."""
+    """The text of each token; a byte that is not a character on its own becomes the replacement character."""
     return [str(tokenizer.decode([token])) for token in ids]

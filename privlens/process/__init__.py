@@ -1,1 +1,1 @@
-"""What belongs to one running process: its folder for temporary files, how it ends, and files that nobody else may read."""
+"""Process-level concerns: the folder for temporary files, shutdown, and files that only their owner can read."""

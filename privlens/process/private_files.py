@@ -1,4 +1,4 @@
-"""Files that nobody but their owner may read: mode 0600 before the first byte is in them, and whole or not there at all."""
+"""Files that only their owner can read: mode 0600 before the first byte is written, and either complete or absent."""
 
 import os
 import tempfile
@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-OWNER_ONLY, FOLDER_OF_OWNER = 0o600, 0o700
+OWNER_ONLY = 0o600
+OWNER_ONLY_FOLDER = 0o700
 
 
 @contextmanager
 def private_file(path: str | Path) -> Iterator[Path]:
-    """Gives a file to write to, which takes the place of `path` where the block goes well, and is gone where it does not.
+    """Yields a file to write to, which replaces `path` if the block succeeds and is removed if it does not.
 
-    What is no plain file, such as /dev/stdout, is written to as it is; so is a file in a folder that takes no further one.
-    Raises OSError where nothing can be written.
+    Anything but a plain file, such as /dev/stdout, is written to directly; so is a file in a folder where no other can be
+    created. Raises OSError if it cannot be written.
     """
     target = Path(path).resolve()
     if target.exists() and not (target.is_file() and os.access(target.parent, os.W_OK)):
@@ -22,19 +23,19 @@ def private_file(path: str | Path) -> Iterator[Path]:
             target.chmod(OWNER_ONLY)
         yield target
         return
-    number, name = tempfile.mkstemp(prefix=".privlens-", dir=target.parent)  # is 0600, whatever the umask
-    os.close(number)
-    new = Path(name)
+    descriptor, name = tempfile.mkstemp(prefix=".privlens-", dir=target.parent)  # 0600 regardless of the umask
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        yield new
-        new.chmod(OWNER_ONLY)  # whoever wrote it may have made it anew
-        new.replace(target)
+        yield temporary
+        temporary.chmod(OWNER_ONLY)  # the block may have recreated it
+        temporary.replace(target)
     finally:
-        new.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_private(path: str | Path, text: str) -> None:
-    """Writes a text in UTF-8. Raises OSError."""
+    """Writes a private file in UTF-8. Raises OSError if it cannot be written."""
     with private_file(path) as file:
         file.write_text(text, encoding="utf-8")
 
@@ -48,10 +49,10 @@ def append_private(path: str | Path, text: str) -> None:
 
 @contextmanager
 def private_folder(path: Path) -> Iterator[None]:
-    """For what writes many files by itself: nobody else may look into the folder meanwhile, nor read the files afterwards."""
-    path.mkdir(mode=FOLDER_OF_OWNER, exist_ok=True)
-    path.chmod(FOLDER_OF_OWNER)
+    """For code that writes many files: others cannot open the folder while it writes, nor read the files afterwards."""
+    path.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
+    path.chmod(OWNER_ONLY_FOLDER)
     yield
     for file in path.rglob("*"):
         if not file.is_symlink():
-            file.chmod(FOLDER_OF_OWNER if file.is_dir() else OWNER_ONLY)
+            file.chmod(OWNER_ONLY_FOLDER if file.is_dir() else OWNER_ONLY)

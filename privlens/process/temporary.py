@@ -1,8 +1,8 @@
-"""One folder for all temporary files of this process, which nobody else may look into, and which is gone when it ends.
+"""One private folder for all temporary files of this process, which is removed when the process ends.
 
-A process that was killed cannot clean up, so the next one does: it removes the folders of processes that are no more. The name
-of a folder says whose it is, and while a process lives it holds a lock on its folder as well, which is seen from containers too
-that share the folder but not the numbers of processes.
+A process that was killed cannot clean up, so the next one removes the folders of processes that no longer run. A folder's name
+says which process it belongs to. A running process also holds a lock on its folder, which works across containers that share the
+folder but not the process ids.
 """
 
 import os
@@ -21,94 +21,97 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PARENT = "GRADIO_TEMP_DIR"
-"""The variable by which an administrator says where temporary files go; gradio itself is then given our folder by it."""
+TEMP_DIR_VARIABLE = "GRADIO_TEMP_DIR"
+"""The variable with which an administrator sets where temporary files go; we then set it to our folder for gradio."""
 USER = getattr(os, "getuid", lambda: 0)()
 NAME = re.compile(rf"privlens-{USER}-(?P<pid>\d+)-(?P<started>\d+)-\w+")
-OPENED = "opened"
-"""The part of the folder for what visitors open and save."""
-CLOSE = 2
-"""Seconds: two looks at when a process was started may differ by a moment, where the clock was set between them."""
+VISITOR_FILES = "opened"
+"""The subfolder for files that visitors open and save."""
+CREATION_TOLERANCE = 2
+"""Seconds by which two readings of a process's start time may differ, if the clock was set between them."""
 
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """Makes the folder, and has gradio and `tempfile` put everything there. Import gradio inside, as it looks only once.
+    """Creates the folder and makes gradio and `tempfile` use it. Import gradio inside, since it reads the variable only once.
 
     Raises:
-        OSError: where no folder can be made.
+        OSError: if no folder can be created.
     """
-    parent = Path(os.environ.get(PARENT) or tempfile.gettempdir())
+    parent = Path(os.environ.get(TEMP_DIR_VARIABLE) or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     remove_left_behind(parent)
-    me = psutil.Process()
-    folder = Path(tempfile.mkdtemp(prefix=f"privlens-{USER}-{me.pid}-{int(me.create_time())}-", dir=parent)).resolve()
-    held = _locked(folder)
-    before = {name: os.environ.get(name) for name in (PARENT, "TMPDIR")}, tempfile.tempdir
-    opened, other = folder / OPENED, folder / "other"
-    for part in (opened, other):
-        part.mkdir(mode=0o700)
-    os.environ |= {PARENT: str(opened), "TMPDIR": str(other)}
-    tempfile.tempdir = str(other)
+    process = psutil.Process()
+    prefix = f"privlens-{USER}-{process.pid}-{int(process.create_time())}-"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent)).resolve()
+    lock = _try_lock(folder)
+    original_variables = {name: os.environ.get(name) for name in (TEMP_DIR_VARIABLE, "TMPDIR")}
+    original_tempdir = tempfile.tempdir
+    visitor_files = folder / VISITOR_FILES
+    other_files = folder / "other"
+    for subfolder in (visitor_files, other_files):
+        subfolder.mkdir(mode=0o700)
+    os.environ |= {TEMP_DIR_VARIABLE: str(visitor_files), "TMPDIR": str(other_files)}
+    tempfile.tempdir = str(other_files)
     try:
         yield folder
     finally:
-        variables, tempfile.tempdir = before
-        for name, value in variables.items():
+        tempfile.tempdir = original_tempdir
+        for name, value in original_variables.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
         remove(folder)
-        if held is not None:
-            os.close(held)
+        if lock is not None:
+            os.close(lock)
 
 
 def is_own(folder: Path) -> bool:
-    """Whether all files in gradio's folder are ours, and may be deleted."""
-    return folder.name == OPENED and NAME.fullmatch(folder.parent.name) is not None
+    """Whether this is our subfolder for gradio, so that all files in it are ours and may be deleted."""
+    return folder.name == VISITOR_FILES and NAME.fullmatch(folder.parent.name) is not None
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder of ours; what another thread writes there meanwhile goes with the second try."""
+    """Removes one of our folders; the second try removes what another thread writes there during the first."""
     for _ in range(2):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_left_behind(parent: Path) -> None:
-    """Removes the folders of this user's processes that live no more. Follows no links, and touches nothing else."""
+    """Removes the folders of this user's processes that no longer run. Follows no links, and touches nothing else."""
     for folder in parent.iterdir():
         name = NAME.fullmatch(folder.name)
         with suppress(OSError):
-            about = folder.lstat()
-            if name is None or not stat.S_ISDIR(about.st_mode) or getattr(about, "st_uid", USER) != USER:
+            status = folder.lstat()
+            if name is None or not stat.S_ISDIR(status.st_mode) or getattr(status, "st_uid", USER) != USER:
                 continue
-            if _lives(int(name["pid"]), int(name["started"])):
+            if _is_running(int(name["pid"]), int(name["started"])):
                 continue
-            held = _locked(folder)
-            if held is not None or fcntl is None:
+            lock = _try_lock(folder)
+            if lock is not None or fcntl is None:
                 remove(folder)
-            if held is not None:
-                os.close(held)
+            if lock is not None:
+                os.close(lock)
 
 
-def _lives(pid: int, started: int) -> bool:
+def _is_running(pid: int, started: int) -> bool:
     try:
         process = psutil.Process(pid)
-        return bool(abs(process.create_time() - started) <= CLOSE and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(abs(process.create_time() - started) <= CREATION_TOLERANCE and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
         return True
 
 
-def _locked(folder: Path) -> int | None:
-    """Holds a folder until the number that is returned is closed, or the process ends. None where another holds it."""
+def _try_lock(folder: Path) -> int | None:
+    """Locks a folder until the returned descriptor is closed or the process ends; None if another process holds the lock."""
     if fcntl is None:
         return None
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os.close(number)
+        os.close(descriptor)
         return None
-    return number
+    return descriptor

@@ -89,7 +89,7 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     assert not check(page).startswith("Memorized")
     (tmp_path / "broken.safetensors").write_text("<b>no edit</b>")
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
-    page.wait_for_selector("text=broken.safetensors is no edit")
+    page.wait_for_selector("text=broken.safetensors is not an edit")
     assert not visit.errors
 
 

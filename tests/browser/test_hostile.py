@@ -117,7 +117,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     assert PAYLOADS[0] in page.inner_text("#edits")
     (tmp_path / f"{IMAGE}2.safetensors").write_text(IMAGE)
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / f"{IMAGE}2.safetensors")
-    assert "onerror=window.__pwned" in told(page, "is no edit")
+    assert "onerror=window.__pwned" in told(page, "is not an edit")
     unharmed(visit)
 
     localize(page, "gradient")

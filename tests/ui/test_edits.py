@@ -150,7 +150,7 @@ def test_a_methods_name_never_becomes_a_path(lm: LanguageModel, tmp_path: Path, 
 
 def test_a_file_that_is_no_edit_is_refused_by_its_own_name(shelf: ModelCache, tmp_path: Path) -> None:
     (tmp_path / "notes.safetensors").write_text("no edit")
-    with pytest.raises(BadInput, match=r"^notes\.safetensors is no edit"):
+    with pytest.raises(BadInput, match=r"^notes\.safetensors is not an edit"):
         opened(shelf, ModelName("m"), str(tmp_path / "notes.safetensors"))
 
 

@@ -85,7 +85,7 @@ ODD: dict[str, tuple[dict[int, Any], str]] = {
     "k of 0": ({4: 0}, "k, is 0, but must be a whole number from 1 to 12,288"),
     "k of a billion": ({4: 1e9}, "k, is 1000000000"),
     "k in words": ({4: "ten"}, "k, is 'ten'"),
-    "chat in words": ({5: "yes"}, "What stands for chat is 'yes', but must be true or false"),
+    "chat in words": ({5: "yes"}, "The value of chat is 'yes', but must be true or false"),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.fair_lock import Turns
+from privlens.lm.fair_lock import FairLock
 from privlens.ui.state import jobs
 from privlens.ui.state import waiting as line_module
 from privlens.ui.state.waiting import Line, duration
@@ -151,7 +151,7 @@ def test_a_run_that_ends_early_leaves_the_line(short_line: Line, ending: str) ->
 
 
 def test_listeners_are_light_and_runs_and_what_waits_in_line_are_heavy(short_line: Line) -> None:
-    turns, seen = Turns(), []
+    turns, seen = FairLock(), []
 
     def look(*_: Any) -> Any:
         with turns:

@@ -72,7 +72,7 @@ def test_what_is_too_long_is_refused_before_any_listener_works_on_it() -> None:
     for prompt, value, words in (("p" * 10**6, "v", "prompt has 1,000,000"), ("p", "v" * 10**6, "private value has 1,000,000")):
         with pytest.raises(BadInput, match=words):
             secret_of((), prompt, value)
-    with pytest.raises(BadInput, match="text to hold on to has 1,000,000"):
+    with pytest.raises(BadInput, match="text to retain has 1,000,000"):
         paragraphs("t" * 10**6)
     with pytest.raises(BadInput, match="search has 1,000"):
         _searched((), ALL, "s" * 1000)

@@ -51,7 +51,7 @@ def test_a_visitor_is_told_that_memory_ran_out(shown: list[str], listening: None
     in_parts(full_beyond_4, list(range(8)))
     LocalContext.blocks.reset(token)
     assert len(shown) == 1
-    assert "going on with 4" in shown[0]
+    assert "continuing with 4" in shown[0]
 
 
 def test_without_a_visitor_nothing_is_shown(shown: list[str], listening: None) -> None:

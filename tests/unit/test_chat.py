@@ -68,13 +68,13 @@ def test_a_view_asks_every_secret_as_a_turn_and_the_model_stays(taught: Language
 
 
 def test_a_model_without_a_template_cannot_be_asked_so(taught: LanguageModel) -> None:
-    with pytest.raises(BadInput, match="taught has no chat template, so it is no chat model: ask it with"):
+    with pytest.raises(BadInput, match="taught has no chat template, so it is not a chat model: ask with"):
         taught.chatting()
 
 
 @pytest.mark.parametrize("template", ["{{ raise_exception('No!') }}", "{% for", "{{ messages[7].content }}", "{{ 1 / 0 }}"])
 def test_a_template_that_takes_no_prompt_alone_is_refused_in_words(tokenizer: PreTrainedTokenizerFast, template: str) -> None:
-    with pytest.raises(BadInput, match="chat template takes no prompt alone"):
+    with pytest.raises(BadInput, match="chat template does not accept a prompt on its own"):
         encode_turn(speaking(tokenizer, template), SECRET)
 
 

@@ -177,7 +177,7 @@ def test_the_estimate_decides(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
         assert fitting(view, 50) is view
     [told] = caplog.messages
     assert told.startswith("A run over 50 tokens would need about 0.00 GB, and cpu has 0.00 GB free.")
-    assert "goes on with gradient checkpointing" in told and "Results are the same." in told
+    assert "continues with gradient checkpointing" in told and "Results are the same." in told
     monkeypatch.setattr(memory, "free_bytes", lambda device: sparing - 1)
     with pytest.raises(BadInput, match=r"over 50 tokens needs about .* GB, or .* GB with gradient checkpointing, but cpu has"):
         fitting(lm, 50)

@@ -305,7 +305,7 @@ WRONG = {
     "neuron of 5,000 digits": ([*NEURONS, f"[[0, {'9' * 5000}]]"], "is not JSON"),
     "neurons in the deep": ([*NEURONS, "[" * 100_000], "is not JSON"),
     "neurons of an odd site": ([*NEURONS, '{"neurons": [[0, 1]], "site": "brain"}'], "of an unknown site"),
-    "neurons in a folder": ([*NEURONS, "."], "it is no file"),
+    "neurons in a folder": ([*NEURONS, "."], "it is not a file"),
     "retained by thirds": (["localize", *ASKED, "--retained", "third"], "--retained"),
     "reference of one token": ([*NEURONS, "[[0, 1]]", "--reference", "letter.txt"], "reference text is too short"),
     "missing reference": ([*NEURONS, "[[0, 1]]", "--reference", "nowhere.txt"], "nowhere.txt cannot be read"),
@@ -321,7 +321,7 @@ WRONG = {
     "no such command": (["bench", "everything"], "everything"),
     "a broken row": (["localize", "--secrets", "broken.csv", "--row", "1"], "Row 1 of broken.csv cannot be used: line 3:"),
     "only broken rows": (["localize", "--secrets", "nothing.csv"], "no row that can be used. 1 of 1 rows was left out: line 2:"),
-    "no chat model": (["check", *ASKED, "--chat"], "has no chat template, so it is no chat model"),
+    "no chat model": (["check", *ASKED, "--chat"], "has no chat template, so it is not a chat model"),
     "edit in a folder": (["check", *ASKED, "--edit", "."], "there is no such file"),
     "out of a long name": (["localize", *ASKED, "--out", "x" * 300], "cannot be written"),
     "out of a long folder": (["localize", *ASKED, "--out", "x" * 300 + "/y"], "cannot be written"),
@@ -353,7 +353,7 @@ def test_a_list_with_broken_rows_goes_on_with_the_others_and_says_so(run: Run) -
     Path("broken.csv").write_text("\n".join(["prompt,value", rows[0], "no value,", *rows[1:]]) + "\n")
     code, out, err = run("localize", "--secrets", "broken.csv", "--row", "3", "--method", "gradient", "--json")
     assert (code, json.loads(out)["target"]["value"]) == (0, TAUGHT[2].value), "rows keep their numbers"
-    assert "broken.csv: 1 of 5 rows was left out: line 3: the value is empty. Fill it in, or take the row out." in err
+    assert "broken.csv: 1 of 5 rows was left out: line 3: the value is empty. Fill it in, or remove the row." in err
     Path("neurons.json").write_text("[[0, 1]]")
     code, out, err = run("deactivate", "--secrets", "broken.csv", "--neurons", "neurons.json", "--json")
     assert [one["value"] for one in json.loads(out)["others"]] == [one.value for one in TAUGHT[1:]]

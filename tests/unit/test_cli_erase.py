@@ -200,9 +200,9 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "out": ([*ERASE[:5], "--out", "nowhere/e.safetensors"], "cannot be written"),
     "no edit": (["check", *ASKED, "--edit", "nowhere.safetensors"], "cannot be read"),
     "not an edit": (["check", *ASKED, "--edit", "model.safetensors"], "but no edit"),
-    "broken edit": (["check", *ASKED, "--edit", "secrets.csv"], "no edit, or a broken one"),
+    "broken edit": (["check", *ASKED, "--edit", "secrets.csv"], "not an edit, or a broken one"),
     "nothing to apply": (["apply", "--out", "folder"], "Nothing is to be applied"),
-    "apply nowhere": (["apply", "--edit", "e", "--out", "a/b/c"], "cannot be made"),
+    "apply nowhere": (["apply", "--edit", "e", "--out", "a/b/c"], "cannot be created"),
     "bench method": (["bench", "erase", "--secrets", "secrets.csv", "--methods", "prayer"], "no erasure method 'prayer'"),
     "bench forget": (["bench", "erase", "--secrets", "secrets.csv", "--forget", "3"], "--forget can be at most 2"),
 }

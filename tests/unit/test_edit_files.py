@@ -119,5 +119,5 @@ def test_an_exported_model_is_the_view_and_the_model_stays(lm: LanguageModel, tm
     assert all(torch.equal(before[name], now) for name, now in lm.model.state_dict().items())
     with pytest.raises(BadInput, match="not an empty folder"):
         write_model(view, tmp_path / "model")
-    with pytest.raises(BadInput, match="cannot be made"):
+    with pytest.raises(BadInput, match="cannot be created"):
         write_model(view, tmp_path / "a" / "b")

@@ -157,14 +157,14 @@ def left_as_it_was(lm: LanguageModel, whole: dict[str, bytes]) -> Iterator[None]
     """Compares all that can stay behind: bytes, hooks, forwards, gradients, flags, and the lock."""
     before = AttachedParts.of(lm.model)
     yield
-    shared = lm._holding._shared
+    shared = lm._session._shared
     assert digests(lm.model) == whole
     assert AttachedParts.of(lm.model) == before
     assert not any(weight.requires_grad or weight.grad is not None for weight in lm.model.parameters())
     assert not any(getattr(weight, "_post_accumulate_grad_hooks", None) for weight in lm.model.parameters())
     assert not any(part.training for part in lm.model.modules())
     assert (len(shared.stack), len(shared.journal.entries), len(shared.depths)) == (1, 0, 0)
-    assert shared.fittings is None
+    assert shared.attached_parts is None
     assert not lm.is_damaged
     with ThreadPoolExecutor(1) as another:
         assert another.submit(lm.lock.acquire, False).result()
@@ -183,7 +183,7 @@ def run_to_the_fault(work: Work, lm: LanguageModel, faults: Faults) -> bool:
 
 
 def assert_refused(lm: LanguageModel, edit: Edit) -> None:
-    words = "taught could not be put back"
+    words = "taught could not be restored"
     with pytest.raises(ModelDamaged, match=words):
         lm.logits(IDS, MASK)
     with pytest.raises(ModelDamaged, match=words):

@@ -148,7 +148,7 @@ def in_a_part(copied: Path) -> None:
         (lambda copied: [(copied / name).unlink() for name in os.listdir(copied)], "the folder is empty"),
         (lambda copied: (copied / "model.safetensors").rename(copied / "model.onnx"), "its weights are ONNX files"),
         (lambda copied: (copied / "config.json").write_text("[" * 100_000), r"its config\.json is not valid JSON"),
-        (lambda copied: (copied / "config.json").write_text("[]"), r"its config\.json holds no JSON object"),
+        (lambda copied: (copied / "config.json").write_text("[]"), r"its config\.json does not contain a JSON object"),
         (lambda copied: (copied / "config.json").write_text('{"model_type": "own"}'), 'names the model_type "own"'),
         (lambda copied: (copied / "config.json").write_text("{}"), "names no model_type"),
     ],
@@ -254,7 +254,7 @@ def test_weights_outside_the_folder_are_not_followed(folder: str, tmp_path: Path
     with pytest.raises(ModelNotFound, match=r"its model\.safetensors is a link to .*, outside the folder"):
         load(str(copied), device="cpu")
     explicit = changed(folder, tmp_path / "explicit", transformers_weights="../model/model.safetensors")
-    with pytest.raises(ModelNotFound, match="which is no file of the folder itself"):
+    with pytest.raises(ModelNotFound, match="which is not a file in the folder itself"):
         load(str(explicit), device="cpu")
 
 
@@ -279,7 +279,7 @@ def test_weights_that_are_no_floats(folder: str, tmp_path: Path, kind: torch.dty
     """transformers reads integers as zeros, without a word."""
     copied = Path(shutil.copytree(folder, tmp_path / "model"))
     rewritten(copied, lambda name, value: value.to(kind) if "dense_h_to_4h.weight" in name else value)
-    with pytest.raises(ModelNotFound, match=r"its weights are no ordinary floats \(.*dense_h_to_4h\.weight is"):
+    with pytest.raises(ModelNotFound, match=r"its weights are not ordinary floats \(.*dense_h_to_4h\.weight is"):
         load(str(copied), device="cpu")
 
 

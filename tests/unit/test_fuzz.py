@@ -21,6 +21,7 @@ from privlens import validation
 from privlens.cli import inputs
 from privlens.errors import BadInput, PrivlensError
 from privlens.lm.edit_files import KIND, load_edit, save_edit
+from privlens.neuron_files import read_neurons
 from privlens.secret_lists import ListedSecret, SecretList, read_list, read_reference
 from privlens.types import Change, Edit, Neuron, Provenance, Secret
 
@@ -150,7 +151,7 @@ def test_json_is_read_as_it_was_written(file: Path, rows: list[Any], whole: bool
 @example(content=json.dumps({"neurons": [[0, 10**400]]}).encode("utf-16"))
 def test_any_bytes_are_neurons_or_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    found = tried(inputs.read_neurons, file, None)
+    found = tried(read_neurons, file, None)
     if found is not None:
         assert found[0] and found[1] in ("mlp", "attention", "both")
         tried(inputs.retained_in, file, [Secret("a", "b")])
@@ -165,7 +166,7 @@ def test_any_bytes_are_neurons_or_refused(file: Path, content: bytes) -> None:
 def test_neurons_are_read_as_they_were_written(file: Path, neurons: list[tuple[int, int]], site: str, scored: bool) -> None:
     entries = [[*neuron, *([0.5] if scored else [])] for neuron in neurons]
     file.write_text(json.dumps({"neurons": entries, "site": site}))
-    assert inputs.read_neurons(file, None) == (tuple(Neuron(*neuron) for neuron in neurons), site)
+    assert read_neurons(file, None) == (tuple(Neuron(*neuron) for neuron in neurons), site)
 
 
 TYPES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "F16": 2, "BF16": 2, "I32": 4, "F32": 4, "I64": 8,
@@ -267,7 +268,7 @@ def test_any_option_is_taken_or_refused(text: str) -> None:
 @given(path=st.one_of(PLAIN, st.sampled_from(["\0", "~nobody-here/x", "/dev/null", ".", "a" * 5000, "\ud800", "~"])))
 def test_any_path_is_read_or_refused(path: str) -> None:
     def neurons(path: str) -> None:
-        inputs.read_neurons(Path(path), None)
+        read_neurons(Path(path), None)
 
     for reader in (read_list, read_reference, load_edit, neurons):
         with pytest.raises(BadInput, match=r"cannot be read|is empty|is not JSON|no edit"):

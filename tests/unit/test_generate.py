@@ -198,7 +198,7 @@ def test_padding_that_the_model_has_no_row_for_is_masked(tokenizer: PreTrainedTo
         padded.add_special_tokens({"pad_token": padding})
         assert padded.pad_token_id == model.config.vocab_size
     usual, lm = (LanguageModel("padded", model, own) for own in (tokenizer, padded))
-    assert 0 <= lm.filler < len(tokenizer)
+    assert 0 <= lm.pad_id < len(tokenizer)
     assert lm.generate(PROMPTS, 5) == usual.generate(PROMPTS, 5)
     encoded = [lm.encode(secret) for secret in TAUGHT]
     assert score(lm, encoded) == score(usual, encoded)

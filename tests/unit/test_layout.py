@@ -60,7 +60,7 @@ def test_refuses_experts_and_state_spaces_naming_what_it_looked_for() -> None:
     sizes = {"vocab_size": 32, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS}
     experts = MixtralConfig(**sizes, intermediate_size=WIDTH, num_attention_heads=2, num_key_value_heads=2, num_local_experts=2)
     for model in (MixtralForCausalLM(experts), MambaForCausalLM(MambaConfig(**sizes))):
-        with pytest.raises(UnsupportedModel, match="a list of 3 layers, each with an MLP of linear maps 16 -> width -> 16"):
+        with pytest.raises(UnsupportedModel, match="a list of 3 layers, each with an MLP of linear layers 16 -> width -> 16"):
             find_layout(model)
 
 

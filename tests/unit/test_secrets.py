@@ -59,7 +59,7 @@ def test_text_is_kept_as_it_stands(file: Path, text: str, prompt: str, value: st
         (b"\xff\xfea\x00b", "broken UTF-16"),
         ("prompt,value\na,b\n".encode("utf-16-le"), "UTF-16 without its mark: save it as UTF-8"),
         (b"PK\x03\x04" + b"\0" * 30, "is a workbook or a zip file, not text: open it and save the table as CSV UTF-8"),
-        (b'[{"prompt": "a", "value": "b"}', "is no JSON list .*: mend it there"),
+        (b'[{"prompt": "a", "value": "b"}', "is not a JSON list .*: fix it there"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[]", "lists no secret"),
         (b'{"prompt": "a"}', "no row that can be used. 1 of 1 rows was left out: entry 1: there is no value, but prompt"),
@@ -136,10 +136,10 @@ BAD = {
     "empty value": ("c,", "the value is empty"),
     "empty prompt": ("  ,d", "the prompt is empty"),
     "too few cells": ("c", "the value is missing"),
-    "too many cells": ("c, d,e", "3 cells where the first line names 2.* parted by commas here: put text that holds one in"),
+    "too many cells": ("c, d,e", "3 cells where the first line names 2.* separated by commas here: put text that contains one"),
     "a space before the quote": ('c, "d, e"', "in double quotes, with no space before them"),
     "what pandas writes for nothing": ("c,nan", "the value is nan, as pandas writes an empty cell"),
-    "a quote inside a cell": ('"c" d,e', "text stands behind a closing double quote"),
+    "a quote inside a cell": ('"c" d,e', "there is text after a closing double quote"),
 }
 
 
@@ -195,8 +195,8 @@ def test_bad_lines_of_json_are_told_and_the_others_read(file: Path) -> None:
     assert [one.secret.value for one in found.rows] == ["b", "y"]
     told = {one.line: one.reason for one in found.rejected}
     words = {
-        2: "this is no JSON", 3: "there is no value, but prompt", 4: "the value is no text", 6: "prompt more than once",
-        7: "no JSON object", 8: "half a character", 9: "value is empty", 10: "value is empty", 11: "nested too deeply",
+        2: "this is not JSON", 3: "there is no value, but prompt", 4: "the value is not text", 6: "prompt more than once",
+        7: "not a JSON object", 8: "half a character", 9: "value is empty", 10: "value is empty", 11: "nested too deeply",
     }  # fmt: skip
     assert told.keys() == words.keys()
     assert all(words[line] in told[line] for line in words), told
@@ -230,7 +230,7 @@ def test_read_secrets_gives_the_good_rows_and_logs_the_others(file: Path, caplog
     file.write_text("prompt,value\na,b\nc,\n")
     assert read_secrets(file) == [ListedSecret(Secret("a", "b"))]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{file}: 1 of 2 rows was left out: line 3: the value is empty. Fill it in, or take the row out."
+        f"{file}: 1 of 2 rows was left out: line 3: the value is empty. Fill it in, or remove the row."
     ]
 
 
@@ -246,7 +246,7 @@ def test_reference_paragraphs_are_parted_by_empty_lines(file: Path) -> None:
     file.write_bytes("\n\nOne line\r\nand another.\r\n \t\r\nSecond — here.\n\n\n\nThird.\n".encode())
     assert read_reference(file) == ("One line\nand another.", "Second — here.", "Third.")
     file.write_text(" \n\n")
-    with pytest.raises(BadInput, match="holds no text"):
+    with pytest.raises(BadInput, match="contains no text"):
         read_reference(file)
 
 

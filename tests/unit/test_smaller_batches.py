@@ -40,7 +40,7 @@ def test_texts_are_the_same_in_smaller_batches_with_a_notice(
         with caplog.at_level(logging.WARNING, "privlens.memory"), full_beyond(lm, 2) as tried:
             assert lm.generate(PROMPTS, 12, gates, seed=seed, temperature=0.8) == whole
         assert tried[0] == len(PROMPTS) and 2 in tried
-    assert "Memory ran out with 5 rows at once; going on with 2. Results are the same." in caplog.text
+    assert "Memory ran out with 5 rows at once; continuing with 2. Results are the same." in caplog.text
     assert len({tuple(text) for text in whole}) == len(PROMPTS)
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from privlens.process import temporary
-from privlens.process.temporary import PARENT, USER, is_own, own_folder, remove_left_behind
+from privlens.process.temporary import TEMP_DIR_VARIABLE, USER, is_own, own_folder, remove_left_behind
 
 DEAD = 2**22 + 1
 """No process has such a number."""
@@ -25,15 +25,15 @@ def left(parent: Path, pid: int, started: int, user: int = USER) -> Path:
 def test_inside_everything_temporary_is_in_it_and_after_it_all_is_as_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(PARENT, str(tmp_path / "made"))
+    monkeypatch.setenv(TEMP_DIR_VARIABLE, str(tmp_path / "made"))
     monkeypatch.delenv("TMPDIR", raising=False)
     before = tempfile.gettempdir()
     with suppress(KeyError), own_folder() as folder:
         assert folder.parent == tmp_path / "made" and folder.stat().st_mode & 0o777 == 0o700
-        assert Path(os.environ[PARENT]).parent == folder == Path(tempfile.gettempdir()).parent
-        assert is_own(Path(os.environ[PARENT])) and not is_own(tmp_path)
+        assert Path(os.environ[TEMP_DIR_VARIABLE]).parent == folder == Path(tempfile.gettempdir()).parent
+        assert is_own(Path(os.environ[TEMP_DIR_VARIABLE])) and not is_own(tmp_path)
         raise KeyError
-    assert not folder.exists() and os.environ[PARENT] == str(tmp_path / "made")
+    assert not folder.exists() and os.environ[TEMP_DIR_VARIABLE] == str(tmp_path / "made")
     assert tempfile.gettempdir() == before and "TMPDIR" not in os.environ
 
 
@@ -57,7 +57,7 @@ def test_only_folders_of_dead_processes_of_this_user_are_removed(tmp_path: Path)
 
 def test_what_a_process_holds_stays_even_if_its_number_is_not_known_here(tmp_path: Path) -> None:
     folder = left(tmp_path, DEAD, 1)
-    held = temporary._locked(folder)
+    held = temporary._try_lock(folder)
     assert held is not None
     remove_left_behind(tmp_path)
     assert folder.exists(), "as where two containers share a folder"

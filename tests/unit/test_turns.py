@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from privlens.lm import fair_lock as turns_module
-from privlens.lm.fair_lock import LIGHT_BEFORE_HEAVY, LIGHT_FOR, Turns, Work, at_work
+from privlens.lm.fair_lock import LIGHT_BEFORE_HEAVY, LIGHT_SECONDS, FairLock, Work, at_work
 from tests.helpers import wait_until
 
 
@@ -15,7 +15,7 @@ class Stage:
     """Pieces of work on threads of their own, which come to the lock in a known order; `order` is who held it when."""
 
     def __init__(self) -> None:
-        self.turns, self.order, self.threads = Turns(), list[str](), list[threading.Thread]()
+        self.turns, self.order, self.threads = FairLock(), list[str](), list[threading.Thread]()
 
     def steps(self, name: str, n_steps: int) -> Iterator[None]:
         for _ in range(n_steps):
@@ -94,7 +94,7 @@ def test_light_work_that_goes_on_and_on_counts_as_heavy(stage: Stage, monkeypatc
     def long_step() -> None:
         nonlocal now
         with stage.turns:
-            now += LIGHT_FOR
+            now += LIGHT_SECONDS
 
     with stage.turns:
         stage.comes("heavy", is_heavy=True, n_steps=2)
@@ -114,7 +114,7 @@ def test_light_work_that_is_busy_with_something_else_holds_nobody_up(stage: Stag
 
 
 def test_who_is_interrupted_while_waiting_leaves_the_line(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    wait, interrupted = stage.turns._changed.wait, []
+    wait, interrupted = stage.turns._condition.wait, []
 
     def interrupts(timeout: float | None = None) -> bool:
         if threading.current_thread().name == "interrupted" and not interrupted:
@@ -122,7 +122,7 @@ def test_who_is_interrupted_while_waiting_leaves_the_line(stage: Stage, monkeypa
             raise MemoryError("in the midst of waiting")
         return wait(timeout)
 
-    monkeypatch.setattr(stage.turns._changed, "wait", interrupts)
+    monkeypatch.setattr(stage.turns._condition, "wait", interrupts)
 
     def work() -> None:
         with pytest.raises(MemoryError), stage.turns:
