@@ -82,14 +82,14 @@ METHOD_INFO: dict[str, MethodInfo] = {
         retains=True,
     ),
     "hard-concrete-deep": MethodInfo(
-        "the same with a weak hold on retained text: more of the value goes, and more of its neighbours with it",
+        "the same with a low weight of retained text: removes more of the value, and more of its neighbours",
         "60 training steps of 12 rows",
         "how far closed: 0 open, 1 closed",
         retains=True,
     ),
     "contrastive-gradient": MethodInfo(
         "how much closing the gate would make the value less likely, minus what retained text would lose",
-        "1 backward pass, and 1 for each batch of retained text",
+        "1 backward pass, and 1 per batch of retained text",
         "nats",
         across_sites=True,
         retains=True,
@@ -98,50 +98,50 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "how fast the value's log-probability falls as the gate begins to close", "1 backward pass", "nats", across_sites=True
     ),
     "token-gradient": MethodInfo(
-        "which share of each token's lead over others of its format stands on the neuron; all tokens have the same say",
-        "1 backward pass of a row for every token of the value",
+        "the neuron's share of each token's lead over others of its format, with equal weight for all tokens",
+        "1 backward pass, with a row per token of the value",
         "tokens, as the sum of shares",
     ),
     "active-token-gradient": MethodInfo(
-        "the value's tokens stand on the neuron, as in token-gradient, and it is active where they are predicted",
-        "1 backward pass of a row for every token of the value, and 1 forward pass",
+        "the neuron supports the value's tokens, as in token-gradient, and is active where they are predicted",
+        "1 backward pass, with a row per token of the value, and 1 forward pass",
         "geometric mean of share and activation, 3 to 1",
     ),
     "integrated-gradients": MethodInfo(
-        "what the value's probability gains as a layer's neurons open from 0 to 1 where a token is predicted (DEPN)",
-        "20 gate settings a layer and token, restarted at the gated layer",
+        "how much the value's probability rises as a layer's neurons open from 0 to 1 where a token is predicted (DEPN)",
+        "20 gate settings per layer and token, restarted at the gated layer",
         "probability, summed over tokens",
         across_sites=True,
     ),
     "zero-out": MethodInfo(
-        "what the value's log-probability falls by when this neuron alone is off, exactly",
-        "1 forward pass for every neuron",
+        "how much the value's log-probability falls when this neuron alone is off, exactly",
+        "1 forward pass per neuron",
         "nats",
         across_sites=True,
     ),
     "hard-concrete-sufficient": MethodInfo(
         "noisy gates that learn to stay open: few neurons with which alone the value is still likely",
-        "some 45 training steps of 4 rows",
+        "about 45 training steps of 4 rows",
         "sigmoid of the gate's logit, 0 to 1",
         sufficient=True,
     ),
     "slimming": MethodInfo(
         "plain gates that shrink as far as the value allows: how far open this one had to stay",
-        "some 25 training steps of 1 row",
+        "about 25 training steps of 1 row",
         "how far open: 0 closed, 1 open",
         sufficient=True,
     ),
     "activations": MethodInfo(
-        "how strongly the neuron writes where the value is predicted", "1 forward pass", "length of what it writes"
+        "how strongly the neuron writes where the value is predicted", "1 forward pass", "norm of its output"
     ),
     "contrastive-activations": MethodInfo(
         "how strongly the neuron writes where the value is predicted, minus the same in retained text",
-        "1 forward pass, and 1 for each batch of retained text",
-        "length of what it writes",
+        "1 forward pass, and 1 per batch of retained text",
+        "norm of its output",
         retains=True,
     ),
     "random": MethodInfo(
-        "nothing: the control that every other method is held against", "no pass at all", "none, drawn from 0 to 1"
+        "nothing: the control for every other method", "no pass at all", "none, drawn from 0 to 1"
     ),
 }
 """In the order of METHODS; shown in the page's menu and in the help of the command line."""
@@ -155,7 +155,7 @@ def looked_at(method: str, others: tuple[Secret, ...]) -> tuple[Secret, ...]:
 def unit_of(method: str) -> str:
     """The unit of a method's scores; "votes" for the scores of `aggregate.vote`."""
     if method in BASELINES:
-        return "length of its output vector" if method == WEIGHT_NORM else "length of what it writes"
+        return "length of its output vector" if method == WEIGHT_NORM else "norm of its output"
     return METHOD_INFO[method].unit if method in METHOD_INFO else "votes"
 
 
