@@ -67,6 +67,7 @@ class LanguageModel:
         self.tokenizer = tokenizer
         model.requires_grad_(False)
         self.layout = find_layout(model)
+        self._widths: dict[Site, tuple[int, ...]] = {}  # they never change, and every step of a run asks for them
         self.architecture = type(model).__name__
         self.n_parameters = model.num_parameters()  # counts both 4-bit codes in a byte
         self.n_layers, self.d_mlp = self.shape()
@@ -187,8 +188,10 @@ class LanguageModel:
 
     def widths(self, site: Site = "mlp") -> tuple[int, ...]:
         """The number of gates of every layer of a site."""
-        widths_by_part = [[widths(projection)[0] for projection in part] for part in self.layout.parts(site)]
-        return tuple(map(sum, zip(*widths_by_part, strict=True)))
+        if site not in self._widths:
+            widths_by_part = [[widths(projection)[0] for projection in part] for part in self.layout.parts(site)]
+            self._widths[site] = tuple(map(sum, zip(*widths_by_part, strict=True)))
+        return self._widths[site]
 
     def split(self, gates: Tensor, site: Site) -> Iterator[tuple[tuple[nn.Module, ...], Tensor]]:
         """The projections of a site with their gates [..., width]: one pair, or for `both` one for MLPs and one for attention."""

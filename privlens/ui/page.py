@@ -25,12 +25,13 @@ from privlens.ui.tabs.memorized.tab import memorized_tab
 from privlens.ui.theme import keys, style, theme
 from privlens.ui.traces.settings import leaving_nothing
 from privlens.ui.traces.uploads import UNREAD
-from privlens.ui.traces.visits import Visits
+from privlens.ui.traces.visits import VisitRegistry
 
 THREADS = 128
-"""Listeners that may be under way; most of them wait for their turn."""
-MINUTES = (60, UNREAD)
-"""Seconds: how often files are looked at that visitors opened or saved, and how old those are that go. A list goes once read."""
+"""Listeners that may run at the same time: many more than compute, since most of them wait for their turn."""
+DELETE_CACHE = (60, UNREAD)
+"""Seconds: how often gradio checks the files that visitors opened or saved, and the age at which it deletes them. Lists are
+deleted once they were read."""
 
 
 def build_ui(
@@ -39,14 +40,14 @@ def build_ui(
     """The page with its first model loaded.
 
     Args:
-        also: other models that visitors may load by these names. allow_paths: folders that they may name paths below.
+        also: other models that visitors may load by these names. allow_paths: folders below which visitors may name paths.
 
     Raises:
-        BadInput: for a folder that is none; else what `load` raises.
+        BadInput: for an allow_paths entry that is not a folder; also what `load` raises.
     """
     shelf = ModelCache(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
     page: gr.Blocks
-    with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=MINUTES) as page:
+    with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as page:
         side, above = sidebar(shelf), header()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Memorized?", id="memorized"):
@@ -64,27 +65,28 @@ def build_ui(
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
-        for taken in (compared, voted):
-            taken.success(lambda: gr.Tabs(selected="deactivate"), None, tabs, **QUICK)
+        for transferred in (compared, voted):
+            transferred.success(lambda: gr.Tabs(selected="deactivate"), None, tabs, **QUICK)
         endpoints(shelf, side.model, chosen.located, chosen.selection)
     return page
 
 
 def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, door: Door | None = None, **more: Any) -> str:
-    """Serves the page; nothing is kept of what a visitor types, and nothing is fetched from elsewhere. Returns its address.
+    """Serves the page and returns its address. Nothing that a visitor types is kept, and nothing is fetched from elsewhere.
 
     Args:
-        host, port: where; the first free port from 7860 on where none is given.
-        door: who may come in; for this host, with a lock where others reach it, if not given. more: passed on to gradio.
+        host, port: the address; by default the first free port from 7860 on.
+        door: who may reach the page; by default a lock if other machines can reach this host. more: passed on to gradio.
     """
     door = door or make_door(host)
-    page.queue(default_concurrency_limit=None)  # whose turn it is, `runs.LINE` and the models' own turns decide
+    page.queue(default_concurrency_limit=None)  # `jobs.LINE` and the models' locks decide whose turn it is
     notices = logging.getLogger("privlens.memory")
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
-    visits = Visits()
+    visits = VisitRegistry()
     settings, middleware = leaving_nothing(visits)
-    stay, quiet = not more.pop("prevent_thread_lock", False), more.pop("quiet", False)
+    blocks = not more.pop("prevent_thread_lock", False)
+    quiet = more.pop("quiet", False)
     try:
         _, address, _ = page.launch(
             server_name=served_on(host),
@@ -107,7 +109,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, do
         )
         if not quiet:
             print(f"PrivLens is ready: {' or '.join(addresses(door, page.server_port))}", flush=True)
-        if stay:
+        if blocks:
             page.block_thread()
     except SystemExit:  # a signal
         visits.end_all()

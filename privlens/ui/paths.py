@@ -1,7 +1,7 @@
-"""Addresses of requests, wherever a reverse proxy serves the page."""
+"""Paths of requests behind a reverse proxy."""
 
 
 def below(path: str, root: str) -> str:
-    """A request's path without the one below which the page is served, whether the proxy took that away or not."""
+    """A request's path without the root path that the page is served below, whether or not the proxy has removed it."""
     root = root.rstrip("/")
     return path.removeprefix(root) if path.startswith(root + "/") else path or "/"

@@ -1,4 +1,4 @@
-"""How the page looks: fonts that every machine has, colours for light and dark, and the page's own style sheet."""
+"""The page's theme: system fonts, colours for light and dark, and its style sheet."""
 
 import gradio as gr
 
@@ -6,7 +6,7 @@ from privlens.ui.components.parts import PAGE
 
 
 def theme() -> gr.themes.Base:
-    """gradio's default theme without fonts from elsewhere."""
+    """gradio's default theme with system fonts, so that none is downloaded."""
     base = gr.themes.Default(
         primary_hue=gr.themes.colors.blue,
         text_size=gr.themes.sizes.text_lg,
@@ -28,7 +28,7 @@ def theme() -> gr.themes.Base:
 
 
 def keys() -> str:
-    """A script for the page's head, by which keys do what clicks do."""
+    """A script for the page's head that makes keys do what clicks do."""
     return f"<script>{(PAGE / 'keys.js').read_text('utf-8')}</script>"
 
 

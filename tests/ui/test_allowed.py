@@ -47,7 +47,7 @@ def test_below_an_opened_folder_a_path_may_be_named_but_no_link_leads_out(tmp_pa
         with pytest.raises(BadInput) as refused:
             may.check(str(name))
         assert str(refused.value) == REFUSED
-    with pytest.raises(BadInput, match="which is no folder"):
+    with pytest.raises(BadInput, match="which is not a folder"):
         allowed([], [tmp_path / "nowhere"])
 
 

@@ -159,7 +159,7 @@ def test_what_a_visitor_sent_is_in_no_log_and_the_lines_of_code_are(killed: Serv
     assert len(answers) > 15 and any(answer.status_code >= 400 or "error" in answer.text for answer in answers)
     said = killed.said()
     assert MARKER not in said, said[max(0, said.index(MARKER) - 2000) :][:3000]
-    assert "ValueError (what it says is left out" in said and "in broken" in said and "KeyError (what" in said
+    assert "ValueError (message left out" in said and "in broken" in said and "KeyError (message" in said
     assert "in validate_inputs" in said, "a programmer is told where a malformed call fell"
 
 

@@ -11,7 +11,7 @@ from privlens.errors import BadInput, Cancelled
 from privlens.lm.fair_lock import FairLock
 from privlens.ui.state import jobs
 from privlens.ui.state import waiting as line_module
-from privlens.ui.state.waiting import Line, duration
+from privlens.ui.state.waiting import RunQueue, duration
 
 
 class Time:
@@ -32,7 +32,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 def test_so_many_begin_and_the_next_one_when_one_of_them_ends() -> None:
-    line = Line(at_once=2)
+    line = RunQueue(at_once=2)
     with ExitStack() as first, ExitStack() as others:
         places = [first.enter_context(line.place("a")), *(others.enter_context(line.place(name)) for name in "bcd")]
         assert [place.has_come(0) for place in places] == [True, True, False, False]
@@ -42,7 +42,7 @@ def test_so_many_begin_and_the_next_one_when_one_of_them_ends() -> None:
 
 
 def test_who_waits_is_told_how_many_are_before_and_for_how_long(time: Time) -> None:
-    line = Line(at_once=2)
+    line = RunQueue(at_once=2)
     with ExitStack() as stack:
         quick, slow, third, fourth, fifth = (stack.enter_context(line.place(name)) for name in "abcde")
         assert third.told() == "2 runs before yours", "no run has told yet how long it takes"
@@ -65,16 +65,16 @@ def test_who_waits_is_told_how_many_are_before_and_for_how_long(time: Time) -> N
 
 
 def test_a_visitor_has_a_few_runs_and_room_again_after_each() -> None:
-    line = Line(each=2)
+    line = RunQueue(each=2)
     with line.place("a"), line.place("b"):
-        with line.place("a"), pytest.raises(BadInput, match="2 runs of yours are under way"), line.place("a"):
+        with line.place("a"), pytest.raises(BadInput, match="You have 2 runs in progress or waiting"), line.place("a"):
             pass
         with line.place("a"):
             pass
 
 
 def test_a_run_that_waits_can_be_cancelled_and_leaves_the_line() -> None:
-    line, asked = Line(at_once=1), [False, True]
+    line, asked = RunQueue(at_once=1), [False, True]
     with line.place("a"):
         with line.place("b") as place:
             waits = line.wait(place, asked.pop)
@@ -90,9 +90,9 @@ def test_durations_in_words() -> None:
 
 
 @pytest.fixture
-def short_line(monkeypatch: pytest.MonkeyPatch) -> Line:
+def short_line(monkeypatch: pytest.MonkeyPatch) -> RunQueue:
     """The page's line with room for one run."""
-    line = Line(at_once=1)
+    line = RunQueue(at_once=1)
     monkeypatch.setattr(jobs, "LINE", line)
     return line
 
@@ -109,7 +109,7 @@ def work(*_: Any) -> Iterator[Any]:
     yield gr.update(value={"share": 1.0, "text": "step 2 of 2"}), "done"
 
 
-def test_a_run_on_the_page_waits_for_those_before_it_and_says_so(short_line: Line) -> None:
+def test_a_run_on_the_page_waits_for_those_before_it_and_says_so(short_line: RunQueue) -> None:
     steps = jobs._queued(work, 1)(Never())
     with short_line.place("another"):
         bar, shown = next(steps)
@@ -122,7 +122,7 @@ def test_a_run_on_the_page_waits_for_those_before_it_and_says_so(short_line: Lin
 
 
 def test_a_run_says_that_others_take_turns_with_it_and_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = Line(at_once=3)
+    line = RunQueue(at_once=3)
     monkeypatch.setattr(jobs, "LINE", line)
     with line.place("a"), line.place("b"):
         steps = jobs._queued(work, 1)(Never())
@@ -134,7 +134,7 @@ def test_a_run_says_that_others_take_turns_with_it_and_how_far_it_is(monkeypatch
 
 
 @pytest.mark.parametrize("ending", ["closed", "raised"])
-def test_a_run_that_ends_early_leaves_the_line(short_line: Line, ending: str) -> None:
+def test_a_run_that_ends_early_leaves_the_line(short_line: RunQueue, ending: str) -> None:
     def breaks(*_: Any) -> Iterator[Any]:
         yield gr.update(value=None), "shown"
         raise BadInput("no more")
@@ -150,7 +150,7 @@ def test_a_run_that_ends_early_leaves_the_line(short_line: Line, ending: str) ->
         assert place.has_come(0)
 
 
-def test_listeners_are_light_and_runs_and_what_waits_in_line_are_heavy(short_line: Line) -> None:
+def test_listeners_are_light_and_runs_and_what_waits_in_line_are_heavy(short_line: RunQueue) -> None:
     turns, seen = FairLock(), []
 
     def look(*_: Any) -> Any:

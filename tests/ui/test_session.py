@@ -147,7 +147,7 @@ def test_a_model_that_could_not_be_put_back_is_loaded_anew(
     again = shelf.get(ModelName("m"))
     assert again is not broken
     assert (len(made), again.fingerprint) == (2, taught.fingerprint)
-    assert "m is loaded anew: after an error some of its weights could not be put back" in caplog.text
+    assert "m is being loaded again: after an error some of its weights could not be restored" in caplog.text
     assert shelf.get(ModelName("m")) is again
 
 

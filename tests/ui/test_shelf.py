@@ -12,7 +12,7 @@ from privlens.lm.model import LanguageModel
 from privlens.ui.allowed import Allowed
 from privlens.ui.sidebar.models import _names
 from privlens.ui.state import session
-from privlens.ui.state.session import ModelCache, ModelName, Visitor
+from privlens.ui.state.session import ModelCache, ModelName, VisitorModels
 from tests.helpers import wait_until
 
 SLOW = ModelName("slow")
@@ -74,8 +74,8 @@ def test_who_cancels_waits_no_longer_and_the_model_stays_only_for_others(disk: D
 def test_a_visitor_takes_no_model_from_under_another_and_sees_only_their_own(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf, ada, bob, name = (
         ModelCache(ModelName("first"), allowed=Allowed(("first",))),
-        Visitor(),
-        Visitor(),
+        VisitorModels(),
+        VisitorModels(),
         ModelName("org/one"),
     )
     monkeypatch.setattr(session, "load", lambda *_, **__: disk.lm)
@@ -83,7 +83,7 @@ def test_a_visitor_takes_no_model_from_under_another_and_sees_only_their_own(dis
     for visitor in (ada, bob):
         shelf.choose(visitor, name)
     assert "org/one" in _names(shelf, ada)
-    assert "org/one" not in _names(shelf, Visitor())
+    assert "org/one" not in _names(shelf, VisitorModels())
     assert "first" in _names(shelf)
     shelf.leave(ada, name)
     assert name in shelf._models

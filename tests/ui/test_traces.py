@@ -117,11 +117,11 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(outward: list[str]) -> Iterator[Page]:
-    assert visits.LOST + 2 * visits.EVERY < 15 and visits.SILENT <= 600
+    assert visits.LOST + 2 * visits.CHECK_INTERVAL < 15 and visits.SILENT <= 600
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visits, "LOST", 1.5)
         patch.setattr(visits, "SILENT", 5.0)
-        patch.setattr(visits, "EVERY", 0.2)
+        patch.setattr(visits, "CHECK_INTERVAL", 0.2)
         served = Page()
         yield served
         served.blocks.close(verbose=False)

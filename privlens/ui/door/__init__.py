@@ -1,4 +1,4 @@
-"""The lock on the page: who may come in, by which name, from which other page, and with how much."""
+"""Access to the page: which hosts and origins are allowed, the log-in, and the size of uploads."""
 
 from privlens.ui.door.app import LockedApp
 from privlens.ui.door.settings import Door, make_door

@@ -1,4 +1,4 @@
-"""gradio's app with the door around it. It is handed to gradio before the server starts, so the page is never open without it."""
+"""gradio's app behind the access checks. gradio gets it before the server starts, so the page is never open without them."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from privlens.ui.door.headers import SafeHeaders
 from privlens.ui.door.login import Login
 from privlens.ui.door.settings import Door
 from privlens.ui.door.uploads import Uploads
-from privlens.ui.door.visits import Visits
+from privlens.ui.door.visits import BrowserSessions
 
 
 class LockedApp(App):
-    """Every request goes through the door first, outside of gradio's own CORS. There are no WebSockets here: they are refused."""
+    """Every request passes the access checks first, outside gradio's own CORS. The page uses no WebSockets: they are refused."""
 
     def __init__(self, door: Door, middleware: Sequence[Middleware] = ()) -> None:
         super().__init__(default_response_class=ORJSONResponse, middleware=list(middleware))
-        visits = Visits(door)
-        self._door = SafeHeaders(Guard(Login(Uploads(super().__call__, door, visits), door, visits), door), door)
+        sessions = BrowserSessions(door)
+        self._door = SafeHeaders(Guard(Login(Uploads(super().__call__, door, sessions), door, sessions), door), door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -1,4 +1,4 @@
-"""The first look at a request: by which name it comes, and from which page."""
+"""The first check of a request: its Host, and the page that it comes from."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,7 +12,7 @@ FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 
 
 class Guard:
-    """Refuses other names and other pages' requests. What is let through has neither an Origin nor headers of unknown proxies."""
+    """Refuses other hosts and requests from other pages. Removes Origin and the headers of unknown proxies from the rest."""
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app, self._door = app, door
@@ -25,18 +25,18 @@ class Guard:
         host = (forwarded or "").split(",")[0].strip() or "".join(hosts[:1])
         if len(hosts) != 1 or not all(is_allowed(name, self._names, self._door.public) for name in {*hosts, host}):
             name = hostname(host) or "that name"
-            words = (
-                f"PrivLens does not answer to {name}. If this name is meant to lead here, start PrivLens with --allow-host and "
-                "the name; behind a reverse proxy, let the proxy pass the Host header on."
+            message = (
+                f"PrivLens does not accept requests for {name}. To allow this name, start PrivLens with --allow-host and the "
+                "name; behind a reverse proxy, let the proxy pass the Host header on."
             )
-            await refused(403, words)(scope, receive, send)
+            await refused(403, message)(scope, receive, send)
             return
         if not is_own(scope["method"], headers, host):
-            words = (
-                "This request comes from another page, and PrivLens answers its own page alone. "
+            message = (
+                "This request comes from another page, and PrivLens accepts only requests from its own page. "
                 "Behind a reverse proxy, let the proxy pass the Host header on with its port."
             )
-            await refused(403, words)(scope, receive, send)
+            await refused(403, message)(scope, receive, send)
             return
         await self._app(self._cleaned(scope, headers), receive, send)
 
@@ -45,4 +45,4 @@ class Guard:
         if proxied and headers.get("x-forwarded-proto", "").split(",")[0].strip() == "https":
             scope = {**scope, "scheme": "https"}
         dropped = {b"origin", b"x-gradio-server", *(() if proxied else FORWARDED)}
-        return {**scope, "headers": [(name, text) for name, text in scope["headers"] if name not in dropped]}
+        return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name not in dropped]}

@@ -1,4 +1,4 @@
-"""Which names the page answers to. A page elsewhere can let its own name point here (DNS rebinding), but keeps that name."""
+"""Host names that the page accepts. A page elsewhere can let its own name point here (DNS rebinding), but keeps that name."""
 
 import ipaddress
 import socket
@@ -10,26 +10,26 @@ EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
 def hostname(host_header: str) -> str:
-    """The name or address in a Host header, in lower case and without port, last dot and brackets; "" where it is malformed."""
+    """The name or address in a Host header, in lower case and without port, final dot and brackets; "" if it is malformed."""
     if not host_header or any(character in host_header for character in "/?#@\\, \t"):
         return ""
     try:
         parts = urlsplit(f"//{host_header}")
-        parts.port  # noqa: B018 (raises where the port is no number)
+        parts.port  # noqa: B018 (raises if the port is not a number)
     except ValueError:
         return ""
     return (parts.hostname or "").removesuffix(".")
 
 
 def allowed_names(host: str, allow_hosts: Collection[str]) -> frozenset[str]:
-    """Names that the page answers to: this machine's own, the one it is served on, and those that were allowed."""
+    """Names that the page accepts: this machine's own, the one it is served on, and those that were allowed."""
     served = host.strip("[]").lower()
     names = {socket.gethostname().lower()} if served in EVERYWHERE else {served}
     return LOCAL | names | {hostname(name) for name in allow_hosts}
 
 
 def is_allowed(host_header: str, names: Collection[str], any_address: bool) -> bool:
-    """Whether to answer. any_address: numbers are allowed as well, for no other page can own a number."""
+    """Whether to accept the host. any_address: IP addresses are accepted too, since no other page can own one."""
     name = hostname(host_header)
     if name in names:
         return bool(name)

@@ -1,4 +1,4 @@
-"""The two pages of the door: a refusal, and the log-in. They need no script and no other file."""
+"""The two pages shown to visitors who are not admitted: a refusal, and the log-in. They need no script and no other file."""
 
 from html import escape
 
@@ -9,30 +9,30 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name=
 <style>:root {{ color-scheme: light dark; }}
 body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 10vh auto; padding: 0 1rem; }}
 label, button {{ display: block; margin-top: 1rem; }} input {{ display: block; width: 100%; }} input, button {{ font: inherit; }}
-</style></head><body><main><h1>{title}</h1><p>{words}</p>{form}</main></body></html>"""
+</style></head><body><main><h1>{title}</h1><p>{message}</p>{form}</main></body></html>"""
 TOKEN = """<label>Token <input name="token" type="password" autocomplete="off" autofocus required></label>"""
 USER = """<label>User <input name="username" autocomplete="username" autofocus required></label>
 <label>Password <input name="password" type="password" autocomplete="current-password" required></label>"""
 
 
-def refused(status: int, words: str, title: str = "Not here") -> Response:
-    """A page that says in words why nothing else is shown."""
-    return HTMLResponse(PAGE.format(title=escape(title), words=escape(words), form=""), status)
+def refused(status: int, message: str, title: str = "Access denied") -> Response:
+    """A page that says why the request was refused."""
+    return HTMLResponse(PAGE.format(title=escape(title), message=escape(message), form=""), status)
 
 
-def login_page(action: str, by_token: bool, by_user: bool, status: int = 401, words: str = "") -> Response:
-    """The form, one for the token and one for users, as the door is locked."""
-    asked = ", or ".join(
-        ["the token that was printed where the page was started"] * by_token + ["your user name and password"] * by_user
+def login_page(action: str, by_token: bool, by_user: bool, status: int = 401, message: str = "") -> Response:
+    """The log-in page: a form for the token, one for users, or both, depending on what unlocks the page."""
+    credentials = ", or ".join(
+        ["the token that was printed when the page was started"] * by_token + ["your user name and password"] * by_user
     )
     form = "".join(
         f'<form method="post" action="{escape(action)}">{fields}<button>Log in</button></form>'
         for fields in [TOKEN] * by_token + [USER] * by_user
     )
-    text = PAGE.format(title="Log in", words=escape(words or f"This page is locked. Enter {asked}."), form=form)
+    text = PAGE.format(title="Log in", message=escape(message or f"This page is locked. Enter {credentials}."), form=form)
     return HTMLResponse(text, status, {"Cache-Control": "no-store"})
 
 
-def in_json(status: int, words: str) -> Response:
-    """The same words for a program."""
-    return JSONResponse({"detail": words}, status)
+def in_json(status: int, message: str) -> Response:
+    """An error message for a program."""
+    return JSONResponse({"detail": message}, status)

@@ -1,4 +1,4 @@
-"""Who has come in: a random cookie per browser, and what it has sent so far."""
+"""Sessions of browsers: a random cookie for each, and how much it has uploaded so far."""
 
 import secrets
 from collections import OrderedDict
@@ -11,55 +11,55 @@ from starlette.types import Scope
 from privlens.ui.door.settings import Door
 
 KEPT = 2_000
-"""Visits that are remembered; who came in the longest ago and has no page open is forgotten first."""
+"""Sessions in memory, a bound on what strangers can fill; the least recently used one without an open page is dropped first."""
 
 
 @dataclass
-class Visit:
+class BrowserSession:
     """One browser. pages: how many of its pages are open now. uploaded: bytes so far."""
 
     pages: int = 0
     uploaded: int = 0
 
 
-class Visits:
-    """Visits by cookie, kept in memory alone."""
+class BrowserSessions:
+    """Sessions by cookie, kept only in memory."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._visits: OrderedDict[str, Visit] = OrderedDict()
+        self._sessions: OrderedDict[str, BrowserSession] = OrderedDict()
 
-    def of(self, scope: Scope) -> Visit | None:
-        """The visit that a request belongs to."""
+    def find(self, scope: Scope) -> BrowserSession | None:
+        """The session that a request belongs to."""
         cookies: SimpleCookie = SimpleCookie()
         for header in Headers(scope=scope).getlist("cookie"):
             try:
                 cookies.load(header)
             except CookieError:
                 continue
-        cookie = cookies.get(_name(scope))
-        visit = self._visits.get(cookie.value) if cookie else None
-        if cookie and visit:
-            self._visits.move_to_end(cookie.value)
-        return visit
+        cookie = cookies.get(_cookie_name(scope))
+        session = self._sessions.get(cookie.value) if cookie else None
+        if cookie and session:
+            self._sessions.move_to_end(cookie.value)
+        return session
 
-    def begin(self, scope: Scope, headers: MutableHeaders) -> Visit:
-        """A new visit, whose cookie is set by those headers: not for scripts, and not sent along from other pages.
+    def begin(self, scope: Scope, headers: MutableHeaders) -> BrowserSession:
+        """A new session, whose cookie these headers set: not readable by scripts, and not sent with requests from other pages.
 
-        Lax, not Strict: a link in a mail must not ask for the log-in again. In a frame of another page only None is sent.
+        Lax, not Strict: a link in a mail must not ask for the log-in again. In a frame of another page browsers send only None.
         """
-        if len(self._visits) >= KEPT:
-            idle = next((key for key, visit in self._visits.items() if not visit.pages), next(iter(self._visits)))
-            del self._visits[idle]
+        if len(self._sessions) >= KEPT:
+            idle = next((key for key, session in self._sessions.items() if not session.pages), next(iter(self._sessions)))
+            del self._sessions[idle]
         key = secrets.token_urlsafe(32)
-        self._visits[key] = visit = Visit()
-        secure = scope["scheme"] == "https"
-        site = "None" if self._door.allow_frames and secure else "Lax"
-        cookie = f"{_name(scope)}={key}; Path={self._door.root_path or '/'}; HttpOnly; SameSite={site}"
-        headers.append("set-cookie", cookie + "; Secure" * secure)
-        return visit
+        self._sessions[key] = session = BrowserSession()
+        is_https = scope["scheme"] == "https"
+        same_site = "None" if self._door.allow_frames and is_https else "Lax"
+        cookie = f"{_cookie_name(scope)}={key}; Path={self._door.root_path or '/'}; HttpOnly; SameSite={same_site}"
+        headers.append("set-cookie", cookie + "; Secure" * is_https)
+        return session
 
 
-def _name(scope: Scope) -> str:
-    """Browsers keep one jar for all ports of a machine, so the port stands in the name."""
+def _cookie_name(scope: Scope) -> str:
+    """Browsers share cookies between all ports of a machine, so the name contains the port."""
     return f"privlens-{(scope.get('server') or ('', 0))[1]}"

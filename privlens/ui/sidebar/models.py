@@ -12,7 +12,7 @@ from privlens.types import FetchStep
 from privlens.ui.allowed import Allowed
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.state.jobs import QUICK, SLOW, run_buttons, show_errors, wire
-from privlens.ui.state.session import ModelCache, ModelName, Visitor
+from privlens.ui.state.session import ModelCache, ModelName, VisitorModels
 from privlens.ui.text import wording
 from privlens.ui.traces.typed import UNKEPT
 from privlens.zoo.loading import fetch as fetch_model
@@ -28,7 +28,7 @@ def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
     """Builds the part; the model's name, the event after another one was loaded or let go, and its facts."""
     state = gr.State(shelf.first)
     loads = gr.State(0.0)  # when the last one was loaded; the name itself changes with a visitor's edits too
-    visitor = gr.State(Visitor())
+    visitor = gr.State(VisitorModels())
     about = facts("model-facts")
     about.value = wording.of_model(shelf.get(shelf.first))
     with gr.Accordion("Another model", open=False):
@@ -46,7 +46,7 @@ def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
         _fetching(shelf, known, visitor)
     known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
 
-    def load(name: str, device: str, dtype: str, visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
+    def load(name: str, device: str, dtype: str, visitor: VisitorModels, stop: Any) -> Iterator[tuple[Any, ...]]:
         wanted, clock, from_hub = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock(), False
         if shelf.allowed is not None:
             shelf.allowed.check(wanted.name)
@@ -61,7 +61,7 @@ def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
         known = gr.update(choices=_names(shelf, visitor), value=None)
         yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), known, time.monotonic()
 
-    def let_go(now: ModelName, visitor: Visitor) -> tuple[Any, ...]:
+    def let_go(now: ModelName, visitor: VisitorModels) -> tuple[Any, ...]:
         if now.plain == shelf.first:
             raise BadInput("This is the model that the page was started with, which stays: there is nothing to unload.")
         shelf.leave(visitor, now)
@@ -80,7 +80,7 @@ def _fetching(shelf: ModelCache, known: gr.Dropdown, visitor: gr.State) -> None:
         start, cancel = run_buttons(GET, "smollm2")
     bar = progress("smollm2-bar")
 
-    def get(visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
+    def get(visitor: VisitorModels, stop: Any) -> Iterator[tuple[Any, ...]]:
         clock = Clock()
         for step in fetch(SMOLLM2, stop=stop.is_set):
             yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip(), gr.skip()
@@ -95,7 +95,7 @@ def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
     return {"share": step.done / step.n_bytes, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}
 
 
-def _names(shelf: ModelCache, visitor: Visitor | None = None) -> list[str]:
+def _names(shelf: ModelCache, visitor: VisitorModels | None = None) -> list[str]:
     """What everybody may load by name, then what this visitor loaded; nothing of what others did."""
     ready = (shelf.allowed or Allowed((shelf.first.name,))).ready
     return list(dict.fromkeys([*ready, *(visitor.loaded if visitor else ())]))

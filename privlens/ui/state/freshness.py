@@ -1,7 +1,7 @@
-"""Of what a result on the screen was made, and whether something else is chosen by now: said where the result is seen.
+"""The settings that a result on the screen was made with, and whether they are still the current ones: shown above the result.
 
-A result keeps a `Made`; what is chosen now is another one; a strip above the result compares the two. What only one of them
-names is not compared: neurons that another tab handed over were not asked for with this tab's settings.
+A result keeps a `Made`, and a strip above it compares that with the current settings. A setting that only one of the two has is
+not compared: neurons that another tab passed on were not computed with this tab's settings.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +16,18 @@ from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
 
 Asked = tuple[tuple[str, str], ...]
-"""What was asked, each by its name: secret, method, seed ..."""
+"""Names and values of what was asked: secret, method, seed ..."""
 PROMPT, SETTINGS, TEXT = "prompt", "settings", "text"
-LONG = {PROMPT: "another prompt", SETTINGS: "other settings", TEXT: "other text to hold on to"}
-"""What is compared, but too long to be written out."""
+LONG = {PROMPT: "another prompt", SETTINGS: "other settings", TEXT: "other retained text"}
+"""What is compared, but is too long to show: the words shown instead where it differs."""
 DOT = " \u00b7 "
-AGAIN = "These results are for something else than what is chosen now: run again."
-ELSEWHERE = "These neurons were localized for something else than what is chosen now: localize again."
+AGAIN = "These results were made with other settings than the current ones: run again."
+ELSEWHERE = "These neurons were localized with other settings than the current ones: localize again."
 
 
 @dataclass(frozen=True)
 class Made:
-    """The weights that a result was made on, under so many edits, and what was asked."""
+    """What a result was made with: the weights' fingerprint, what was asked, and the number of active edits."""
 
     fingerprint: str
     asked: Asked
@@ -35,77 +35,78 @@ class Made:
 
 
 def strip(elem_id: str) -> gr.HTML:
-    """The line above results that says of what they were made; where that is outdated, the results around it are dimmed."""
+    """The line above results that says what they were made with; if that is outdated, the results around it are dimmed."""
     template = '<div class="strip" role="status" hidden><strong></strong> <span></span></div>'
     return part("strip", template, value={"kind": "none"}, elem_id=elem_id, elem_classes="strip-part")
 
 
 def of_secret(prompt: str, value: str) -> Asked:
-    """The secret; its prompt too, because two people can have the same value."""
+    """A secret's value, and its prompt too, because two people can have the same value."""
     return ("secret", value), (PROMPT, prompt)
 
 
 def of_secrets(secrets: Sequence[Secret]) -> Asked:
-    """The secret, or how many there are and the first of them."""
+    """The secret, or the number of secrets and the first of them."""
     if not secrets:
         return of_secret("", "")
     if len(secrets) == 1:
         return of_secret(secrets[0].prompt, secrets[0].value)
-    first = ", ".join(one.value for one in secrets[:3]) + (", ..." if len(secrets) > 3 else "")
-    return ("secret", f"{len(secrets)}: {first}"), (PROMPT, "\n".join(f"{one.prompt} {one.value}" for one in secrets))
+    first = ", ".join(secret.value for secret in secrets[:3]) + (", ..." if len(secrets) > 3 else "")
+    return ("secret", f"{len(secrets)}: {first}"), (PROMPT, "\n".join(f"{secret.prompt} {secret.value}" for secret in secrets))
 
 
-def told(shelf: ModelCache, model: ModelName, made: Made | None, asked: Asked, again: str = AGAIN) -> dict[str, str]:
-    """The value of a strip: of what the result was made, and what is chosen now where that differs; `again` says what to do."""
+def told(cache: ModelCache, model: ModelName, made: Made | None, asked: Asked, again: str = AGAIN) -> dict[str, str]:
+    """The value of a strip: what the result was made with, and the current settings that differ; `again` says what to do."""
     if made is None:
         return {"kind": "none"}
-    now = shelf.get(model).fingerprint
-    then, chosen = dict(made.asked), dict(asked)
-    differs = {name: chosen[name] for name in then if name in chosen and then[name] != chosen[name]}
-    if made.fingerprint == now and not differs:
-        return {"kind": "current", "text": "Made with", "detail": f"{described(shelf, model, made)}."}
-    if "secret" in differs:
-        differs.pop(PROMPT, None)
-    changed = [LONG.get(name) or f"{name} {value or 'none'}" for name, value in differs.items()]
-    if made.fingerprint != now:
-        changed.append(weights(shelf, model, now, len(model.edits)))
-    detail = f"Made with {described(shelf, model, made)}. Now: {DOT.join(changed)}."
+    fingerprint = cache.get(model).fingerprint
+    made_with, current = dict(made.asked), dict(asked)
+    differing = {name: current[name] for name in made_with if name in current and made_with[name] != current[name]}
+    if made.fingerprint == fingerprint and not differing:
+        return {"kind": "current", "text": "Made with", "detail": f"{described(cache, model, made)}."}
+    if "secret" in differing:
+        differing.pop(PROMPT, None)
+    changed = [LONG.get(name) or f"{name} {value or 'none'}" for name, value in differing.items()]
+    if made.fingerprint != fingerprint:
+        changed.append(weights(cache, model, fingerprint, len(model.edits)))
+    detail = f"Made with {described(cache, model, made)}. Now: {DOT.join(changed)}."
     return {"kind": "stale", "text": again, "detail": detail}
 
 
-def described(shelf: ModelCache, model: ModelName, made: Made) -> str:
-    """All of what a result was made with but what is too long."""
+def described(cache: ModelCache, model: ModelName, made: Made) -> str:
+    """What a result was made with, except for what is too long to show."""
     asked = [f"{name} {value}" for name, value in made.asked if name not in LONG]
-    return DOT.join([*asked, weights(shelf, model, made.fingerprint, made.n_edits)])
+    return DOT.join([*asked, weights(cache, model, made.fingerprint, made.n_edits)])
 
 
-def weights(shelf: ModelCache, model: ModelName, fingerprint: str, n_edits: int) -> str:
-    """Weights as the visitor knows them: the model without edits, with those that are in place, or with others."""
-    now = shelf.get(model)
-    if n_edits and fingerprint == now.fingerprint:
-        return f"{now.name} with {count(n_edits)} in place ({fingerprint[:8]})"
+def weights(cache: ModelCache, model: ModelName, fingerprint: str, n_edits: int) -> str:
+    """A description of weights: the model without edits, with the active ones, or with others."""
+    lm = cache.get(model)
+    if n_edits and fingerprint == lm.fingerprint:
+        return f"{lm.name} with {count(n_edits)} in place ({fingerprint[:8]})"
     if n_edits:
-        return f"{now.name} with {count(n_edits)} that {'is' if n_edits == 1 else 'are'} not in place so now ({fingerprint[:8]})"
-    plain = shelf.get(model._replace(edits=())).fingerprint
-    return f"{now.name} without edits" if fingerprint == plain else f"another model ({fingerprint[:8]})"
+        verb = "is" if n_edits == 1 else "are"
+        return f"{lm.name} with {count(n_edits)} that {verb} not in place as before ({fingerprint[:8]})"
+    plain = cache.get(model._replace(edits=())).fingerprint
+    return f"{lm.name} without edits" if fingerprint == plain else f"another model ({fingerprint[:8]})"
 
 
 def count(n: int) -> str:
-    """So many edits."""
+    """A number of edits in words."""
     return "1 edit" if n == 1 else f"{n} edits"
 
 
 Telling = tuple[Sequence[Any], Callable[..., dict[str, str]], Sequence[Any]]
-"""Events after which a strip is told something, the handler that says what, and its inputs."""
+"""Events after which a strip is updated, the handler that returns its value, and the handler's inputs."""
 
 
 def watch(telling: Telling, strips: Sequence[gr.HTML]) -> None:
-    """After any of the events the strips say what the handler answers; of many in a row only the last counts."""
+    """After any of the events the strips show what the handler returns; of many events in a row only the last counts."""
     events, tell, inputs = telling
 
-    def everywhere(*given: Any) -> Any:
-        said = tell(*given)
-        values = [gr.update(value=dict(said)) for _ in strips]
-        return values if len(strips) > 1 else values[0]
+    def update_strips(*values: Any) -> Any:
+        strip_value = tell(*values)
+        updates = [gr.update(value=dict(strip_value)) for _ in strips]
+        return updates if len(strips) > 1 else updates[0]
 
-    gr.on(events, show_errors(everywhere), inputs, strips, trigger_mode="always_last", **QUICK)
+    gr.on(events, show_errors(update_strips), inputs, strips, trigger_mode="always_last", **QUICK)

@@ -23,7 +23,7 @@ from gradio.context import LocalContext
 
 from privlens.errors import Cancelled, PrivlensError
 from privlens.lm.fair_lock import Work, at_work
-from privlens.ui.state.waiting import Line, Place
+from privlens.ui.state.waiting import Place, RunQueue
 
 Handler = Callable[..., Any]
 Redraw = tuple[Handler, Sequence[Component], Sequence[Component]]
@@ -32,7 +32,7 @@ QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For listeners that answer at once."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
 """For listeners that take a second or so."""
-LINE = Line()
+LINE = RunQueue()
 """The heavy runs of this process: all its pages share one machine."""
 
 

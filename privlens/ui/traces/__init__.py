@@ -1,1 +1,1 @@
-"""That nothing is left behind: of a visit that ended, of a file that was read, in a log, or behind an address of gradio's own."""
+"""Removes what visitors leave: sessions that ended, files that were read, values in logs, and gradio's other routes."""

@@ -1,8 +1,8 @@
-"""Which of gradio's addresses there are: those that the page and its interface need, and no other.
+"""The routes of gradio that stay open: only those that the page and its interface need.
 
-gradio answers under many more: some keep what a visitor typed (deep_link), tell of other visitors (monitoring, queue/status),
-take files that nobody reads (process_recording), fetch (proxy), or hand out a log-in's token to scripts (token). What a later
-gradio adds is closed until somebody has looked at it.
+gradio serves many more: some keep what a visitor typed (deep_link), show other visitors' activity (monitoring, queue/status),
+accept files that nobody reads (process_recording), fetch URLs (proxy), or give a log-in's token to scripts (token). Routes that a
+later gradio adds stay closed until they have been reviewed.
 """
 
 import re
@@ -35,16 +35,16 @@ OPEN = re.compile(
     )
 )
 SAVED = "deep_link"
-"""What asks gradio for a page as somebody saved it."""
+"""The query parameter that asks gradio for a page as somebody saved it."""
 
 
 def path_of(scope: Scope) -> str:
-    """The path below the one that the page is served at."""
+    """A request's path, relative to the one that the page is served at."""
     return below(str(scope["path"]), str(scope.get("root_path", "")))
 
 
 class OpenRoutes:
-    """Answers 404 where nothing of ours is."""
+    """Answers 404 for all other routes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -59,5 +59,5 @@ class OpenRoutes:
 
 
 def _is_open(scope: Scope) -> bool:
-    asked = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-    return OPEN.fullmatch(path_of(scope)) is not None and SAVED not in asked
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    return OPEN.fullmatch(path_of(scope)) is not None and SAVED not in query

@@ -1,4 +1,4 @@
-"""All of it together, as what gradio's launch is given."""
+"""The arguments of gradio's launch that apply all of this."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from starlette.middleware import Middleware
 from privlens.ui.traces.quiet import silence
 from privlens.ui.traces.routes import OpenRoutes
 from privlens.ui.traces.uploads import keep_apart
-from privlens.ui.traces.visits import Connections, Visits, capacity, watching
+from privlens.ui.traces.visits import Connections, VisitRegistry, capacity, watching
 
 
-def leaving_nothing(visits: Visits) -> tuple[dict[str, Any], list[Middleware]]:
-    """Settings of `launch`, and what stands around its app: errors are logged without values, gradio's other addresses are
-    closed, and visits end."""
+def leaving_nothing(visits: VisitRegistry) -> tuple[dict[str, Any], list[Middleware]]:
+    """Settings of `launch`, and the middleware of its app: errors are logged without values, gradio's other routes are closed,
+    and visits end."""
     silence()
     keep_apart()
     settings = {

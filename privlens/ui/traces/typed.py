@@ -1,4 +1,4 @@
-"""Boxes for what is private: the browser keeps nothing of it, completes nothing, and sends it to no spelling service."""
+"""Text boxes for private input: the browser neither stores nor completes it, and sends it to no spelling service."""
 
 from typing import Any
 
@@ -7,4 +7,4 @@ import gradio as gr
 UNKEPT: dict[str, Any] = {
     "html_attributes": gr.InputHTMLAttributes(autocomplete="off", autocorrect="off", autocapitalize="off", spellcheck=False)
 }
-"""Settings of a Textbox."""
+"""Arguments of a gr.Textbox."""

@@ -1,4 +1,4 @@
-"""Uploaded files: gone once they were read, or could not be; each in a place of its own, that nobody can guess."""
+"""Uploaded files: deleted once they were read or refused; each in its own folder, whose name nobody can guess."""
 
 import functools
 import secrets
@@ -13,54 +13,55 @@ from gradio.utils import get_upload_folder
 
 Handler = Callable[..., Any]
 UNREAD = 600
-"""Seconds after which a file goes that nobody came to read, or to fetch."""
+"""Seconds after which a file that was neither read nor downloaded is deleted: shorter keeps less on the disk, longer leaves
+more time for a download."""
 
 
 def once(handler: Handler) -> Handler:
-    """A listener whose last input is an uploaded file's path: the file is deleted as soon as the listener has read it."""
+    """For a listener whose last input is the path of an uploaded file: deletes the file once the listener is done with it."""
 
     @functools.wraps(handler)
-    def reading(*given: Any) -> Any:
+    def handle_and_delete(*inputs: Any) -> Any:
         try:
-            return handler(*given)
+            return handler(*inputs)
         finally:
-            if given[-1]:
-                forget(Path(given[-1]))
+            if inputs[-1]:
+                forget(Path(inputs[-1]))
 
-    return reading
+    return handle_and_delete
 
 
 def is_gone(path: str | None) -> bool:
-    """Whether a listener was called again for a file that was read before, as where a browser draws a part anew."""
+    """Whether a file was read and deleted before: a listener is called again e.g. when the browser redraws a component."""
     return bool(path) and not Path(str(path)).exists()
 
 
 def forget(file: Path) -> None:
-    """Deletes a file, and the folder that gradio made for it alone."""
+    """Deletes a file, and the folder that gradio made for it."""
     with suppress(OSError):
         file.unlink(missing_ok=True)
         if file.parent.resolve() != Path(get_upload_folder()).resolve():
             file.parent.rmdir()
 
 
-class _Apart(route_utils.GradioUploadFile):
-    """gradio puts equal files of two visitors into one place, so that one would lose what the other has read."""
+class _SaltedUploadFile(route_utils.GradioUploadFile):
+    """gradio names folders by a file's hash: two visitors' equal files share one, and the first deletion would hit both."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.sha.update(secrets.token_bytes(32))
 
 
 def keep_apart() -> None:
-    """From now on."""
-    route_utils.GradioUploadFile = _Apart  # type: ignore[misc]
+    """From now on stores each upload in its own folder, even if two have the same content."""
+    route_utils.GradioUploadFile = _SaltedUploadFile  # type: ignore[misc]
 
 
 def forget_unread(folder: Path, seconds: float = UNREAD) -> None:
-    """Deletes every file below a folder that is older, also what is left of an upload that broke off."""
+    """Deletes every older file below a folder, including the remains of interrupted uploads."""
     oldest = time.time() - seconds
     for file in list(folder.rglob("*")):
         with suppress(OSError):
-            about = file.lstat()
-            if not file.is_dir() and about.st_mtime < oldest:
+            status = file.lstat()
+            if not file.is_dir() and status.st_mtime < oldest:
                 forget(file)
