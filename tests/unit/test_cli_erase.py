@@ -199,7 +199,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "guard": ([*ERASE, "--guard", "0.5"], "guard is 0.5"),
     "out": ([*ERASE[:5], "--out", "nowhere/e.safetensors"], "cannot be written"),
     "no edit": (["check", *ASKED, "--edit", "nowhere.safetensors"], "cannot be read"),
-    "not an edit": (["check", *ASKED, "--edit", "model.safetensors"], "but no edit"),
+    "not an edit": (["check", *ASKED, "--edit", "model.safetensors"], "but not an edit"),
     "broken edit": (["check", *ASKED, "--edit", "secrets.csv"], "not an edit, or a broken one"),
     "nothing to apply": (["apply", "--out", "folder"], "Nothing is to be applied"),
     "apply nowhere": (["apply", "--edit", "e", "--out", "a/b/c"], "cannot be created"),

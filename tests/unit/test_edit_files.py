@@ -52,11 +52,11 @@ def test_broken_files_are_refused_in_words(lm: LanguageModel, tmp_path: Path) ->
     refused("cannot be read")
     for content in (b"", b"no safetensors", good.read_bytes()[:-40], good.read_bytes()[:30]):
         bad.write_bytes(content)
-        refused("no edit, or a broken one")
+        refused("not an edit, or a broken one")
     save_file(tensors, bad, {"kind": "something else"})
-    refused("but no edit")
+    refused("but not an edit")
     save_file(tensors, bad)
-    refused("but no edit")
+    refused("but not an edit")
     save_file({key: value for key, value in tensors.items() if key != name}, bad, whole)
     refused("parts of it are missing")
     save_file(tensors, bad, {"kind": "privlens edit 1", "provenance": "{}"})
@@ -66,7 +66,7 @@ def test_broken_files_are_refused_in_words(lm: LanguageModel, tmp_path: Path) ->
     refused("parts of it are missing")
     long = whole["provenance"].replace('"settings":{', '"settings":{"long":"' + "a" * 2**20 + '",')
     save_file(tensors, bad, {**whole, "provenance": long.replace(",}", "}")})
-    refused("says too much about itself")
+    refused("its description is too long")
     save_file({key: value.astype(np.float16) for key, value in tensors.items()}, bad, whole)
     refused("of another type")
     with pytest.raises(BadInput, match="there is no such file"):

@@ -240,7 +240,7 @@ def test_an_index_names_safetensors_of_its_own_folder_only(folder: str, tmp_path
     named = named.format(other=str(other).lstrip("/"))
     index = {"metadata": {}, "weight_map": dict.fromkeys(weights, named)}
     (copied / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelNotFound, match=r"names .*, which is no (safetensors file|file of the folder itself)"):
+    with pytest.raises(ModelNotFound, match=r"names .*, which is not a (safetensors file|file in the folder itself)"):
         load(str(copied), device="cpu")
     index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "own.safetensors")}
     (copied / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -271,5 +271,5 @@ def test_any_path_is_read_or_refused(path: str) -> None:
         read_neurons(Path(path), None)
 
     for reader in (read_list, read_reference, load_edit, neurons):
-        with pytest.raises(BadInput, match=r"cannot be read|is empty|is not JSON|no edit"):
+        with pytest.raises(BadInput, match=r"cannot be read|is empty|is not JSON|not an edit"):
             reader(path)
