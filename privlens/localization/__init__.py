@@ -140,9 +140,7 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "norm of its output",
         retains=True,
     ),
-    "random": MethodInfo(
-        "nothing: the control for every other method", "no pass at all", "none, drawn from 0 to 1"
-    ),
+    "random": MethodInfo("nothing: the control for every other method", "no pass at all", "none, drawn from 0 to 1"),
 }
 """In the order of METHODS; shown in the page's menu and in the help of the command line."""
 
