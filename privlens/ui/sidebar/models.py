@@ -1,7 +1,9 @@
 """The sidebar's "Another model": by name, folder or hub id; SmolLM2 fetched on a button; unloading. The last good model stays."""
 
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import gradio as gr
 from privlens.errors import BadInput
 from privlens.types import FetchStep
 from privlens.ui.allowed import Allowed
+from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.state.jobs import QUICK, SLOW, run_buttons, show_errors, wire
 from privlens.ui.state.session import ModelCache, ModelName, Visitor
@@ -22,6 +25,23 @@ DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
 DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
 HERE = "SmolLM2 is on this machine: choose `smollm2` above and press Load."
+
+
+@dataclass(frozen=True)
+class LoadForm:
+    """Which model is to be loaded, where, in which type, and for whom."""
+
+    name: str
+    device: str | None
+    dtype: str | None
+    visitor: Visitor
+
+
+@dataclass(frozen=True)
+class FetchForm:
+    """For whom SmolLM2 is fetched."""
+
+    visitor: Visitor
 
 
 def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
@@ -46,20 +66,25 @@ def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
         _fetching(shelf, known, visitor)
     known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
 
-    def load(name: str, device: str, dtype: str, visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
-        wanted, clock, from_hub = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock(), False
+    def load(form: LoadForm, stop: threading.Event) -> Iterator[Update]:
+        wanted = ModelName(form.name.strip(), form.device or "auto", form.dtype or "auto")
+        clock, from_hub = Clock(), False
         if shelf.allowed is not None:
             shelf.allowed.check(wanted.name)
             from_hub = shelf.allowed.is_hub_id(wanted.name)
         for step in fetch_model(wanted.name, stop.is_set, from_hub):
-            yield gr.update(value=_so_far(step, clock)), *[gr.skip()] * 4
-        yield gr.update(value={"share": 1.0, "text": "reading the weights"}), *[gr.skip()] * 4
+            yield {bar: gr.update(value=_so_far(step, clock))}
+        yield {bar: gr.update(value={"share": 1.0, "text": "reading the weights"})}
         lm = shelf.get(wanted, stop.is_set)
         if stop.is_set():
             return
-        shelf.choose(visitor, wanted)
-        known = gr.update(choices=_names(shelf, visitor), value=None)
-        yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), known, time.monotonic()
+        shelf.choose(form.visitor, wanted)
+        yield {
+            state: wanted,
+            about: gr.update(value=wording.of_model(lm)),
+            known: gr.update(choices=_names(shelf, form.visitor), value=None),
+            loads: time.monotonic(),
+        }
 
     def let_go(now: ModelName, visitor: Visitor) -> tuple[Any, ...]:
         if now.plain == shelf.first:
@@ -68,7 +93,8 @@ def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
         return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()
 
     unload.click(show_errors(let_go), [state, visitor], [state, about, name, loads], **SLOW)
-    wire(button, cancel, bar, load, [name, device, dtype, visitor], [state, about, known, loads], heavy=False)
+    form = Form(LoadForm, name=name, device=device, dtype=dtype, visitor=visitor)
+    wire(button, cancel, bar, load, form, [state, about, known, loads], heavy=False)
     return state, loads.change, about
 
 
@@ -80,13 +106,13 @@ def _fetching(shelf: ModelCache, known: gr.Dropdown, visitor: gr.State) -> None:
         start, cancel = run_buttons(GET, "smollm2")
     bar = progress("smollm2-bar")
 
-    def get(visitor: Visitor, stop: Any) -> Iterator[tuple[Any, ...]]:
+    def get(form: FetchForm, stop: threading.Event) -> Iterator[Update]:
         clock = Clock()
         for step in fetch(SMOLLM2, stop=stop.is_set):
-            yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip(), gr.skip()
-        yield gr.skip(), HERE, gr.update(choices=_names(shelf, visitor)), gr.update(visible=False)
+            yield {bar: gr.update(value=_so_far(step, clock))}
+        yield {note: HERE, known: gr.update(choices=_names(shelf, form.visitor)), offer: gr.update(visible=False)}
 
-    wire(start, cancel, bar, get, [visitor], [note, known, offer], heavy=False)
+    wire(start, cancel, bar, get, Form(FetchForm, visitor=visitor), [note, known, offer], heavy=False)
 
 
 def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:

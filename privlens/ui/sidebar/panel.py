@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from privlens import validation
 from privlens.errors import BadInput
@@ -50,6 +51,26 @@ class Sidebar:
     secret: gr.State
     loaded: Any
     about: gr.HTML
+
+    @property
+    def controls(self) -> dict[str, Component]:
+        """The controls of `SidebarValues`, by its fields."""
+        return {"model": self.model, "listed": self.listed, "prompt": self.prompt, "value": self.value}
+
+
+@dataclass(frozen=True)
+class SidebarValues:
+    """What every form begins with: the visitor's model and list, and the secret in question as it was typed."""
+
+    model: ModelName
+    listed: tuple[ListedSecret, ...]
+    prompt: str
+    value: str
+
+    @property
+    def target(self) -> Secret:
+        """The secret in question. Raises BadInput where it is too long."""
+        return secret_of(self.listed, self.prompt, self.value)
 
 
 def sidebar(shelf: ModelCache) -> Sidebar:

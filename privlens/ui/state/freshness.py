@@ -95,7 +95,7 @@ def count(n: int) -> str:
     return "1 edit" if n == 1 else f"{n} edits"
 
 
-Telling = tuple[Sequence[Any], Callable[..., dict[str, str]], Sequence[Any]]
+Telling = tuple[Sequence[Any], Callable[..., dict[str, str]], Sequence[Any] | set[Any]]
 """Events after which a strip is told something, the handler that says what, and its inputs."""
 
 

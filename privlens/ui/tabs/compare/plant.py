@@ -3,7 +3,9 @@
 The plant is an edit of the visitor's model; every tab of this visitor works under it until it is taken out again.
 """
 
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,6 +13,7 @@ import gradio as gr
 from privlens import validation
 from privlens.planting.plant import Plant, PlantSettings, new_secret, planting
 from privlens.types import Neuron, Secret
+from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.sidebar.panel import Sidebar
 from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
@@ -22,6 +25,16 @@ from privlens.zoo.planted import known_truth
 
 RATIOS = [("0.1 % of the neurons", 0.001), ("1 % of the neurons", 0.01)]
 EMPTY = "No plant. Without one nobody knows where a secret really sits, and methods can only be held against each other."
+
+
+@dataclass(frozen=True)
+class PlantForm:
+    """The visitor's model, the plant in it, into how many neurons a new one goes, and what decides which."""
+
+    model: ModelName
+    planted: Plant | None
+    ratio: float
+    seed: float | None
 
 
 def plant_part(shelf: ModelCache, side: Sidebar, located: gr.State, selection: gr.State) -> tuple[gr.State, list[Any]]:
@@ -41,49 +54,48 @@ def plant_part(shelf: ModelCache, side: Sidebar, located: gr.State, selection: g
     about = facts("plant-facts", EMPTY)
     out = gr.Button("Take the plant out", interactive=False, elem_id="plant-out", min_width=160)
 
-    def run(model: ModelName, had: Plant | None, ratio: float, seed: float, stop: Any) -> Iterator[tuple[Any, ...]]:
-        rest = without(model, had)
-        lm, number = shelf.get(rest), validation.seed(seed or 0)
+    def run(form: PlantForm, stop: threading.Event) -> Iterator[Update]:
+        rest = without(form.model, form.planted)
+        lm, drawn_by = shelf.get(rest), validation.seed(form.seed or 0)
         clock = Clock()
-        yield (gr.update(value={"share": 0.0, "text": "choosing a secret that the model does not know"}), *nothing_new())
-        for step in planting(lm, new_secret(lm, 0, number), PlantSettings(ratio), number, stop=stop.is_set):
-            bar = gr.update(value=clock.at(step.step, step.n_steps, f"training, NLL {step.nll:.2f} nats/token; often done early"))
-            if step.plant is None:
-                yield (bar, *nothing_new())
-                continue
-            name = rest._replace(edits=(*rest.edits, step.plant.edit))
-            yield (
-                bar,
-                name,
-                step.plant,
-                step.plant.secret.prompt,
-                step.plant.secret.value,
-                gr.update(value=of_plant(step.plant, lm.n_neurons)),
-                gr.update(interactive=True),
-                gr.update(value=wording.of_model(shelf.get(name))),
-                None,
-                Selection(),
-            )
+        yield {bar: gr.update(value={"share": 0.0, "text": "choosing a secret that the model does not know"})}
+        for step in planting(lm, new_secret(lm, 0, drawn_by), PlantSettings(form.ratio), drawn_by, stop=stop.is_set):
+            text = f"training, NLL {step.nll:.2f} nats/token; often done early"
+            update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, text))}
+            if step.plant is not None:
+                secret, model = step.plant.secret, rest._replace(edits=(*rest.edits, step.plant.edit))
+                update |= {
+                    planted: step.plant,
+                    side.prompt: secret.prompt,
+                    side.value: secret.value,
+                    about: gr.update(value=of_plant(step.plant, lm.n_neurons)),
+                    out: gr.update(interactive=True),
+                    **another_model(model),
+                }
+            yield update
 
-    def take_out(model: ModelName, had: Plant | None) -> tuple[Any, ...]:
-        rest = without(model, had)
-        own, about = that_come_with(rest), wording.of_model(shelf.get(rest))
-        return rest, None, "", "", gr.update(value=own), gr.update(interactive=False), gr.update(value=about), None, Selection()
+    def another_model(model: ModelName) -> Update:
+        return {
+            side.model: model,
+            side.about: gr.update(value=wording.of_model(shelf.get(model))),
+            located: None,
+            selection: Selection(),
+        }
 
-    def forget(model: ModelName) -> tuple[Any, ...]:
-        return None, gr.update(value=that_come_with(model)), gr.update(interactive=False)
+    def take_out(model: ModelName, plant: Plant | None) -> Update:
+        rest = without(model, plant)
+        return {**another_model(rest), side.prompt: "", side.value: "", **forget(rest)}
+
+    def forget(model: ModelName) -> Update:
+        return {planted: None, about: gr.update(value=that_come_with(model)), out: gr.update(interactive=False)}
 
     outputs = [side.model, planted, side.prompt, side.value, about, out, side.about, located, selection]
-    ended = wire(start, cancel, bar, run, [side.model, planted, ratio, seed], outputs)
+    form = Form(PlantForm, model=side.model, planted=planted, ratio=ratio, seed=seed)
+    ended = wire(start, cancel, bar, run, form, outputs)
     removed = out.click(show_errors(take_out), [side.model, planted], outputs, **QUICK)
     forgotten = side.loaded.success(forget, side.model, [planted, about, out], **QUICK)
     about.value = that_come_with(shelf.first)
     return planted, [ended, removed, forgotten]
-
-
-def nothing_new() -> tuple[Any, ...]:
-    """All that a plant changes, left as it is."""
-    return tuple(gr.skip() for _ in range(9))
 
 
 def without(model: ModelName, planted: Plant | None) -> ModelName:

@@ -1,6 +1,8 @@
 """The tab Compare methods: the same picture for every method, their overlap, and what switching off the best k of each does."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -12,9 +14,10 @@ from privlens.method_comparison import FLOOR, BudgetName, compare_methods
 from privlens.planting.plant import Plant
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.types import Site
+from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import Asked, Made, of_secret, of_secrets, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
@@ -26,6 +29,26 @@ from privlens.ui.tabs.localize.settings import common, keep_setting, seed_settin
 FIRST = ["hard-concrete", "active-token-gradient", "contrastive-gradient", "gradient", "activations"]
 """Chosen at first: the cheap ones, and the mask."""
 EMPTY = "Choose a secret in the sidebar, tick methods and press Start."
+
+
+@dataclass(frozen=True)
+class CompareForm(SidebarValues):
+    """The secret, which methods are compared on it and how, the visitor's plant, and the comparison that stands."""
+
+    reference: tuple[str, ...]
+    methods: list[str]
+    keep: Keep
+    site: Site
+    seed: float | None
+    extent: BudgetName
+    planted: Plant | None
+    compared: show.Compared | None
+
+    @property
+    def asked(self) -> Asked:
+        """The tab's settings by name, for the strip."""
+        names = ", ".join(name for name in METHODS if name in self.methods)
+        return ("methods", names), *common(self.keep, self.site, self.seed), ("measured on", self.extent)
 
 
 def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
@@ -68,65 +91,60 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
             with gr.Column(min_width=320):
                 curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 860)
 
-    def run(
-        model: ModelName,
-        listed: Any,
-        reference: Any,
-        prompt: str,
-        value: str,
-        methods: list[str],
-        keep: Keep,
-        site: Site,
-        seed: float,
-        extent: BudgetName,
-        plant: Plant | None,
-        had: show.Compared | None,
-        stop: Any,
-    ) -> Iterator[tuple[Any, ...]]:
-        lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        others = other_secrets(others_of(listed), [target])
-        retained = retained_of(others, keep)
-        truth = truth_for(plant, model, target) if site == "mlp" else ()
-        asked = [*methods, WEIGHT_NORM] if truth else methods
-        task = Task(lm, target, others=retained, seed=validation.seed(seed or 0), site=site, stop=stop.is_set)
-        settings = asked_with(methods, keep, site, seed, extent)
+    def run(form: CompareForm, stop: threading.Event) -> Iterator[Update]:
+        lm, target = shelf.get(form.model), form.target
+        others = other_secrets(others_of(form.listed), [target])
+        retained = retained_of(others, form.keep)
+        truth = truth_for(form.planted, form.model, target) if form.site == "mlp" else ()
+        names = [*form.methods, WEIGHT_NORM] if truth else form.methods
+        seed = validation.seed(form.seed or 0)
+        task = Task(lm, target, others=retained, seed=seed, site=form.site, stop=stop.is_set)
+        context = EvalContext(others, tuple(form.reference))
         clock, n_drawn, found = Clock(), -1, None
-        for step in compare_methods(asked, task, EvalContext(others, tuple(reference)), extent, len(truth) or None):
-            at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
-            pictures: tuple[Any, ...] = tuple(gr.skip() for _ in heats)
+        for step in compare_methods(names, task, context, form.extent, len(truth) or None):
+            update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage))}
             if len(step.scores) != n_drawn:
                 n_drawn = len(step.scores)
-                pictures = show.heatmaps(step.scores, truth, 0, len(heats))
-            rest: tuple[Any, ...] = tuple(gr.skip() for _ in range(6))
+                update |= pictures(show.heatmaps(step.scores, truth, 0, len(heats)))
+            is_last = step.step == step.n_steps
             if step.result is not None:
-                first, found = found is None, show.Compared(step.result, truth, settings, len(model.edits))
-                at_k = show.default_k(found)
-                controls = (gr.skip(), gr.skip())
+                first, found = found is None, show.Compared(step.result, truth, form.asked, len(form.model.edits))
+                default_k = show.default_k(found)
                 if first:
-                    pictures = show.marks_only(found.scores, truth, at_k, len(heats))
-                if first if had is None else step.step == step.n_steps:
-                    controls = (gr.update(maximum=show.largest_k(found), value=at_k), show.chooser(found))
-                rest = (*show.numbers(found, at_k), *controls)
+                    update |= pictures(show.marks_only(found.scores, truth, default_k, len(heats)))
+                update |= numbered(show.numbers(found, default_k))
+                if first if form.compared is None else is_last:
+                    update |= {k: gr.update(maximum=show.largest_k(found), value=default_k), which: show.chooser(found)}
             # What stood here before stays the visitor's until the last step; where nothing stood, each step is theirs at once.
-            theirs = found if had is None or step.step == step.n_steps else None
-            yield at, theirs or gr.skip(), *pictures, *rest
+            if found is not None and (form.compared is None or is_last):
+                update |= {compared: found}
+            yield update
 
-    def redraw(found: show.Compared | None, k: int) -> tuple[Any, ...]:
+    def pictures(updates: tuple[Any, ...]) -> Update:
+        return dict(zip(heats, updates, strict=True))
+
+    def numbered(updates: tuple[Any, ...]) -> Update:
+        return dict(zip([numbers, overlaps, curves, table], updates, strict=True))
+
+    def redraw(found: show.Compared | None, k: int) -> Update:
         if found is None:
-            return (*(gr.update(value="", off=[], on=[]) for _ in heats), *show.no_numbers())
-        return (*show.heatmaps(found.scores, found.truth, int(k), len(heats)), *show.numbers(found, int(k)))
+            return {**{heat: gr.update(value="", off=[], on=[]) for heat in heats}, **numbered(show.no_numbers())}
+        drawn = show.heatmaps(found.scores, found.truth, int(k), len(heats))
+        return {**pictures(drawn), **numbered(show.numbers(found, int(k)))}
 
-    def tell(model: ModelName, prompt: str, value: str, found: show.Compared | None, *settings: Any) -> dict[str, str]:
-        made = None
-        if found is not None:
-            made_with = (*of_secrets([found.result.target]), *found.asked)
-            made = Made(found.result.provenance.fingerprint, made_with, found.n_edits)
-        return told(shelf, model, made, (*of_secret(prompt, value), *asked_with(*settings)))
+    def tell(given: Given) -> dict[str, str]:
+        values, made = form.read(given), None
+        if values.compared is not None:
+            result = values.compared.result
+            made_with = (*of_secrets([result.target]), *values.compared.asked)
+            made = Made(result.provenance.fingerprint, made_with, values.compared.n_edits)
+        return told(shelf, values.model, made, (*of_secret(values.prompt, values.value), *values.asked))
 
-    def slide(found: show.Compared | None, k: int) -> tuple[Any, ...]:
+    def slide(found: show.Compared | None, k: int) -> Any:
         if found is None:
-            return tuple(gr.skip() for _ in range(len(heats) + 4))
-        return (*show.marks_only(found.scores, found.truth, int(k), len(heats)), *show.numbers(found, int(k)))
+            return gr.skip()
+        marked = show.marks_only(found.scores, found.truth, int(k), len(heats))
+        return {**pictures(marked), **numbered(show.numbers(found, int(k)))}
 
     def take(model: ModelName, found: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
         scores = show.scores_of(found, method)
@@ -136,13 +154,13 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
         return located, chosen.to(best(scores, int(k)))
 
     drawn = [*heats, numbers, overlaps, curves, table]
-    settings: list[Any] = [methods, keep, site, seed, extent]
-    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, *settings, planted, compared]
+    settings: dict[str, Any] = {"methods": methods, "keep": keep, "site": site, "seed": seed, "extent": extent}
+    form = Form(CompareForm, **side.controls, reference=side.reference, **settings, planted=planted, compared=compared)
     again = (redraw, [compared, k], drawn)
-    ended = wire(start, cancel, bar, run, inputs, [compared, *drawn, k, which], redraw=again)
+    ended = wire(start, cancel, bar, run, form, [compared, *drawn, k, which], redraw=again)
     ended.then(*again, **QUICK)
-    changes = [one.change for one in (compared, side.secret, side.model, *settings)]
-    watch((changes, tell, [side.model, side.prompt, side.value, compared, *settings]), [made])
+    changes = [part.change for part in (compared, side.secret, side.model, *settings.values())]
+    watch((changes, tell, form.inputs), [made])
     k.input(slide, [compared, k], drawn, trigger_mode="always_last", concurrency_limit=1, **QUICK)
     taken = use.click(
         show_errors(take), [side.model, compared, which, k, chosen.selection], [chosen.located, chosen.selection], **QUICK
@@ -153,8 +171,3 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
         event.then(localized, needs, gives, **QUICK)
     side.loaded.success(lambda: None, None, compared, **QUICK).then(redraw, [compared, k], drawn, **QUICK)
     return taken
-
-
-def asked_with(methods: list[str], keep: str, site: Site, seed: float | None, extent: BudgetName) -> Asked:
-    """The tab's settings by name, for the strip."""
-    return ("methods", ", ".join(one for one in METHODS if one in methods)), *common(keep, site, seed), ("measured on", extent)

@@ -1,6 +1,7 @@
 """What an erasure is asked with on the page: which secrets, which method, how far it may go, what must stay."""
 
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import get_args
 
 import gradio as gr
 
@@ -19,10 +20,11 @@ from privlens.erasure import (
 from privlens.erasure.config import STEPS_MOST
 from privlens.retained.others import Keep
 from privlens.secret_lists import paragraphs
-from privlens.ui.sidebar.panel import Sidebar
+from privlens.ui.components.form import Form
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.sidebar.ticking import tick_boxes
 from privlens.ui.state.jobs import QUICK
-from privlens.ui.tabs.erase.run import Asked, chosen_targets, others_than
+from privlens.ui.tabs.erase.run import ErasureTask, chosen_targets, others_than
 from privlens.ui.tabs.localize.settings import keep_setting, seed_setting
 from privlens.ui.traces.typed import UNKEPT
 
@@ -43,8 +45,58 @@ CHOICES: dict[WeightMetric, str] = {
 }
 
 
-def controls(side: Sidebar) -> tuple[list[Any], list[Any]]:
-    """Builds the controls; returns what `asked` takes, in its order, the sidebar's first: for runs, and for other listeners."""
+@dataclass(frozen=True)
+class ErasureForm(SidebarValues):
+    """The values of the tab's controls; of a number that was emptied, None."""
+
+    reference: tuple[str, ...]
+    which: str
+    rows: list[int]
+    method: str
+    hold: str
+    share: float | None
+    guard: float | None
+    steps: float | None
+    choice: WeightMetric
+    spread: Granularity
+    scope: Scope
+    keep: Keep
+    rate: float | None
+    weight: float | None
+    decay: float | None
+    every: float | None
+    seed: float | None
+    own: str
+
+    def task(self) -> ErasureTask:
+        """What is to be erased and how. An emptied number is the default. Raises BadInput for what cannot be."""
+        targets = chosen_targets(self.listed, self.prompt, self.value, self.which, self.rows)
+        every = self.every or FIRST.measure_every
+        settings = ErasureSettings(
+            share=self.share / 100 if self.share else None,
+            choice=self.choice,
+            spread=self.spread,
+            scope=self.scope,
+            steps=validation.whole(FIRST.steps if self.steps is None else self.steps, "number of steps", 1, STEPS_MOST),
+            guard=FIRST.guard if self.guard is None else 1 + self.guard / 100,
+            keep=0.0 if self.hold == "forget-only" else FIRST.keep if self.weight is None else self.weight,
+            decay=FIRST.decay if self.decay is None else self.decay / 100,
+            measure_every=validation.whole(every, "number of steps between two measurements", 1, STEPS_MOST),
+        )
+        settings = settings_of(self.method, settings, self.rate).checked()
+        return ErasureTask(
+            targets=targets,
+            others=others_than(self.listed, targets),
+            texts=paragraphs(self.own),
+            reference=tuple(self.reference),
+            settings=settings,
+            keep=self.keep if settings.keep else "none",
+            seed=validation.seed(self.seed or 0),
+        )
+
+
+def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
+    """Builds the controls; returns their form for runs, and one for other listeners, which reads what is ticked from a state."""
     which = gr.Radio(WHICH, value="sidebar", label="Erase", elem_id="erase-which")
     with gr.Column(visible=False, elem_id="erase-list") as several:
         ticked, rows = tick_boxes(side, "erase", "Secrets to erase together", lambda _: [])
@@ -149,72 +201,29 @@ def controls(side: Sidebar) -> tuple[list[Any], list[Any]]:
         )
     which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
     method.change(about_method, method, about, **QUICK)
-    given = [
-        side.listed,
-        side.reference,
-        side.prompt,
-        side.value,
-        which,
-        ticked,
-        method,
-        hold,
-        share,
-        guard,
-        steps,
-        choice,
-        spread,
-        scope,
-        keep,
-        rate,
-        weight,
-        decay,
-        every,
-        seed,
-        own,
-    ]
-    return given, [rows if one is ticked else one for one in given]
-
-
-def asked(
-    listed: Any,
-    reference: Any,
-    prompt: str,
-    value: str,
-    which: str,
-    rows: list[int],
-    method: str,
-    hold: str,
-    share: float | None,
-    guard: float | None,
-    steps: float | None,
-    choice: WeightMetric,
-    spread: Granularity,
-    scope: Scope,
-    keep: Keep,
-    rate: float | None,
-    weight: float | None,
-    decay: float | None,
-    every: float | None,
-    seed: float | None,
-    own: str,
-) -> Asked:
-    """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
-    targets = chosen_targets(listed, prompt, value, which, rows)
-    settings = ErasureSettings(
-        share=share / 100 if share else None,
+    form = Form(
+        ErasureForm,
+        **side.controls,
+        reference=side.reference,
+        which=which,
+        rows=ticked,
+        method=method,
+        hold=hold,
+        share=share,
+        guard=guard,
+        steps=steps,
         choice=choice,
         spread=spread,
         scope=scope,
-        steps=validation.whole(FIRST.steps if steps is None else steps, "number of steps", 1, STEPS_MOST),
-        guard=FIRST.guard if guard is None else 1 + guard / 100,
-        keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
-        decay=FIRST.decay if decay is None else decay / 100,
-        measure_every=validation.whole(every or FIRST.measure_every, "number of steps between two measurements", 1, STEPS_MOST),
+        keep=keep,
+        rate=rate,
+        weight=weight,
+        decay=decay,
+        every=every,
+        seed=seed,
+        own=own,
     )
-    settings = settings_of(method, settings, rate).checked()
-    held: Keep = keep if settings.keep else "none"
-    others, texts = others_than(listed, targets), paragraphs(own)
-    return Asked(targets, others, texts, tuple(reference), settings, held, validation.seed(seed or 0))
+    return form, form.reading(rows=rows)
 
 
 def about_method(name: str) -> str:

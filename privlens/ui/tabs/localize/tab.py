@@ -1,9 +1,10 @@
 """The tab Localize: gates train live, then the neurons that were found can be chosen and switched."""
 
 import math
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -13,12 +14,13 @@ from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
 from privlens.types import LocalizationStep, Site
+from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
-from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best
+from privlens.ui.state.session import Localization, ModelCache, Selection, best
 from privlens.ui.tabs.localize.selection import NO_NEURONS, Chosen, choosing, default_k
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
 from privlens.ui.text import wording
@@ -26,6 +28,24 @@ from privlens.ui.traces.typed import UNKEPT
 
 EVERY = 0.15
 """Seconds between two pictures, at least."""
+
+
+@dataclass(frozen=True)
+class LocalizeForm(SidebarValues):
+    """The secret, how its neurons are looked for, and what was found and chosen before."""
+
+    method: str
+    keep: Keep
+    site: Site
+    seed: float | None
+    own: str
+    located: Localization | None
+    selection: Selection
+
+    @property
+    def asked(self) -> Asked:
+        """The tab's settings by name, for the strip."""
+        return ("method", self.method), *common(self.keep, self.site, self.seed), (TEXT, self.own.strip())
 
 
 def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
@@ -55,27 +75,15 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         lines = plot("curves", "The loss, step by step, will stand here while gates train.", 380)
         chosen = choosing(shelf, side.model, live, heat, lines)
 
-    def run(
-        model: ModelName,
-        listed: Any,
-        prompt: str,
-        value: str,
-        method: str,
-        keep: Keep,
-        site: Site,
-        seed: float,
-        own: str,
-        selection: Selection,
-        stop: Any,
-    ) -> Iterator[tuple[Any, ...]]:
-        lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        settings = asked_with(method, keep, site, seed, own)
-        retained = looked_at(method, retained_of(other_secrets(others_of(listed), [target]), keep))
-        seed = validation.seed(seed or 0)
-        task = Task(lm, target, others=retained, texts=paragraphs(own), seed=seed, site=site, stop=stop.is_set)
-        clock, steps, drawn, sufficient = Clock(), [], 0.0, METHOD_INFO[method].sufficient
-        n_neurons = sum(lm.widths(site))
-        for step in METHODS[method](task):
+    def run(form: LocalizeForm, stop: threading.Event) -> Iterator[Update]:
+        lm, target = shelf.get(form.model), form.target
+        retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
+        seed = validation.seed(form.seed or 0)
+        task = Task(lm, target, others=retained, texts=paragraphs(form.own), seed=seed, site=form.site, stop=stop.is_set)
+        clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
+        steps: list[LocalizationStep] = []
+        n_neurons = sum(lm.widths(form.site))
+        for step in METHODS[form.method](task):
             steps.append(step)
             if step.result is None and time.monotonic() - drawn < EVERY:
                 continue
@@ -83,44 +91,45 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
             gates = gr.update(value=plots.live_gates(step, sufficient).to_json(), off=[], on=[])
             loss = plots.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""
             numbers = live_facts(step, n_neurons, sufficient)
-            found, choice = gr.skip(), gr.skip()
+            at_end: Update = {}
             if step.result is not None:
                 found = Localization(
                     target,
                     frozenset(retained),
                     step.result,
-                    asked=settings,
+                    asked=form.asked,
                     facts=tuple(numbers),
                     curves=loss,
-                    n_edits=len(model.edits),
+                    n_edits=len(form.model.edits),
                 )
-                choice = selection.to(best(step.result, default_k(found)))
-            at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
-            yield at, gr.update(value=numbers), gates, gr.update(value=loss), found, choice
+                at_end = {chosen.located: found, chosen.selection: form.selection.to(best(step.result, default_k(found)))}
+            yield {
+                bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage)),
+                live: gr.update(value=numbers),
+                heat: gates,
+                lines: gr.update(value=loss),
+                **at_end,
+            }
 
-    def tell(model: ModelName, prompt: str, value: str, found: Localization | None, *settings: Any) -> dict[str, str]:
-        made = None if found is None else made_of(found, prompt, value)
-        return told(shelf, model, made, (*of_secret(prompt, value), *asked_with(*settings)), ELSEWHERE)
+    def tell(given: Given) -> dict[str, str]:
+        values = form.read(given)
+        made = None if values.located is None else made_of(values.located, values.prompt, values.value)
+        asked = (*of_secret(values.prompt, values.value), *values.asked)
+        return told(shelf, values.model, made, asked, ELSEWHERE)
 
-    settings: list[Any] = [method, keep, site, seed, own]
-    inputs = [side.model, side.listed, side.prompt, side.value, *settings, chosen.selection]
+    settings: dict[str, Any] = {"method": method, "keep": keep, "site": site, "seed": seed, "own": own}
+    form = Form(LocalizeForm, **side.controls, **settings, located=chosen.located, selection=chosen.selection)
     outputs = [live, heat, lines, chosen.located, chosen.selection]
-    ended = wire(start, cancel, bar, run, inputs, outputs, redraw=chosen.redraw)
+    ended = wire(start, cancel, bar, run, form, outputs, redraw=chosen.redraw)
     redraw, needs, gives = chosen.redraw
     ended.then(redraw, needs, gives, **QUICK)
     side.loaded.success(lambda: (None, Selection()), None, [chosen.located, chosen.selection], **QUICK).then(
         redraw, needs, gives, **QUICK
     )
-    events = [one.change for one in (chosen.located, side.secret, side.model, *settings)]
-    needed = [side.model, side.prompt, side.value, chosen.located, *settings]
-    chosen = replace(chosen, told=(events, tell, needed))
+    events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
+    chosen = replace(chosen, told=(events, tell, form.inputs))
     watch(chosen.told, [made])
     return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
-
-
-def asked_with(method: str, keep: str, site: Site, seed: float | None, own: str) -> Asked:
-    """The tab's settings by name, for the strip."""
-    return ("method", method), *common(keep, site, seed), (TEXT, own.strip())
 
 
 def made_of(found: Localization, prompt: str, value: str) -> Made:

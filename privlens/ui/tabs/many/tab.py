@@ -1,6 +1,8 @@
 """The tab Many secrets: one method on a selection of secrets, the neurons they vote for, and what categories share."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,14 +13,16 @@ from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.localization.aggregate import VoteSettings
 from privlens.localization.several import localize_each
 from privlens.retained.others import Keep, other_secrets, retained_of
+from privlens.secret_lists import ListedSecret
 from privlens.types import Site
+from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.sidebar.ticking import most_repeated, tick_boxes
 from privlens.ui.state.freshness import Asked, Made, of_secrets, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
-from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
+from privlens.ui.state.session import Localization, ModelCache, ModelName, best, fitting
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting
 from privlens.ui.tabs.localize.tab import about_method
@@ -28,6 +32,45 @@ FIRST = "integrated-gradients"
 """The method whose scores the votes were made for."""
 EMPTY = "Tick secrets and press Start; what they share will stand here."
 ACROSS = [name for name, info in METHOD_INFO.items() if info.across_sites]
+
+
+@dataclass(frozen=True)
+class ManyForm:
+    """Which secrets of the list are localized, and how."""
+
+    model: ModelName
+    listed: tuple[ListedSecret, ...]
+    rows: list[int]
+    method: str
+    keep: Keep
+    seed: float | None
+    both: bool
+
+    @property
+    def wants_both(self) -> bool:
+        """Whether attention is localized beside the MLPs: where it is asked for, and the method's scores can be compared."""
+        return self.both and self.method in ACROSS
+
+    @property
+    def asked(self) -> Asked:
+        """The tab's settings by name, for the strip."""
+        return ("method", self.method), *common(self.keep, "both" if self.wants_both else "mlp", self.seed)
+
+
+@dataclass(frozen=True)
+class VoteForm:
+    """What was localized, and the four sliders of its view."""
+
+    many: show.Many | None
+    of_maximum: float
+    of_secrets: float
+    most: float
+    k: float
+
+    @property
+    def settings(self) -> VoteSettings:
+        """The first three sliders as the aggregator's settings."""
+        return VoteSettings(self.of_maximum, self.of_secrets, int(self.most))
 
 
 def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
@@ -97,75 +140,69 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 means = plot("many-means", "Categories against categories will stand here.", 420)
         shares = plot("many-shares", "The share of MLPs against attention will stand here, where both were localized.", 300)
 
-    def run(
-        model: ModelName, listed: Any, rows: list[int], method: str, keep: Keep, seed: float, both: bool, stop: Any
-    ) -> Iterator[tuple[Any, ...]]:
-        lm, targets = shelf.get(model), show.by_category([listed[at].secret for at in rows])
+    def run(form: ManyForm, stop: threading.Event) -> Iterator[Update]:
+        lm, targets = shelf.get(form.model), show.by_category([form.listed[row].secret for row in form.rows])
         if not targets:
             raise BadInput("No secret is ticked: tick at least one; two or more can be compared.")
-        wanted: list[Site] = ["mlp", "attention"] if both and method in ACROSS else ["mlp"]
-        retained = looked_at(method, retained_of(other_secrets(others_of(listed), targets), keep))
+        wanted: list[Site] = ["mlp", "attention"] if form.wants_both else ["mlp"]
+        retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), targets), form.keep))
+        seed = validation.seed(form.seed or 0)
         tasks = [
-            Task(lm, target, others=retained, seed=validation.seed(seed or 0), site=where, stop=stop.is_set)
-            for where in wanted
-            for target in targets
+            Task(lm, target, others=retained, seed=seed, site=site, stop=stop.is_set) for site in wanted for target in targets
         ]
         clock = Clock()
-        for step in localize_each([(method, task) for task in tasks]):
-            found: tuple[Any, ...] = (gr.skip(), gr.skip())
+        for step in localize_each([(form.method, task) for task in tasks]):
+            update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage))}
             if len(step.scores) == len(tasks):
                 n = len(targets)
-                settings = asked_with(method, keep, seed, both)
-                done = show.Many(
-                    tuple(targets), frozenset(retained), step.scores[:n], step.scores[n:], settings, len(model.edits)
+                found = show.Many(
+                    targets=tuple(targets),
+                    retained=frozenset(retained),
+                    scores=step.scores[:n],
+                    attention=step.scores[n:],
+                    asked=form.asked,
+                    n_edits=len(form.model.edits),
                 )
-                found = (done, gr.update(maximum=show.largest_k(done), value=show.default_k(done)))
-            yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *found
+                update |= {many: found, k: gr.update(maximum=show.largest_k(found), value=show.default_k(found))}
+            yield update
 
-    def tell(model: ModelName, listed: Any, rows: list[int], found: show.Many | None, *settings: Any) -> dict[str, str]:
-        made = None
+    def tell(given: Given) -> dict[str, str]:
+        values, found, made = shown_form.read(given), given[many], None
         if found is not None:
             made = Made(found.scores[0].provenance.fingerprint, (*of_secrets(found.targets), *found.asked), found.n_edits)
-        ticked = show.by_category([listed[at].secret for at in rows if at < len(listed)])
-        return told(shelf, model, made, (*of_secrets(ticked), *asked_with(*settings)))
+        ticked = show.by_category([values.listed[row].secret for row in values.rows if row < len(values.listed)])
+        return told(shelf, values.model, made, (*of_secrets(ticked), *values.asked))
 
-    def draw(found: show.Many | None, *given: float) -> tuple[Any, ...]:
-        *voting, at_k = given
-        return show.nothing() if found is None else show.view(found, settings(*voting), int(at_k))
+    def draw(given: Given) -> tuple[Any, ...]:
+        values = votes.read(given)
+        return show.nothing() if values.many is None else show.view(values.many, values.settings, int(values.k))
 
-    def take(
-        model: ModelName,
-        rows: Any,
-        prompt: str,
-        value: str,
-        found: show.Many | None,
-        maximum: float,
-        share: float,
-        n: float,
-        selection: Selection,
-    ) -> tuple[Any, ...]:
-        scores = show.voted(found, settings(maximum, share, n))
+    def take(given: Given) -> tuple[Any, ...]:
+        sidebar_values, vote, selection = in_sidebar.read(given), votes.read(given), given[chosen.selection]
+        scores, found = show.voted(vote.many, vote.settings), vote.many
         assert found is not None, "voted refuses what was not localized"
-        own = secret_of(rows, prompt, value)
-        target = own if own in found.targets or prompt.strip() else found.targets[0]
+        secret = sidebar_values.target
+        target = secret if secret in found.targets or sidebar_values.prompt.strip() else found.targets[0]
         mean = target if target in found.targets else found.targets[0]
         located = Localization(mean, found.retained, scores, found.targets, n_edits=found.n_edits)
-        fitting(located, shelf.get(model))
+        fitting(located, shelf.get(sidebar_values.model))
         return located, selection.to(best(scores, scores.suggested_k or 0)), target.prompt, target.value
 
-    sliders = [of_maximum, at_least, most, k]
     drawn = [numbers, heat, layers, matrix, means, shares]
     method.change(lambda name: (about_method(name), gr.update(interactive=name in ACROSS)), method, [about, sites], **QUICK)
-    asking: list[Any] = [method, keep, seed, sites]
-    inputs = [side.model, side.listed, ticked, *asking]
-    ended = wire(start, cancel, bar, run, inputs, [many, k])
-    ended.then(show_errors(draw), [many, *sliders], drawn, **QUICK)
-    events = [one.change for one in (many, rows_ticked, side.model, side.listed, *asking)]
-    watch((events, tell, [side.model, side.listed, rows_ticked, many, *asking]), [made])
+    settings: dict[str, Any] = {"method": method, "keep": keep, "seed": seed, "both": sites}
+    form = Form(ManyForm, model=side.model, listed=side.listed, rows=ticked, **settings)
+    shown_form = form.reading(rows=rows_ticked)
+    votes = Form(VoteForm, many=many, of_maximum=of_maximum, of_secrets=at_least, most=most, k=k)
+    in_sidebar = Form(SidebarValues, **side.controls)
+    ended = wire(start, cancel, bar, run, form, [many, k])
+    ended.then(show_errors(draw), votes.inputs, drawn, **QUICK)
+    events = [part.change for part in (many, rows_ticked, side.model, side.listed, *settings.values())]
+    watch((events, tell, {*shown_form.inputs, many}), [made])
     gr.on(
-        [slider.input for slider in sliders],
+        [slider.input for slider in (of_maximum, at_least, most, k)],
         show_errors(draw),
-        [many, *sliders],
+        votes.inputs,
         drawn,
         trigger_mode="always_last",
         concurrency_limit=1,
@@ -173,7 +210,7 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     )
     taken = use.click(
         show_errors(take),
-        [side.model, side.listed, side.prompt, side.value, many, *sliders[:3], chosen.selection],
+        {*in_sidebar.inputs, *votes.inputs, chosen.selection},
         [chosen.located, chosen.selection, side.prompt, side.value],
         **QUICK,
     )
@@ -181,13 +218,3 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     taken.success(redraw, needs, gives, **QUICK)
     side.loaded.success(lambda: (None, *show.nothing()), None, [many, *drawn], **QUICK)
     return taken
-
-
-def asked_with(method: str, keep: str, seed: float | None, both: bool) -> Asked:
-    """The tab's settings by name, for the strip."""
-    return ("method", method), *common(keep, "both" if both and method in ACROSS else "mlp", seed)
-
-
-def settings(of_maximum: float, of_secrets: float, most: float) -> VoteSettings:
-    """The three sliders as the aggregator's settings."""
-    return VoteSettings(of_maximum, of_secrets, int(most))

@@ -1,5 +1,6 @@
 """The tab Memorized?: one secret beside a control of the same kind."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +10,12 @@ from privlens import plots
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.check import check, control
 from privlens.types import Memorization, Secret
+from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, verdict
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
-from privlens.ui.state.session import ModelCache, ModelName
+from privlens.ui.state.session import ModelCache
 from privlens.ui.text import wording
 from privlens.ui.traces.typed import UNKEPT
 
@@ -55,15 +57,19 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
     outputs = [said, true, written, numbers, bars, own_table, control_table]
 
-    def run(model: ModelName, listed: Any, prompt: str, value: str, stop: Any) -> Iterator[tuple[Any, ...]]:
-        lm, secret, clock = shelf.get(model), secret_of(listed, prompt, value), Clock()
-        yield gr.update(value=clock.at(0, 2, "the private value")), *(gr.skip() for _ in outputs)
-        own = check(lm, secret, stop=stop.is_set)
-        yield gr.update(value=clock.at(1, 2, "the control")), *(gr.skip() for _ in outputs)
-        yield gr.update(value=clock.at(2, 2, "done")), *view(own, control_of(lm, secret, stop.is_set))
+    def run(form: SidebarValues, stop: threading.Event) -> Iterator[Update]:
+        lm, secret, clock = shelf.get(form.model), form.target, Clock()
+        yield {bar: gr.update(value=clock.at(0, 2, "the private value"))}
+        checked = check(lm, secret, stop=stop.is_set)
+        yield {bar: gr.update(value=clock.at(1, 2, "the control"))}
+        shown = view(checked, control_of(lm, secret, stop.is_set))
+        yield {bar: gr.update(value=clock.at(2, 2, "done")), **dict(zip(outputs, shown, strict=True))}
 
-    others = [side.secret.change, side.model.change]
-    wire(start, cancel, bar, run, [side.model, side.listed, side.prompt, side.value], outputs, others, cleared, heavy=False)
+    def empty() -> Update:
+        return dict(zip(outputs, cleared(), strict=True))
+
+    events = [side.secret.change, side.model.change]
+    wire(start, cancel, bar, run, Form(SidebarValues, **side.controls), outputs, events, empty, heavy=False)
     side.value.submit(None, None, None, js=ENTERED, **QUICK)
     return onward
 
