@@ -95,7 +95,7 @@ def test_the_controls_change_what_they_say() -> None:
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"prompt": " "}, "No secret stands in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
+    [({"prompt": " "}, "no secret in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
      ({"share": -1.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "from 1 to"), ({"guard": -1.0}, "at least 1"),
      ({"decay": 100.0}, "below 1")],
 )  # fmt: skip

@@ -13,6 +13,8 @@ from typing import Any
 
 import gradio as gr
 
+from privlens.ui.text import en
+
 PAGE = Path(__file__).parent
 """Scripts and style of the page."""
 RECENT = 8
@@ -95,7 +97,7 @@ class Clock:
         """The value of a progress part."""
         share, spent = step / max(1, n_steps), self.spent()
         since, done = self.passed[0]
-        left = f", about {max(1, round((spent - since) * (1 - share) / (share - done)))} s left" if done < share < 1 else ""
+        left = max(1, round((spent - since) * (1 - share) / (share - done))) if done < share < 1 else None
         if share > self.passed[-1][1]:
             self.passed.append((spent, share))
-        return {"share": share, "text": f"{stage}: step {step} of {n_steps}, {spent:.0f} s{left}"}
+        return {"share": share, "text": en.step(stage, step, n_steps, spent, left)}

@@ -21,12 +21,12 @@ from privlens.types import Secret
 from privlens.ui.sidebar.models import model_part, own_list
 from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.text.wording import OTHERS_MOST
 from privlens.ui.traces.typed import UNKEPT
 from privlens.ui.traces.uploads import is_gone, once
 
-ALL = "all categories"
+ALL = en.ALL_CATEGORIES
 SHOWN_MOST, CATEGORIES_MOST, SEARCH_MOST = 200, 200, 200
 """Examples and categories that a browser is sent at most, and characters of a search."""
 LISTS = [".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"]
@@ -77,35 +77,25 @@ def sidebar(shelf: ModelCache) -> Sidebar:
     """Builds the sidebar and its own listeners."""
     listed = tuple(read_secrets(SECRETS))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
-        gr.Markdown("Where does a language model keep a private string, and what if those neurons are off?")
+        gr.Markdown(en.QUESTION)
         model, loaded, about = model_part(shelf)
-        gr.Markdown("### Secret")
+        gr.Markdown(en.SECRET_HEADING)
         category = gr.Dropdown(
-            [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
+            [ALL, *categories_of(listed)], value=categories_of(listed)[0], label=en.EXAMPLES_OF, elem_id="category"
         )
-        search = gr.Textbox(
-            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT
-        )
+        search = gr.Textbox("", label=en.SEARCH, elem_id="search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT)
         examples = gr.Radio(
             _choices(listed, categories_of(listed)[0])[0],
-            label="Example secrets (times in the training text)",
+            label=en.EXAMPLES,
             elem_id="examples",
         )
-        prompt = gr.Textbox(
-            "", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT
-        )
-        value = gr.Textbox(
-            "", label="Private value: what it should not know", elem_id="value", max_length=validation.VALUE_MOST, **UNKEPT
-        )
-        chat = gr.Checkbox(
-            False, label="ask in chat turns, by the model's template", elem_id="chat", visible=speaks(shelf, shelf.first)
-        )
+        prompt = gr.Textbox("", label=en.PROMPT, lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT)
+        value = gr.Textbox("", label=en.VALUE, elem_id="value", max_length=validation.VALUE_MOST, **UNKEPT)
+        chat = gr.Checkbox(False, label=en.CHAT, elem_id="chat", visible=speaks(shelf, shelf.first))
         own = gr.State(listed)
         reference = gr.State(read_reference(REFERENCE))
         _own_part(model, own, reference, category, examples, search)
-        gr.Button("Done: show the page", variant="primary", elem_id="done").click(
-            lambda: gr.Sidebar(open=False), None, bar, **QUICK
-        )
+        gr.Button(en.SHOW_PAGE, variant="primary", elem_id="done").click(lambda: gr.Sidebar(open=False), None, bar, **QUICK)
     for changed in (category.change, search.input):
         changed(show_errors(_searched), [own, category, search], examples, trigger_mode="always_last", **QUICK)
     examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
@@ -176,8 +166,8 @@ def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
     try:
         return listed_in(name, path)
     except BadInput as error:
-        gr.Warning(html.escape(str(error), quote=False), duration=15, title="That did not work")
-        return gr.skip(), gr.skip(), gr.skip(), gr.update(value=f"{error} The list that was there before stays.", visible=True)
+        gr.Warning(html.escape(str(error), quote=False), duration=15, title=en.ERROR)
+        return gr.skip(), gr.skip(), gr.skip(), gr.update(value=en.list_unchanged(str(error)), visible=True)
 
 
 def _own_part(
@@ -189,16 +179,14 @@ def _own_part(
     search: gr.Textbox,
 ) -> None:
     """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
-    with gr.Accordion("Your own list and reference text", open=False):
-        file = gr.File(
-            label="Secrets: CSV or JSON lines with prompt, value (category)", file_types=LISTS, height=110, elem_id="own-list"
-        )
+    with gr.Accordion(en.OWN_LIST_HEADING, open=False):
+        file = gr.File(label=en.OWN_LIST_FILE, file_types=LISTS, height=110, elem_id="own-list")
         said = gr.Textbox(
-            "", label="Your list", interactive=False, visible=False, max_lines=12, elem_id="own-list-said", **UNKEPT
+            "", label=en.OWN_LIST, interactive=False, visible=False, max_lines=12, elem_id="own-list-said", **UNKEPT
         )
         text = gr.Textbox(
             "",
-            label="Ordinary text that must stay as it is (empty: the bundled one)",
+            label=en.OWN_REFERENCE,
             lines=3,
             elem_id="own-reference",
             **UNKEPT,
@@ -238,13 +226,13 @@ def matching(rows: Sequence[ListedSecret], wanted: str) -> Sequence[int]:
 
 def of_shown(n_shown: int, n: int) -> str:
     """That not all are shown; nothing where all are."""
-    return "" if n_shown == n else f"showing {n_shown:,} of {n:,}: search to see others"
+    return "" if n_shown == n else en.showing(n_shown, n)
 
 
 def _searched(rows: Sequence[ListedSecret], category: str, wanted: str) -> Any:
     """The examples of a category that hold what is searched for."""
     found, n = _choices(rows, category, wanted)
-    return gr.update(choices=found, value=None, info=of_shown(len(found), n) or (None if found else "nothing found"))
+    return gr.update(choices=found, value=None, info=of_shown(len(found), n) or (None if found else en.NOTHING_FOUND))
 
 
 def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:

@@ -10,14 +10,14 @@ import gradio as gr
 from privlens.secret_lists import ListedSecret
 from privlens.ui.sidebar.panel import SEARCH_MOST, SHOWN_MOST, Sidebar, categories_of, matching, of_shown
 from privlens.ui.state.jobs import QUICK, show_errors
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
 PER_CATEGORY = 3
 """So many secrets of every category are ticked at first: those most often in the training text."""
 TICKED_MOST = 200
 """So many can be ticked at once."""
-NO_CATEGORY = "no category"
+NO_CATEGORY = en.NO_CATEGORY
 Rows = Callable[[Sequence[ListedSecret]], list[int]]
 
 
@@ -30,12 +30,8 @@ def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> tuple[gr.Ch
         name: what the elements' ids begin with. first: the rows of a list that are ticked before anybody chose.
     """
     listed = side.listed.value
-    whole = gr.Dropdown(
-        categories_of(listed), value=[], multiselect=True, label="Tick all of these categories", elem_id=f"{name}-categories"
-    )
-    search = gr.Textbox(
-        "", label="Search for secrets to tick", elem_id=f"{name}-search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT
-    )
+    whole = gr.Dropdown(categories_of(listed), value=[], multiselect=True, label=en.TICK_CATEGORIES, elem_id=f"{name}-categories")
+    search = gr.Textbox("", label=en.TICK_SEARCH, elem_id=f"{name}-search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT)
     ticked = gr.CheckboxGroup(choices(listed), value=first(listed), label=label, elem_id=f"{name}-secrets")
 
     def relisted(rows: Sequence[ListedSecret]) -> tuple[Any, ...]:
@@ -44,7 +40,7 @@ def tick_boxes(side: Sidebar, name: str, label: str, first: Rows) -> tuple[gr.Ch
     def tick(rows: Sequence[ListedSecret], categories: Sequence[str]) -> Any:
         found = rows_of(rows, categories)
         if len(found) > TICKED_MOST:
-            gr.Info(f"Of {len(found):,} secrets the {TICKED_MOST} most repeated are ticked: so many can be at once.", duration=10)
+            gr.Info(en.ticked_most(len(found), TICKED_MOST), duration=10)
         return shown(rows, found[:TICKED_MOST])
 
     whole.input(tick, [side.listed, whole], ticked, **QUICK)

@@ -25,6 +25,7 @@ from privlens.errors import Cancelled, PrivlensError
 from privlens.lm.fair_lock import Work, at_work
 from privlens.ui.components.form import Form, Given, Update, Values
 from privlens.ui.state.waiting import Line, Place
+from privlens.ui.text import en
 
 Handler = Callable[..., Any]
 RunSteps = Callable[[Values, threading.Event], Iterator[Update]]
@@ -120,7 +121,7 @@ def stop_calls(session: str) -> None:
 
 def _shown(error: PrivlensError) -> gr.Error:
     """gradio reads markup in messages, so it is escaped; quotation marks stand as they are, for whoever reads the answer."""
-    return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title="That did not work")
+    return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title=en.ERROR)
 
 
 class Notices(logging.Handler):
@@ -129,14 +130,14 @@ class Notices(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """gradio knows by the thread's context which visitor it works for; without one there is nobody to show it to."""
         if LocalContext.blocks.get(None) is not None:
-            gr.Warning(html.escape(record.getMessage()), duration=10, title="Notice")
+            gr.Warning(html.escape(record.getMessage()), duration=10, title=en.NOTICE)
 
 
 def run_buttons(label: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
     """Start and Cancel."""
     with gr.Row():
         start = gr.Button(label, variant="primary", elem_id=f"{elem_id}-start", min_width=120)
-        cancel = gr.Button("Cancel", interactive=False, elem_id=f"{elem_id}-cancel", min_width=120)
+        cancel = gr.Button(en.CANCEL, interactive=False, elem_id=f"{elem_id}-cancel", min_width=120)
     return start, cancel
 
 
@@ -218,7 +219,7 @@ def _queued(work: RunSteps[Values], bar: gr.HTML) -> RunSteps[Values]:
 
     def steps(values: Values, stop: threading.Event) -> Iterator[Update]:
         with LINE.place(visitor()) as place:
-            for text in itertools.chain(LINE.wait(place, stop.is_set), ["starting"]):
+            for text in itertools.chain(LINE.wait(place, stop.is_set), [en.STARTING]):
                 yield {bar: gr.update(value={"share": 0.0, "text": text})}
             for update in working(place.work, work(values, stop)):
                 yield {**update, bar: _beside(update.get(bar, gr.skip()), place)}
@@ -234,8 +235,7 @@ def _beside(bar: dict[str, Any], place: Place) -> dict[str, Any]:
     place.share = value["share"]
     n_others = place.n_beside
     if n_others and place.share < 1:
-        others = "another run" if n_others == 1 else f"{n_others} other runs"
-        value = {**value, "text": f"{value['text']}; takes turns with {others}"}
+        value = {**value, "text": en.in_turns(value["text"], n_others)}
     return {**bar, "value": value}
 
 
@@ -259,7 +259,7 @@ def _cancellable(work: RunSteps[Values], empty: Callable[[], Update]) -> Callabl
 
 
 def _begin(asked: Any) -> tuple[Any, ...]:
-    bar = {"share": 0.0, "text": "starting"}
+    bar = {"share": 0.0, "text": en.STARTING}
     run = Run(asked, *(threading.Event() for _ in range(3)))
     return run, gr.update(interactive=False), gr.update(interactive=True), gr.update(value=bar)
 
@@ -278,7 +278,7 @@ def _cancel(run: Run | None) -> tuple[Any, ...]:
 
 
 def _tell_cancelled() -> None:
-    gr.Info("Cancelled. What you had stays as it was.", duration=4)
+    gr.Info(en.CANCELLED, duration=4)
 
 
 def _outdated(empty: Callable[[], Update], run: Run | None, asked: Any) -> Update:
@@ -288,5 +288,5 @@ def _outdated(empty: Callable[[], Update], run: Run | None, asked: Any) -> Updat
     if run is not None and not run.stop.is_set():
         run.outdated.set()
         run.stop.set()
-        gr.Info("Stopped, because the secret, the neurons or the model are others now.", duration=6)
+        gr.Info(en.OUTDATED, duration=6)
     return empty()

@@ -25,10 +25,10 @@ from privlens.ui.tabs.compare import view as show
 from privlens.ui.tabs.compare.plant import plant_part, truth_for
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
+from privlens.ui.text import en
 
 FIRST = ["hard-concrete", "active-token-gradient", "contrastive-gradient", "gradient", "activations"]
 """Chosen at first: the cheap ones, and the mask."""
-EMPTY = "Choose a secret in the sidebar, tick methods and press Start."
 
 
 @dataclass(frozen=True)
@@ -53,43 +53,38 @@ class CompareForm(SidebarValues):
 
 def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     """Builds the tab; returns the event after a method's neurons were taken over."""
-    gr.Markdown(
-        "Methods answer differently, so hold them against each other, against random neurons, and against a secret "
-        "whose place is known. Pictures and overlap come first, then the secret's own curve, then what else each choice of "
-        "neurons does, from the smallest k on. Cancel brings back the comparison that stood here before; without one, what is "
-        "there stays."
-    )
-    with gr.Accordion("Planted truth: a secret whose place is known", open=False, elem_id="plant"):
+    gr.Markdown(en.COMPARE_INTRO)
+    with gr.Accordion(en.COMPARE_PLANT_HEADING, open=False, elem_id="plant"):
         planted, events = plant_part(shelf, side, chosen.located, chosen.selection)
     methods = gr.CheckboxGroup(
-        [(f"{name}: {METHOD_INFO[name].meaning}. Cost: {METHOD_INFO[name].cost}.", name) for name in METHODS if name != FLOOR],
+        [(en.method_label(name, METHOD_INFO[name].meaning, METHOD_INFO[name].cost), name) for name in METHODS if name != FLOOR],
         value=FIRST,
-        label="Methods (random neurons are always beside them)",
+        label=en.COMPARE_METHODS,
         elem_id="compare-methods",
     )
     with gr.Row():
         keep, site, seed = keep_setting("compare-keep"), site_setting("compare-site"), seed_setting("compare-seed")
-    extent = gr.Radio(show.extents(), value="sample", label="Effects are measured on", elem_id="compare-extent")
-    start, cancel = run_buttons("Start", "compare")
+    extent = gr.Radio(show.extents(), value="sample", label=en.COMPARE_EXTENT, elem_id="compare-extent")
+    start, cancel = run_buttons(en.START, "compare")
     bar = progress("compare-progress")
     compared = gr.State(None)
     with gr.Column(elem_classes=["results", "streams"]):
         made = strip("compare-made")
-        numbers = facts("compare-facts", EMPTY)
-        k = gr.Slider(1, 100, value=10, step=1, label="k: the best k neurons of each method", elem_id="compare-k")
+        numbers = facts("compare-facts", en.COMPARE_EMPTY)
+        k = gr.Slider(1, 100, value=10, step=1, label=en.COMPARE_K, elem_id="compare-k")
         table = results_table("compare-table", None, show.WIDTHS)
         with gr.Row():
             names: list[str] = []
-            which = gr.Dropdown(names, label="Take over the k best neurons of", elem_id="compare-which", min_width=220)
-            use = gr.Button("Use these neurons: see what switching them off does", elem_id="compare-use", min_width=260)
-        gr.Markdown(show.LEGEND, elem_classes="small")
+            which = gr.Dropdown(names, label=en.COMPARE_WHICH, elem_id="compare-which", min_width=220)
+            use = gr.Button(en.COMPARE_USE, elem_id="compare-use", min_width=260)
+        gr.Markdown(en.COMPARE_LEGEND, elem_classes="small")
         with gr.Row(elem_classes="small-plots"):
             heats = [plot(f"compare-heat-{at}", "", 250) for at in range(len(METHODS) + 1)]
         with gr.Row():
             with gr.Column(min_width=320):
-                overlaps = plot("compare-overlap", "Which methods name the same neurons will stand here.", 420)
+                overlaps = plot("compare-overlap", en.OVERLAP_EMPTY, 420)
             with gr.Column(min_width=320):
-                curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 860)
+                curves = plot("compare-curves", en.METHOD_CURVES_EMPTY, 860)
 
     def run(form: CompareForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target

@@ -11,27 +11,14 @@ from privlens import plots
 from privlens.errors import BadInput
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
-from privlens.method_comparison import BUDGETS, BudgetName, MethodComparison, common_k
+from privlens.method_comparison import BUDGETS, MethodComparison, common_k
 from privlens.planting.recall import recall_at
 from privlens.types import Neuron, NeuronScores
 from privlens.ui.components.plot import pairs
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 LARGEST_SHARE = 0.02
-TABLE = (
-    "Every method at its best k neurons; effects at the measured k that is nearest; NLL in nats/token, exposure in bits of "
-    "{:.3g}; others kept: of {} that no method saw; its own k: what the method itself would close"
-)
 WIDTHS = ["210px", *["120px"] * 9]
-MEASURED: list[tuple[str, BudgetName]] = [
-    ("a sample: {others} other secrets, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "sample"),
-    ("all: every other secret, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "all"),
-]
-"""What effects can be measured on, in words to be filled in."""
-LEGEND = (
-    "Each picture is coloured alike: pale at 0, red at the method's own highest score, because units differ. "
-    "Small blue squares are its best k. Green circles are the planted neurons, where a secret was planted."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +38,7 @@ class Compared:
 
 def extents() -> list[tuple[str, str]]:
     """Labels and names of what effects can be measured on."""
-    return [(words.format(ks=len(BUDGETS[name].shares), **asdict(BUDGETS[name])), name) for words, name in MEASURED]
+    return [(en.COMPARE_EXTENTS[name].format(ks=len(budget.shares), **asdict(budget)), name) for name, budget in BUDGETS.items()]
 
 
 def default_k(found: Compared) -> int:
@@ -68,7 +55,7 @@ def scores_of(found: Compared | None, method: str | None) -> NeuronScores:
     """One method's scores. Raises BadInput where nothing was compared, or nothing chosen."""
     scores = next((one for one in found.scores if one.method == method), None) if found else None
     if scores is None:
-        raise BadInput("There are no neurons to take over yet: press Start, then choose a method.")
+        raise BadInput(en.NO_COMPARISON)
     return scores
 
 
@@ -106,7 +93,7 @@ def numbers(found: Compared, k: int) -> tuple[Any, ...]:
         gr.update(value=of_comparison(found, k)),
         gr.update(value=plots.overlap_matrix(overlap(found.scores, k), names).to_json()),
         gr.update(value=plots.method_curves(curves, found.result.ks, k, on).to_json() if curves else ""),
-        gr.update(value=table(found, k), label=TABLE.format(on.most_bits, on.others), visible=True),
+        gr.update(value=table(found, k), label=en.COMPARE_TABLE.format(on.most_bits, on.others), visible=True),
     )
 
 
@@ -119,15 +106,14 @@ def of_comparison(found: Compared, k: int) -> list[wording.Fact]:
     """What was compared, in numbers."""
     n, how, on = found.scores[0].n_neurons, found.result.provenance, found.result.on
     facts = [
-        wording.fact("secret", found.result.target.value, "", f"behind: {found.result.target.prompt}"),
-        wording.fact("k", f"{k:,}", f"of {n:,}", f"{100 * k / n:.2f} % of all neurons"),
-        wording.fact("overlap by chance", f"{chance_overlap(n, k):.3f}", "", "Jaccard index of two random sets of k neurons"),
+        wording.fact("secret", found.result.target.value, "", en.after_prompt(found.result.target.prompt)),
+        wording.fact("k", f"{k:,}", f"of {n:,}", en.share_of_neurons(k / n)),
+        wording.fact("overlap by chance", f"{chance_overlap(n, k):.3f}", "", en.NOTE_OVERLAP_CHANCE),
         wording.fact(
             "judged on",
             str(on.others),
             "secrets",
-            f"of {on.known} that are known by heart and given to no method; "
-            f"{on.paragraphs} paragraphs; exposure among {on.candidates} values",
+            en.judged_on(on.known, on.paragraphs, on.candidates),
         ),
         wording.fact("time", f"{how.seconds:.0f}", "s", wording.summary(found.result)),
     ]
@@ -138,8 +124,8 @@ def of_comparison(found: Compared, k: int) -> list[wording.Fact]:
                 "planted in",
                 str(len(found.truth)),
                 "neurons",
-                "recall: share of these among the best k",
-                f"recall by chance: {100 * k / n:.1f} %",
+                en.NOTE_RECALL,
+                en.recall_by_chance(k / n),
             ),
         )
     return facts
@@ -158,7 +144,7 @@ def table(found: Compared, k: int) -> pd.DataFrame:
         row["exposure"] = wording.bits(None if point is None else point.target_exposure, 1)
         row["others kept"] = "-" if kept is None else f"{100 * kept:.0f} %"
         row["perplexity"] = "-" if ratio is None else f"x{ratio:.3f}"
-        row["still written"] = "-" if point is None else wording.NO[point.target_match]
+        row["still written"] = "-" if point is None else en.NO_YES[point.target_match]
         row["measured at k"] = "-" if point is None else str(point.k)
         row["its own k"] = "-" if scores.suggested_k is None else f"{scores.suggested_k:,}"
         row["seconds"] = f"{scores.provenance.seconds:.2f}"

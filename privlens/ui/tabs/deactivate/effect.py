@@ -17,23 +17,21 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, secret_of
 from privlens.ui.state.jobs import SLOW, Latest, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
-from privlens.ui.text import wording
-
-EMPTY = "Choose a secret and localize its neurons first; what switching them off does will stand here."
+from privlens.ui.text import en, wording
 
 
 def effect_part(prefix: str) -> list[Component]:
     """Verdict, both generations side by side, numbers."""
-    said = verdict(f"{prefix}-verdict", EMPTY)
+    said = verdict(f"{prefix}-verdict", en.EFFECT_EMPTY)
     with gr.Row():
-        before = marked_text(f"{prefix}-before", "All neurons on: what the model writes")
-        after = marked_text(f"{prefix}-after", "Chosen neurons off: what the model writes")
+        before = marked_text(f"{prefix}-before", en.EFFECT_BEFORE)
+        after = marked_text(f"{prefix}-after", en.EFFECT_AFTER)
     return [said, before, after, facts(f"{prefix}-facts")]
 
 
 def effect_bars(elem_id: str) -> gr.HTML:
     """Probability per token before and after."""
-    return plot(elem_id, "The probability of each token of the secret, before and after, will stand here.", 320)
+    return plot(elem_id, en.EFFECT_BARS_EMPTY, 320)
 
 
 def wire_effect(
@@ -55,17 +53,17 @@ def wire_effect(
     ) -> Iterator[tuple[Any, ...]]:
         stop = latest.begin()
         if found is None or not (prompt.strip() and value.strip()):
-            yield everywhere(lambda: nothing(EMPTY), "")
+            yield everywhere(lambda: nothing(en.EFFECT_EMPTY), "")
             return
         lm, secret = shelf.get(model), secret_of(listed, prompt, value)
         if found.scores.provenance.fingerprint != lm.fingerprint:
-            yield everywhere(lambda: nothing("These neurons belong to another model, or to other weights: localize again."), "")
+            yield everywhere(lambda: nothing(en.OTHER_WEIGHTS), "")
             return
         differs = wording.secret_differs(found, secret)
         try:
             for effect in effect_steps(lm, secret, chosen.now.switched_off, EvalContext(site=found.site, stop=stop.is_set)):
                 tokens = (effect.before.tokens, effect.after.tokens)
-                chart = plots.token_bars(*tokens, ("all neurons on", "chosen off"), same=True)
+                chart = plots.token_bars(*tokens, en.EFFECT_SERIES, same=True)
                 if stop.is_set():
                     return
                 yield everywhere(functools.partial(view, effect, len(chosen.now.off), differs, listed), chart.to_json())
@@ -91,7 +89,7 @@ def view(effect: Effect, n_off: int, differs: bool, listed: Sequence[ListedSecre
     before, after = plots.marked(effect.before.text, effect.after.text)
     said = {**wording.verdict_of_effect(effect, n_off), **wording.whose([effect], listed)}
     if differs:
-        said = {**said, "detail": "Note: these neurons were localized for another secret than the one in the sidebar."}
+        said = {**said, "detail": en.OTHER_SECRET}
     if effect.after.exposure is None:
-        said = {**said, "busy": "measuring exposure ..."}
+        said = {**said, "busy": en.MEASURING_EXPOSURE}
     return gr.update(value=said), gr.update(value=before), gr.update(value=after), gr.update(value=wording.of_effect(effect))

@@ -22,11 +22,9 @@ from privlens.ui.state.jobs import run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, fitting
 from privlens.ui.tabs.deactivate.effect import effect_bars, effect_part
 from privlens.ui.tabs.localize.selection import Chosen
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 OTHERS_WIDTHS = ["180px", "95px", "95px", "95px", "115px", "85px", "95px", "95px", "360px"]
-NOT_MEASURED = "Nothing is measured of what is chosen now."
-NO_SWEEP = "Nothing is measured of what is chosen now; the curve over k will stand here."
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,11 @@ class MeasureForm(SweepForm):
 
 def deactivate_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
     """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
-    gr.Markdown("What the model writes with the chosen neurons off, beside what it writes with all of them on.")
+    gr.Markdown(en.DEACTIVATE_INTRO)
     watch(chosen.told, [strip("deactivate-made")])
     part = effect_part("effect")
     bars = effect_bars("effect-bars")
-    back = gr.Button("Back to Localize: choose other neurons", elem_id="back")
+    back = gr.Button(en.DEACTIVATE_BACK, elem_id="back")
     _measure_part(shelf, side, chosen)
     _sweep_part(shelf, side, chosen)
     return part, bars, back
@@ -58,19 +56,11 @@ def deactivate_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> tuple[li
 
 def _measure_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """The others and the reference text before and after, beside as many random neurons."""
-    gr.Markdown(
-        "### Everything else\nThe other listed secrets and the reference text, before and after, "
-        "and the same for as many random neurons."
-    )
-    start, cancel = run_buttons("Measure everything", "measure")
+    gr.Markdown(en.MEASURE_INTRO)
+    start, cancel = run_buttons(en.MEASURE, "measure")
     bar = progress("measure-progress")
-    numbers = facts("measure-facts", NOT_MEASURED)
-    table = results_table(
-        "others",
-        "The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
-        "retained = the method was given it; NLL in nats/token",
-        OTHERS_WIDTHS,
-    )
+    numbers = facts("measure-facts", en.MEASURE_EMPTY)
+    table = results_table("others", en.MEASURE_TABLE, OTHERS_WIDTHS)
 
     def run(form: MeasureForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target
@@ -97,14 +87,11 @@ def _measure_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
 
 def _sweep_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """The curve over k."""
-    gr.Markdown(
-        "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the "
-        "NLL is high and the exposure low. The others are those that the method never saw."
-    )
-    start, cancel = run_buttons("Sweep over k", "sweep")
+    gr.Markdown(en.SWEEP_INTRO)
+    start, cancel = run_buttons(en.SWEEP, "sweep")
     bar = progress("sweep-progress")
     judges = facts("sweep-facts")
-    curve, measured = plot("sweep", NO_SWEEP, 760), gr.State(())
+    curve, measured = plot("sweep", en.SWEEP_EMPTY, 760), gr.State(())
 
     def run(form: SweepForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target

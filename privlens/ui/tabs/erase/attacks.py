@@ -26,11 +26,11 @@ from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.edit_list import kept_at
 from privlens.ui.tabs.erase.form import ErasureForm
 from privlens.ui.tabs.erase.run import ErasureTask, erasing, known_of, others_than, what_of
+from privlens.ui.text import en
 
 CONTROL = "emso on random weights"
 FIRST = ["emso", "gradient-ascent", CONTROL]
 """Ticked at first: the method, the plainest rival and the control."""
-NO_ATTACKS = "Not attacked yet. Choose an edit above, then see whether what it erased can be recovered."
 
 
 def attacks_part(
@@ -42,16 +42,13 @@ def attacks_part(
     shown_form: Form[ErasureForm],
 ) -> None:
     """Attacks on what one edit of the list erased. `form` and `shown_form` are both that `form.controls` gives."""
-    gr.Markdown(
-        "### Attacks\nA value that is not written any more may still be there. The edit chosen above is attacked by reworded "
-        "prompts, sampling, the logit lens, relearning and a linear probe, each before and after the erasure."
-    )
-    start, cancel = run_buttons("Attack", "attack")
+    gr.Markdown(en.ATTACKS_INTRO)
+    start, cancel = run_buttons(en.ATTACK, "attack")
     bar = progress("attack-progress")
     with gr.Column(elem_classes=["results", "streams"]):
         about = strip("attack-made")
-        said = verdict("attack-verdict", NO_ATTACKS)
-        table = results_table("attacks", show.ATTACKS, show.ATTACK_WIDTHS)
+        said = verdict("attack-verdict", en.ATTACKS_EMPTY)
+        table = results_table("attacks", en.ATTACKS_TABLE, show.ATTACK_WIDTHS)
     attacked = gr.State(None)
 
     def run(values: AttackForm, stop: threading.Event) -> Iterator[Update]:
@@ -59,8 +56,8 @@ def attacks_part(
         lm = shelf.get(values.erasure.model._replace(edits=entry.under))
         targets = entry.targets or values.erasure.task().targets
         yield {
-            bar: gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}),
-            said: gr.update(value={"kind": "none", "text": f"{entry.name}: the verdict comes after the last attack."}),
+            bar: gr.update(value={"share": 0.0, "text": en.WHICH_ARE_KNOWN}),
+            said: gr.update(value={"kind": "none", "text": en.verdict_pending(entry.name)}),
             table: gr.update(visible=False),
         }
         others = others_than(listed, targets)
@@ -75,11 +72,11 @@ def attacks_part(
         )
         names, clock = planned(setup), Clock()
         found: list[Attack] = []
-        yield {bar: gr.update(value=clock.at(0, len(names), f"attacking: {names[0]}"))}
+        yield {bar: gr.update(value=clock.at(0, len(names), en.attacking(names[0])))}
         for attack in attacks(setup):
             found.append(attack)
             result, is_last = Attacked(entry, targets, tuple(found)), len(found) == len(names)
-            text = "done" if is_last else f"attacking: {names[len(found)]}"
+            text = en.DONE if is_last else en.attacking(names[len(found)])
             update: Update = {bar: gr.update(value=clock.at(len(found), len(names), text)), **draw(result)}
             if is_last:
                 update |= {attacked: result}
@@ -89,7 +86,7 @@ def attacks_part(
 
     def draw(result: Attacked | None) -> Update:
         if result is None:
-            return {said: gr.update(value={"kind": "none", "text": NO_ATTACKS}), table: gr.update(visible=False)}
+            return {said: gr.update(value={"kind": "none", "text": en.ATTACKS_EMPTY}), table: gr.update(visible=False)}
         verdict = show.named(show.verdict_of_attacks(result.found), result.kept.name)
         return {said: gr.update(value=verdict), table: gr.update(value=show.attacks_table(result.found), visible=True)}
 
@@ -99,12 +96,12 @@ def attacks_part(
             return {"kind": "none"}
         chosen, difference = chosen_edit(values.edits, values.index), ""
         if chosen is not result.kept:
-            difference = "it is no longer in the list" if chosen is None else f"now edit {chosen.name} is chosen"
+            difference = en.EDIT_GONE if chosen is None else en.other_edit_selected(chosen.name)
         elif not chosen.targets and chosen_now(values.erasure) != result.targets:
-            difference = "the secret is another now"
+            difference = en.SECRET_CHANGED
         if not difference:
             return {"kind": "none"}
-        detail = f"They are for the edit {result.kept.name}, {what_of(result.targets)}; {difference}."
+        detail = en.attacks_are_for(result.kept.name, what_of(result.targets), difference)
         return {"kind": "stale", "text": AGAIN, "detail": detail}
 
     attack_form = Form(AttackForm, erasure=form, edits=edits, index=which)
@@ -154,20 +151,17 @@ def compare_part(
     shelf: ModelCache, side: Sidebar, edits: gr.State, form: Form[ErasureForm], shown_form: Form[ErasureForm]
 ) -> None:
     """The chosen secrets erased by several methods; nothing of it is put in place."""
-    with gr.Accordion("Compare methods of erasing", open=False, elem_id="erase-methods-part"):
-        gr.Markdown(
-            "The secrets chosen above, erased by each ticked method with the settings above, from the model as it stands: untick "
-            "an edit that erased them already. Nothing is put in place. Unseen secrets are what a good method leaves alone."
-        )
-        named = [(f"{name}: {ERASURE_INFO[name].meaning}", name) for name in LOSSES]
+    with gr.Accordion(en.ERASE_METHODS_HEADING, open=False, elem_id="erase-methods-part"):
+        gr.Markdown(en.ERASE_METHODS_INTRO)
+        labelled = [(en.loss_label(name, ERASURE_INFO[name].meaning), name) for name in LOSSES]
         methods = gr.CheckboxGroup(
-            [*named, (f"{CONTROL}: the control", CONTROL)], value=FIRST, label="Methods", elem_id="erase-methods"
+            [*labelled, (en.control_label(CONTROL), CONTROL)], value=FIRST, label=en.METHODS, elem_id="erase-methods"
         )
-        start, cancel = run_buttons("Compare", "erase-compare")
+        start, cancel = run_buttons(en.ERASE_METHODS_START, "erase-compare")
         bar = progress("erase-compare-progress")
         with gr.Column(elem_classes=["results", "streams"]):
             about = strip("erase-compare-made")
-            table = results_table("erase-compared", show.METHODS, show.METHOD_WIDTHS)
+            table = results_table("erase-compared", en.ERASE_METHODS_TABLE, show.METHOD_WIDTHS)
         compared = gr.State(None)
 
     def run(values: MethodsForm, stop: threading.Event) -> Iterator[Update]:
@@ -175,10 +169,10 @@ def compare_part(
         rows: list[dict[str, str]] = []
         earlier, n = values.edits.now.targets_of(values.erasure.model.edits), len(values.methods)
         if not n:
-            raise BadInput("No method is ticked: tick at least one; two or more can be compared.")
+            raise BadInput(en.NO_METHOD_TICKED)
         for index, name in enumerate(name for name in (*LOSSES, CONTROL) if name in values.methods):
             for report in erasing(lm, by_method(task, name), earlier, stop.is_set):
-                text = f"{name} ({index + 1} of {n}), {report.bar['text']}"
+                text = en.method_of(name, index, n, report.bar["text"])
                 share = (index + report.bar["share"]) / n
                 update: Update = {bar: gr.update(value={"share": share, "text": text})}
                 if report.erased is not None:
@@ -193,7 +187,7 @@ def compare_part(
     def draw(found: Compared | None) -> Any:
         if found is None:
             return gr.update(visible=False)
-        return gr.update(value=pd.DataFrame(found.rows), visible=True, label=f"{found.what}: {show.METHODS}")
+        return gr.update(value=pd.DataFrame(found.rows), visible=True, label=f"{found.what}: {en.ERASE_METHODS_TABLE}")
 
     def tell(given: Given) -> dict[str, str]:
         values, found = shown_form.read(given), given[compared]

@@ -22,11 +22,10 @@ from privlens.ui.state.edits import EditEntry, EditList, opened
 from privlens.ui.state.jobs import QUICK, SLOW, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.localize.selection import CLICK, Chosen
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.traces.uploads import once
 
 IN_TURN = {**CLICK, "concurrency_id": "edits"}
-EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
 Handler = Callable[[ModelName, EditList, EditEntry | None], tuple[Any, ...]]
 CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file button, button#edit-file')?.click()"
 """A browser downloads a file only on a click; the file is written when the visitor asks for it, then this clicks."""
@@ -34,21 +33,18 @@ CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file b
 
 def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State, above: Header) -> tuple[Handler, gr.Dropdown]:
     """Builds the part; returns the handler that takes a new edit in (model, list, edit -> model, list, None), and the chooser."""
-    gr.Markdown(
-        "### Your edits\nTicked = in place: every tab then works on the edited weights, for you alone. "
-        "An edit made on top of another needs it in place."
-    )
-    about = facts("edits-facts", EMPTY)
+    gr.Markdown(en.EDITS_INTRO)
+    about = facts("edits-facts", en.EDITS_EMPTY)
     none: list[tuple[str, int]] = []
-    ticks = gr.CheckboxGroup(none, label="In place", elem_id="edits", visible=False, interactive=True)
+    ticks = gr.CheckboxGroup(none, label=en.EDITS_ACTIVE, elem_id="edits", visible=False, interactive=True)
     with gr.Row():
-        undo = gr.Button("Undo", interactive=False, elem_id="edits-undo", min_width=80)
-        redo = gr.Button("Redo", interactive=False, elem_id="edits-redo", min_width=80)
-        open_file = gr.UploadButton("Open a file", file_types=[".safetensors"], elem_id="edit-open", min_width=140)
+        undo = gr.Button(en.UNDO, interactive=False, elem_id="edits-undo", min_width=80)
+        redo = gr.Button(en.REDO, interactive=False, elem_id="edits-redo", min_width=80)
+        open_file = gr.UploadButton(en.EDIT_OPEN, file_types=[".safetensors"], elem_id="edit-open", min_width=140)
     with gr.Row(visible=False) as one:
-        which = gr.Dropdown(none, label="One edit", elem_id="edit-which", scale=2, min_width=220)
-        save = gr.Button("Save it as a file", elem_id="edit-save", min_width=140)
-        remove = gr.Button("Remove it", elem_id="edit-remove", min_width=120)
+        which = gr.Dropdown(none, label=en.EDIT_SELECTED, elem_id="edit-which", scale=2, min_width=220)
+        save = gr.Button(en.EDIT_SAVE, elem_id="edit-save", min_width=140)
+        remove = gr.Button(en.EDIT_REMOVE, elem_id="edit-remove", min_width=120)
     file = gr.DownloadButton("edit", visible="hidden", elem_id="edit-file")
 
     def moved(model: ModelName, to: EditList) -> tuple[ModelName, EditList]:
@@ -71,7 +67,7 @@ def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State
             return gr.skip(), gr.skip(), None
         to = now.added(made)
         if made.edit not in to.now.on:
-            gr.Info("The new edit is listed, but not in place: the edits in place have changed while it was made.", duration=10)
+            gr.Info(en.EDIT_NOT_ACTIVE, duration=10)
         return (*moved(model, to), None)
 
     def read(model: ModelName, now: EditList, path: str) -> tuple[Any, ...]:
@@ -120,10 +116,15 @@ def view(now: EditList) -> tuple[Any, ...]:
     facts = []
     if kept:
         n = sum(edit.n_weights for edit in now.now.on)
-        names = now.now.names(now.now.on) or "none"
+        names = now.now.names(now.now.on)
         facts = [
-            wording.fact("edits in place", f"{len(now.now.on)} of {len(kept)}", "", f"numbers: {names}"),
-            wording.fact("weights changed", f"{n:,}", "", "by all that are in place; untick an edit to have them back"),
+            wording.fact(
+                "active edits",
+                f"{len(now.now.on)} of {len(kept)}",
+                "",
+                en.edits_named(names, len(now.now.on)) if names else en.NO_EDIT_ACTIVE,
+            ),
+            wording.fact("weights changed", f"{n:,}", "", en.NOTE_EDITS_WEIGHTS),
         ]
     return (
         gr.update(value=facts),
@@ -137,15 +138,14 @@ def view(now: EditList) -> tuple[Any, ...]:
 
 def label(now: EditList, at: int) -> str:
     """Number, name, size, and what it stands on."""
-    one = now.now.kept[at]
-    below = now.now.names(one.under)
-    return f"{at + 1}. {one.name}: {one.edit.n_weights:,} weights" + (f", on top of {below}" if below else "")
+    entry = now.now.kept[at]
+    return en.edit_label(at + 1, entry.name, entry.edit.n_weights, now.now.names(entry.under))
 
 
 def kept_at(now: EditList, at: int | None) -> EditEntry:
     """The edit at a place of the list. Raises BadInput where there is none."""
     if at is None or not 0 <= int(at) < len(now.now.kept):
-        raise BadInput("There is no edit yet: erase something first, or open an edit that was saved before.")
+        raise BadInput(en.NO_EDIT_YET)
     return now.now.kept[int(at)]
 
 
@@ -154,9 +154,9 @@ def tell_others(now: EditList, ticked: list[int], on: tuple[Edit, ...]) -> None:
     wanted = {now.now.kept[at].edit for at in ticked}
     off, more = now.now.names(tuple(wanted - set(on))), now.now.names(tuple(set(on) - wanted))
     if off:
-        gr.Info(f"Edit {off} was made on top of that one and is switched off with it.", duration=8)
+        gr.Info(en.switched_off_too(off), duration=8)
     if more:
-        gr.Info(f"Edit {more} is in place too: the one you ticked was made on top of it.", duration=8)
+        gr.Info(en.switched_on_too(more), duration=8)
 
 
 def written(edit: Edit, cache: str) -> str:

@@ -26,23 +26,15 @@ from privlens.ui.sidebar.ticking import tick_boxes
 from privlens.ui.state.jobs import QUICK
 from privlens.ui.tabs.erase.run import ErasureTask, chosen_targets, others_than
 from privlens.ui.tabs.localize.settings import keep_setting, seed_setting
+from privlens.ui.text import en
 from privlens.ui.traces.typed import UNKEPT
 
 FIRST = ErasureSettings()
-WHICH = [("the secret in the sidebar", "sidebar"), ("secrets of the list, ticked below", "ticked")]
-HOLD = [("yes: others and samples", "retained"), ("no: forget only (EMSO paper)", "forget-only")]
-SPREADS: dict[Granularity, str] = {
-    "neuron": "output vectors of MLP neurons",
-    "global": "single weights of the whole model",
-    "matrix": "single weights, the same share of every matrix",
-}
-SCOPES: dict[Scope, str] = {"vocabulary": "all tokens, as in the paper", "format": "those of the true token's format"}
-CHOICES: dict[WeightMetric, str] = {
-    "contrastive": "contrastive: raises what is to rise and makes the value less likely",
-    "magnitude": "magnitude of the gradient alone",
-    "sign": "agreement of signs alone",
-    "random": "random weights: the control",
-}
+
+
+def options(labels: dict[str, str]) -> list[tuple[str, str]]:
+    """Names with their labels, as a control takes them."""
+    return [(label, name) for name, label in labels.items()]
 
 
 @dataclass(frozen=True)
@@ -97,109 +89,109 @@ class ErasureForm(SidebarValues):
 
 def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
     """Builds the controls; returns their form for runs, and one for other listeners, which reads what is ticked from a state."""
-    which = gr.Radio(WHICH, value="sidebar", label="Erase", elem_id="erase-which")
+    which = gr.Radio(options(en.ERASE_WHICH), value="sidebar", label=en.ERASE, elem_id="erase-which")
     with gr.Column(visible=False, elem_id="erase-list") as several:
-        ticked, rows = tick_boxes(side, "erase", "Secrets to erase together", lambda _: [])
+        ticked, rows = tick_boxes(side, "erase", en.ERASE_TOGETHER, lambda _: [])
     with gr.Row():
-        method = gr.Dropdown(list(LOSSES), value=FIRST.method, label="Method", elem_id="erase-method", min_width=220)
-        hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
+        method = gr.Dropdown(list(LOSSES), value=FIRST.method, label=en.METHOD, elem_id="erase-method", min_width=220)
+        hold = gr.Dropdown(options(en.ERASE_HOLDS), value="retained", label=en.ERASE_HOLD, elem_id="erase-hold", min_width=260)
     about = gr.Markdown(about_method(FIRST.method), elem_id="erase-about")
     with gr.Row():
         share = gr.Number(
             0,
-            label="Weights that may change (%)",
+            label=en.ERASE_SHARE,
             minimum=0,
             maximum=100,
             min_width=200,
             elem_id="erase-share",
-            info=f"0: {100 * SHARE_EACH:g} for each secret, up to {100 * SHARE_MOST:g}",
+            info=en.erase_share_info(SHARE_EACH, SHARE_MOST),
         )
         guard = gr.Number(
             round(100 * (FIRST.guard - 1), 3),
-            label="Perplexity may rise (%)",
+            label=en.ERASE_GUARD,
             minimum=0,
             min_width=200,
-            info="guard: beyond, the last good state",
+            info=en.ERASE_GUARD_INFO,
             elem_id="erase-guard",
         )
         steps = gr.Number(
             FIRST.steps,
-            label="Steps at most",
+            label=en.ERASE_STEPS,
             precision=0,
             minimum=1,
             maximum=2000,
             elem_id="erase-steps",
-            info="ends at the level of unseen text",
+            info=en.ERASE_STEPS_INFO,
             min_width=200,
         )
-    with gr.Accordion("More settings", open=False, elem_id="erase-more"):
+    with gr.Accordion(en.ERASE_MORE, open=False, elem_id="erase-more"):
         with gr.Row():
             choice = gr.Dropdown(
-                [(CHOICES[one], one) for one in get_args(WeightMetric)],
+                [(en.ERASE_CHOICES[name], name) for name in get_args(WeightMetric)],
                 value=FIRST.choice,
                 elem_id="erase-choice",
-                label="Weights are chosen by",
+                label=en.ERASE_CHOICE,
                 min_width=260,
             )
             spread = gr.Dropdown(
-                [(SPREADS[one], one) for one in get_args(Granularity)],
+                [(en.ERASE_UNITS[name], name) for name in get_args(Granularity)],
                 value=FIRST.spread,
                 elem_id="erase-spread",
-                label="Chosen are",
+                label=en.ERASE_UNIT,
                 min_width=260,
             )
             scope = gr.Dropdown(
-                [(SCOPES[one], one) for one in get_args(Scope)],
+                [(en.ERASE_SCOPES[name], name) for name in get_args(Scope)],
                 value=FIRST.scope,
                 elem_id="erase-scope",
-                label="emso makes equally likely",
+                label=en.ERASE_SCOPE,
                 min_width=260,
             )
             keep = keep_setting("erase-keep")
         with gr.Row():
             rate = gr.Number(
                 0,
-                label="Learning rate (0: the method's own)",
+                label=en.ERASE_RATE,
                 minimum=0,
                 elem_id="erase-rate",
                 min_width=180,
-                info="in units of the chosen weights' root mean square",
+                info=en.ERASE_RATE_INFO,
             )
             weight = gr.Number(
                 FIRST.keep,
-                label="Weight of text to hold on to",
+                label=en.ERASE_WEIGHT,
                 minimum=0,
                 elem_id="erase-weight",
                 min_width=180,
-                info="of its KL divergence, beside the loss of the method",
+                info=en.ERASE_WEIGHT_INFO,
             )
             decay = gr.Number(
                 100 * FIRST.decay,
-                label="Change taken back (% a step)",
+                label=en.ERASE_DECAY,
                 minimum=0,
                 maximum=99,
                 min_width=180,
-                info="before every step; more spares other text",
+                info=en.ERASE_DECAY_INFO,
                 elem_id="erase-decay",
             )
             every = gr.Number(
                 FIRST.measure_every,
-                label="Measure every so many steps",
+                label=en.ERASE_EVERY,
                 precision=0,
                 minimum=1,
                 min_width=180,
-                info="the run can end at these",
+                info=en.ERASE_EVERY_INFO,
                 elem_id="erase-every",
             )
             seed = seed_setting("erase-seed")
         own = gr.Textbox(
             "",
-            label="Ordinary text of your own to hold on to (paragraphs parted by an empty line)",
+            label=en.ERASE_OWN,
             lines=2,
             elem_id="erase-own",
             **UNKEPT,
         )
-    which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
+    which.input(lambda chosen: gr.update(visible=chosen == "ticked"), which, several, **QUICK)
     method.change(about_method, method, about, **QUICK)
     form = Form(
         ErasureForm,
@@ -228,4 +220,4 @@ def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
 
 def about_method(name: str) -> str:
     """What a method makes of the value's tokens."""
-    return f"**{name}**: {ERASURE_INFO[name].meaning}."
+    return en.about_loss(name, ERASURE_INFO[name].meaning)

@@ -18,6 +18,7 @@ from privlens.ui.components.parts import Clock
 from privlens.ui.sidebar.panel import others_of, secret_of
 from privlens.ui.state.edits import EditEntry
 from privlens.ui.state.freshness import SETTINGS, of_secrets
+from privlens.ui.text import en
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def chosen_targets(
     """The secret of the sidebar, or the ticked ones. Raises BadInput where there is none."""
     if which == "sidebar":
         if not (prompt.strip() and value.strip()):
-            raise BadInput("No secret stands in the sidebar: choose an example there, or type a prompt and a private value.")
+            raise BadInput(en.ERASE_NO_SECRET)
         return (secret_of(listed, prompt, value),)
     if not rows:
-        raise BadInput("No secret is ticked: tick at least one, or erase the one in the sidebar.")
-    return tuple(listed[at].secret for at in sorted(rows))
+        raise BadInput(en.ERASE_NONE_TICKED)
+    return tuple(listed[row].secret for row in sorted(rows))
 
 
 def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> tuple[Secret, ...]:
@@ -91,7 +92,7 @@ def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], sto
     """
     clock = Clock()
     steps: list[ErasureStep] = []
-    yield Progress({"share": 0.0, "text": "which other secrets does the model know?"})
+    yield Progress({"share": 0.0, "text": en.WHICH_ARE_KNOWN})
     known = known_of(lm, task.others, stop)
     seen = retained_of(known, task.keep)
     unseen = unseen_of(known, seen)
@@ -109,20 +110,20 @@ def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], sto
     )
     for step in erase(request):
         steps.append(step)
-        stage = f"{step.stage}, often done early" if step.step else step.stage
+        stage = en.often_early(step.stage) if step.step else step.stage
         yield Progress(clock.at(step.step, step.n_steps, stage), tuple(steps))
     edit = steps[-1].result
     assert edit, "an erasure ends with its edit"
     after = lm.under(edit)
     judged: list[Effect] = []
     for index, target in enumerate(task.targets):
-        text = f"what it did: secret {index + 1} of {len(task.targets)}"
+        text = en.judging(index, len(task.targets))
         yield Progress({"share": index / len(task.targets), "text": text}, tuple(steps))
         judged += effects(lm, after, [target], task.seed, stop)
     left = set(known_of(after, known, stop))
     kept = EditEntry(name_of(task), edit, lm.edits, task.targets)
     yield Progress(
-        {"share": 1.0, "text": "done"},
+        {"share": 1.0, "text": en.DONE},
         tuple(steps),
         Erased(
             kept=kept,
@@ -144,7 +145,7 @@ def by_name(task: ErasureTask) -> tuple[tuple[str, str], ...]:
 
 def what_of(targets: Sequence[Secret]) -> str:
     """The secret, or how many."""
-    return targets[0].value if len(targets) == 1 else f"{len(targets)} secrets"
+    return targets[0].value if len(targets) == 1 else en.n_secrets(len(targets))
 
 
 def name_of(task: ErasureTask) -> str:

@@ -29,36 +29,33 @@ from privlens.ui.tabs.erase.form import ErasureForm, controls
 from privlens.ui.tabs.erase.run import Erased, by_name, erasing
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.tab import EVERY
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 
 def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -> None:
     """Builds the tab."""
-    gr.Markdown(
-        "Deactivating hides a secret as long as the gates stand. Erasing changes weights, a few of them, until the value is one "
-        "among many to the model. The change is an edit: only you see it, it can be switched off, undone and saved."
-    )
+    gr.Markdown(en.ERASE_INTRO)
     form, shown_form = controls(side)
-    start, cancel = run_buttons("Erase", "erase")
+    start, cancel = run_buttons(en.ERASE, "erase")
     bar = progress("erase-progress")
     with gr.Column(elem_classes=["results", "streams"]):
         about = strip("erase-made")
-        said = verdict("erase-verdict", show.EMPTY)
+        said = verdict("erase-verdict", en.ERASE_EMPTY)
         numbers = facts("erase-facts")
-        gr.Markdown("What the model writes after the prompt in the sidebar, marked where it differs:", elem_classes="small")
+        gr.Markdown(en.ERASE_TEXTS, elem_classes="small")
         with gr.Row(elem_classes="live"):  # follows the sidebar
             with gr.Column(min_width=220):
-                before = marked_text("erase-before", "Before")
+                before = marked_text("erase-before", en.ERASE_BEFORE)
             with gr.Column(min_width=220):
-                deactivated = marked_text("erase-deactivated", "Deactivated (chosen neurons off)")
+                deactivated = marked_text("erase-deactivated", en.ERASE_DEACTIVATED)
             with gr.Column(min_width=220):
-                after = marked_text("erase-after", "Erased")
+                after = marked_text("erase-after", en.ERASE_AFTER)
         with gr.Row():
             with gr.Column(min_width=320):
-                curves = plot("erase-curves", "Entropy, NLL, MA and perplexity, step by step, will stand here.", 620)
+                curves = plot("erase-curves", en.ERASE_CURVES_EMPTY, 620)
             with gr.Column(min_width=320):
-                places = plot("erase-places", "Where the changed weights lie, layer by matrix, will stand here.", 380)
-        table = results_table("erase-targets", show.TARGETS, show.TARGET_WIDTHS)
+                places = plot("erase-places", en.ERASE_PLACES_EMPTY, 380)
+        table = results_table("erase-targets", en.ERASE_TARGETS, show.TARGET_WIDTHS)
     edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
     adopt, which = edits_part(shelf, side, chosen, edits, above)
 
@@ -110,7 +107,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
 
     def nothing() -> Update:
         return {
-            said: gr.update(value={"kind": "none", "text": show.EMPTY}),
+            said: gr.update(value={"kind": "none", "text": en.ERASE_EMPTY}),
             **{part: gr.update(value=[]) for part in (numbers, *written)},
             curves: gr.update(value=""),
             places: gr.update(value=""),

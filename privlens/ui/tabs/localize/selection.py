@@ -20,15 +20,14 @@ from privlens.ui.state.freshness import Telling
 from privlens.ui.state.jobs import QUICK, Redraw, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.deactivate.effect import effect_part
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 LISTED = 60
 """So many neurons are listed with a toggle; all can be clicked."""
 CLICK: dict[str, Any] = {**QUICK, "trigger_mode": "multiple", "concurrency_limit": 1, "concurrency_id": "choose"}
 """Clicks are answered one after the other, and none is dropped."""
 DEFAULT_K = 10
-"""Top k where the method itself closed none, or has no opinion."""
-NO_NEURONS = "No neurons yet. Press Start: each cell will be a neuron, coloured by how strongly it carries the secret."
+"""Top k where the method itself closed none, or suggests no number."""
 
 
 @dataclass(frozen=True)
@@ -52,28 +51,26 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
     """Builds the controls below the heatmap and wires them. `live` and `lines` are what is told and drawn of the run itself."""
     located, selection = gr.State(None), gr.State(Selection())
     with gr.Row():
-        k = gr.Slider(0, 100, value=0, step=1, label="top k: switch off the k best neurons", elem_id="top-k", scale=3)
+        k = gr.Slider(0, 100, value=0, step=1, label=en.TOP_K, elem_id="top-k", scale=3)
         with gr.Row(scale=2):
-            undo = gr.Button("Undo", interactive=False, elem_id="undo", min_width=80)
-            redo = gr.Button("Redo", interactive=False, elem_id="redo", min_width=80)
-            reset = gr.Button("Reset", elem_id="reset", min_width=80)
+            undo = gr.Button(en.UNDO, interactive=False, elem_id="undo", min_width=80)
+            redo = gr.Button(en.REDO, interactive=False, elem_id="redo", min_width=80)
+            reset = gr.Button(en.RESET, elem_id="reset", min_width=80)
     quick = effect_part("quick")
     about = facts("choice-facts")
     with gr.Row():
         with gr.Column(min_width=300):
             neurons = gr.CheckboxGroup(
                 [],
-                label="Top neurons: ticked = off (Tab and Space do what a click does)",
+                label=en.TOP_NEURONS,
                 elem_id="neuron-toggles",
                 interactive=True,
             )
-            layers = gr.CheckboxGroup(
-                [], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles", interactive=True
-            )
-            bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
+            layers = gr.CheckboxGroup([], label=en.WHOLE_LAYERS, elem_id="layer-toggles", interactive=True)
+            bars = plot("layer-bars", en.LAYER_BARS_EMPTY, 280)
         with gr.Column(min_width=300):
-            layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")
-            square = plot("square", "One layer's neurons will stand here.", 460)
+            layer = gr.Dropdown([0], value=0, label=en.ONE_LAYER, elem_id="layer")
+            square = plot("square", en.SQUARE_EMPTY, 460)
 
     def pick(name: ModelName, found: Localization | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
         scores, opened = fitting(found, shelf.get(name)).scores.scores, bin_of(event)
@@ -175,12 +172,11 @@ def view(widths: tuple[int, ...], located: Localization | None, selection: Selec
     n_neurons = sum(widths) if located is None else located.scores.n_neurons
 
     def label(neuron: Neuron) -> str:
-        score = f", score {located.scores.scores[neuron]:.3g}" if located else ""
-        return f"layer {neuron.layer}, neuron {neuron.index}{score}"
+        return en.neuron_label(*neuron, float(located.scores.scores[neuron]) if located else None)
 
     shown = now.neurons[:LISTED]
     counts = {layer: sum(neuron.layer == layer for neuron in now.neurons) for layer in range(n_layers)}
-    layers = [(f"layer {layer} ({count})", layer) for layer, count in counts.items() if count]
+    layers = [(en.layer_label(layer, count), layer) for layer, count in counts.items() if count]
     return (
         gr.update(**marks(now)),
         gr.update(**marks(now)),

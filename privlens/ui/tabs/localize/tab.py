@@ -21,9 +21,9 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
-from privlens.ui.tabs.localize.selection import NO_NEURONS, Chosen, choosing, default_k
+from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
 EVERY = 0.15
@@ -50,29 +50,27 @@ class LocalizeForm(SidebarValues):
 
 def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
-    gr.Markdown(
-        "Which neurons does the secret need? Every method gives each of them a score; they answer differently, so compare."
-    )
+    gr.Markdown(en.LOCALIZE_INTRO)
     with gr.Row():
-        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
+        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label=en.METHOD, elem_id="method", scale=2, min_width=260)
         keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
     about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
     method.change(about_method, method, about, **QUICK)
-    with gr.Accordion("Retained text of your own", open=False):
+    with gr.Accordion(en.LOCALIZE_OWN_HEADING, open=False):
         own = gr.Textbox(
             "",
-            label="Ordinary text to hold on to (paragraphs parted by an empty line)",
+            label=en.LOCALIZE_OWN,
             lines=3,
             elem_id="retained",
             **UNKEPT,
         )
-    start, cancel = run_buttons("Start", "localize")
+    start, cancel = run_buttons(en.START, "localize")
     bar = progress("localize-progress")
     with gr.Column(elem_classes=["results", "streams"]):
         made = strip("localize-made")
         live = facts("localize-facts")
-        heat = plot("heatmap", NO_NEURONS, 460)
-        lines = plot("curves", "The loss, step by step, will stand here while gates train.", 380)
+        heat = plot("heatmap", en.HEATMAP_EMPTY, 460)
+        lines = plot("curves", en.LOSS_EMPTY, 380)
         chosen = choosing(shelf, side.model, live, heat, lines)
 
     def run(form: LocalizeForm, stop: threading.Event) -> Iterator[Update]:
@@ -129,7 +127,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
     chosen = replace(chosen, told=(events, tell, form.inputs))
     watch(chosen.told, [made])
-    return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
+    return chosen, gr.Button(en.LOCALIZE_NEXT, elem_id="to-deactivate")
 
 
 def made_of(found: Localization, prompt: str, value: str) -> Made:
@@ -143,7 +141,7 @@ def made_of(found: Localization, prompt: str, value: str) -> Made:
 def about_method(name: str) -> str:
     """What a method's score means, its unit, and what it costs."""
     info = METHOD_INFO[name]
-    return f"**{name}**: {info.meaning}. Unit of a score: {info.unit}. Cost: {info.cost}."
+    return en.about_method(name, info.meaning, info.unit, info.cost)
 
 
 def trains(step: LocalizationStep) -> bool:
@@ -156,13 +154,13 @@ def live_facts(step: LocalizationStep, n_neurons: int, sufficient: bool) -> list
     facts = []
     if trains(step):
         nll = f"{step.target_nll:.2f}"
-        name, counted, note = "neurons closed", step.n_closed, "gates below 0.5"
+        name, counted, note = "neurons closed", step.n_closed, en.NOTE_CLOSED
         if sufficient:
             name, counted = "neurons still open", n_neurons - step.n_closed
-            note = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
+            note = en.NOTE_OPEN
         facts = [
             wording.fact(name, f"{counted:,}", f"of {n_neurons:,}", note),
-            wording.fact("secret's NLL", nll, "nats/token", "under the gates as they stand; up = less likely"),
+            wording.fact("secret's NLL", nll, "nats/token", en.NOTE_GATED_NLL),
         ]
     if step.result is not None:
         facts.append(wording.time_of(step.result))

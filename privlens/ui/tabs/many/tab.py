@@ -27,10 +27,10 @@ from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting
 from privlens.ui.tabs.localize.tab import about_method
 from privlens.ui.tabs.many import view as show
+from privlens.ui.text import en
 
 FIRST = "integrated-gradients"
 """The method whose scores the votes were made for."""
-EMPTY = "Tick secrets and press Start; what they share will stand here."
 ACROSS = [name for name, info in METHOD_INFO.items() if info.across_sites]
 
 
@@ -75,28 +75,25 @@ class VoteForm:
 
 def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     """Builds the tab; returns the event after the voted neurons were taken over."""
-    gr.Markdown(
-        "Do secrets of a kind share neurons? Every ticked secret is localized by itself; then they vote (the aggregator of "
-        "DEPN), and their best neurons are compared. Ticked secrets are never given to the method as text to hold on to."
-    )
-    ticked, rows_ticked = tick_boxes(side, "many", "Secrets", most_repeated)
+    gr.Markdown(en.MANY_INTRO)
+    ticked, rows_ticked = tick_boxes(side, "many", en.MANY_SECRETS, most_repeated)
     with gr.Row():
-        method = gr.Dropdown(list(METHODS), value=FIRST, label="Method", elem_id="many-method", scale=2, min_width=260)
+        method = gr.Dropdown(list(METHODS), value=FIRST, label=en.METHOD, elem_id="many-method", scale=2, min_width=260)
         keep, seed = keep_setting("many-keep"), seed_setting("many-seed")
     about = gr.Markdown(about_method(FIRST), elem_id="many-about")
     sites = gr.Checkbox(
         False,
-        label="Localize in attention too, to weigh MLPs against attention (twice the time)",
+        label=en.MANY_SITES,
         elem_id="many-sites",
-        info=f"Honest only for scores that mean the same at both: {', '.join(ACROSS)}.",
+        info=en.many_sites_info(ACROSS),
     )
-    start, cancel = run_buttons("Start", "many")
+    start, cancel = run_buttons(en.START, "many")
     bar = progress("many-progress")
     many = gr.State(None)
     with gr.Column(elem_classes="results"):
         made = strip("many-made")
-        numbers = facts("many-facts", EMPTY)
-        gr.Markdown("### Votes")
+        numbers = facts("many-facts", en.MANY_EMPTY)
+        gr.Markdown(en.VOTES_HEADING)
         with gr.Row():
             of_maximum = gr.Slider(
                 0.01,
@@ -104,8 +101,8 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 value=VoteSettings.of_maximum,
                 step=0.01,
                 elem_id="vote-maximum",
-                label="vote from",
-                info="a secret votes for neurons of at least this share of its highest score",
+                label=en.VOTE_SCORE,
+                info=en.VOTE_SCORE_INFO,
             )
             at_least = gr.Slider(
                 0.01,
@@ -113,8 +110,8 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 value=VoteSettings.of_secrets,
                 step=0.01,
                 elem_id="vote-secrets",
-                label="stay with",
-                info="a neuron stays if at least this share of the secrets vote for it",
+                label=en.VOTE_SHARE,
+                info=en.VOTE_SHARE_INFO,
             )
             most = gr.Slider(
                 1,
@@ -122,28 +119,25 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 value=VoteSettings.most,
                 step=1,
                 elem_id="vote-most",
-                label="at most",
-                info="so many stay, those with most votes first",
+                label=en.VOTE_MOST,
+                info=en.VOTE_MOST_INFO,
             )
-        heat = plot("many-heatmap", "How many secrets vote for each neuron will stand here.", 460)
-        use = gr.Button("Use the voted neurons: see what switching them off does", elem_id="many-use")
-        layers = plot("many-layers", "The voted neurons per layer will stand here.", 280)
-        gr.Markdown(
-            "### Overlap\nThe Jaccard index of the best k neurons of every two secrets, ordered by category. Specific to "
-            "categories is where it is higher within them than between them, and both above chance."
-        )
-        k = gr.Slider(1, 1000, value=100, step=1, label="k: the best k neurons of each secret", elem_id="many-k")
+        heat = plot("many-heatmap", en.VOTES_EMPTY, 460)
+        use = gr.Button(en.VOTES_USE, elem_id="many-use")
+        layers = plot("many-layers", en.VOTES_LAYERS_EMPTY, 280)
+        gr.Markdown(en.OVERLAP_INTRO)
+        k = gr.Slider(1, 1000, value=100, step=1, label=en.MANY_K, elem_id="many-k")
         with gr.Row():
             with gr.Column(min_width=320):
-                matrix = plot("many-overlap", "Secrets against secrets will stand here.", 560)
+                matrix = plot("many-overlap", en.MANY_OVERLAP_EMPTY, 560)
             with gr.Column(min_width=320):
-                means = plot("many-means", "Categories against categories will stand here.", 420)
-        shares = plot("many-shares", "The share of MLPs against attention will stand here, where both were localized.", 300)
+                means = plot("many-means", en.MANY_MEANS_EMPTY, 420)
+        shares = plot("many-shares", en.MANY_SHARES_EMPTY, 300)
 
     def run(form: ManyForm, stop: threading.Event) -> Iterator[Update]:
         lm, targets = shelf.get(form.model), show.by_category([form.listed[row].secret for row in form.rows])
         if not targets:
-            raise BadInput("No secret is ticked: tick at least one; two or more can be compared.")
+            raise BadInput(en.NO_SECRET_TICKED)
         wanted: list[Site] = ["mlp", "attention"] if form.wants_both else ["mlp"]
         retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), targets), form.keep))
         seed = validation.seed(form.seed or 0)

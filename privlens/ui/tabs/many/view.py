@@ -15,7 +15,7 @@ from privlens.types import NeuronScores, Secret, Site
 from privlens.ui.components.plot import marks
 from privlens.ui.sidebar.ticking import NO_CATEGORY
 from privlens.ui.state.session import best
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 DEFAULT_SHARE, LARGEST_SHARE = 0.005, 0.05
 
@@ -58,10 +58,10 @@ def default_k(found: Many) -> int:
 def voted(found: Many | None, settings: VoteSettings) -> NeuronScores:
     """The vote. Raises BadInput where nothing was localized, or no neuron has enough votes."""
     if found is None:
-        raise BadInput("Nothing was localized here yet: tick secrets and press Start.")
+        raise BadInput(en.MANY_NOTHING)
     scores = vote(found.scores, settings)
     if not scores.suggested_k:
-        raise BadInput("No neuron has enough votes: lower the first two settings of the vote.")
+        raise BadInput(en.MANY_NO_VOTES)
     return scores
 
 
@@ -77,7 +77,7 @@ def view(found: Many, settings: VoteSettings, k: int) -> tuple[Any, ...]:
     overlaps = overlap(found.scores, k)
     specific = specificity(overlaps, found.categories, found.scores[0].provenance.seed)
     shape = scores.scores.shape
-    votes = plots.heatmap(np.floor(scores.scores), plots.fold_all(shape), "votes (secrets), of neurons that stay")
+    votes = plots.heatmap(np.floor(scores.scores), plots.fold_all(shape), en.VOTES_LABEL)
     return (
         gr.update(value=numbers(found, scores, specific, k)),
         gr.update(value=votes.to_json() if kept.neurons else "", **marks(kept)),
@@ -96,7 +96,7 @@ def matrix_of(found: Many, overlaps: Any) -> str:
 
 def means_of(specific: Specificity) -> str:
     """Categories against categories."""
-    figure = plots.overlap_matrix(specific.means, specific.categories, label="mean Jaccard index", diagonal=True)
+    figure = plots.overlap_matrix(specific.means, specific.categories, label=en.MANY_MEAN_JACCARD, diagonal=True)
     return str(figure.to_json())
 
 
@@ -109,31 +109,26 @@ def site_shares(found: Many) -> dict[str, dict[Site, float]]:
 
     of = found.categories
     groups = {name: [at for at, one in enumerate(of) if one == name] for name in dict.fromkeys(of)}
-    return {"all secrets": mean(range(len(each))), **{name: mean(rows) for name, rows in groups.items()}}
+    return {en.MANY_ALL: mean(range(len(each))), **{name: mean(rows) for name, rows in groups.items()}}
 
 
 def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) -> list[wording.Fact]:
     """What the secrets share, in numbers."""
     n = scores.n_neurons
-    chance = f"random sets of {k}: {chance_overlap(n, k):.3f}"
+    chance = en.random_sets(k, chance_overlap(n, k))
     kept, asked = scores.suggested_k or 0, scores.provenance.settings
-    how = f"at least {100 * asked['of_secrets']:.0f} % of {len(found.targets)} secrets vote for them; "
-    how += f"{100 * kept / n:.2f} % of all"
-    how += "" if kept else "; lower the first two settings of the vote"
+    note = en.votes_note(asked["of_secrets"], len(found.targets), kept / n, bool(kept))
     facts = [
-        wording.fact("voted neurons", f"{kept:,}", f"of {n:,}", how),
-        wording.fact(
-            "overlap within categories", share(specific.within), "", "mean Jaccard index of two secrets of one category", chance
-        ),
-        wording.fact("overlap between categories", share(specific.between), "", "the same of two different categories", chance),
-        wording.fact("PII specificity", ratio(specific), "", "within / between; " + shuffled(specific)),
+        wording.fact("voted neurons", f"{kept:,}", f"of {n:,}", note),
+        wording.fact("overlap within categories", share(specific.within), "", en.NOTE_WITHIN, chance),
+        wording.fact("overlap between categories", share(specific.between), "", en.NOTE_BETWEEN, chance),
+        wording.fact("PII specificity", ratio(specific), "", en.specificity(shuffled(specific))),
         wording.fact("time", f"{scores.provenance.seconds:.1f}", "s", f"{found.scores[0].method}; {retained(found)}"),
     ]
     if found.attention:
-        sites = site_shares(found)["all secrets"]
-        even = 100 * n / (n + found.attention[0].n_neurons)
-        attention = f"in attention {100 * sites['attention']:.0f} %, of the sum of positive scores"
-        note = f"{attention}; {even:.0f} % of all gates are in MLPs"
+        sites = site_shares(found)[en.MANY_ALL]
+        even = n / (n + found.attention[0].n_neurons)
+        note = en.score_by_site(sites["attention"], even)
         facts.append(wording.fact("of the score in MLPs", f"{100 * sites['mlp']:.0f}", "%", note))
     return facts
 
@@ -141,13 +136,13 @@ def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) ->
 def retained(found: Many) -> str:
     """Which other secrets the method looked at as text that must stay."""
     if not METHOD_INFO[found.scores[0].method].retains:
-        return "it looks at no retained text"
-    return f"{len(found.retained)} other secrets were retained text"
+        return en.NO_RETAINED
+    return en.retained_secrets(len(found.retained))
 
 
 def share(number: float | None) -> str:
     """A mean overlap, or that there is no pair to take it of."""
-    return "no pair" if number is None else f"{number:.3f}"
+    return en.NO_PAIR if number is None else f"{number:.3f}"
 
 
 def ratio(specific: Specificity) -> str:
@@ -160,5 +155,5 @@ def ratio(specific: Specificity) -> str:
 def shuffled(specific: Specificity) -> str:
     """How often chance would do as well."""
     if specific.shuffled is None:
-        return "it needs two secrets of one category, and another category"
-    return f"with categories shuffled, {100 * specific.shuffled:.1f} % of the time the difference is as large (chance)"
+        return en.NEEDS_TWO
+    return en.shuffled(specific.shuffled)

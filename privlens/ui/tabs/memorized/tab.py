@@ -16,7 +16,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.session import ModelCache
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
 ENTERED = """() => {
@@ -27,43 +27,35 @@ ENTERED = """() => {
 }"""
 """Enter in the private value presses Check where that can be seen, and on a narrow screen shows the page with the answer."""
 TOKEN_WIDTHS = ["105px", "130px", "105px", "75px"]
-EMPTY = "Choose an example secret or type your own, then press Check."
 
 
 def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     """Builds the tab; returns the button that leads on."""
-    gr.Markdown(
-        "Does the model know the secret by heart? Beside it stands a control: "
-        "the same prompt with a made-up value of the same format."
-    )
-    start, cancel = run_buttons("Check", "check")
+    gr.Markdown(en.CHECK_INTRO)
+    start, cancel = run_buttons(en.CHECK, "check")
     bar = progress("check-progress")
-    said = verdict("check-verdict", EMPTY)
+    said = verdict("check-verdict", en.CHECK_EMPTY)
     with gr.Row():
-        true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value", **UNKEPT)
-        written = marked_text("continuation", "What the model writes (marked where it differs)")
+        true = gr.Textbox(label=en.CHECK_VALUE, interactive=False, elem_id="true-value", **UNKEPT)
+        written = marked_text("continuation", en.CHECK_WRITTEN)
     numbers = facts("check-facts")
-    bars = plot("check-bars", "The probability of each token will stand here.", 320)
+    bars = plot("check-bars", en.CHECK_BARS_EMPTY, 320)
     with gr.Row():
         with gr.Column(min_width=320):
-            own_table = results_table("own-tokens", "The private value, token by token", TOKEN_WIDTHS)
+            own_table = results_table("own-tokens", en.CHECK_VALUE_TOKENS, TOKEN_WIDTHS)
         with gr.Column(min_width=320):
-            control_table = results_table("control-tokens", "The control, token by token", TOKEN_WIDTHS)
-    gr.Markdown(
-        "probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
-        "A dot stands for a space.",
-        elem_classes="small",
-    )
-    onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
+            control_table = results_table("control-tokens", en.CHECK_CONTROL_TOKENS, TOKEN_WIDTHS)
+    gr.Markdown(en.CHECK_LEGEND, elem_classes="small")
+    onward = gr.Button(en.CHECK_NEXT, elem_id="to-localize")
     outputs = [said, true, written, numbers, bars, own_table, control_table]
 
     def run(form: SidebarValues, stop: threading.Event) -> Iterator[Update]:
         lm, secret, clock = shelf.get(form.model), form.target, Clock()
-        yield {bar: gr.update(value=clock.at(0, 2, "the private value"))}
+        yield {bar: gr.update(value=clock.at(0, 2, en.CHECK_STAGES[0]))}
         checked = check(lm, secret, stop=stop.is_set)
-        yield {bar: gr.update(value=clock.at(1, 2, "the control"))}
+        yield {bar: gr.update(value=clock.at(1, 2, en.CHECK_STAGES[1]))}
         shown = view(checked, control_of(lm, secret, stop.is_set))
-        yield {bar: gr.update(value=clock.at(2, 2, "done")), **dict(zip(outputs, shown, strict=True))}
+        yield {bar: gr.update(value=clock.at(2, 2, en.CHECK_STAGES[2])), **dict(zip(outputs, shown, strict=True))}
 
     def empty() -> Update:
         return dict(zip(outputs, cleared(), strict=True))
@@ -83,7 +75,7 @@ def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never_stop) -> Me
 def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
     """The values of the tab's outputs; `rival` is None where there is no control."""
     written, _ = plots.marked(own.continuation.strip(), own.secret.value.strip())
-    bars = plots.token_bars(own.tokens, rival.tokens if rival else (), ("private value", "control"))
+    bars = plots.token_bars(own.tokens, rival.tokens if rival else (), en.CHECK_SERIES)
     return (
         gr.update(value=wording.verdict_of_check(own, rival)),
         own.secret.value,
@@ -97,5 +89,5 @@ def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
 
 def cleared() -> tuple[Any, ...]:
     """Another secret: nothing is known of it yet."""
-    verdict, empty = {"kind": "none", "text": EMPTY}, gr.update(visible=False)
+    verdict, empty = {"kind": "none", "text": en.CHECK_EMPTY}, gr.update(visible=False)
     return gr.update(value=verdict), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty
