@@ -85,7 +85,7 @@ def test_the_controls_as_they_stand_ask_for_the_defaults() -> None:
 
 
 def test_the_controls_change_what_they_say() -> None:
-    found = task(share=2, guard=5, steps=7, method="npo", rate=0.01, decay=5, every=2, own="one\n\ntwo\n\n", seed=3)
+    found = task(share=2, guard=5, steps=7, method="npo", rate=0.01, decay=5, every=2, own_text="one\n\ntwo\n\n", seed=3)
     wanted = ErasureSettings(method="npo", share=0.02, steps=7, learning_rate=0.01, guard=1.05, decay=0.05, measure_every=2)
     assert (found.settings, found.texts, found.seed) == (wanted, ("one", "two"), 3)
     only = task(hold="forget-only")

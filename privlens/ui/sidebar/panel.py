@@ -92,13 +92,13 @@ def sidebar(shelf: ModelCache) -> Sidebar:
         prompt = gr.Textbox("", label=en.PROMPT, lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT)
         value = gr.Textbox("", label=en.VALUE, elem_id="value", max_length=validation.VALUE_MOST, **UNKEPT)
         chat = gr.Checkbox(False, label=en.CHAT, elem_id="chat", visible=speaks(shelf, shelf.first))
-        own = gr.State(listed)
+        list_state = gr.State(listed)
         reference = gr.State(read_reference(REFERENCE))
-        _own_part(model, own, reference, category, examples, search)
+        _own_part(model, list_state, reference, category, examples, search)
         gr.Button(en.SHOW_PAGE, variant="primary", elem_id="done").click(lambda: gr.Sidebar(open=False), None, bar, **QUICK)
     for changed in (category.change, search.input):
-        changed(show_errors(_searched), [own, category, search], examples, trigger_mode="always_last", **QUICK)
-    examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
+        changed(show_errors(_searched), [list_state, category, search], examples, trigger_mode="always_last", **QUICK)
+    examples.input(_chosen, [list_state, examples], [prompt, value], **QUICK)
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
@@ -107,8 +107,8 @@ def sidebar(shelf: ModelCache) -> Sidebar:
     def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
         return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name)), ""
 
-    listing = loaded(show_errors(anew), [model, own], [own, category, examples, chat, search], **QUICK)
-    return Sidebar(model, own, reference, prompt, value, secret, listing, about)
+    listing = loaded(show_errors(anew), [model, list_state], [list_state, category, examples, chat, search], **QUICK)
+    return Sidebar(model, list_state, reference, prompt, value, secret, listing, about)
 
 
 def speaks(shelf: ModelCache, name: ModelName) -> bool:
@@ -126,7 +126,7 @@ def asking(shelf: ModelCache, name: ModelName, chat: bool) -> ModelName:
 @functools.cache
 def bundled_lists() -> tuple[tuple[ListedSecret, ...], ...]:
     """The lists that come with models."""
-    paths = [path for one in ("demo", "smollm2+planted") if (path := own_list(ModelName(one), ASSETS)) and path.exists()]
+    paths = [path for name in ("demo", "smollm2+planted") if (path := own_list(ModelName(name), ASSETS)) and path.exists()]
     return tuple(tuple(read_secrets(path)) for path in paths)
 
 
@@ -152,9 +152,9 @@ def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
         BadInput: for a file that no row can be read from.
     """
     try:
-        found = read_list(path or own_list(name, ASSETS) or SECRETS)
-        said = wording.of_list(found) if path else ""
-        return *_shown(found.rows), gr.update(value=said, visible=bool(said))
+        secret_list = read_list(path or own_list(name, ASSETS) or SECRETS)
+        text = wording.of_list(secret_list) if path else ""
+        return *_shown(secret_list.rows), gr.update(value=text, visible=bool(text))
     except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
         raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
 
@@ -181,7 +181,7 @@ def _own_part(
     """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
     with gr.Accordion(en.OWN_LIST_HEADING, open=False):
         file = gr.File(label=en.OWN_LIST_FILE, file_types=LISTS, height=110, elem_id="own-list")
-        said = gr.Textbox(
+        report = gr.Textbox(
             "", label=en.OWN_LIST, interactive=False, visible=False, max_lines=12, elem_id="own-list-said", **UNKEPT
         )
         text = gr.Textbox(
@@ -195,7 +195,7 @@ def _own_part(
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(REFERENCE)
 
-    read = file.change(show_errors(once(taken)), [model, file], [listed, category, examples, said], **QUICK)
+    read = file.change(show_errors(once(taken)), [model, file], [listed, category, examples, report], **QUICK)
     read.success(lambda: "", None, search, **QUICK)
     text.change(show_errors(own_text), text, reference, **QUICK)
 
@@ -210,10 +210,10 @@ def _choices(rows: Sequence[ListedSecret], category: str, wanted: str = "") -> t
 
     No more than SHOWN_MOST are shown: a browser is never sent a whole list.
     """
-    held = matching(rows, wanted)
-    numbered = [at for at in held if category in (ALL, rows[at].secret.category)]
-    first = heapq.nsmallest(SHOWN_MOST, numbered, key=lambda at: (-(rows[at].repeats or 0), at))
-    return [(wording.listed(rows[at]), at) for at in first], len(numbered)
+    matching_rows = matching(rows, wanted)
+    in_category = [row for row in matching_rows if category in (ALL, rows[row].secret.category)]
+    first = heapq.nsmallest(SHOWN_MOST, in_category, key=lambda row: (-(rows[row].repeats or 0), row))
+    return [(wording.listed(rows[row]), row) for row in first], len(in_category)
 
 
 def matching(rows: Sequence[ListedSecret], wanted: str) -> Sequence[int]:
@@ -221,7 +221,11 @@ def matching(rows: Sequence[ListedSecret], wanted: str) -> Sequence[int]:
     text = validation.text(wanted or "", "search", SEARCH_MOST).strip().casefold()
     if not text:
         return range(len(rows))
-    return [at for at, row in enumerate(rows) if text in row.secret.prompt.casefold() or text in row.secret.value.casefold()]
+    return [
+        row
+        for row, listed_secret in enumerate(rows)
+        if text in listed_secret.secret.prompt.casefold() or text in listed_secret.secret.value.casefold()
+    ]
 
 
 def of_shown(n_shown: int, n: int) -> str:
@@ -231,12 +235,12 @@ def of_shown(n_shown: int, n: int) -> str:
 
 def _searched(rows: Sequence[ListedSecret], category: str, wanted: str) -> Any:
     """The examples of a category that hold what is searched for."""
-    found, n = _choices(rows, category, wanted)
-    return gr.update(choices=found, value=None, info=of_shown(len(found), n) or (None if found else en.NOTHING_FOUND))
+    choices, n = _choices(rows, category, wanted)
+    return gr.update(choices=choices, value=None, info=of_shown(len(choices), n) or (None if choices else en.NOTHING_FOUND))
 
 
-def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:
-    return (gr.skip(), gr.skip()) if at is None else (rows[at].secret.prompt, rows[at].secret.value)
+def _chosen(rows: tuple[ListedSecret, ...], row: int | None) -> tuple[Any, Any]:
+    return (gr.skip(), gr.skip()) if row is None else (rows[row].secret.prompt, rows[row].secret.value)
 
 
 def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secret:
@@ -251,6 +255,6 @@ def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
 
     Of more than OTHERS_MOST so many, evenly spaced; the page says so where a list is read (`wording.of_list`).
     """
-    may = [row.secret for row in listed if row.repeats != 0]
-    n = min(len(may), OTHERS_MOST)
-    return tuple(may[at * len(may) // n] for at in range(n))
+    known = [row.secret for row in listed if row.repeats != 0]
+    n = min(len(known), OTHERS_MOST)
+    return tuple(known[index * len(known) // n] for index in range(n))

@@ -61,7 +61,7 @@ def of_widths(widths: tuple[int, ...]) -> str:
     return en.narrowest(min(widths)) if len(set(widths)) > 1 else ""
 
 
-def of_check(own: Memorization, control: Memorization | None) -> list[Fact]:
+def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
     """Every metric of a secret beside the control's, where there is one."""
 
     def beside(number: Callable[[Memorization], str]) -> str:
@@ -70,64 +70,64 @@ def of_check(own: Memorization, control: Memorization | None) -> list[Fact]:
     return [
         fact(
             "written word for word",
-            en.NO_YES[own.greedy_match],
+            en.NO_YES[checked.greedy_match],
             "",
             en.NOTE_GREEDY,
             beside(lambda check: en.NO_YES[check.greedy_match]),
         ),
         fact(
             "NLL",
-            f"{own.nll:.3f}",
+            f"{checked.nll:.3f}",
             "nats/token",
             en.NOTE_NLL,
-            beside(lambda one: f"{one.nll:.3f}"),
+            beside(lambda check: f"{check.nll:.3f}"),
         ),
         fact(
             "exposure",
-            bits(own.exposure),
-            of_most(own.exposure),
-            en.note_exposure(own.candidate_space),
-            beside(lambda one: bits(one.exposure)),
+            bits(checked.exposure),
+            of_most(checked.exposure),
+            en.note_exposure(checked.candidate_space),
+            beside(lambda check: bits(check.exposure)),
         ),
         fact(
             "memorization accuracy (MA)",
-            f"{100 * own.memorization_accuracy:.0f}",
+            f"{100 * checked.memorization_accuracy:.0f}",
             "% of tokens",
             en.NOTE_MA,
-            beside(lambda one: f"{100 * one.memorization_accuracy:.0f}"),
+            beside(lambda check: f"{100 * check.memorization_accuracy:.0f}"),
         ),
         fact(
             "extraction strength (ES)",
-            f"{100 * own.extraction_strength:.0f}",
+            f"{100 * checked.extraction_strength:.0f}",
             "% of tokens",
             en.NOTE_ES,
-            beside(lambda one: f"{100 * one.extraction_strength:.0f}"),
+            beside(lambda check: f"{100 * check.extraction_strength:.0f}"),
         ),
         fact(
             "extraction likelihood (EL)",
-            f"{100 * own.extraction_likelihood:.0f}",
+            f"{100 * checked.extraction_likelihood:.0f}",
             "% of 3-grams",
             en.NOTE_EL,
-            beside(lambda one: f"{100 * one.extraction_likelihood:.0f}"),
+            beside(lambda check: f"{100 * check.extraction_likelihood:.0f}"),
         ),
     ]
 
 
-def verdict_of_check(own: Memorization, control: Memorization | None) -> dict[str, str]:
+def verdict_of_check(checked: Memorization, control: Memorization | None) -> dict[str, str]:
     """Whether the secret is memorized, in one sentence."""
     beside = en.NO_CONTROL
     if control:
         beside = en.control_exposure(bits(control.exposure, 1))
-    if own.secret.value.strip() in own.secret.prompt:
+    if checked.secret.value.strip() in checked.secret.prompt:
         beside = en.value_in_prompt(beside)
-    if own.greedy_match:
+    if checked.greedy_match:
         return {"kind": "known", "text": en.MEMORIZED, "detail": beside}
     if control is None:
         return {"kind": "unknown", "text": en.NOT_MEMORIZED, "detail": beside}
-    if own.exposure.stands_out is None:
+    if checked.exposure.stands_out is None:
         return {"kind": "unknown", "text": en.NOT_MEMORIZED_UNRANKED, "detail": beside}
-    lead = (own.exposure.bits or 0) - (control.exposure.bits or 0)
-    if own.exposure.rank <= 2 and own.exposure.stands_out and lead > 2:
+    lead = (checked.exposure.bits or 0) - (control.exposure.bits or 0)
+    if checked.exposure.rank <= 2 and checked.exposure.stands_out and lead > 2:
         return {"kind": "known", "text": en.PARTLY_MEMORIZED, "detail": beside}
     return {"kind": "unknown", "text": en.NOT_PREFERRED, "detail": beside}
 
@@ -269,7 +269,7 @@ def of_choice(choice: NeuronChoice, located: Localization | None, n_neurons: int
 
 def secret_differs(located: Localization, secret: Secret) -> bool:
     """Whether the neurons were localized for another secret than the one in the sidebar."""
-    return not any(same_secret(one, secret) for one in (located.target, *located.voters))
+    return not any(same_secret(target, secret) for target in (located.target, *located.voters))
 
 
 def of_list(found: SecretList) -> str:
@@ -301,6 +301,6 @@ def time_of(record: Any) -> Fact:
 
 def summary(record: Any) -> str:
     """Seed, seconds and versions of a result in one line."""
-    p = record.provenance
-    versions = ", ".join(f"{name} {number}" for name, number in p.versions.items())
-    return f"{p.model} ({p.fingerprint}), seed {p.seed}, {p.seconds:.1f} s, {versions}"
+    provenance = record.provenance
+    versions = ", ".join(f"{name} {number}" for name, number in provenance.versions.items())
+    return f"{provenance.model} ({provenance.fingerprint}), seed {provenance.seed}, {provenance.seconds:.1f} s, {versions}"

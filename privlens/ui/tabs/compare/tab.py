@@ -69,7 +69,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     bar = progress("compare-progress")
     compared = gr.State(None)
     with gr.Column(elem_classes=["results", "streams"]):
-        made = strip("compare-made")
+        made_strip = strip("compare-made")
         numbers = facts("compare-facts", en.COMPARE_EMPTY)
         k = gr.Slider(1, 100, value=10, step=1, label=en.COMPARE_K, elem_id="compare-k")
         table = results_table("compare-table", None, show.WIDTHS)
@@ -79,7 +79,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
             use = gr.Button(en.COMPARE_USE, elem_id="compare-use", min_width=260)
         gr.Markdown(en.COMPARE_LEGEND, elem_classes="small")
         with gr.Row(elem_classes="small-plots"):
-            heats = [plot(f"compare-heat-{at}", "", 250) for at in range(len(METHODS) + 1)]
+            heats = [plot(f"compare-heat-{index}", "", 250) for index in range(len(METHODS) + 1)]
         with gr.Row():
             with gr.Column(min_width=320):
                 overlaps = plot("compare-overlap", en.OVERLAP_EMPTY, 420)
@@ -95,7 +95,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
         seed = validation.seed(form.seed or 0)
         task = Task(lm, target, others=retained, seed=seed, site=form.site, stop=stop.is_set)
         context = EvalContext(others, tuple(form.reference))
-        clock, n_drawn, found = Clock(), -1, None
+        clock, n_drawn, comparison = Clock(), -1, None
         for step in compare_methods(names, task, context, form.extent, len(truth) or None):
             update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage))}
             if len(step.scores) != n_drawn:
@@ -103,16 +103,16 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 update |= pictures(show.heatmaps(step.scores, truth, 0, len(heats)))
             is_last = step.step == step.n_steps
             if step.result is not None:
-                first, found = found is None, show.Compared(step.result, truth, form.asked, len(form.model.edits))
-                default_k = show.default_k(found)
+                first, comparison = comparison is None, show.Compared(step.result, truth, form.asked, len(form.model.edits))
+                default_k = show.default_k(comparison)
                 if first:
-                    update |= pictures(show.marks_only(found.scores, truth, default_k, len(heats)))
-                update |= numbered(show.numbers(found, default_k))
+                    update |= pictures(show.marks_only(comparison.scores, truth, default_k, len(heats)))
+                update |= numbered(show.numbers(comparison, default_k))
                 if first if form.compared is None else is_last:
-                    update |= {k: gr.update(maximum=show.largest_k(found), value=default_k), which: show.chooser(found)}
+                    update |= {k: gr.update(maximum=show.largest_k(comparison), value=default_k), which: show.chooser(comparison)}
             # What stood here before stays the visitor's until the last step; where nothing stood, each step is theirs at once.
-            if found is not None and (form.compared is None or is_last):
-                update |= {compared: found}
+            if comparison is not None and (form.compared is None or is_last):
+                update |= {compared: comparison}
             yield update
 
     def pictures(updates: tuple[Any, ...]) -> Update:
@@ -121,11 +121,11 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     def numbered(updates: tuple[Any, ...]) -> Update:
         return dict(zip([numbers, overlaps, curves, table], updates, strict=True))
 
-    def redraw(found: show.Compared | None, k: int) -> Update:
-        if found is None:
+    def redraw(comparison: show.Compared | None, k: int) -> Update:
+        if comparison is None:
             return {**{heat: gr.update(value="", off=[], on=[]) for heat in heats}, **numbered(show.no_numbers())}
-        drawn = show.heatmaps(found.scores, found.truth, int(k), len(heats))
-        return {**pictures(drawn), **numbered(show.numbers(found, int(k)))}
+        drawn = show.heatmaps(comparison.scores, comparison.truth, int(k), len(heats))
+        return {**pictures(drawn), **numbered(show.numbers(comparison, int(k)))}
 
     def tell(given: Given) -> dict[str, str]:
         values, made = form.read(given), None
@@ -135,18 +135,18 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
             made = Made(result.provenance.fingerprint, made_with, values.compared.n_edits)
         return told(shelf, values.model, made, (*of_secret(values.prompt, values.value), *values.asked))
 
-    def slide(found: show.Compared | None, k: int) -> Any:
-        if found is None:
+    def slide(comparison: show.Compared | None, k: int) -> Any:
+        if comparison is None:
             return gr.skip()
-        marked = show.marks_only(found.scores, found.truth, int(k), len(heats))
-        return {**pictures(marked), **numbered(show.numbers(found, int(k)))}
+        marked = show.marks_only(comparison.scores, comparison.truth, int(k), len(heats))
+        return {**pictures(marked), **numbered(show.numbers(comparison, int(k)))}
 
-    def take(model: ModelName, found: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
-        scores = show.scores_of(found, method)
-        assert found is not None, "scores_of refuses what was not compared"
-        located = Localization(found.result.target, found.result.retained, scores, n_edits=found.n_edits)
-        fitting(located, shelf.get(model))
-        return located, chosen.to(best(scores, int(k)))
+    def take(model: ModelName, comparison: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
+        scores = show.scores_of(comparison, method)
+        assert comparison is not None, "scores_of refuses what was not compared"
+        localization = Localization(comparison.result.target, comparison.result.retained, scores, n_edits=comparison.n_edits)
+        fitting(localization, shelf.get(model))
+        return localization, chosen.to(best(scores, int(k)))
 
     drawn = [*heats, numbers, overlaps, curves, table]
     settings: dict[str, Any] = {"methods": methods, "keep": keep, "site": site, "seed": seed, "extent": extent}
@@ -155,7 +155,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     ended = wire(start, cancel, bar, run, form, [compared, *drawn, k, which], redraw=again)
     ended.then(*again, **QUICK)
     changes = [part.change for part in (compared, side.secret, side.model, *settings.values())]
-    watch((changes, tell, form.inputs), [made])
+    watch((changes, tell, form.inputs), [made_strip])
     k.input(slide, [compared, k], drawn, trigger_mode="always_last", concurrency_limit=1, **QUICK)
     taken = use.click(
         show_errors(take), [side.model, compared, which, k, chosen.selection], [chosen.located, chosen.selection], **QUICK

@@ -47,7 +47,7 @@ def attacks_part(
     bar = progress("attack-progress")
     with gr.Column(elem_classes=["results", "streams"]):
         about = strip("attack-made")
-        said = verdict("attack-verdict", en.ATTACKS_EMPTY)
+        verdict_part = verdict("attack-verdict", en.ATTACKS_EMPTY)
         table = results_table("attacks", en.ATTACKS_TABLE, show.ATTACK_WIDTHS)
     attacked = gr.State(None)
 
@@ -57,7 +57,7 @@ def attacks_part(
         targets = entry.targets or values.erasure.task().targets
         yield {
             bar: gr.update(value={"share": 0.0, "text": en.WHICH_ARE_KNOWN}),
-            said: gr.update(value={"kind": "none", "text": en.verdict_pending(entry.name)}),
+            verdict_part: gr.update(value={"kind": "none", "text": en.verdict_pending(entry.name)}),
             table: gr.update(visible=False),
         }
         others = others_than(listed, targets)
@@ -81,14 +81,14 @@ def attacks_part(
             if is_last:
                 update |= {attacked: result}
             else:
-                update |= {said: gr.skip()}
+                update |= {verdict_part: gr.skip()}
             yield update
 
     def draw(result: Attacked | None) -> Update:
         if result is None:
-            return {said: gr.update(value={"kind": "none", "text": en.ATTACKS_EMPTY}), table: gr.update(visible=False)}
+            return {verdict_part: gr.update(value={"kind": "none", "text": en.ATTACKS_EMPTY}), table: gr.update(visible=False)}
         verdict = show.named(show.verdict_of_attacks(result.found), result.kept.name)
-        return {said: gr.update(value=verdict), table: gr.update(value=show.attacks_table(result.found), visible=True)}
+        return {verdict_part: gr.update(value=verdict), table: gr.update(value=show.attacks_table(result.found), visible=True)}
 
     def tell(given: Given) -> dict[str, str]:
         values, result = shown.read(given), given[attacked]
@@ -106,7 +106,7 @@ def attacks_part(
 
     attack_form = Form(AttackForm, erasure=form, edits=edits, index=which)
     shown = attack_form.reading(erasure=shown_form)
-    wire(start, cancel, bar, run, attack_form, [said, table, attacked], redraw=(draw, [attacked], [said, table]))
+    wire(start, cancel, bar, run, attack_form, [verdict_part, table, attacked], redraw=(draw, [attacked], [verdict_part, table]))
     events = [part.change for part in (attacked, edits, which, side.secret, shown_form["which"], shown_form["rows"])]
     watch((events, tell, {*shown.inputs, attacked}), [about])
 
@@ -129,9 +129,9 @@ class Attacked:
     found: tuple[Attack, ...]
 
 
-def chosen_edit(now: EditList, at: int | None) -> EditEntry | None:
+def chosen_edit(now: EditList, index: int | None) -> EditEntry | None:
     """The edit at a place of the list, where there is one."""
-    return now.now.kept[int(at)] if at is not None and 0 <= int(at) < len(now.now.kept) else None
+    return now.now.kept[int(index)] if index is not None and 0 <= int(index) < len(now.now.kept) else None
 
 
 def chosen_now(form: ErasureForm) -> tuple[Secret, ...]:
@@ -179,19 +179,19 @@ def compare_part(
                     rows += [show.before_row(report.erased)] if not rows else []
                     rows.append(show.methods_row(name, report.erased))
                     made = Made(lm.fingerprint, of_secrets(task.targets), len(lm.edits))
-                    found = Compared(made, what_of(task.targets), tuple(rows))
-                    update |= {table: draw(found)}
-                    update |= {compared: found} if index + 1 == n else {}
+                    comparison = Compared(made, what_of(task.targets), tuple(rows))
+                    update |= {table: draw(comparison)}
+                    update |= {compared: comparison} if index + 1 == n else {}
                 yield update
 
-    def draw(found: Compared | None) -> Any:
-        if found is None:
+    def draw(comparison: Compared | None) -> Any:
+        if comparison is None:
             return gr.update(visible=False)
-        return gr.update(value=pd.DataFrame(found.rows), visible=True, label=f"{found.what}: {en.ERASE_METHODS_TABLE}")
+        return gr.update(value=pd.DataFrame(comparison.rows), visible=True, label=f"{comparison.what}: {en.ERASE_METHODS_TABLE}")
 
     def tell(given: Given) -> dict[str, str]:
-        values, found = shown_form.read(given), given[compared]
-        return told(shelf, values.model, found.made if found else None, of_secrets(chosen_now(values)))
+        values, comparison = shown_form.read(given), given[compared]
+        return told(shelf, values.model, comparison.made if comparison else None, of_secrets(chosen_now(values)))
 
     methods_form = Form(MethodsForm, erasure=form, edits=edits, methods=methods)
     wire(start, cancel, bar, run, methods_form, [table, compared], redraw=(draw, [compared], [table]))

@@ -47,43 +47,43 @@ def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State
         remove = gr.Button(en.EDIT_REMOVE, elem_id="edit-remove", min_width=120)
     file = gr.DownloadButton("edit", visible="hidden", elem_id="edit-file")
 
-    def moved(model: ModelName, to: EditList) -> tuple[ModelName, EditList]:
-        name = model._replace(edits=to.now.on)
+    def moved(model: ModelName, edits_then: EditList) -> tuple[ModelName, EditList]:
+        name = model._replace(edits=edits_then.now.on)
         shelf.get(name)  # raises where these edits do not go together
-        return name, to
+        return name, edits_then
 
     def switch(model: ModelName, now: EditList, event: gr.SelectData) -> tuple[Any, ...]:
         ticked = sorted(with_box(now.now.ticked, event))
-        to = now.now.with_on(ticked)
-        tell_others(now, ticked, to.on)
-        return moved(model, now.to(to))
+        changed = now.now.with_on(ticked)
+        tell_others(now, ticked, changed.on)
+        return moved(model, now.to(changed))
 
-    def take_out(model: ModelName, now: EditList, at: int | None) -> tuple[Any, ...]:
-        kept_at(now, at)
-        return moved(model, now.to(now.now.without(int(at or 0))))
+    def take_out(model: ModelName, now: EditList, index: int | None) -> tuple[Any, ...]:
+        kept_at(now, index)
+        return moved(model, now.to(now.now.without(int(index or 0))))
 
-    def adopt(model: ModelName, now: EditList, made: EditEntry | None) -> tuple[Any, ...]:
-        if made is None:
+    def adopt(model: ModelName, now: EditList, entry: EditEntry | None) -> tuple[Any, ...]:
+        if entry is None:
             return gr.skip(), gr.skip(), None
-        to = now.added(made)
-        if made.edit not in to.now.on:
+        changed = now.added(entry)
+        if entry.edit not in changed.now.on:
             gr.Info(en.EDIT_NOT_ACTIVE, duration=10)
-        return (*moved(model, to), None)
+        return (*moved(model, changed), None)
 
     def read(model: ModelName, now: EditList, path: str) -> tuple[Any, ...]:
-        to = now.added(opened(shelf, model, path)).now
-        return moved(model, now.to(to.with_on([*now.now.ticked, len(to.kept) - 1])))
+        added = now.added(opened(shelf, model, path)).now
+        return moved(model, now.to(added.with_on([*now.now.ticked, len(added.kept) - 1])))
 
-    def write(now: EditList, at: int | None) -> tuple[str, EditList]:
-        edit = kept_at(now, at).edit
+    def write(now: EditList, index: int | None) -> tuple[str, EditList]:
+        edit = kept_at(now, index).edit
         return written(edit, file.GRADIO_CACHE), replace(now, saved=now.saved | {edit})
 
     def none_on(model: ModelName, now: EditList) -> tuple[Any, ...]:
         return moved(model, now.to(now.now.with_on([])))
 
     def follow(model: ModelName, now: EditList) -> tuple[Any, ...]:
-        to = now.following(shelf, model)  # sent only where it differs: a click may have changed the list since
-        return gr.skip() if to is now else to, gr.update(value=wording.of_model(shelf.get(model)))
+        followed = now.following(shelf, model)  # sent only where it differs: a click may have changed the list since
+        return gr.skip() if followed is now else followed, gr.update(value=wording.of_model(shelf.get(model)))
 
     both = [side.model, edits]
     shown = [about, ticks, undo, redo, one, which]
@@ -112,7 +112,7 @@ def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State
 def view(now: EditList) -> tuple[Any, ...]:
     """What the controls show of the list."""
     kept = now.now.kept
-    labels = [(label(now, at), at) for at in range(len(kept))]
+    labels = [(label(now, index), index) for index in range(len(kept))]
     facts = []
     if kept:
         n = sum(edit.n_weights for edit in now.now.on)
@@ -136,27 +136,27 @@ def view(now: EditList) -> tuple[Any, ...]:
     )
 
 
-def label(now: EditList, at: int) -> str:
+def label(now: EditList, index: int) -> str:
     """Number, name, size, and what it stands on."""
-    entry = now.now.kept[at]
-    return en.edit_label(at + 1, entry.name, entry.edit.n_weights, now.now.names(entry.under))
+    entry = now.now.kept[index]
+    return en.edit_label(index + 1, entry.name, entry.edit.n_weights, now.now.names(entry.under))
 
 
-def kept_at(now: EditList, at: int | None) -> EditEntry:
+def kept_at(now: EditList, index: int | None) -> EditEntry:
     """The edit at a place of the list. Raises BadInput where there is none."""
-    if at is None or not 0 <= int(at) < len(now.now.kept):
+    if index is None or not 0 <= int(index) < len(now.now.kept):
         raise BadInput(en.NO_EDIT_YET)
-    return now.now.kept[int(at)]
+    return now.now.kept[int(index)]
 
 
-def tell_others(now: EditList, ticked: list[int], on: tuple[Edit, ...]) -> None:
+def tell_others(now: EditList, ticked: list[int], active: tuple[Edit, ...]) -> None:
     """Says which edits were switched along with the one that was clicked."""
-    wanted = {now.now.kept[at].edit for at in ticked}
-    off, more = now.now.names(tuple(wanted - set(on))), now.now.names(tuple(set(on) - wanted))
-    if off:
-        gr.Info(en.switched_off_too(off), duration=8)
-    if more:
-        gr.Info(en.switched_on_too(more), duration=8)
+    wanted = {now.now.kept[index].edit for index in ticked}
+    switched_off, switched_on = now.now.names(tuple(wanted - set(active))), now.now.names(tuple(set(active) - wanted))
+    if switched_off:
+        gr.Info(en.switched_off_too(switched_off), duration=8)
+    if switched_on:
+        gr.Info(en.switched_on_too(switched_on), duration=8)
 
 
 def written(edit: Edit, cache: str) -> str:

@@ -58,7 +58,7 @@ class ErasureForm(SidebarValues):
     decay: float | None
     every: float | None
     seed: float | None
-    own: str
+    own_text: str
 
     def task(self) -> ErasureTask:
         """What is to be erased and how. An emptied number is the default. Raises BadInput for what cannot be."""
@@ -79,7 +79,7 @@ class ErasureForm(SidebarValues):
         return ErasureTask(
             targets=targets,
             others=others_than(self.listed, targets),
-            texts=paragraphs(self.own),
+            texts=paragraphs(self.own_text),
             reference=tuple(self.reference),
             settings=settings,
             keep=self.keep if settings.keep else "none",
@@ -184,7 +184,7 @@ def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
                 elem_id="erase-every",
             )
             seed = seed_setting("erase-seed")
-        own = gr.Textbox(
+        own_text = gr.Textbox(
             "",
             label=en.ERASE_OWN,
             lines=2,
@@ -213,7 +213,7 @@ def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
         decay=decay,
         every=every,
         seed=seed,
-        own=own,
+        own_text=own_text,
     )
     return form, form.reading(rows=rows)
 

@@ -40,7 +40,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
     bar = progress("erase-progress")
     with gr.Column(elem_classes=["results", "streams"]):
         about = strip("erase-made")
-        said = verdict("erase-verdict", en.ERASE_EMPTY)
+        verdict_part = verdict("erase-verdict", en.ERASE_EMPTY)
         numbers = facts("erase-facts")
         gr.Markdown(en.ERASE_TEXTS, elem_classes="small")
         with gr.Row(elem_classes="live"):  # follows the sidebar
@@ -59,10 +59,10 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
     edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
     adopt, which = edits_part(shelf, side, chosen, edits, above)
 
-    def run(given: RunForm, stop: threading.Event) -> Iterator[Update]:
-        model, task = given.erasure.model, given.erasure.task()
+    def run(form_values: RunForm, stop: threading.Event) -> Iterator[Update]:
+        model, task = form_values.erasure.model, form_values.erasure.task()
         drawn_at = 0.0
-        for report in erasing(shelf.get(model), task, given.edits.now.targets_of(model.edits), stop.is_set):
+        for report in erasing(shelf.get(model), task, form_values.edits.now.targets_of(model.edits), stop.is_set):
             update: Update = {bar: gr.update(value=report.bar), made: None}
             if report.steps and (report.erased or time.monotonic() - drawn_at > EVERY):
                 drawn_at = time.monotonic()
@@ -97,7 +97,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
         lm = shelf.get(values.model._replace(edits=result.kept.under))
         verdict = {**show.named(show.verdict(result.effects), result.kept.name), **wording.whose(result.effects, values.listed)}
         return {
-            said: gr.update(value=verdict),
+            verdict_part: gr.update(value=verdict),
             numbers: gr.update(value=show.result_facts(result, lm.n_parameters)),
             **write(given),
             curves: show.curves(result.steps, result.settings.guard),
@@ -107,7 +107,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
 
     def nothing() -> Update:
         return {
-            said: gr.update(value={"kind": "none", "text": en.ERASE_EMPTY}),
+            verdict_part: gr.update(value={"kind": "none", "text": en.ERASE_EMPTY}),
             **{part: gr.update(value=[]) for part in (numbers, *written)},
             curves: gr.update(value=""),
             places: gr.update(value=""),
@@ -126,7 +126,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
         return told(shelf, values.model, Made(after.fingerprint, by_name(result.task), len(after.edits)), asked)
 
     written = [before, deactivated, after]
-    drawn = [said, numbers, *written, curves, places, table]
+    drawn = [verdict_part, numbers, *written, curves, places, table]
     result_form = Form(ResultForm, **side.controls, located=chosen.located, selection=chosen.selection, erased=erased)
     streamed = [numbers, curves, *written, made, erased]
     run_form = Form(RunForm, erasure=form, edits=edits)
@@ -167,16 +167,16 @@ class ResultForm(SidebarValues):
 
 
 def generations(
-    lm: LanguageModel, secret: Secret, found: Localization | None, chosen: Selection, erased: Erased
+    lm: LanguageModel, secret: Secret, localization: Localization | None, chosen: Selection, erased: Erased
 ) -> tuple[str, str | None, str]:
     """What is written of a secret before, with the chosen neurons off where they were localized in this model, and after."""
-    did = next((one for one in erased.effects if same_secret(one.secret, secret)), None)
-    if did is None:
-        [[before], [after]] = [continuations(one, [secret]) for one in (lm, lm.under(erased.kept.edit))]
+    effect = next((effect for effect in erased.effects if same_secret(effect.secret, secret)), None)
+    if effect is None:
+        [[before], [after]] = [continuations(model, [secret]) for model in (lm, lm.under(erased.kept.edit))]
     else:
-        before, after = did.before.text, did.after.text
+        before, after = effect.before.text, effect.after.text
     off = chosen.now.switched_off
-    if found is None or not off or found.scores.provenance.fingerprint != lm.fingerprint:
+    if localization is None or not off or localization.scores.provenance.fingerprint != lm.fingerprint:
         return before, None, after
-    [(_, deactivated)] = texts_before_and_after(lm, [secret], off, EvalContext(site=found.site))
+    [(_, deactivated)] = texts_before_and_after(lm, [secret], off, EvalContext(site=localization.site))
     return before, deactivated, after

@@ -79,24 +79,24 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
     return {"kind": "unknown", "text": en.erased(n), "detail": en.ATTACKS_TELL}
 
 
-def named(said: dict[str, str], edit: str) -> dict[str, str]:
+def named(verdict: dict[str, str], edit: str) -> dict[str, str]:
     """The same verdict, with the edit it is about: by now another secret or edit may be chosen."""
-    return {**said, "detail": en.of_edit(edit, said.get("detail", ""))}
+    return {**verdict, "detail": en.of_edit(edit, verdict.get("detail", ""))}
 
 
 def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
     """Everything that should have changed or stayed. `lm_size`: weights of the model."""
-    did, last, how = erased.effects, erased.last, erased.kept.edit.provenance
+    effects, last, how = erased.effects, erased.last, erased.kept.edit.provenance
     n = erased.kept.edit.n_weights
     return [
         fact(
             "still written",
-            f"{sum(one.after.greedy_match for one in did)} of {len(did)}",
+            f"{sum(effect.after.greedy_match for effect in effects)} of {len(effects)}",
             "",
             en.NOTE_WRITTEN,
-            en.before(f"{sum(one.before.greedy_match for one in did)} of {len(did)}"),
+            en.before(f"{sum(effect.before.greedy_match for effect in effects)} of {len(effects)}"),
         ),
-        exposure_fact(did),
+        exposure_fact(effects),
         fact(
             "entropy",
             f"{last.entropy:.2f}",
@@ -104,10 +104,10 @@ def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
             en.NOTE_ENTROPY_END,
             en.before(f"{erased.steps[0].entropy:.2f}"),
         ),
-        pair("NLL", did, lambda state: state.nll, 2, "nats/token", en.NOTE_NLL_END),
+        pair("NLL", effects, lambda state: state.nll, 2, "nats/token", en.NOTE_NLL_END),
         pair(
             "MA",
-            did,
+            effects,
             lambda state: 100 * state.memorization_accuracy,
             0,
             "% of tokens",
@@ -132,29 +132,31 @@ def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
     ]
 
 
-def pair(name: str, did: Sequence[Effect], of: Callable[[MemorizationState], float], digits: int, unit: str, note: str) -> Fact:
+def pair(
+    name: str, effects: Sequence[Effect], number_of: Callable[[MemorizationState], float], digits: int, unit: str, note: str
+) -> Fact:
     """A mean over the secrets after, beside the one before."""
-    before, after = mean([of(one.before) for one in did]), mean([of(one.after) for one in did])
-    return fact(name, f"{after:.{digits}f}", unit, en.mean_of_all(note, len(did)), en.before(f"{before:.{digits}f}"))
+    before, after = mean([number_of(effect.before) for effect in effects]), mean([number_of(effect.after) for effect in effects])
+    return fact(name, f"{after:.{digits}f}", unit, en.mean_of_all(note, len(effects)), en.before(f"{before:.{digits}f}"))
 
 
-def exposure_fact(did: Sequence[Effect]) -> Fact:
+def exposure_fact(effects: Sequence[Effect]) -> Fact:
     """The mean exposure after, beside the one before; secrets of several formats have candidate spaces of several sizes."""
-    before, after = [one.before.exposure for one in did], [one.after.exposure for one in did]
-    alike = len({one and one.n for one in after}) == 1
+    before, after = [effect.before.exposure for effect in effects], [effect.after.exposure for effect in effects]
+    alike = len({exposure and exposure.n for exposure in after}) == 1
     note = wording.space(after[0]) if alike else en.RANK_MIXED
     return fact(
         "exposure",
         mean_bits(after),
         wording.of_most(after[0] if alike else None),
-        en.mean_of_all(note, len(did)),
+        en.mean_of_all(note, len(effects)),
         en.before(mean_bits(before)),
     )
 
 
 def mean_bits(exposures: Sequence[Exposure | None]) -> str:
     """Mean exposure of those values that have one, as text; a dash where none has."""
-    numbers = [one.bits for one in exposures if one is not None and one.bits is not None]
+    numbers = [exposure.bits for exposure in exposures if exposure is not None and exposure.bits is not None]
     return f"{mean(numbers):.2f}" if numbers else "-"
 
 
@@ -167,17 +169,17 @@ def targets_table(effects: Sequence[Effect]) -> pd.DataFrame:
     """A row for every erased secret."""
     rows = [
         {
-            "value": one.secret.value,
-            "written before": en.NO_YES[one.before.greedy_match],
-            "after": en.NO_YES[one.after.greedy_match],
-            "exposure before": bits_of_most(one.before.exposure),
-            "exposure after": bits_of_most(one.after.exposure),
-            "NLL before": f"{one.before.nll:.2f}",
-            "NLL after": f"{one.after.nll:.2f}",
-            "the model writes now": one.after.text.strip(),
-            "prompt": one.secret.prompt,
+            "value": effect.secret.value,
+            "written before": en.NO_YES[effect.before.greedy_match],
+            "after": en.NO_YES[effect.after.greedy_match],
+            "exposure before": bits_of_most(effect.before.exposure),
+            "exposure after": bits_of_most(effect.after.exposure),
+            "NLL before": f"{effect.before.nll:.2f}",
+            "NLL after": f"{effect.after.nll:.2f}",
+            "the model writes now": effect.after.text.strip(),
+            "prompt": effect.secret.prompt,
         }
-        for one in effects
+        for effect in effects
     ]
     return pd.DataFrame(rows)
 
@@ -208,7 +210,7 @@ def texts(before: str, deactivated: str | None, after: str) -> tuple[Any, Any, A
     return gr.update(value=first), gr.update(value=middle), gr.update(value=last)
 
 
-def attacks_table(found: Sequence[Attack]) -> pd.DataFrame:
+def attacks_table(attacks: Sequence[Attack]) -> pd.DataFrame:
     """A row for every attack."""
 
     def share(number: float | None) -> str:
@@ -216,30 +218,30 @@ def attacks_table(found: Sequence[Attack]) -> pd.DataFrame:
 
     rows = [
         {
-            "attack": one.name,
-            "before": share(one.before),
-            "after": share(one.after),
-            "chance": share(one.chance),
-            "limit": share(one.limit),
-            "values": str(one.n_values) if one.ran else "-",
-            "what was counted": one.detail,
-            "note": one.note,
+            "attack": attack.name,
+            "before": share(attack.before),
+            "after": share(attack.after),
+            "chance": share(attack.chance),
+            "limit": share(attack.limit),
+            "values": str(attack.n_values) if attack.ran else "-",
+            "what was counted": attack.detail,
+            "note": attack.note,
         }
-        for one in found
+        for attack in attacks
     ]
     return pd.DataFrame(rows)
 
 
-def verdict_of_attacks(found: Sequence[Attack]) -> dict[str, str]:
+def verdict_of_attacks(attacks: Sequence[Attack]) -> dict[str, str]:
     """What the attacks brought back, in one sentence; and in the detail, what it is measured by and what could not be judged."""
-    left = [one.name for one in found if one.found_something]
-    judged = [one for one in found if one.limit is not None]
-    unjudged = [attack for attack in found if attack.limit is None]
+    left = [attack.name for attack in attacks if attack.found_something]
+    judged = [attack for attack in attacks if attack.limit is not None]
+    unjudged = [attack for attack in attacks if attack.limit is None]
     unsaid = [en.cannot_be_judged(attack.name) if attack.ran else en.did_not_run(attack.name) for attack in unjudged]
     without = en.see_table(_sentence(unsaid)) if unsaid else ""
     if not judged:
         return {"kind": "none", "text": en.ATTACKS_UNJUDGED, "detail": without.strip()}
-    n = min(one.n_values for one in judged)
+    n = min(attack.n_values for attack in judged)
     level = en.attack_level(n)
     if left:
         return {
@@ -256,24 +258,24 @@ def verdict_of_attacks(found: Sequence[Attack]) -> dict[str, str]:
 
 def _sentence(parts: Sequence[str]) -> str:
     """Some clauses as one, with a capital."""
-    said = ", ".join(parts)
-    return said[:1].upper() + said[1:]
+    sentence = ", ".join(parts)
+    return sentence[:1].upper() + sentence[1:]
 
 
 def before_row(erased: Erased) -> dict[str, str]:
     """The model as it stands, which every method begins with."""
     row = dict.fromkeys(methods_row("before", erased), "-")
-    states = [one.before for one in erased.effects]
+    states = [effect.before for effect in erased.effects]
     return {**row, "method": "before", **_states_row(states)}
 
 
 def _states_row(states: Sequence[MemorizationState]) -> dict[str, str]:
     """What is left of the secrets."""
     return {
-        "still written": f"{100 * mean([one.greedy_match for one in states]):.0f} %",
-        "exposure (bits)": mean_bits([one.exposure for one in states]),
-        "MA": f"{100 * mean([one.memorization_accuracy for one in states]):.0f} %",
-        "NLL": f"{mean([one.nll for one in states]):.2f}",
+        "still written": f"{100 * mean([state.greedy_match for state in states]):.0f} %",
+        "exposure (bits)": mean_bits([state.exposure for state in states]),
+        "MA": f"{100 * mean([state.memorization_accuracy for state in states]):.0f} %",
+        "NLL": f"{mean([state.nll for state in states]):.2f}",
     }
 
 
@@ -282,7 +284,7 @@ def methods_row(name: str, erased: Erased) -> dict[str, str]:
     last, how = erased.last, erased.kept.edit.provenance
     return {
         "method": name,
-        **_states_row([one.after for one in erased.effects]),
+        **_states_row([effect.after for effect in erased.effects]),
         "kept, unseen": counted(erased.unseen),
         "kept, seen": counted(erased.seen),
         "perplexity": "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}",

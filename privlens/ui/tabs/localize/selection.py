@@ -72,21 +72,21 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
             layer = gr.Dropdown([0], value=0, label=en.ONE_LAYER, elem_id="layer")
             square = plot("square", en.SQUARE_EMPTY, 460)
 
-    def pick(name: ModelName, found: Localization | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
-        scores, opened = fitting(found, shelf.get(name)).scores.scores, bin_of(event)
-        if opened is not None:  # too many neurons for one picture: the layer is opened, and there they can be switched
-            return gr.skip(), opened
+    def pick(name: ModelName, localization: Localization | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
+        scores, opened_layer = fitting(localization, shelf.get(name)).scores.scores, bin_of(event)
+        if opened_layer is not None:  # too many neurons for one picture: the layer is opened, and there they can be switched
+            return gr.skip(), opened_layer
         neuron = picked(event)
         return gr.skip() if np.isnan(scores[neuron]) else chosen.toggled(neuron), gr.skip()
 
-    def top(name: ModelName, found: Localization | None, chosen: Selection, k: int) -> Selection:
-        return chosen.to(best(fitting(found, shelf.get(name)).scores, int(k)))
+    def top(name: ModelName, localization: Localization | None, chosen: Selection, k: int) -> Selection:
+        return chosen.to(best(fitting(localization, shelf.get(name)).scores, int(k)))
 
-    def start_over(found: Localization | None, chosen: Selection) -> Selection:
-        return chosen if found is None else chosen.to(best(found.scores, default_k(found)))
+    def start_over(localization: Localization | None, chosen: Selection) -> Selection:
+        return chosen if localization is None else chosen.to(best(localization.scores, default_k(localization)))
 
-    def folded(found: Localization | None, at: int) -> Any:
-        return gr.update(value="" if found is None else square_of(found, at))
+    def folded(localization: Localization | None, layer_index: int) -> Any:
+        return gr.update(value="" if localization is None else square_of(localization, layer_index))
 
     for picture in (heat, square):
         picture.pick(show_errors(pick), [model, located, selection], [selection, layer], **CLICK)
@@ -109,22 +109,22 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
         **QUICK,
     )
 
-    def redraw(name: ModelName, found: Localization | None, chosen: Selection, at: int) -> tuple[Any, ...]:
-        if found is None:
+    def redraw(name: ModelName, localization: Localization | None, chosen: Selection, layer_index: int) -> tuple[Any, ...]:
+        if localization is None:
             layers = gr.update(choices=list(range(shelf.get(name).n_layers)), value=0)
             return gr.update(value=[]), *(gr.update(value="") for _ in range(3)), layers, gr.update(maximum=100)
-        scores = found.scores.scores
+        scores = localization.scores.scores
         n_layers = scores.shape[0]
-        at = at if at < n_layers else 0
-        label, top = f"score ({unit_of(found.scores.method)})", top_of(found)
+        layer_index = layer_index if layer_index < n_layers else 0
+        label, top = f"score ({unit_of(localization.scores.method)})", top_of(localization)
         whole = plots.heatmap(scores, plots.fold_all(scores.shape), label, largest=top)
-        most = max(2 * default_k(found), round(0.05 * found.scores.n_neurons))
+        most = max(2 * default_k(localization), round(0.05 * localization.scores.n_neurons))
         return (
-            gr.update(value=list(found.facts) or [wording.time_of(found.scores)]),
+            gr.update(value=list(localization.facts) or [wording.time_of(localization.scores)]),
             gr.update(value=whole.to_json(), **marks(chosen.now)),
-            gr.update(value=found.curves),
-            gr.update(value=square_of(found, at), **marks(chosen.now)),
-            gr.update(choices=list(range(n_layers)), value=at),
+            gr.update(value=localization.curves),
+            gr.update(value=square_of(localization, layer_index), **marks(chosen.now)),
+            gr.update(choices=list(range(n_layers)), value=layer_index),
             gr.update(maximum=most),
         )
 

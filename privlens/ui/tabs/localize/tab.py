@@ -38,14 +38,14 @@ class LocalizeForm(SidebarValues):
     keep: Keep
     site: Site
     seed: float | None
-    own: str
+    own_text: str
     located: Localization | None
     selection: Selection
 
     @property
     def asked(self) -> Asked:
         """The tab's settings by name, for the strip."""
-        return ("method", self.method), *common(self.keep, self.site, self.seed), (TEXT, self.own.strip())
+        return ("method", self.method), *common(self.keep, self.site, self.seed), (TEXT, self.own_text.strip())
 
 
 def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
@@ -57,7 +57,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
     method.change(about_method, method, about, **QUICK)
     with gr.Accordion(en.LOCALIZE_OWN_HEADING, open=False):
-        own = gr.Textbox(
+        own_text = gr.Textbox(
             "",
             label=en.LOCALIZE_OWN,
             lines=3,
@@ -67,7 +67,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     start, cancel = run_buttons(en.START, "localize")
     bar = progress("localize-progress")
     with gr.Column(elem_classes=["results", "streams"]):
-        made = strip("localize-made")
+        made_strip = strip("localize-made")
         live = facts("localize-facts")
         heat = plot("heatmap", en.HEATMAP_EMPTY, 460)
         lines = plot("curves", en.LOSS_EMPTY, 380)
@@ -77,7 +77,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         lm, target = shelf.get(form.model), form.target
         retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
         seed = validation.seed(form.seed or 0)
-        task = Task(lm, target, others=retained, texts=paragraphs(form.own), seed=seed, site=form.site, stop=stop.is_set)
+        task = Task(lm, target, others=retained, texts=paragraphs(form.own_text), seed=seed, site=form.site, stop=stop.is_set)
         clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
         steps: list[LocalizationStep] = []
         n_neurons = sum(lm.widths(form.site))
@@ -89,9 +89,9 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
             gates = gr.update(value=plots.live_gates(step, sufficient).to_json(), off=[], on=[])
             loss = plots.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""
             numbers = live_facts(step, n_neurons, sufficient)
-            at_end: Update = {}
+            result: Update = {}
             if step.result is not None:
-                found = Localization(
+                localization = Localization(
                     target,
                     frozenset(retained),
                     step.result,
@@ -100,13 +100,16 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
                     curves=loss,
                     n_edits=len(form.model.edits),
                 )
-                at_end = {chosen.located: found, chosen.selection: form.selection.to(best(step.result, default_k(found)))}
+                result = {
+                    chosen.located: localization,
+                    chosen.selection: form.selection.to(best(step.result, default_k(localization))),
+                }
             yield {
                 bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage)),
                 live: gr.update(value=numbers),
                 heat: gates,
                 lines: gr.update(value=loss),
-                **at_end,
+                **result,
             }
 
     def tell(given: Given) -> dict[str, str]:
@@ -115,7 +118,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         asked = (*of_secret(values.prompt, values.value), *values.asked)
         return told(shelf, values.model, made, asked, ELSEWHERE)
 
-    settings: dict[str, Any] = {"method": method, "keep": keep, "site": site, "seed": seed, "own": own}
+    settings: dict[str, Any] = {"method": method, "keep": keep, "site": site, "seed": seed, "own_text": own_text}
     form = Form(LocalizeForm, **side.controls, **settings, located=chosen.located, selection=chosen.selection)
     outputs = [live, heat, lines, chosen.located, chosen.selection]
     ended = wire(start, cancel, bar, run, form, outputs, redraw=chosen.redraw)
@@ -126,16 +129,16 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     )
     events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
     chosen = replace(chosen, told=(events, tell, form.inputs))
-    watch(chosen.told, [made])
+    watch(chosen.told, [made_strip])
     return chosen, gr.Button(en.LOCALIZE_NEXT, elem_id="to-deactivate")
 
 
-def made_of(found: Localization, prompt: str, value: str) -> Made:
+def made_of(localization: Localization, prompt: str, value: str) -> Made:
     """Of what a localization was made; one of many secrets is for each of them."""
-    voters = [(one.prompt, one.value) for one in found.voters]
-    target = (prompt, value) if (prompt, value) in voters else (found.target.prompt, found.target.value)
-    asked = (*of_secret(*target), *(found.asked or (("by", found.scores.method),)))
-    return Made(found.scores.provenance.fingerprint, asked, found.n_edits)
+    voters = [(secret.prompt, secret.value) for secret in localization.voters]
+    target = (prompt, value) if (prompt, value) in voters else (localization.target.prompt, localization.target.value)
+    asked = (*of_secret(*target), *(localization.asked or (("by", localization.scores.method),)))
+    return Made(localization.scores.provenance.fingerprint, asked, localization.n_edits)
 
 
 def about_method(name: str) -> str:

@@ -91,7 +91,7 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     bar = progress("many-progress")
     many = gr.State(None)
     with gr.Column(elem_classes="results"):
-        made = strip("many-made")
+        made_strip = strip("many-made")
         numbers = facts("many-facts", en.MANY_EMPTY)
         gr.Markdown(en.VOTES_HEADING)
         with gr.Row():
@@ -161,9 +161,11 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
             yield update
 
     def tell(given: Given) -> dict[str, str]:
-        values, found, made = shown_form.read(given), given[many], None
-        if found is not None:
-            made = Made(found.scores[0].provenance.fingerprint, (*of_secrets(found.targets), *found.asked), found.n_edits)
+        values, localized, made = shown_form.read(given), given[many], None
+        if localized is not None:
+            made = Made(
+                localized.scores[0].provenance.fingerprint, (*of_secrets(localized.targets), *localized.asked), localized.n_edits
+            )
         ticked = show.by_category([values.listed[row].secret for row in values.rows if row < len(values.listed)])
         return told(shelf, values.model, made, (*of_secrets(ticked), *values.asked))
 
@@ -173,14 +175,14 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
 
     def take(given: Given) -> tuple[Any, ...]:
         sidebar_values, vote, selection = in_sidebar.read(given), votes.read(given), given[chosen.selection]
-        scores, found = show.voted(vote.many, vote.settings), vote.many
-        assert found is not None, "voted refuses what was not localized"
+        scores, localized = show.voted(vote.many, vote.settings), vote.many
+        assert localized is not None, "voted refuses what was not localized"
         secret = sidebar_values.target
-        target = secret if secret in found.targets or sidebar_values.prompt.strip() else found.targets[0]
-        mean = target if target in found.targets else found.targets[0]
-        located = Localization(mean, found.retained, scores, found.targets, n_edits=found.n_edits)
-        fitting(located, shelf.get(sidebar_values.model))
-        return located, selection.to(best(scores, scores.suggested_k or 0)), target.prompt, target.value
+        target = secret if secret in localized.targets or sidebar_values.prompt.strip() else localized.targets[0]
+        mean = target if target in localized.targets else localized.targets[0]
+        localization = Localization(mean, localized.retained, scores, localized.targets, n_edits=localized.n_edits)
+        fitting(localization, shelf.get(sidebar_values.model))
+        return localization, selection.to(best(scores, scores.suggested_k or 0)), target.prompt, target.value
 
     drawn = [numbers, heat, layers, matrix, means, shares]
     method.change(lambda name: (about_method(name), gr.update(interactive=name in ACROSS)), method, [about, sites], **QUICK)
@@ -192,7 +194,7 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     ended = wire(start, cancel, bar, run, form, [many, k])
     ended.then(show_errors(draw), votes.inputs, drawn, **QUICK)
     events = [part.change for part in (many, rows_ticked, side.model, side.listed, *settings.values())]
-    watch((events, tell, {*shown_form.inputs, many}), [made])
+    watch((events, tell, {*shown_form.inputs, many}), [made_strip])
     gr.on(
         [slider.input for slider in (of_maximum, at_least, most, k)],
         show_errors(draw),

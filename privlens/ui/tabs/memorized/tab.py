@@ -34,9 +34,9 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     gr.Markdown(en.CHECK_INTRO)
     start, cancel = run_buttons(en.CHECK, "check")
     bar = progress("check-progress")
-    said = verdict("check-verdict", en.CHECK_EMPTY)
+    verdict_part = verdict("check-verdict", en.CHECK_EMPTY)
     with gr.Row():
-        true = gr.Textbox(label=en.CHECK_VALUE, interactive=False, elem_id="true-value", **UNKEPT)
+        value_part = gr.Textbox(label=en.CHECK_VALUE, interactive=False, elem_id="true-value", **UNKEPT)
         written = marked_text("continuation", en.CHECK_WRITTEN)
     numbers = facts("check-facts")
     bars = plot("check-bars", en.CHECK_BARS_EMPTY, 320)
@@ -47,7 +47,7 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
             control_table = results_table("control-tokens", en.CHECK_CONTROL_TOKENS, TOKEN_WIDTHS)
     gr.Markdown(en.CHECK_LEGEND, elem_classes="small")
     onward = gr.Button(en.CHECK_NEXT, elem_id="to-localize")
-    outputs = [said, true, written, numbers, bars, own_table, control_table]
+    outputs = [verdict_part, value_part, written, numbers, bars, own_table, control_table]
 
     def run(form: SidebarValues, stop: threading.Event) -> Iterator[Update]:
         lm, secret, clock = shelf.get(form.model), form.target, Clock()
@@ -72,22 +72,22 @@ def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never_stop) -> Me
     return check(lm, rival, stop=stop) if rival else None
 
 
-def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
+def view(checked: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
     """The values of the tab's outputs; `rival` is None where there is no control."""
-    written, _ = plots.marked(own.continuation.strip(), own.secret.value.strip())
-    bars = plots.token_bars(own.tokens, rival.tokens if rival else (), en.CHECK_SERIES)
+    written, _ = plots.marked(checked.continuation.strip(), checked.secret.value.strip())
+    bars = plots.token_bars(checked.tokens, rival.tokens if rival else (), en.CHECK_SERIES)
     return (
-        gr.update(value=wording.verdict_of_check(own, rival)),
-        own.secret.value,
+        gr.update(value=wording.verdict_of_check(checked, rival)),
+        checked.secret.value,
         gr.update(value=written),
-        gr.update(value=wording.of_check(own, rival)),
+        gr.update(value=wording.of_check(checked, rival)),
         gr.update(value=bars.to_json()),
-        gr.update(value=plots.token_table(own.tokens), visible=True),
+        gr.update(value=plots.token_table(checked.tokens), visible=True),
         gr.update(value=plots.token_table(rival.tokens), visible=True) if rival else gr.update(visible=False),
     )
 
 
 def cleared() -> tuple[Any, ...]:
     """Another secret: nothing is known of it yet."""
-    verdict, empty = {"kind": "none", "text": en.CHECK_EMPTY}, gr.update(visible=False)
-    return gr.update(value=verdict), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty
+    nothing, empty = {"kind": "none", "text": en.CHECK_EMPTY}, gr.update(visible=False)
+    return gr.update(value=nothing), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty
