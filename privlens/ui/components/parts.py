@@ -1,7 +1,7 @@
 """The page's own parts, each a gr.HTML whose script sets text as text: numbers with their meaning, verdicts, progress.
 
 No template holds a value, because gradio would run `${...}` and `{{...}}` in it; values travel as properties. Fixed words of our
-own stand in the template: a part on a tab that was not opened yet loses its other properties when it is given a value.
+own are in the template: a part on a tab that was not opened yet loses its other properties when it is given a value.
 """
 
 import html
@@ -18,7 +18,7 @@ from privlens.ui.text import en
 PAGE = Path(__file__).parent
 """Scripts and style of the page."""
 RECENT = 8
-"""Steps from whose pace it is told how long a run still takes."""
+"""Steps whose pace is used to estimate how long a run still takes."""
 
 
 def part(name: str, template: str, **properties: Any) -> gr.HTML:

@@ -18,6 +18,7 @@ from privlens.resources import ASSETS, REFERENCE, SECRETS
 from privlens.retained.others import same_secret
 from privlens.secret_lists import ListedSecret, paragraphs, read_list, read_reference, read_secrets
 from privlens.types import Secret
+from privlens.ui.components.form import Update
 from privlens.ui.sidebar.models import model_part, own_list
 from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
@@ -104,8 +105,10 @@ def sidebar(shelf: ModelCache) -> Sidebar:
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
     chat.input(show_errors(functools.partial(asking, shelf)), [model, chat], model, **QUICK)
 
-    def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
-        return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name)), ""
+    def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> Update:
+        shown = _list_of_model(name, rows)
+        update: Update = dict(zip([list_state, category, examples], shown, strict=True)) if shown else {}
+        return {**update, chat: gr.update(value=name.chat, visible=speaks(shelf, name)), search: ""}
 
     listing = loaded(show_errors(anew), [model, list_state], [list_state, category, examples, chat, search], **QUICK)
     return Sidebar(model, list_state, reference, prompt, value, secret, listing, about)
@@ -130,11 +133,11 @@ def bundled_lists() -> tuple[tuple[ListedSecret, ...], ...]:
     return tuple(tuple(read_secrets(path)) for path in paths)
 
 
-def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
-    """The list that belongs to a model takes the place of another model's; a list of the visitor's own stays."""
+def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...] | None:
+    """The list that belongs to a model takes the place of another model's; None where the visitor's own list stays."""
     path = own_list(name, ASSETS)
     if path is None or rows not in bundled_lists():
-        return gr.skip(), gr.skip(), gr.skip()
+        return None
     return _shown(tuple(read_secrets(path)))
 
 
@@ -146,7 +149,7 @@ def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
 
 
 def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
-    """The list of a file, or without one that of the model, the two choosers of its examples, and what is said of the file.
+    """The list of a file, or of the model where there is no file; the two choosers of its examples; a report on the file.
 
     Raises:
         BadInput: for a file that no row can be read from.
@@ -160,7 +163,7 @@ def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
 
 
 def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
-    """As `listed_in`; where nothing can be read the list that was there stays, and that is said in place of the file's."""
+    """As `listed_in`; where nothing can be read, the previous list stays and the report says so."""
     if is_gone(path):
         return (gr.skip(),) * 4
     try:
@@ -178,7 +181,7 @@ def _own_part(
     examples: gr.Radio,
     search: gr.Textbox,
 ) -> None:
-    """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
+    """Own list of secrets, own reference text; without them, those of the model are used again."""
     with gr.Accordion(en.OWN_LIST_HEADING, open=False):
         file = gr.File(label=en.OWN_LIST_FILE, file_types=LISTS, height=110, elem_id="own-list")
         report = gr.Textbox(
@@ -253,7 +256,7 @@ def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secr
 def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
     """The listed secrets that may be known: all but those that the list says were never trained on.
 
-    Of more than OTHERS_MOST so many, evenly spaced; the page says so where a list is read (`wording.of_list`).
+    At most OTHERS_MOST of them, evenly spaced; the page says so where a list is read (`wording.of_list`).
     """
     known = [row.secret for row in listed if row.repeats != 0]
     n = min(len(known), OTHERS_MOST)

@@ -14,9 +14,9 @@ from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
 PER_CATEGORY = 3
-"""So many secrets of every category are ticked at first: those most often in the training text."""
+"""Secrets of every category that are ticked at first: those most often in the training text."""
 TICKED_MOST = 200
-"""So many can be ticked at once."""
+"""Secrets that can be ticked at once."""
 NO_CATEGORY = en.NO_CATEGORY
 Rows = Callable[[Sequence[ListedSecret]], list[int]]
 

@@ -3,7 +3,7 @@
 Cancel sets the run's own flag, which the work asks at every step, and takes the event out of gradio's queue. What the
 visitor had stays, because a run hands over its result only at its end; what it streamed over is drawn again from that.
 
-Every listener is a piece of light work, which goes before the next step of heavy work; heavy runs stand in one line.
+Every listener is a piece of light work, which goes before the next step of heavy work; heavy runs wait in one line.
 """
 
 import functools
@@ -31,7 +31,7 @@ Handler = Callable[..., Any]
 RunSteps = Callable[[Values, threading.Event], Iterator[Update]]
 """What a run does: the values of its form and the event that stops it, to updates of its bar and its outputs."""
 Redraw = tuple[Handler, Sequence[Component] | set[Component], Sequence[Component]]
-"""A handler that draws what stands in the visitor's session, its inputs and its outputs."""
+"""A handler that draws what the visitor's session holds, its inputs and its outputs."""
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For listeners that answer at once."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
@@ -120,7 +120,7 @@ def stop_calls(session: str) -> None:
 
 
 def _shown(error: PrivlensError) -> gr.Error:
-    """gradio reads markup in messages, so it is escaped; quotation marks stand as they are, for whoever reads the answer."""
+    """gradio reads markup in messages, so it is escaped; quotation marks stay as they are, for whoever reads the answer."""
     return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title=en.ERROR)
 
 
@@ -184,7 +184,7 @@ def wire(
     `values` is what the form reads; the progress of a step is a value of the bar; Cancel sets `stop`. `until` are events, such as
     another secret: where the form differs after them from that of the run, it stops, and the outputs become `empty()`.
     `redraw` is for a run that shows anything before its end: it draws what stood before, after Cancel and after an error.
-    A `heavy` run stands in line with those of others, and its steps come after all light work.
+    A `heavy` run waits in line with those of others, and its steps come after all light work.
     """
     latest = gr.State(None)
     buttons = [start, cancel, bar]
@@ -206,7 +206,7 @@ def wire(
     stopped.success(_tell_cancelled, None, None, **QUICK)  # gradio shows no message of a listener that is not queued
     if until:
         gr.on(until, outdated, {*form.inputs, latest}, [bar, *outputs], **QUICK)
-    running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls what stands in `then` only where a run went well
+    running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls a `then` only where the run went well
     if redraw:
         drawn, needs, gives = redraw
         for ended in (stopped.success, running.failure):

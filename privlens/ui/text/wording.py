@@ -17,11 +17,11 @@ from privlens.ui.state.session import Localization, NeuronChoice
 from privlens.ui.text import en
 
 SAID = 3
-"""So many are written out."""
+"""Owners that are written out."""
 
 
 class Fact(TypedDict):
-    """One number: its name, value, what stands beside it, unit, meaning."""
+    """One number: its name, value, the number beside it, unit, meaning."""
 
     name: str
     value: str
@@ -168,9 +168,9 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
 
 
 OTHERS_MOST = 1000
-"""So many listed secrets a run takes at most beside its targets."""
+"""Listed secrets that a run takes beside its targets, at most."""
 OWNERS_MOST = 5000
-"""In so many rows it is looked up whose data a model writes."""
+"""Rows in which the owner of what a model writes is looked up, at most."""
 STILL_HIGH = en.still_high(TOP_SHARE)
 
 
@@ -256,7 +256,7 @@ def of_judges(n_unseen: int, n_retained: int) -> list[Fact]:
 
 
 def of_choice(choice: NeuronChoice, located: Localization | None, n_neurons: int) -> list[Fact]:
-    """What stands chosen."""
+    """The chosen neurons, in numbers."""
     off = choice.switched_off
     layers = ", ".join(map(str, sorted({neuron.layer for neuron in off}))) or "none"
     suggested = located.scores.suggested_k if located else None
@@ -273,7 +273,7 @@ def secret_differs(located: Localization, secret: Secret) -> bool:
 
 
 def of_list(found: SecretList) -> str:
-    """What was read of a visitor's list, what was left out of it and why."""
+    """What was read from a visitor's list, what was left out and why."""
     n, categories = len(found.rows), len({row.secret.category for row in found.rows if row.secret.category})
     few = en.list_sampled(OTHERS_MOST) if n > OTHERS_MOST else ""
     if n > OWNERS_MOST:

@@ -33,7 +33,7 @@ FIRST = ["hard-concrete", "active-token-gradient", "contrastive-gradient", "grad
 
 @dataclass(frozen=True)
 class CompareForm(SidebarValues):
-    """The secret, which methods are compared on it and how, the visitor's plant, and the comparison that stands."""
+    """The secret, which methods are compared on it and how, the visitor's plant, and the comparison that is shown."""
 
     reference: tuple[str, ...]
     methods: list[str]
@@ -110,7 +110,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 update |= numbered(show.numbers(comparison, default_k))
                 if first if form.compared is None else is_last:
                     update |= {k: gr.update(maximum=show.largest_k(comparison), value=default_k), which: show.chooser(comparison)}
-            # What stood here before stays the visitor's until the last step; where nothing stood, each step is theirs at once.
+            # The comparison shown before stays the visitor's until the last step; without one, each step is theirs at once.
             if comparison is not None and (form.compared is None or is_last):
                 update |= {compared: comparison}
             yield update
@@ -143,7 +143,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
 
     def take(model: ModelName, comparison: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
         scores = show.scores_of(comparison, method)
-        assert comparison is not None, "scores_of refuses what was not compared"
+        assert comparison is not None, "scores_of refuses None"
         localization = Localization(comparison.result.target, comparison.result.retained, scores, n_edits=comparison.n_edits)
         fitting(localization, shelf.get(model))
         return localization, chosen.to(best(scores, int(k)))

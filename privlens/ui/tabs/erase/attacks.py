@@ -210,7 +210,7 @@ class MethodsForm:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Methods of erasing, held against each other: of what that was made, what was erased, a row for each."""
+    """Several methods of erasing compared: what they were run on, what was erased, and a row for each."""
 
     made: Made
     what: str

@@ -1,6 +1,6 @@
-"""The visitor's edits as a list: ticked ones are in place in all tabs; undo, redo, remove, save, open.
+"""The visitor's edits as a list: ticked ones are active in all tabs; undo, redo, remove, save, open.
 
-Whatever puts an edit in place or takes it out gives the visitor another ModelName; the list follows, and so does every tab.
+Whatever switches an edit on or off gives the visitor another ModelName; the list follows, and so does every tab.
 """
 
 import re
@@ -87,7 +87,7 @@ def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State
 
     both = [side.model, edits]
     shown = [about, ticks, undo, redo, one, which]
-    switched = ticks.select(show_errors(switch), both, both, **IN_TURN)  # says which box, not how all of them stand
+    switched = ticks.select(show_errors(switch), both, both, **IN_TURN)  # says which box was clicked, not the state of all
     switched.failure(view, edits, shown, **QUICK)  # a tick that was refused goes back
     undo.click(show_errors(lambda model, now: moved(model, now.undo())), both, both, **IN_TURN)
     redo.click(show_errors(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
@@ -137,7 +137,7 @@ def view(now: EditList) -> tuple[Any, ...]:
 
 
 def label(now: EditList, index: int) -> str:
-    """Number, name, size, and what it stands on."""
+    """Number, name, size, and on top of which edits it was made."""
     entry = now.now.kept[index]
     return en.edit_label(index + 1, entry.name, entry.edit.n_weights, now.now.names(entry.under))
 

@@ -23,7 +23,7 @@ from privlens.ui.text import en
 
 @dataclass(frozen=True)
 class ErasureTask:
-    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method may hold on to."""
+    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method protects."""
 
     targets: tuple[Secret, ...]
     others: tuple[Secret, ...]
@@ -36,7 +36,7 @@ class ErasureTask:
 
 @dataclass(frozen=True, eq=False)
 class Erased:
-    """An erasure and what it did: which of the known others were kept, of those it held on to and of those it never saw."""
+    """An erasure and what it did: which of the known others were kept, of those it protected and of those it never saw."""
 
     kept: EditEntry
     settings: ErasureSettings
@@ -85,10 +85,10 @@ def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[
 
 
 def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:
-    """Erases, then judges it on the targets and on the others, which the method either held on to or never saw.
+    """Erases, then judges it on the targets and on the others, which the method either protected or never saw.
 
     Args:
-        lm: the visitor's view of the model. earlier: what was erased from it before, and is to stay erased.
+        lm: the visitor's view of the model. earlier: what was erased from it before and must stay erased.
     """
     clock = Clock()
     steps: list[ErasureStep] = []

@@ -161,7 +161,7 @@ def mean_bits(exposures: Sequence[Exposure | None]) -> str:
 
 
 def counted(kept: Sequence[bool]) -> str:
-    """So many of so many."""
+    """How many were kept, of how many."""
     return f"{sum(kept)} of {len(kept)}" if kept else "none"
 
 
@@ -191,7 +191,7 @@ def bits_of_most(exposure: Exposure | None) -> str:
 
 
 def changed(lm: LanguageModel, edit: Edit) -> Any:
-    """Where the changed weights lie: all matrices of the layers, and what else changed."""
+    """Which weights changed: all matrices of the layers, and anything else that changed."""
     counts = {name: len(change.indices) for name, change in edit.changes.items()}
     sizes = {
         name: weight.numel()
@@ -263,7 +263,7 @@ def _sentence(parts: Sequence[str]) -> str:
 
 
 def before_row(erased: Erased) -> dict[str, str]:
-    """The model as it stands, which every method begins with."""
+    """The model before, which every method starts from."""
     row = dict.fromkeys(methods_row("before", erased), "-")
     states = [effect.before for effect in erased.effects]
     return {**row, "method": "before", **_states_row(states)}

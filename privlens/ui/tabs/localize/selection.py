@@ -1,6 +1,6 @@
 """Which neurons are off: clicks on the heatmap, one layer as a square, top k, toggles, whole layers, undo.
 
-Every control makes a new Selection, and one view draws whatever stands selected; no control knows another.
+Every control makes a new Selection, and one view draws the current one; no control refers to another.
 """
 
 import re
@@ -23,7 +23,7 @@ from privlens.ui.tabs.deactivate.effect import effect_part
 from privlens.ui.text import en, wording
 
 LISTED = 60
-"""So many neurons are listed with a toggle; all can be clicked."""
+"""Neurons that are listed with a toggle; all others can still be clicked in the picture."""
 CLICK: dict[str, Any] = {**QUICK, "trigger_mode": "multiple", "concurrency_limit": 1, "concurrency_id": "choose"}
 """Clicks are answered one after the other, and none is dropped."""
 DEFAULT_K = 10

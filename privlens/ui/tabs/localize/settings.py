@@ -1,4 +1,4 @@
-"""What every localization on the page is asked with: other secrets to hold on to, where the neurons stand, the seed."""
+"""Settings that every localization on the page has: other secrets to protect, where to look, the seed."""
 
 import gradio as gr
 
@@ -14,7 +14,7 @@ def keep_setting(elem_id: str) -> gr.Dropdown:
 
 
 def site_setting(elem_id: str) -> gr.Dropdown:
-    """Whose neurons."""
+    """Where neurons are looked for."""
     return gr.Dropdown(SITES, value="mlp", label=en.LOOK_IN, elem_id=elem_id, scale=2, min_width=200)
 
 

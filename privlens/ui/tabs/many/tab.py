@@ -176,7 +176,7 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     def take(given: Given) -> tuple[Any, ...]:
         sidebar_values, vote, selection = in_sidebar.read(given), votes.read(given), given[chosen.selection]
         scores, localized = show.voted(vote.many, vote.settings), vote.many
-        assert localized is not None, "voted refuses what was not localized"
+        assert localized is not None, "voted refuses None"
         secret = sidebar_values.target
         target = secret if secret in localized.targets or sidebar_values.prompt.strip() else localized.targets[0]
         mean = target if target in localized.targets else localized.targets[0]
