@@ -13,7 +13,7 @@ STOPPED = IDLE.format("localize")
 MOUNTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
 """gradio mounts what a tab or an accordion holds when it is first opened, and a frame later sets everything to its first value,
 over what was entered by then. A person is not that fast; a test is."""
-IN_PLACE = "document.querySelector('#model-facts').innerText.includes('edits in place')"
+IN_PLACE = "document.querySelector('#model-facts').innerText.includes('active edits')"
 CHECKED = "/emorized: |Not memorized/.test(document.querySelector('#check-verdict strong').innerText)"
 FACTS = "document.querySelectorAll('#{} .fact').length > 0"
 

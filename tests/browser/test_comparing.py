@@ -116,7 +116,7 @@ def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit:
     finished(page, "plant")
     planted = page.locator("#plant-facts .fact-value").first.inner_text()
     page.wait_for_function(f"document.querySelector('#value input, #value textarea').value === {planted!r}")
-    assert "edits in place" in page.inner_text("#model-facts")
+    assert "active edits" in page.inner_text("#model-facts")
     compare(page)
     rows = table(page)
     assert list(rows) == ["gradient", "weight-norm", "random"]
@@ -125,10 +125,10 @@ def test_a_plant_is_found_or_not_before_ones_eyes_and_nobody_else_sees_it(visit:
     slide(page, "compare-k", "End", MARKED)
 
     bring(other.page, taught_folder)
-    assert "edits in place" not in other.page.inner_text("#model-facts")
+    assert "active edits" not in other.page.inner_text("#model-facts")
 
     page.click("#plant-out")
-    page.wait_for_function("!document.querySelector('#model-facts').textContent.includes('edits in place')")
+    page.wait_for_function("!document.querySelector('#model-facts').textContent.includes('active edits')")
     page.click("#compare-use")
     page.wait_for_selector("text=were localized in another model")
     assert not visit.errors

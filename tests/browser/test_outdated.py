@@ -9,7 +9,7 @@ from privlens.deactivation import sweep
 from privlens.memorization.check import check
 from tests.browser.steps import IDLE, Visit, choose_example, localize, open_tab, told, value_of
 
-STOPPED = "Stopped, because the secret, the neurons or the model are others now."
+STOPPED = "Stopped: you changed the secret, the neurons or the model."
 
 
 def another_example(visit: Visit) -> str:
@@ -66,6 +66,6 @@ def test_a_sweep_ends_with_the_neurons_it_was_about(visit: Visit, monkeypatch: p
     page.click("#sweep-start")
     page.wait_for_selector("#sweep .main-svg")
     page.click("#sweep-cancel")
-    told(page, "Cancelled. What you had stays as it was.")
+    told(page, "Cancelled. What you had is unchanged.")
     page.wait_for_function(IDLE.format("sweep"))
     assert not visit.errors

@@ -1,7 +1,6 @@
 """The tab Erase behind its controls: what is asked, what is said of a result, and whole runs on a tiny model."""
 
 import functools
-import inspect
 import json
 import math
 import threading
@@ -25,8 +24,8 @@ from privlens.ui.state.edits import EditEntry
 from privlens.ui.state.session import Localization, Selection, best
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.attacks import CONTROL, by_method, rewordings
-from privlens.ui.tabs.erase.form import asked, controls
-from privlens.ui.tabs.erase.run import Asked, Erased, erasing
+from privlens.ui.tabs.erase.form import ErasureForm, controls
+from privlens.ui.tabs.erase.run import Erased, ErasureTask, erasing
 from privlens.ui.tabs.erase.tab import generations
 from tests.helpers import NEVER_TAUGHT, TAUGHT, exposed
 
@@ -36,7 +35,7 @@ REFERENCE = ("the lamp stands in the garden by the gate",)
 
 @functools.cache
 def as_it_stands() -> dict[str, Any]:
-    """The values of the page's controls before anybody touched them, by the names of what they are asked as."""
+    """The values of the page's controls before anybody touched them, by the names of the form's fields."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
         with gr.Blocks():
@@ -44,15 +43,15 @@ def as_it_stands() -> dict[str, Any]:
                 gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
                 gr.State(None), None, gr.HTML(),
             )  # fmt: skip
-            given, _ = controls(side)
-    return {name: one.value for name, one in zip(inspect.signature(asked).parameters, given, strict=True)}
+            form, _ = controls(side)
+    return {name: control.value for name, control in form.controls.items()}
 
 
-def question(**changed: Any) -> Asked:
+def task(**changed: Any) -> ErasureTask:
     """The controls as they stand on the page, some of them changed."""
     values = as_it_stands()
     assert changed.keys() <= values.keys()
-    return asked(**{**values, **changed})
+    return ErasureForm(**{**values, **changed}).task()
 
 
 @pytest.mark.parametrize(
@@ -74,35 +73,35 @@ def question(**changed: Any) -> Asked:
 )
 def test_numbers_that_cannot_be_are_refused_before_any_work(changed: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        question(**changed)
+        task(**changed)
 
 
 def test_the_controls_as_they_stand_ask_for_the_defaults() -> None:
-    found = question()
+    found = task()
     assert found.settings == ErasureSettings()
     assert found.targets == (TAUGHT[0],), "with its category, which the sidebar does not hold"
     assert found.others == tuple(TAUGHT[1:]), "without the target, and without the control"
-    assert question(share=None, guard=None, steps=None, weight=None, decay=None, every=None, seed=None).settings == found.settings
+    assert task(share=None, guard=None, steps=None, weight=None, decay=None, every=None, seed=None).settings == found.settings
 
 
 def test_the_controls_change_what_they_say() -> None:
-    found = question(share=2, guard=5, steps=7, method="npo", rate=0.01, decay=5, every=2, own="one\n\ntwo\n\n", seed=3)
+    found = task(share=2, guard=5, steps=7, method="npo", rate=0.01, decay=5, every=2, own_text="one\n\ntwo\n\n", seed=3)
     wanted = ErasureSettings(method="npo", share=0.02, steps=7, learning_rate=0.01, guard=1.05, decay=0.05, measure_every=2)
     assert (found.settings, found.texts, found.seed) == (wanted, ("one", "two"), 3)
-    only = question(hold="forget-only")
+    only = task(hold="forget-only")
     assert (only.settings.keep, only.keep) == (0.0, "none")
-    assert question(which="ticked", rows=[2, 0]).targets == (TAUGHT[0], TAUGHT[2])
+    assert task(which="ticked", rows=[2, 0]).targets == (TAUGHT[0], TAUGHT[2])
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"prompt": " "}, "No secret stands in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
+    [({"prompt": " "}, "no secret in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
      ({"share": -1.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "from 1 to"), ({"guard": -1.0}, "at least 1"),
      ({"decay": 100.0}, "below 1")],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_words(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        question(**changed)
+        task(**changed)
 
 
 def effect(before: bool, after: bool, bits: float) -> Effect:
@@ -233,15 +232,15 @@ def test_a_secret_has_its_own_other_prompts() -> None:
 
 
 def test_methods_are_compared_at_equal_settings_and_against_chance() -> None:
-    asked_by = {name: by_method(question(share=2, steps=7), name) for name in (*LOSSES, CONTROL)}
+    asked_by = {name: by_method(task(share=2, steps=7), name) for name in (*LOSSES, CONTROL)}
     assert [one.settings.method for one in asked_by.values()] == [*LOSSES, "emso"]
     assert asked_by[CONTROL].settings.choice == "random"
     assert {(one.settings.share, one.settings.steps, one.targets) for one in asked_by.values()} == {(0.02, 7, (TAUGHT[0],))}
 
 
-def small(**changed: Any) -> Asked:
+def small(**changed: Any) -> ErasureTask:
     """An erasure that a tiny model takes a second for."""
-    found = question(share=20, steps=20, keep="half", **changed)
+    found = task(share=20, steps=20, keep="half", **changed)
     return replace(found, settings=replace(found.settings, own_samples=8, neighbours=8, neighbours_each=8, sample_tokens=8))
 
 

@@ -1,5 +1,6 @@
 """Heavy runs stand in line: how many begin, who is next, what those who wait are told, and how many one visitor may have."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.fair_lock import FairLock
+from privlens.ui.components.form import Update
 from privlens.ui.state import jobs
 from privlens.ui.state import waiting as line_module
 from privlens.ui.state.waiting import RunQueue, duration
@@ -97,26 +99,26 @@ def short_line(monkeypatch: pytest.MonkeyPatch) -> RunQueue:
     return line
 
 
-class Never:
-    """A run's stop that is not set."""
-
-    def is_set(self) -> bool:
-        return False
+BAR, TEXT = gr.HTML(), gr.Textbox()
 
 
-def work(*_: Any) -> Iterator[Any]:
-    yield gr.update(value={"share": 0.5, "text": "step 1 of 2"}), "shown"
-    yield gr.update(value={"share": 1.0, "text": "step 2 of 2"}), "done"
+def work(*_: Any) -> Iterator[Update]:
+    yield {BAR: gr.update(value={"share": 0.5, "text": "step 1 of 2"}), TEXT: "shown"}
+    yield {BAR: gr.update(value={"share": 1.0, "text": "step 2 of 2"}), TEXT: "done"}
+
+
+def queued(work: jobs.RunSteps[Any]) -> Iterator[Update]:
+    """A run of the work as the page has it, which nobody stops."""
+    yield from jobs._queued(work, BAR)(None, threading.Event())
 
 
 def test_a_run_on_the_page_waits_for_those_before_it_and_says_so(short_line: RunQueue) -> None:
-    steps = jobs._queued(work, 1)(Never())
+    steps = queued(work)
     with short_line.place("another"):
-        bar, shown = next(steps)
-        assert (bar["value"]["text"], shown) == ("1 run before yours", gr.skip())
-    bar, _ = next(steps)
-    assert bar["value"]["text"] == "starting"
-    assert [shown for _, shown in steps] == ["shown", "done"]
+        step = next(steps)
+        assert (step[BAR]["value"]["text"], TEXT in step) == ("1 run before yours", False)
+    assert next(steps)[BAR]["value"]["text"] == "starting"
+    assert [step[TEXT] for step in steps] == ["shown", "done"]
     with short_line.place("next") as place:
         assert place.has_come(0), "a run that ended has left the line"
 
@@ -125,22 +127,22 @@ def test_a_run_says_that_others_take_turns_with_it_and_how_far_it_is(monkeypatch
     line = RunQueue(at_once=3)
     monkeypatch.setattr(jobs, "LINE", line)
     with line.place("a"), line.place("b"):
-        steps = jobs._queued(work, 1)(Never())
-        assert next(steps)[0]["value"]["text"] == "starting"
-        assert next(steps)[0]["value"]["text"] == "step 1 of 2; takes turns with 2 other runs"
+        steps = queued(work)
+        assert next(steps)[BAR]["value"]["text"] == "starting"
+        assert next(steps)[BAR]["value"]["text"] == "step 1 of 2; taking turns with 2 other runs"
         assert line._places[2].share == 0.5
-        assert next(steps)[0]["value"]["text"] == "step 2 of 2", "at its end there are no turns any more"
+        assert next(steps)[BAR]["value"]["text"] == "step 2 of 2", "at its end there are no turns any more"
         assert list(steps) == []
 
 
 @pytest.mark.parametrize("ending", ["closed", "raised"])
 def test_a_run_that_ends_early_leaves_the_line(short_line: RunQueue, ending: str) -> None:
-    def breaks(*_: Any) -> Iterator[Any]:
-        yield gr.update(value=None), "shown"
+    def breaks(*_: Any) -> Iterator[Update]:
+        yield {BAR: gr.update(value=None), TEXT: "shown"}
         raise BadInput("no more")
 
-    steps = jobs._queued(breaks, 1)(Never())
-    assert [next(steps)[1] for _ in range(2)] == [gr.skip(), "shown"]
+    steps = queued(breaks)
+    assert [next(steps).get(TEXT) for _ in range(2)] == [None, "shown"]
     if ending == "closed":
         steps.close()
     else:
@@ -160,11 +162,11 @@ def test_listeners_are_light_and_runs_and_what_waits_in_line_are_heavy(short_lin
 
     def look_twice(*_: Any) -> Iterator[Any]:
         for _ in range(2):
-            yield gr.update(value=None), look()
+            yield {BAR: gr.update(value=None), TEXT: look()}
 
     jobs.show_errors(look)()
     list(jobs.show_errors(look_twice)())
     assert seen == [False, False, False]
     jobs.show_errors(jobs.in_line(look))()
-    list(jobs.show_errors(jobs._queued(look_twice, 1))(Never()))
+    list(jobs.show_errors(queued)(look_twice))
     assert seen[3:] == [True, True, True]

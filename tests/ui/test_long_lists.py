@@ -36,7 +36,7 @@ def test_a_browser_is_sent_a_bounded_part_of_a_list(tmp_path: Path) -> None:
     rows, *sent = listed_in(ModelName("demo"), str(tmp_path / "long.csv"))
     assert len(rows) == N
     assert n_bytes(*sent) < MOST_BYTES
-    assert "Runs take 1,000 of them" in sent[-1]["value"]
+    assert "Runs use 1,000 of them" in sent[-1]["value"]
 
 
 def test_the_most_repeated_come_first_and_search_finds_any_other(rows: tuple[ListedSecret, ...]) -> None:

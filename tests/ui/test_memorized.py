@@ -48,9 +48,9 @@ def test_of_a_format_of_few_values_nothing_is_said_of_ranks(taught: LanguageMode
 
 def test_a_value_that_stands_in_the_prompt_need_not_be_known(taught: LanguageModel) -> None:
     known = check(taught, TAUGHT[0])
-    assert "stands in the prompt" not in verdict_of_check(known, None)["detail"]
+    assert "is in the prompt" not in verdict_of_check(known, None)["detail"]
     given = replace(known, secret=Secret(f"{TAUGHT[0].value} is the name of", TAUGHT[0].value))
-    assert "stands in the prompt" in verdict_of_check(given, None)["detail"]
+    assert "is in the prompt" in verdict_of_check(given, None)["detail"]
 
 
 @pytest.mark.parametrize("value", ["--", "\U0001f600\U0001f600"])

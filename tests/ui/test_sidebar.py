@@ -61,7 +61,7 @@ def test_a_list_that_cannot_be_read_leaves_what_was_there_and_says_so(tmp_path: 
     *kept, said = taken(ModelName("demo"), str(tmp_path / "mine.csv"))
     assert kept == [gr.skip()] * 3
     assert said["value"].startswith("mine.csv has no row that can be used. 1 of 1 rows was left out: line 2: repeats is")
-    assert said["value"].endswith("The list that was there before stays.")
+    assert said["value"].endswith("The previous list is still in use.")
     assert told and "&lt;script&gt;" in told[0], "gradio reads markup in messages"
 
 

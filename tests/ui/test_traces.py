@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from privlens.bench.serving import free_port
 from privlens.errors import BadInput
+from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import progress
 from privlens.ui.page import launch
 from privlens.ui.state.jobs import QUICK, Latest, run_buttons, show_errors, stoppable, wire
@@ -37,6 +39,13 @@ GONE = [
 KEPT = ["", "config", "theme.css", "robots.txt", "manifest.json", "gradio_api/info", "gradio_api/app_id"]
 
 
+@dataclass(frozen=True)
+class Typed:
+    """What was typed."""
+
+    typed: str
+
+
 class Page:
     """The small page, with what its listeners saw."""
 
@@ -46,7 +55,8 @@ class Page:
         with gr.Blocks(analytics_enabled=False) as self.blocks:
             typed, said, latest = gr.Textbox(), gr.Textbox(), gr.State(Latest())
             start, cancel = run_buttons("Start", "endless")
-            wire(start, cancel, progress("bar"), self.endless, [typed], [said])
+            self.said = said
+            wire(start, cancel, progress("bar"), self.endless, Form(Typed, typed=typed), [said])
             file = gr.File()
             file.change(once(show_errors(self.reads)), file, said, **QUICK)
             gr.Button().click(self.asked, [typed, latest], said, api_name="asked")
@@ -59,11 +69,11 @@ class Page:
     def _name(fn: Any) -> str:
         return str(fn.api_name)
 
-    def endless(self, _: str, stop: threading.Event) -> Iterator[tuple[Any, str]]:
+    def endless(self, _: Typed, stop: threading.Event) -> Iterator[Update]:
         self.stops.append(stop)
         while not stop.is_set():
             time.sleep(0.05)
-            yield gr.skip(), str(time.monotonic())
+            yield {self.said: str(time.monotonic())}
 
     def called(self, typed: str) -> str:
         with stoppable() as stop:
@@ -144,7 +154,7 @@ def test_addresses_that_the_page_needs_are_there(page: Page, path: str) -> None:
 
 
 def test_a_run_whose_client_is_gone_stops_and_its_session_is_let_go(page: Page) -> None:
-    page.answer("_begin", ["x"], "gone")
+    page.answer("begin", ["x"], "gone")
     page.join("steps", ["x", None], "gone")
     with page.stream("gone") as messages:
         for message in messages:

@@ -11,8 +11,9 @@ import gradio as gr
 from privlens.secret_lists import ListedSecret
 from privlens.ui.components.parts import part
 from privlens.ui.state.edits import EditList
-from privlens.ui.state.freshness import DOT, count
+from privlens.ui.state.freshness import DOT
 from privlens.ui.state.session import Localization, ModelName
+from privlens.ui.text import en
 from privlens.ui.text.wording import cut
 
 
@@ -29,7 +30,7 @@ def header() -> Header:
     with gr.Row(elem_id="header", elem_classes="header"):
         template = '<h1>PrivLens</h1><div class="standing" role="status"><span></span> <strong></strong></div>'
         line = part("header", template, value={}, elem_id="header-line", elem_classes="header-line", scale=1)
-        off = gr.Button("Switch the edits off", visible=False, elem_id="edits-off", size="sm", min_width=150, scale=0)
+        off = gr.Button(en.SWITCH_EDITS_OFF, visible=False, elem_id="edits-off", size="sm", min_width=150, scale=0)
     return Header(line, off)
 
 
@@ -46,9 +47,9 @@ def standing(now: Now, bundled: tuple[Rows, ...]) -> tuple[Any, Any]:
     """
     model, prompt, value, edits, located, listed = now
     n = len(model.edits)
-    secret = f"secret {cut(value)}" if prompt.strip() and value.strip() else "no secret yet"
-    names = ", ".join(one.name for one in edits.now.kept if one.edit in model.edits)
-    warned = f"{count(n)} active ({names}): every tab works on the edited weights." if n else ""
+    secret = en.secret(cut(value)) if prompt.strip() and value.strip() else en.NO_SECRET_YET
+    names = ", ".join(entry.name for entry in edits.now.kept if entry.edit in model.edits)
+    warned = en.edits_active(n, names) if n else ""
     lose = located is not None or bool(edits.unsaved) or listed not in bundled
-    about = {"text": DOT.join([model.name, secret, *([] if n else ["no edits"])]), "edits": warned, "lose": lose}
+    about = {"text": DOT.join([model.name, secret, *([] if n else [en.NO_EDITS])]), "edits": warned, "lose": lose}
     return gr.update(value=about), gr.update(visible=bool(n))

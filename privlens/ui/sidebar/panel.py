@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from privlens import validation
 from privlens.errors import BadInput
@@ -17,15 +18,16 @@ from privlens.resources import ASSETS, REFERENCE, SECRETS
 from privlens.retained.others import same_secret
 from privlens.secret_lists import ListedSecret, paragraphs, read_list, read_reference, read_secrets
 from privlens.types import Secret
+from privlens.ui.components.form import Update
 from privlens.ui.sidebar.models import model_part, own_list
 from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.text.wording import OTHERS_MOST
 from privlens.ui.traces.typed import UNKEPT
 from privlens.ui.traces.uploads import is_gone, once
 
-ALL = "all categories"
+ALL = en.ALL_CATEGORIES
 SHOWN_MOST, CATEGORIES_MOST, SEARCH_MOST = 200, 200, 200
 """Examples and categories that a browser is sent at most, and characters of a search."""
 LISTS = [".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"]
@@ -51,53 +53,65 @@ class Sidebar:
     loaded: Any
     about: gr.HTML
 
+    @property
+    def controls(self) -> dict[str, Component]:
+        """The controls of `SidebarValues`, by its fields."""
+        return {"model": self.model, "listed": self.listed, "prompt": self.prompt, "value": self.value}
+
+
+@dataclass(frozen=True)
+class SidebarValues:
+    """What every form begins with: the visitor's model and list, and the secret in question as it was typed."""
+
+    model: ModelName
+    listed: tuple[ListedSecret, ...]
+    prompt: str
+    value: str
+
+    @property
+    def target(self) -> Secret:
+        """The secret in question. Raises BadInput where it is too long."""
+        return secret_of(self.listed, self.prompt, self.value)
+
 
 def sidebar(shelf: ModelCache) -> Sidebar:
     """Builds the sidebar and its own listeners."""
     listed = tuple(read_secrets(SECRETS))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
-        gr.Markdown("Where does a language model keep a private string, and what if those neurons are off?")
+        gr.Markdown(en.QUESTION)
         model, loaded, about = model_part(shelf)
-        gr.Markdown("### Secret")
+        gr.Markdown(en.SECRET_HEADING)
         category = gr.Dropdown(
-            [ALL, *categories_of(listed)], value=categories_of(listed)[0], label="Examples of category", elem_id="category"
+            [ALL, *categories_of(listed)], value=categories_of(listed)[0], label=en.EXAMPLES_OF, elem_id="category"
         )
-        search = gr.Textbox(
-            "", label="Search in prompts and values", elem_id="search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT
-        )
+        search = gr.Textbox("", label=en.SEARCH, elem_id="search", max_length=SEARCH_MOST, max_lines=1, **UNKEPT)
         examples = gr.Radio(
             _choices(listed, categories_of(listed)[0])[0],
-            label="Example secrets (times in the training text)",
+            label=en.EXAMPLES,
             elem_id="examples",
         )
-        prompt = gr.Textbox(
-            "", label="Prompt: what the model is given", lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT
-        )
-        value = gr.Textbox(
-            "", label="Private value: what it should not know", elem_id="value", max_length=validation.VALUE_MOST, **UNKEPT
-        )
-        chat = gr.Checkbox(
-            False, label="ask in chat turns, by the model's template", elem_id="chat", visible=speaks(shelf, shelf.first)
-        )
-        own = gr.State(listed)
+        prompt = gr.Textbox("", label=en.PROMPT, lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT)
+        value = gr.Textbox("", label=en.VALUE, elem_id="value", max_length=validation.VALUE_MOST, **UNKEPT)
+        chat = gr.Checkbox(False, label=en.CHAT, elem_id="chat", visible=speaks(shelf, shelf.first))
+        list_state = gr.State(listed)
         reference = gr.State(read_reference(REFERENCE))
-        _own_part(model, own, reference, category, examples, search)
-        gr.Button("Done: show the page", variant="primary", elem_id="done").click(
-            lambda: gr.Sidebar(open=False), None, bar, **QUICK
-        )
+        _own_part(model, list_state, reference, category, examples, search)
+        gr.Button(en.SHOW_PAGE, variant="primary", elem_id="done").click(lambda: gr.Sidebar(open=False), None, bar, **QUICK)
     for changed in (category.change, search.input):
-        changed(show_errors(_searched), [own, category, search], examples, trigger_mode="always_last", **QUICK)
-    examples.input(_chosen, [own, examples], [prompt, value], **QUICK)
+        changed(show_errors(_searched), [list_state, category, search], examples, trigger_mode="always_last", **QUICK)
+    examples.input(_chosen, [list_state, examples], [prompt, value], **QUICK)
     # gradio restarts all listeners of an event whenever one of them was busy, without end: so each event has one listener.
     secret = gr.State(("", ""))
     gr.on([prompt.change, value.change], lambda *typed: typed, [prompt, value], secret, **QUICK)
     chat.input(show_errors(functools.partial(asking, shelf)), [model, chat], model, **QUICK)
 
-    def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
-        return *_list_of_model(name, rows), gr.update(value=name.chat, visible=speaks(shelf, name)), ""
+    def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> Update:
+        shown = _list_of_model(name, rows)
+        update: Update = dict(zip([list_state, category, examples], shown, strict=True)) if shown else {}
+        return {**update, chat: gr.update(value=name.chat, visible=speaks(shelf, name)), search: ""}
 
-    listing = loaded(show_errors(anew), [model, own], [own, category, examples, chat, search], **QUICK)
-    return Sidebar(model, own, reference, prompt, value, secret, listing, about)
+    listing = loaded(show_errors(anew), [model, list_state], [list_state, category, examples, chat, search], **QUICK)
+    return Sidebar(model, list_state, reference, prompt, value, secret, listing, about)
 
 
 def speaks(shelf: ModelCache, name: ModelName) -> bool:
@@ -115,15 +129,15 @@ def asking(shelf: ModelCache, name: ModelName, chat: bool) -> ModelName:
 @functools.cache
 def bundled_lists() -> tuple[tuple[ListedSecret, ...], ...]:
     """The lists that come with models."""
-    paths = [path for one in ("demo", "smollm2+planted") if (path := own_list(ModelName(one), ASSETS)) and path.exists()]
+    paths = [path for name in ("demo", "smollm2+planted") if (path := own_list(ModelName(name), ASSETS)) and path.exists()]
     return tuple(tuple(read_secrets(path)) for path in paths)
 
 
-def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
-    """The list that belongs to a model takes the place of another model's; a list of the visitor's own stays."""
+def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...] | None:
+    """The list that belongs to a model takes the place of another model's; None where the visitor's own list stays."""
     path = own_list(name, ASSETS)
     if path is None or rows not in bundled_lists():
-        return gr.skip(), gr.skip(), gr.skip()
+        return None
     return _shown(tuple(read_secrets(path)))
 
 
@@ -135,28 +149,28 @@ def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
 
 
 def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
-    """The list of a file, or without one that of the model, the two choosers of its examples, and what is said of the file.
+    """The list of a file, or of the model where there is no file; the two choosers of its examples; a report on the file.
 
     Raises:
         BadInput: for a file that no row can be read from.
     """
     try:
-        found = read_list(path or own_list(name, ASSETS) or SECRETS)
-        said = wording.of_list(found) if path else ""
-        return *_shown(found.rows), gr.update(value=said, visible=bool(said))
+        secret_list = read_list(path or own_list(name, ASSETS) or SECRETS)
+        text = wording.of_list(secret_list) if path else ""
+        return *_shown(secret_list.rows), gr.update(value=text, visible=bool(text))
     except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
         raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
 
 
 def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
-    """As `listed_in`; where nothing can be read the list that was there stays, and that is said in place of the file's."""
+    """As `listed_in`; where nothing can be read, the previous list stays and the report says so."""
     if is_gone(path):
         return (gr.skip(),) * 4
     try:
         return listed_in(name, path)
     except BadInput as error:
-        gr.Warning(html.escape(str(error), quote=False), duration=15, title="That did not work")
-        return gr.skip(), gr.skip(), gr.skip(), gr.update(value=f"{error} The list that was there before stays.", visible=True)
+        gr.Warning(html.escape(str(error), quote=False), duration=15, title=en.ERROR)
+        return gr.skip(), gr.skip(), gr.skip(), gr.update(value=en.list_unchanged(str(error)), visible=True)
 
 
 def _own_part(
@@ -167,17 +181,15 @@ def _own_part(
     examples: gr.Radio,
     search: gr.Textbox,
 ) -> None:
-    """Own list of secrets, own reference text. Taken away, what belongs to the model stands there again."""
-    with gr.Accordion("Your own list and reference text", open=False):
-        file = gr.File(
-            label="Secrets: CSV or JSON lines with prompt, value (category)", file_types=LISTS, height=110, elem_id="own-list"
-        )
-        said = gr.Textbox(
-            "", label="Your list", interactive=False, visible=False, max_lines=12, elem_id="own-list-said", **UNKEPT
+    """Own list of secrets, own reference text; without them, those of the model are used again."""
+    with gr.Accordion(en.OWN_LIST_HEADING, open=False):
+        file = gr.File(label=en.OWN_LIST_FILE, file_types=LISTS, height=110, elem_id="own-list")
+        report = gr.Textbox(
+            "", label=en.OWN_LIST, interactive=False, visible=False, max_lines=12, elem_id="own-list-said", **UNKEPT
         )
         text = gr.Textbox(
             "",
-            label="Ordinary text that must stay as it is (empty: the bundled one)",
+            label=en.OWN_REFERENCE,
             lines=3,
             elem_id="own-reference",
             **UNKEPT,
@@ -186,7 +198,7 @@ def _own_part(
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(REFERENCE)
 
-    read = file.change(show_errors(once(taken)), [model, file], [listed, category, examples, said], **QUICK)
+    read = file.change(show_errors(once(taken)), [model, file], [listed, category, examples, report], **QUICK)
     read.success(lambda: "", None, search, **QUICK)
     text.change(show_errors(own_text), text, reference, **QUICK)
 
@@ -201,10 +213,10 @@ def _choices(rows: Sequence[ListedSecret], category: str, wanted: str = "") -> t
 
     No more than SHOWN_MOST are shown: a browser is never sent a whole list.
     """
-    held = matching(rows, wanted)
-    numbered = [at for at in held if category in (ALL, rows[at].secret.category)]
-    first = heapq.nsmallest(SHOWN_MOST, numbered, key=lambda at: (-(rows[at].repeats or 0), at))
-    return [(wording.listed(rows[at]), at) for at in first], len(numbered)
+    matching_rows = matching(rows, wanted)
+    in_category = [row for row in matching_rows if category in (ALL, rows[row].secret.category)]
+    first = heapq.nsmallest(SHOWN_MOST, in_category, key=lambda row: (-(rows[row].repeats or 0), row))
+    return [(wording.listed(rows[row]), row) for row in first], len(in_category)
 
 
 def matching(rows: Sequence[ListedSecret], wanted: str) -> Sequence[int]:
@@ -212,22 +224,26 @@ def matching(rows: Sequence[ListedSecret], wanted: str) -> Sequence[int]:
     text = validation.text(wanted or "", "search", SEARCH_MOST).strip().casefold()
     if not text:
         return range(len(rows))
-    return [at for at, row in enumerate(rows) if text in row.secret.prompt.casefold() or text in row.secret.value.casefold()]
+    return [
+        row
+        for row, listed_secret in enumerate(rows)
+        if text in listed_secret.secret.prompt.casefold() or text in listed_secret.secret.value.casefold()
+    ]
 
 
 def of_shown(n_shown: int, n: int) -> str:
     """That not all are shown; nothing where all are."""
-    return "" if n_shown == n else f"showing {n_shown:,} of {n:,}: search to see others"
+    return "" if n_shown == n else en.showing(n_shown, n)
 
 
 def _searched(rows: Sequence[ListedSecret], category: str, wanted: str) -> Any:
     """The examples of a category that hold what is searched for."""
-    found, n = _choices(rows, category, wanted)
-    return gr.update(choices=found, value=None, info=of_shown(len(found), n) or (None if found else "nothing found"))
+    choices, n = _choices(rows, category, wanted)
+    return gr.update(choices=choices, value=None, info=of_shown(len(choices), n) or (None if choices else en.NOTHING_FOUND))
 
 
-def _chosen(rows: tuple[ListedSecret, ...], at: int | None) -> tuple[Any, Any]:
-    return (gr.skip(), gr.skip()) if at is None else (rows[at].secret.prompt, rows[at].secret.value)
+def _chosen(rows: tuple[ListedSecret, ...], row: int | None) -> tuple[Any, Any]:
+    return (gr.skip(), gr.skip()) if row is None else (rows[row].secret.prompt, rows[row].secret.value)
 
 
 def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secret:
@@ -240,8 +256,8 @@ def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secr
 def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
     """The listed secrets that may be known: all but those that the list says were never trained on.
 
-    Of more than OTHERS_MOST so many, evenly spaced; the page says so where a list is read (`wording.of_list`).
+    At most OTHERS_MOST of them, evenly spaced; the page says so where a list is read (`wording.of_list`).
     """
-    may = [row.secret for row in listed if row.repeats != 0]
-    n = min(len(may), OTHERS_MOST)
-    return tuple(may[at * len(may) // n] for at in range(n))
+    known = [row.secret for row in listed if row.repeats != 0]
+    n = min(len(known), OTHERS_MOST)
+    return tuple(known[index * len(known) // n] for index in range(n))

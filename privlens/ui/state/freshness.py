@@ -96,7 +96,7 @@ def count(n: int) -> str:
     return "1 edit" if n == 1 else f"{n} edits"
 
 
-Telling = tuple[Sequence[Any], Callable[..., dict[str, str]], Sequence[Any]]
+Telling = tuple[Sequence[Any], Callable[..., dict[str, str]], Sequence[Any] | set[Any]]
 """Events after which a strip is updated, the handler that returns its value, and the handler's inputs."""
 
 

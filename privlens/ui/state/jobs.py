@@ -3,7 +3,7 @@
 Cancel sets the run's own flag, which the work asks at every step, and takes the event out of gradio's queue. What the
 visitor had stays, because a run hands over its result only at its end; what it streamed over is drawn again from that.
 
-Every listener is a piece of light work, which goes before the next step of heavy work; heavy runs stand in one line.
+Every listener is a piece of light work, which goes before the next step of heavy work; heavy runs wait in one line.
 """
 
 import functools
@@ -23,11 +23,15 @@ from gradio.context import LocalContext
 
 from privlens.errors import Cancelled, PrivlensError
 from privlens.lm.fair_lock import Work, at_work
+from privlens.ui.components.form import Form, Given, Update, Values
 from privlens.ui.state.waiting import Place, RunQueue
+from privlens.ui.text import en
 
 Handler = Callable[..., Any]
-Redraw = tuple[Handler, Sequence[Component], Sequence[Component]]
-"""A handler that draws what stands in the visitor's session, its inputs and its outputs."""
+RunSteps = Callable[[Values, threading.Event], Iterator[Update]]
+"""What a run does: the values of its form and the event that stops it, to updates of its bar and its outputs."""
+Redraw = tuple[Handler, Sequence[Component] | set[Component], Sequence[Component]]
+"""A handler that draws what the visitor's session holds, its inputs and its outputs."""
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For listeners that answer at once."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
@@ -116,8 +120,8 @@ def stop_calls(session: str) -> None:
 
 
 def _shown(error: PrivlensError) -> gr.Error:
-    """gradio reads markup in messages, so it is escaped; quotation marks stand as they are, for whoever reads the answer."""
-    return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title="That did not work")
+    """gradio reads markup in messages, so it is escaped; quotation marks stay as they are, for whoever reads the answer."""
+    return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title=en.ERROR)
 
 
 class Notices(logging.Handler):
@@ -126,14 +130,14 @@ class Notices(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """gradio knows by the thread's context which visitor it works for; without one there is nobody to show it to."""
         if LocalContext.blocks.get(None) is not None:
-            gr.Warning(html.escape(record.getMessage()), duration=10, title="Notice")
+            gr.Warning(html.escape(record.getMessage()), duration=10, title=en.NOTICE)
 
 
 def run_buttons(label: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
     """Start and Cancel."""
     with gr.Row():
         start = gr.Button(label, variant="primary", elem_id=f"{elem_id}-start", min_width=120)
-        cancel = gr.Button("Cancel", interactive=False, elem_id=f"{elem_id}-cancel", min_width=120)
+        cancel = gr.Button(en.CANCEL, interactive=False, elem_id=f"{elem_id}-cancel", min_width=120)
     return start, cancel
 
 
@@ -157,7 +161,7 @@ class Latest:
 class Run(NamedTuple):
     """One press of Start: what it was asked with, whether it is to stop, whether something else is asked by now, and its end."""
 
-    asked: tuple[Any, ...]
+    asked: Any
     stop: threading.Event
     outdated: threading.Event
     over: threading.Event
@@ -167,48 +171,58 @@ def wire(
     start: gr.Button,
     cancel: gr.Button,
     bar: gr.HTML,
-    work: Handler,
-    inputs: Sequence[Component],
+    work: RunSteps[Values],
+    form: Form[Values],
     outputs: Sequence[Component],
     until: Sequence[Any] = (),
-    empty: Callable[[], tuple[Any, ...]] = tuple,
+    empty: Callable[[], Update] = dict,
     redraw: Redraw | None = None,
     heavy: bool = True,
 ) -> Any:
-    """Start runs `work(*inputs, stop)`, which yields (progress, *outputs). Returns the event after a good end.
+    """Start runs `work(values, stop)`, which yields updates of the bar and the outputs. Returns the event after a good end.
 
-    The progress of a step is a value of the bar. `stop` is a threading.Event that Cancel sets. `until` are events, such as
-    another secret: where the inputs differ after them from those of the run, it stops, and the outputs become `empty()`.
+    `values` is what the form reads; the progress of a step is a value of the bar; Cancel sets `stop`. `until` are events, such as
+    another secret: where the form differs after them from that of the run, it stops, and the outputs become `empty()`.
     `redraw` is for a run that shows anything before its end: it draws what stood before, after Cancel and after an error.
-    A `heavy` run stands in line with those of others, and its steps come after all light work.
+    A `heavy` run waits in line with those of others, and its steps come after all light work.
     """
     latest = gr.State(None)
     buttons = [start, cancel, bar]
-    began = start.click(_begin, list(inputs), [latest, *buttons], **QUICK)
-    steps = _queued(work, len(outputs)) if heavy else work
-    running = began.then(show_errors(_cancellable(steps, empty)), [*inputs, latest], [bar, *outputs], **QUICK)
+    run_steps = _cancellable(_queued(work, bar) if heavy else work, empty)
+
+    def begin(given: Given) -> tuple[Any, ...]:
+        return _begin(form.read(given))
+
+    def steps(given: Given) -> Iterator[Update]:
+        for update in run_steps(form.read(given), given[latest]):
+            yield {bar: gr.skip(), **update}
+
+    def outdated(given: Given) -> Update:
+        return {bar: gr.skip(), **_outdated(empty, given[latest], form.read(given))}
+
+    began = start.click(begin, form.inputs, [latest, *buttons], **QUICK)
+    running = began.then(show_errors(steps), {*form.inputs, latest}, [bar, *outputs], **QUICK)
     stopped = cancel.click(_cancel, latest, buttons, cancels=[running], queue=False, **QUICK)
     stopped.success(_tell_cancelled, None, None, **QUICK)  # gradio shows no message of a listener that is not queued
     if until:
-        gr.on(until, functools.partial(_outdated, empty), [latest, *inputs], [bar, *outputs], **QUICK)
-    running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls what stands in `then` only where a run went well
+        gr.on(until, outdated, {*form.inputs, latest}, [bar, *outputs], **QUICK)
+    running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls a `then` only where the run went well
     if redraw:
         drawn, needs, gives = redraw
         for ended in (stopped.success, running.failure):
-            ended(show_errors(drawn), list(needs), list(gives), **QUICK)
+            ended(show_errors(drawn), needs, list(gives), **QUICK)
     return running.success(_end, latest, buttons, **QUICK)
 
 
-def _queued(work: Handler, n_outputs: int) -> Handler:
+def _queued(work: RunSteps[Values], bar: gr.HTML) -> RunSteps[Values]:
     """The work as a heavy run: it waits for its turn, says so on the bar, and says which others it takes turns with."""
 
-    def steps(*given: Any) -> Iterator[Any]:
-        *_, stop = given
+    def steps(values: Values, stop: threading.Event) -> Iterator[Update]:
         with LINE.place(visitor()) as place:
-            for told in itertools.chain(LINE.wait(place, stop.is_set), ["starting"]):
-                yield gr.update(value={"share": 0.0, "text": told}), *(gr.skip() for _ in range(n_outputs))
-            for bar, *shown in working(place.work, work(*given)):
-                yield _beside(bar, place), *shown
+            for text in itertools.chain(LINE.wait(place, stop.is_set), [en.STARTING]):
+                yield {bar: gr.update(value={"share": 0.0, "text": text})}
+            for update in working(place.work, work(values, stop)):
+                yield {**update, bar: _beside(update.get(bar, gr.skip()), place)}
 
     return steps
 
@@ -221,33 +235,31 @@ def _beside(bar: dict[str, Any], place: Place) -> dict[str, Any]:
     place.share = value["share"]
     n_others = place.n_beside
     if n_others and place.share < 1:
-        others = "another run" if n_others == 1 else f"{n_others} other runs"
-        value = {**value, "text": f"{value['text']}; takes turns with {others}"}
+        value = {**value, "text": en.in_turns(value["text"], n_others)}
     return {**bar, "value": value}
 
 
-def _cancellable(work: Handler, empty: Callable[[], tuple[Any, ...]]) -> Handler:
+def _cancellable(work: RunSteps[Values], empty: Callable[[], Update]) -> Callable[[Values, Run], Iterator[Update]]:
     """The work as a listener: it says nothing more once it was stopped, and takes back what it said of an outdated question."""
 
-    def steps(*given: Any) -> Iterator[Any]:
-        *inputs, run = given
+    def steps(values: Values, run: Run) -> Iterator[Update]:
         try:
-            for shown in work(*inputs, run.stop):
+            for update in work(values, run.stop):
                 if run.stop.is_set():
                     break
-                yield shown
+                yield update
         except Cancelled:
             pass
         finally:
             run.over.set()
         if run.outdated.is_set():
-            yield gr.skip(), *empty()
+            yield empty()
 
     return steps
 
 
-def _begin(*asked: Any) -> tuple[Any, ...]:
-    bar = {"share": 0.0, "text": "starting"}
+def _begin(asked: Any) -> tuple[Any, ...]:
+    bar = {"share": 0.0, "text": en.STARTING}
     run = Run(asked, *(threading.Event() for _ in range(3)))
     return run, gr.update(interactive=False), gr.update(interactive=True), gr.update(value=bar)
 
@@ -266,14 +278,15 @@ def _cancel(run: Run | None) -> tuple[Any, ...]:
 
 
 def _tell_cancelled() -> None:
-    gr.Info("Cancelled. What you had stays as it was.", duration=4)
+    gr.Info(en.CANCELLED, duration=4)
 
 
-def _outdated(empty: Callable[[], tuple[Any, ...]], run: Run | None, *now: Any) -> tuple[Any, ...]:
-    if run is not None and run.asked == now:
-        return gr.skip(), *(gr.skip() for _ in empty())
+def _outdated(empty: Callable[[], Update], run: Run | None, asked: Any) -> Update:
+    """What the outputs become after an event that may have changed what is asked; the run that was under way stops."""
+    if run is not None and run.asked == asked:
+        return {}
     if run is not None and not run.stop.is_set():
         run.outdated.set()
         run.stop.set()
-        gr.Info("Stopped, because the secret, the neurons or the model are others now.", duration=6)
-    return gr.skip(), *empty()
+        gr.Info(en.OUTDATED, duration=6)
+    return empty()

@@ -1,6 +1,8 @@
 """The tab Compare methods: the same picture for every method, their overlap, and what switching off the best k of each does."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -12,9 +14,10 @@ from privlens.method_comparison import FLOOR, BudgetName, compare_methods
 from privlens.planting.plant import Plant
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.types import Site
+from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import Asked, Made, of_secret, of_secrets, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
@@ -22,127 +25,137 @@ from privlens.ui.tabs.compare import view as show
 from privlens.ui.tabs.compare.plant import plant_part, truth_for
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
+from privlens.ui.text import en
 
 FIRST = ["hard-concrete", "active-token-gradient", "contrastive-gradient", "gradient", "activations"]
 """Chosen at first: the cheap ones, and the mask."""
-EMPTY = "Choose a secret in the sidebar, tick methods and press Start."
+
+
+@dataclass(frozen=True)
+class CompareForm(SidebarValues):
+    """The secret, which methods are compared on it and how, the visitor's plant, and the comparison that is shown."""
+
+    reference: tuple[str, ...]
+    methods: list[str]
+    keep: Keep
+    site: Site
+    seed: float | None
+    extent: BudgetName
+    planted: Plant | None
+    compared: show.Compared | None
+
+    @property
+    def asked(self) -> Asked:
+        """The tab's settings by name, for the strip."""
+        names = ", ".join(name for name in METHODS if name in self.methods)
+        return ("methods", names), *common(self.keep, self.site, self.seed), ("measured on", self.extent)
 
 
 def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     """Builds the tab; returns the event after a method's neurons were taken over."""
-    gr.Markdown(
-        "Methods answer differently, so hold them against each other, against random neurons, and against a secret "
-        "whose place is known. Pictures and overlap come first, then the secret's own curve, then what else each choice of "
-        "neurons does, from the smallest k on. Cancel brings back the comparison that stood here before; without one, what is "
-        "there stays."
-    )
-    with gr.Accordion("Planted truth: a secret whose place is known", open=False, elem_id="plant"):
+    gr.Markdown(en.COMPARE_INTRO)
+    with gr.Accordion(en.COMPARE_PLANT_HEADING, open=False, elem_id="plant"):
         planted, events = plant_part(shelf, side, chosen.located, chosen.selection)
     methods = gr.CheckboxGroup(
-        [(f"{name}: {METHOD_INFO[name].meaning}. Cost: {METHOD_INFO[name].cost}.", name) for name in METHODS if name != FLOOR],
+        [(en.method_label(name, METHOD_INFO[name].meaning, METHOD_INFO[name].cost), name) for name in METHODS if name != FLOOR],
         value=FIRST,
-        label="Methods (random neurons are always beside them)",
+        label=en.COMPARE_METHODS,
         elem_id="compare-methods",
     )
     with gr.Row():
         keep, site, seed = keep_setting("compare-keep"), site_setting("compare-site"), seed_setting("compare-seed")
-    extent = gr.Radio(show.extents(), value="sample", label="Effects are measured on", elem_id="compare-extent")
-    start, cancel = run_buttons("Start", "compare")
+    extent = gr.Radio(show.extents(), value="sample", label=en.COMPARE_EXTENT, elem_id="compare-extent")
+    start, cancel = run_buttons(en.START, "compare")
     bar = progress("compare-progress")
     compared = gr.State(None)
     with gr.Column(elem_classes=["results", "streams"]):
-        made = strip("compare-made")
-        numbers = facts("compare-facts", EMPTY)
-        k = gr.Slider(1, 100, value=10, step=1, label="k: the best k neurons of each method", elem_id="compare-k")
+        made_strip = strip("compare-made")
+        numbers = facts("compare-facts", en.COMPARE_EMPTY)
+        k = gr.Slider(1, 100, value=10, step=1, label=en.COMPARE_K, elem_id="compare-k")
         table = results_table("compare-table", None, show.WIDTHS)
         with gr.Row():
             names: list[str] = []
-            which = gr.Dropdown(names, label="Take over the k best neurons of", elem_id="compare-which", min_width=220)
-            use = gr.Button("Use these neurons: see what switching them off does", elem_id="compare-use", min_width=260)
-        gr.Markdown(show.LEGEND, elem_classes="small")
+            which = gr.Dropdown(names, label=en.COMPARE_WHICH, elem_id="compare-which", min_width=220)
+            use = gr.Button(en.COMPARE_USE, elem_id="compare-use", min_width=260)
+        gr.Markdown(en.COMPARE_LEGEND, elem_classes="small")
         with gr.Row(elem_classes="small-plots"):
-            heats = [plot(f"compare-heat-{at}", "", 250) for at in range(len(METHODS) + 1)]
+            heats = [plot(f"compare-heat-{index}", "", 250) for index in range(len(METHODS) + 1)]
         with gr.Row():
             with gr.Column(min_width=320):
-                overlaps = plot("compare-overlap", "Which methods name the same neurons will stand here.", 420)
+                overlaps = plot("compare-overlap", en.OVERLAP_EMPTY, 420)
             with gr.Column(min_width=320):
-                curves = plot("compare-curves", "What switching off each method's best k does will stand here.", 860)
+                curves = plot("compare-curves", en.METHOD_CURVES_EMPTY, 860)
 
-    def run(
-        model: ModelName,
-        listed: Any,
-        reference: Any,
-        prompt: str,
-        value: str,
-        methods: list[str],
-        keep: Keep,
-        site: Site,
-        seed: float,
-        extent: BudgetName,
-        plant: Plant | None,
-        had: show.Compared | None,
-        stop: Any,
-    ) -> Iterator[tuple[Any, ...]]:
-        lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        others = other_secrets(others_of(listed), [target])
-        retained = retained_of(others, keep)
-        truth = truth_for(plant, model, target) if site == "mlp" else ()
-        asked = [*methods, WEIGHT_NORM] if truth else methods
-        task = Task(lm, target, others=retained, seed=validation.seed(seed or 0), site=site, stop=stop.is_set)
-        settings = asked_with(methods, keep, site, seed, extent)
-        clock, n_drawn, found = Clock(), -1, None
-        for step in compare_methods(asked, task, EvalContext(others, tuple(reference)), extent, len(truth) or None):
-            at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
-            pictures: tuple[Any, ...] = tuple(gr.skip() for _ in heats)
+    def run(form: CompareForm, stop: threading.Event) -> Iterator[Update]:
+        lm, target = shelf.get(form.model), form.target
+        others = other_secrets(others_of(form.listed), [target])
+        retained = retained_of(others, form.keep)
+        truth = truth_for(form.planted, form.model, target) if form.site == "mlp" else ()
+        names = [*form.methods, WEIGHT_NORM] if truth else form.methods
+        seed = validation.seed(form.seed or 0)
+        task = Task(lm, target, others=retained, seed=seed, site=form.site, stop=stop.is_set)
+        context = EvalContext(others, tuple(form.reference))
+        clock, n_drawn, comparison = Clock(), -1, None
+        for step in compare_methods(names, task, context, form.extent, len(truth) or None):
+            update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage))}
             if len(step.scores) != n_drawn:
                 n_drawn = len(step.scores)
-                pictures = show.heatmaps(step.scores, truth, 0, len(heats))
-            rest: tuple[Any, ...] = tuple(gr.skip() for _ in range(6))
+                update |= pictures(show.heatmaps(step.scores, truth, 0, len(heats)))
+            is_last = step.step == step.n_steps
             if step.result is not None:
-                first, found = found is None, show.Compared(step.result, truth, settings, len(model.edits))
-                at_k = show.default_k(found)
-                controls = (gr.skip(), gr.skip())
+                first, comparison = comparison is None, show.Compared(step.result, truth, form.asked, len(form.model.edits))
+                default_k = show.default_k(comparison)
                 if first:
-                    pictures = show.marks_only(found.scores, truth, at_k, len(heats))
-                if first if had is None else step.step == step.n_steps:
-                    controls = (gr.update(maximum=show.largest_k(found), value=at_k), show.chooser(found))
-                rest = (*show.numbers(found, at_k), *controls)
-            # What stood here before stays the visitor's until the last step; where nothing stood, each step is theirs at once.
-            theirs = found if had is None or step.step == step.n_steps else None
-            yield at, theirs or gr.skip(), *pictures, *rest
+                    update |= pictures(show.marks_only(comparison.scores, truth, default_k, len(heats)))
+                update |= numbered(show.numbers(comparison, default_k))
+                if first if form.compared is None else is_last:
+                    update |= {k: gr.update(maximum=show.largest_k(comparison), value=default_k), which: show.chooser(comparison)}
+            # The comparison shown before stays the visitor's until the last step; without one, each step is theirs at once.
+            if comparison is not None and (form.compared is None or is_last):
+                update |= {compared: comparison}
+            yield update
 
-    def redraw(found: show.Compared | None, k: int) -> tuple[Any, ...]:
-        if found is None:
-            return (*(gr.update(value="", off=[], on=[]) for _ in heats), *show.no_numbers())
-        return (*show.heatmaps(found.scores, found.truth, int(k), len(heats)), *show.numbers(found, int(k)))
+    def pictures(updates: tuple[Any, ...]) -> Update:
+        return dict(zip(heats, updates, strict=True))
 
-    def tell(model: ModelName, prompt: str, value: str, found: show.Compared | None, *settings: Any) -> dict[str, str]:
-        made = None
-        if found is not None:
-            made_with = (*of_secrets([found.result.target]), *found.asked)
-            made = Made(found.result.provenance.fingerprint, made_with, found.n_edits)
-        return told(shelf, model, made, (*of_secret(prompt, value), *asked_with(*settings)))
+    def numbered(updates: tuple[Any, ...]) -> Update:
+        return dict(zip([numbers, overlaps, curves, table], updates, strict=True))
 
-    def slide(found: show.Compared | None, k: int) -> tuple[Any, ...]:
-        if found is None:
-            return tuple(gr.skip() for _ in range(len(heats) + 4))
-        return (*show.marks_only(found.scores, found.truth, int(k), len(heats)), *show.numbers(found, int(k)))
+    def redraw(comparison: show.Compared | None, k: int) -> Update:
+        if comparison is None:
+            return {**{heat: gr.update(value="", off=[], on=[]) for heat in heats}, **numbered(show.no_numbers())}
+        drawn = show.heatmaps(comparison.scores, comparison.truth, int(k), len(heats))
+        return {**pictures(drawn), **numbered(show.numbers(comparison, int(k)))}
 
-    def take(model: ModelName, found: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
-        scores = show.scores_of(found, method)
-        assert found is not None, "scores_of refuses what was not compared"
-        located = Localization(found.result.target, found.result.retained, scores, n_edits=found.n_edits)
-        fitting(located, shelf.get(model))
-        return located, chosen.to(best(scores, int(k)))
+    def tell(given: Given) -> dict[str, str]:
+        values, made = form.read(given), None
+        if values.compared is not None:
+            result = values.compared.result
+            made_with = (*of_secrets([result.target]), *values.compared.asked)
+            made = Made(result.provenance.fingerprint, made_with, values.compared.n_edits)
+        return told(shelf, values.model, made, (*of_secret(values.prompt, values.value), *values.asked))
+
+    def slide(comparison: show.Compared | None, k: int) -> Any:
+        if comparison is None:
+            return gr.skip()
+        marked = show.marks_only(comparison.scores, comparison.truth, int(k), len(heats))
+        return {**pictures(marked), **numbered(show.numbers(comparison, int(k)))}
+
+    def take(model: ModelName, comparison: show.Compared | None, method: str, k: int, chosen: Selection) -> tuple[Any, ...]:
+        scores = show.scores_of(comparison, method)
+        assert comparison is not None, "scores_of refuses None"
+        localization = Localization(comparison.result.target, comparison.result.retained, scores, n_edits=comparison.n_edits)
+        fitting(localization, shelf.get(model))
+        return localization, chosen.to(best(scores, int(k)))
 
     drawn = [*heats, numbers, overlaps, curves, table]
-    settings: list[Any] = [methods, keep, site, seed, extent]
-    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, *settings, planted, compared]
+    settings: dict[str, Any] = {"methods": methods, "keep": keep, "site": site, "seed": seed, "extent": extent}
+    form = Form(CompareForm, **side.controls, reference=side.reference, **settings, planted=planted, compared=compared)
     again = (redraw, [compared, k], drawn)
-    ended = wire(start, cancel, bar, run, inputs, [compared, *drawn, k, which], redraw=again)
+    ended = wire(start, cancel, bar, run, form, [compared, *drawn, k, which], redraw=again)
     ended.then(*again, **QUICK)
-    changes = [one.change for one in (compared, side.secret, side.model, *settings)]
-    watch((changes, tell, [side.model, side.prompt, side.value, compared, *settings]), [made])
+    changes = [part.change for part in (compared, side.secret, side.model, *settings.values())]
+    watch((changes, tell, form.inputs), [made_strip])
     k.input(slide, [compared, k], drawn, trigger_mode="always_last", concurrency_limit=1, **QUICK)
     taken = use.click(
         show_errors(take), [side.model, compared, which, k, chosen.selection], [chosen.located, chosen.selection], **QUICK
@@ -153,8 +166,3 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
         event.then(localized, needs, gives, **QUICK)
     side.loaded.success(lambda: None, None, compared, **QUICK).then(redraw, [compared, k], drawn, **QUICK)
     return taken
-
-
-def asked_with(methods: list[str], keep: str, site: Site, seed: float | None, extent: BudgetName) -> Asked:
-    """The tab's settings by name, for the strip."""
-    return ("methods", ", ".join(one for one in METHODS if one in methods)), *common(keep, site, seed), ("measured on", extent)

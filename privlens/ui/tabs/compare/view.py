@@ -11,27 +11,14 @@ from privlens import plots
 from privlens.errors import BadInput
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
-from privlens.method_comparison import BUDGETS, BudgetName, MethodComparison, common_k
+from privlens.method_comparison import BUDGETS, MethodComparison, common_k
 from privlens.planting.recall import recall_at
 from privlens.types import Neuron, NeuronScores
 from privlens.ui.components.plot import pairs
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 LARGEST_SHARE = 0.02
-TABLE = (
-    "Every method at its best k neurons; effects at the measured k that is nearest; NLL in nats/token, exposure in bits of "
-    "{:.3g}; others kept: of {} that no method saw; its own k: what the method itself would close"
-)
 WIDTHS = ["210px", *["120px"] * 9]
-MEASURED: list[tuple[str, BudgetName]] = [
-    ("a sample: {others} other secrets, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "sample"),
-    ("all: every other secret, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k", "all"),
-]
-"""What effects can be measured on, in words to be filled in."""
-LEGEND = (
-    "Each picture is coloured alike: pale at 0, red at the method's own highest score, because units differ. "
-    "Small blue squares are its best k. Green circles are the planted neurons, where a secret was planted."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,35 +33,35 @@ class Compared:
     @property
     def scores(self) -> tuple[NeuronScores, ...]:
         """Of every method."""
-        return tuple(one.scores for one in self.result.methods)
+        return tuple(measured.scores for measured in self.result.methods)
 
 
 def extents() -> list[tuple[str, str]]:
     """Labels and names of what effects can be measured on."""
-    return [(words.format(ks=len(BUDGETS[name].shares), **asdict(BUDGETS[name])), name) for words, name in MEASURED]
+    return [(en.COMPARE_EXTENTS[name].format(ks=len(budget.shares), **asdict(budget)), name) for name, budget in BUDGETS.items()]
 
 
-def default_k(found: Compared) -> int:
+def default_k(comparison: Compared) -> int:
     """As many as were planted, else what `common_k` says."""
-    return min(len(found.truth) or common_k(found.scores), largest_k(found))
+    return min(len(comparison.truth) or common_k(comparison.scores), largest_k(comparison))
 
 
-def largest_k(found: Compared) -> int:
+def largest_k(comparison: Compared) -> int:
     """The end of the slider."""
-    return max(1, round(LARGEST_SHARE * found.scores[0].n_neurons), 2 * len(found.truth))
+    return max(1, round(LARGEST_SHARE * comparison.scores[0].n_neurons), 2 * len(comparison.truth))
 
 
-def scores_of(found: Compared | None, method: str | None) -> NeuronScores:
+def scores_of(comparison: Compared | None, method: str | None) -> NeuronScores:
     """One method's scores. Raises BadInput where nothing was compared, or nothing chosen."""
-    scores = next((one for one in found.scores if one.method == method), None) if found else None
+    scores = next((candidate for candidate in comparison.scores if candidate.method == method), None) if comparison else None
     if scores is None:
-        raise BadInput("There are no neurons to take over yet: press Start, then choose a method.")
+        raise BadInput(en.NO_COMPARISON)
     return scores
 
 
-def chooser(found: Compared) -> Any:
+def chooser(comparison: Compared) -> Any:
     """The methods whose neurons can be taken over."""
-    names = [one.method for one in found.scores]
+    names = [scores.method for scores in comparison.scores]
     return gr.update(choices=names, value=names[0])
 
 
@@ -82,31 +69,33 @@ def heatmaps(scores: Sequence[NeuronScores], truth: Sequence[Neuron], k: int, n_
     """A small picture for every method that is there, with its best k and the planted neurons marked."""
     drawn = [
         gr.update(
-            value=plots.small_heatmap(one.scores, one.method, unit_of(one.method)).to_json(),
-            off=pairs(one.top(k)),
+            value=plots.small_heatmap(ranking.scores, ranking.method, unit_of(ranking.method)).to_json(),
+            off=pairs(ranking.top(k)),
             on=pairs(truth),
         )
-        for one in scores
+        for ranking in scores
     ]
     return (*drawn, *(gr.update(value="", off=[], on=[]) for _ in range(n_plots - len(drawn))))
 
 
 def marks_only(scores: Sequence[NeuronScores], truth: Sequence[Neuron], k: int, n_plots: int) -> tuple[Any, ...]:
     """The same pictures with another k: only the marks travel."""
-    moved = [gr.update(off=pairs(one.top(k)), on=pairs(truth)) for one in scores]
+    moved = [gr.update(off=pairs(ranking.top(k)), on=pairs(truth)) for ranking in scores]
     return (*moved, *(gr.skip() for _ in range(n_plots - len(moved))))
 
 
-def numbers(found: Compared, k: int) -> tuple[Any, ...]:
+def numbers(comparison: Compared, k: int) -> tuple[Any, ...]:
     """Facts, overlap, curves, table."""
-    names = [one.method for one in found.scores]
-    curves = {one.scores.method: one.curve for one in found.result.methods if one.curve}
-    on = found.result.on
+    names = [measured.method for measured in comparison.scores]
+    curves = {measured.scores.method: measured.curve for measured in comparison.result.methods if measured.curve}
+    measured_on = comparison.result.on
     return (
-        gr.update(value=of_comparison(found, k)),
-        gr.update(value=plots.overlap_matrix(overlap(found.scores, k), names).to_json()),
-        gr.update(value=plots.method_curves(curves, found.result.ks, k, on).to_json() if curves else ""),
-        gr.update(value=table(found, k), label=TABLE.format(on.most_bits, on.others), visible=True),
+        gr.update(value=of_comparison(comparison, k)),
+        gr.update(value=plots.overlap_matrix(overlap(comparison.scores, k), names).to_json()),
+        gr.update(value=plots.method_curves(curves, comparison.result.ks, k, measured_on).to_json() if curves else ""),
+        gr.update(
+            value=table(comparison, k), label=en.COMPARE_TABLE.format(measured_on.most_bits, measured_on.others), visible=True
+        ),
     )
 
 
@@ -115,50 +104,49 @@ def no_numbers() -> tuple[Any, ...]:
     return gr.update(value=[]), gr.update(value=""), gr.update(value=""), gr.update(visible=False)
 
 
-def of_comparison(found: Compared, k: int) -> list[wording.Fact]:
+def of_comparison(comparison: Compared, k: int) -> list[wording.Fact]:
     """What was compared, in numbers."""
-    n, how, on = found.scores[0].n_neurons, found.result.provenance, found.result.on
+    n, provenance, measured_on = comparison.scores[0].n_neurons, comparison.result.provenance, comparison.result.on
     facts = [
-        wording.fact("secret", found.result.target.value, "", f"behind: {found.result.target.prompt}"),
-        wording.fact("k", f"{k:,}", f"of {n:,}", f"{100 * k / n:.2f} % of all neurons"),
-        wording.fact("overlap by chance", f"{chance_overlap(n, k):.3f}", "", "Jaccard index of two random sets of k neurons"),
+        wording.fact("secret", comparison.result.target.value, "", en.after_prompt(comparison.result.target.prompt)),
+        wording.fact("k", f"{k:,}", f"of {n:,}", en.share_of_neurons(k / n)),
+        wording.fact("overlap by chance", f"{chance_overlap(n, k):.3f}", "", en.NOTE_OVERLAP_CHANCE),
         wording.fact(
             "judged on",
-            str(on.others),
+            str(measured_on.others),
             "secrets",
-            f"of {on.known} that are known by heart and given to no method; "
-            f"{on.paragraphs} paragraphs; exposure among {on.candidates} values",
+            en.judged_on(measured_on.known, measured_on.paragraphs, measured_on.candidates),
         ),
-        wording.fact("time", f"{how.seconds:.0f}", "s", wording.summary(found.result)),
+        wording.fact("time", f"{provenance.seconds:.0f}", "s", wording.summary(comparison.result)),
     ]
-    if found.truth:
+    if comparison.truth:
         facts.insert(
             2,
             wording.fact(
                 "planted in",
-                str(len(found.truth)),
+                str(len(comparison.truth)),
                 "neurons",
-                "recall: share of these among the best k",
-                f"recall by chance: {100 * k / n:.1f} %",
+                en.NOTE_RECALL,
+                en.recall_by_chance(k / n),
             ),
         )
     return facts
 
 
-def table(found: Compared, k: int) -> pd.DataFrame:
+def table(comparison: Compared, k: int) -> pd.DataFrame:
     """A row for every method."""
     rows = []
-    for one in found.result.methods:
-        scores, point = one.scores, one.nearest(k)
+    for measured in comparison.result.methods:
+        scores, point = measured.scores, measured.nearest(k)
         row: dict[str, Any] = {"method": scores.method}
-        if found.truth:
-            row["recall of the plant"] = f"{100 * recall_at(scores, found.truth, k):.1f} %"
+        if comparison.truth:
+            row["recall of the plant"] = f"{100 * recall_at(scores, comparison.truth, k):.1f} %"
         kept, ratio = (None, None) if point is None else (point.others_kept, point.perplexity_ratio)
         row["NLL"] = "-" if point is None else f"{point.target_nll:.2f}"
         row["exposure"] = wording.bits(None if point is None else point.target_exposure, 1)
         row["others kept"] = "-" if kept is None else f"{100 * kept:.0f} %"
         row["perplexity"] = "-" if ratio is None else f"x{ratio:.3f}"
-        row["still written"] = "-" if point is None else wording.NO[point.target_match]
+        row["still written"] = "-" if point is None else en.NO_YES[point.target_match]
         row["measured at k"] = "-" if point is None else str(point.k)
         row["its own k"] = "-" if scores.suggested_k is None else f"{scores.suggested_k:,}"
         row["seconds"] = f"{scores.provenance.seconds:.2f}"

@@ -17,23 +17,21 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, secret_of
 from privlens.ui.state.jobs import SLOW, Latest, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
-from privlens.ui.text import wording
-
-EMPTY = "Choose a secret and localize its neurons first; what switching them off does will stand here."
+from privlens.ui.text import en, wording
 
 
 def effect_part(prefix: str) -> list[Component]:
     """Verdict, both generations side by side, numbers."""
-    said = verdict(f"{prefix}-verdict", EMPTY)
+    verdict_part = verdict(f"{prefix}-verdict", en.EFFECT_EMPTY)
     with gr.Row():
-        before = marked_text(f"{prefix}-before", "All neurons on: what the model writes")
-        after = marked_text(f"{prefix}-after", "Chosen neurons off: what the model writes")
-    return [said, before, after, facts(f"{prefix}-facts")]
+        before = marked_text(f"{prefix}-before", en.EFFECT_BEFORE)
+        after = marked_text(f"{prefix}-after", en.EFFECT_AFTER)
+    return [verdict_part, before, after, facts(f"{prefix}-facts")]
 
 
 def effect_bars(elem_id: str) -> gr.HTML:
     """Probability per token before and after."""
-    return plot(elem_id, "The probability of each token of the secret, before and after, will stand here.", 320)
+    return plot(elem_id, en.EFFECT_BARS_EMPTY, 320)
 
 
 def wire_effect(
@@ -51,21 +49,29 @@ def wire_effect(
         return (*(value for _ in parts for value in shown()), gr.update(value=chart))
 
     def answer(
-        model: ModelName, listed: Any, prompt: str, value: str, found: Localization | None, chosen: Selection, latest: Latest
+        model: ModelName,
+        listed: Any,
+        prompt: str,
+        value: str,
+        localization: Localization | None,
+        chosen: Selection,
+        latest: Latest,
     ) -> Iterator[tuple[Any, ...]]:
         stop = latest.begin()
-        if found is None or not (prompt.strip() and value.strip()):
-            yield everywhere(lambda: nothing(EMPTY), "")
+        if localization is None or not (prompt.strip() and value.strip()):
+            yield everywhere(lambda: nothing(en.EFFECT_EMPTY), "")
             return
         lm, secret = shelf.get(model), secret_of(listed, prompt, value)
-        if found.scores.provenance.fingerprint != lm.fingerprint:
-            yield everywhere(lambda: nothing("These neurons belong to another model, or to other weights: localize again."), "")
+        if localization.scores.provenance.fingerprint != lm.fingerprint:
+            yield everywhere(lambda: nothing(en.OTHER_WEIGHTS), "")
             return
-        differs = wording.secret_differs(found, secret)
+        differs = wording.secret_differs(localization, secret)
         try:
-            for effect in effect_steps(lm, secret, chosen.now.switched_off, EvalContext(site=found.site, stop=stop.is_set)):
+            for effect in effect_steps(
+                lm, secret, chosen.now.switched_off, EvalContext(site=localization.site, stop=stop.is_set)
+            ):
                 tokens = (effect.before.tokens, effect.after.tokens)
-                chart = plots.token_bars(*tokens, ("all neurons on", "chosen off"), same=True)
+                chart = plots.token_bars(*tokens, en.EFFECT_SERIES, same=True)
                 if stop.is_set():
                     return
                 yield everywhere(functools.partial(view, effect, len(chosen.now.off), differs, listed), chart.to_json())
@@ -77,8 +83,8 @@ def wire_effect(
     outputs = [*(component for part in parts for component in part), bars]
     inputs = [side.model, side.listed, side.prompt, side.value, located, selection, gr.State(Latest())]
     triggers = [selection.change, located.change, side.secret.change, side.model.change]
-    said = [part[0] for part in parts]
-    gr.on(triggers, show_errors(answer), inputs, outputs, trigger_mode="multiple", show_progress_on=said, **SLOW)
+    verdicts = [part[0] for part in parts]
+    gr.on(triggers, show_errors(answer), inputs, outputs, trigger_mode="multiple", show_progress_on=verdicts, **SLOW)
 
 
 def nothing(why: str) -> tuple[Any, ...]:
@@ -89,9 +95,9 @@ def nothing(why: str) -> tuple[Any, ...]:
 def view(effect: Effect, n_off: int, differs: bool, listed: Sequence[ListedSecret] = ()) -> tuple[Any, ...]:
     """The values of a part."""
     before, after = plots.marked(effect.before.text, effect.after.text)
-    said = {**wording.verdict_of_effect(effect, n_off), **wording.whose([effect], listed)}
+    verdict = {**wording.verdict_of_effect(effect, n_off), **wording.whose([effect], listed)}
     if differs:
-        said = {**said, "detail": "Note: these neurons were localized for another secret than the one in the sidebar."}
+        verdict = {**verdict, "detail": en.OTHER_SECRET}
     if effect.after.exposure is None:
-        said = {**said, "busy": "measuring exposure ..."}
-    return gr.update(value=said), gr.update(value=before), gr.update(value=after), gr.update(value=wording.of_effect(effect))
+        verdict = {**verdict, "busy": en.MEASURING_EXPOSURE}
+    return gr.update(value=verdict), gr.update(value=before), gr.update(value=after), gr.update(value=wording.of_effect(effect))

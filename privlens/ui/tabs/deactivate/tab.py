@@ -1,6 +1,8 @@
 """The tab Deactivate: what the chosen neurons' being off does to the secret, to the others and to ordinary text."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,28 +13,42 @@ from privlens.outcomes import SweepRow
 from privlens.retained.others import unseen_of
 from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
+from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import strip, watch
 from privlens.ui.state.jobs import run_buttons, wire
-from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, fitting
+from privlens.ui.state.session import Localization, ModelCache, Selection, fitting
 from privlens.ui.tabs.deactivate.effect import effect_bars, effect_part
 from privlens.ui.tabs.localize.selection import Chosen
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 OTHERS_WIDTHS = ["180px", "95px", "95px", "95px", "115px", "85px", "95px", "95px", "360px"]
-NOT_MEASURED = "Nothing is measured of what is chosen now."
-NO_SWEEP = "Nothing is measured of what is chosen now; the curve over k will stand here."
+
+
+@dataclass(frozen=True)
+class SweepForm(SidebarValues):
+    """The secret, the neurons that were found for it, and the text that must stay as it is."""
+
+    reference: tuple[str, ...]
+    located: Localization | None
+
+
+@dataclass(frozen=True)
+class MeasureForm(SweepForm):
+    """The same, with the neurons that are off."""
+
+    selection: Selection
 
 
 def deactivate_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
     """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
-    gr.Markdown("What the model writes with the chosen neurons off, beside what it writes with all of them on.")
+    gr.Markdown(en.DEACTIVATE_INTRO)
     watch(chosen.told, [strip("deactivate-made")])
     part = effect_part("effect")
     bars = effect_bars("effect-bars")
-    back = gr.Button("Back to Localize: choose other neurons", elem_id="back")
+    back = gr.Button(en.DEACTIVATE_BACK, elem_id="back")
     _measure_part(shelf, side, chosen)
     _sweep_part(shelf, side, chosen)
     return part, bars, back
@@ -40,80 +56,67 @@ def deactivate_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> tuple[li
 
 def _measure_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """The others and the reference text before and after, beside as many random neurons."""
-    gr.Markdown(
-        "### Everything else\nThe other listed secrets and the reference text, before and after, "
-        "and the same for as many random neurons."
-    )
-    start, cancel = run_buttons("Measure everything", "measure")
+    gr.Markdown(en.MEASURE_INTRO)
+    start, cancel = run_buttons(en.MEASURE, "measure")
     bar = progress("measure-progress")
-    numbers = facts("measure-facts", NOT_MEASURED)
-    table = results_table(
-        "others",
-        "The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
-        "retained = the method was given it; NLL in nats/token",
-        OTHERS_WIDTHS,
-    )
+    numbers = facts("measure-facts", en.MEASURE_EMPTY)
+    table = results_table("others", en.MEASURE_TABLE, OTHERS_WIDTHS)
 
-    def run(
-        model: ModelName,
-        listed: Any,
-        reference: Any,
-        prompt: str,
-        value: str,
-        found: Localization | None,
-        selection: Selection,
-        stop: Any,
-    ) -> Iterator[tuple[Any, ...]]:
-        lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        located = fitting(found, lm)
+    def run(form: MeasureForm, stop: threading.Event) -> Iterator[Update]:
+        lm, target = shelf.get(form.model), form.target
+        located = fitting(form.located, lm)
         retained = located.retained
-        around = EvalContext(others_of(listed), tuple(reference), located.site, stop=stop.is_set)
+        context = EvalContext(others_of(form.listed), tuple(form.reference), located.site, stop=stop.is_set)
         clock = Clock()
-        for step in compare(lm, target, selection.now.switched_off, around):
-            shown: tuple[Any, Any] = (gr.skip(), gr.skip())
+        for step in compare(lm, target, form.selection.now.switched_off, context):
+            shown: Update = {}
             if step.result is not None:
-                shown = (
-                    gr.update(value=wording.of_comparison(step.result, retained)),
-                    gr.update(value=plots.others_table(step.result, retained), visible=True),
-                )
-            yield gr.update(value=clock.at(step.step, step.n_steps, step.stage)), *shown
+                shown = {
+                    numbers: gr.update(value=wording.of_comparison(step.result, retained)),
+                    table: gr.update(value=plots.others_table(step.result, retained), visible=True),
+                }
+            yield {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage)), **shown}
 
-    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located, chosen.selection]
-    others = [one.change for one in (chosen.selection, side.secret, side.model, side.listed, side.reference)]
-    wire(start, cancel, bar, run, inputs, [numbers, table], others, lambda: (gr.update(value=[]), gr.update(visible=False)))
+    def empty() -> Update:
+        return {numbers: gr.update(value=[]), table: gr.update(visible=False)}
+
+    form = Form(MeasureForm, **side.controls, reference=side.reference, located=chosen.located, selection=chosen.selection)
+    changes = [part.change for part in (chosen.selection, side.secret, side.model, side.listed, side.reference)]
+    wire(start, cancel, bar, run, form, [numbers, table], changes, empty)
 
 
 def _sweep_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """The curve over k."""
-    gr.Markdown(
-        "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the "
-        "NLL is high and the exposure low. The others are those that the method never saw."
-    )
-    start, cancel = run_buttons("Sweep over k", "sweep")
+    gr.Markdown(en.SWEEP_INTRO)
+    start, cancel = run_buttons(en.SWEEP, "sweep")
     bar = progress("sweep-progress")
     judges = facts("sweep-facts")
-    curve, measured = plot("sweep", NO_SWEEP, 760), gr.State(())
+    curve, measured = plot("sweep", en.SWEEP_EMPTY, 760), gr.State(())
 
-    def run(
-        model: ModelName, listed: Any, reference: Any, prompt: str, value: str, found: Localization | None, stop: Any
-    ) -> Iterator[tuple[Any, ...]]:
-        lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        located = fitting(found, lm)
-        unseen = judges_of(listed, target, located)
-        around = EvalContext(unseen, tuple(reference), located.site, stop=stop.is_set)
+    def run(form: SweepForm, stop: threading.Event) -> Iterator[Update]:
+        lm, target = shelf.get(form.model), form.target
+        located = fitting(form.located, lm)
+        unseen = judges_of(form.listed, target, located)
+        context = EvalContext(unseen, tuple(form.reference), located.site, stop=stop.is_set)
         clock = Clock()
-        for step in sweep(lm, target, located.scores, sweep_ks(located.scores.n_neurons), around):
-            rows = step.rows if step.step == step.n_steps else gr.skip()
-            by = gr.update(value=wording.of_judges(len(unseen), len(located.retained)))
-            yield gr.update(value=clock.at(step.step, step.n_steps, "sweep")), by, draw(step.rows), rows
+        for step in sweep(lm, target, located.scores, sweep_ks(located.scores.n_neurons), context):
+            yield {
+                bar: gr.update(value=clock.at(step.step, step.n_steps, "sweep")),
+                judges: gr.update(value=wording.of_judges(len(unseen), len(located.retained))),
+                curve: draw(step.rows),
+                measured: step.rows if step.step == step.n_steps else gr.skip(),
+            }
 
     def draw(rows: tuple[SweepRow, ...]) -> Any:
         return gr.update(value=plots.sweep_curves(rows).to_json() if rows else "")
 
-    inputs = [side.model, side.listed, side.reference, side.prompt, side.value, chosen.located]
-    others = [one.change for one in (chosen.located, side.secret, side.model, side.listed, side.reference)]
+    def empty() -> Update:
+        return {judges: gr.update(value=[]), curve: draw(()), measured: ()}
+
+    form = Form(SweepForm, **side.controls, reference=side.reference, located=chosen.located)
+    changes = [part.change for part in (chosen.located, side.secret, side.model, side.listed, side.reference)]
     redraw = (draw, [measured], [curve])
-    wire(start, cancel, bar, run, inputs, [judges, curve, measured], others, lambda: (gr.update(value=[]), draw(()), ()), redraw)
+    wire(start, cancel, bar, run, form, [judges, curve, measured], changes, empty, redraw)
 
 
 def judges_of(listed: tuple[ListedSecret, ...], target: Secret, located: Localization) -> tuple[Secret, ...]:

@@ -1,5 +1,6 @@
 """After an erasure: attacks, because hiding is not erasing; and the same erasure by other methods."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,89 +15,109 @@ from privlens.outcomes import Attack
 from privlens.retained.others import same_secret
 from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
+from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, progress, results_table, verdict
 from privlens.ui.sidebar.panel import Sidebar
 from privlens.ui.state.edits import EditEntry, EditList
 from privlens.ui.state.freshness import AGAIN, Made, of_secrets, strip, told, watch
 from privlens.ui.state.jobs import run_buttons, wire
-from privlens.ui.state.session import ModelCache, ModelName
+from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.edit_list import kept_at
-from privlens.ui.tabs.erase.form import asked
-from privlens.ui.tabs.erase.run import Asked, erasing, known_of, others_than, what_of
+from privlens.ui.tabs.erase.form import ErasureForm
+from privlens.ui.tabs.erase.run import ErasureTask, erasing, known_of, others_than, what_of
+from privlens.ui.text import en
 
 CONTROL = "emso on random weights"
 FIRST = ["emso", "gradient-ascent", CONTROL]
 """Ticked at first: the method, the plainest rival and the control."""
-NO_ATTACKS = "Not attacked yet. Choose an edit above, then see whether what it erased can be recovered."
 
 
 def attacks_part(
-    shelf: ModelCache, side: Sidebar, edits: gr.State, which: gr.Dropdown, inputs: Sequence[Any], known: Sequence[Any]
+    shelf: ModelCache,
+    side: Sidebar,
+    edits: gr.State,
+    which: gr.Dropdown,
+    form: Form[ErasureForm],
+    shown_form: Form[ErasureForm],
 ) -> None:
-    """Attacks on what one edit of the list erased. `inputs` and `known` are both that `erase_settings.controls` gives."""
-    gr.Markdown(
-        "### Attacks\nA value that is not written any more may still be there. The edit chosen above is attacked by reworded "
-        "prompts, sampling, the logit lens, relearning and a linear probe, each before and after the erasure."
-    )
-    start, cancel = run_buttons("Attack", "attack")
+    """Attacks on what one edit of the list erased. `form` and `shown_form` are both that `form.controls` gives."""
+    gr.Markdown(en.ATTACKS_INTRO)
+    start, cancel = run_buttons(en.ATTACK, "attack")
     bar = progress("attack-progress")
     with gr.Column(elem_classes=["results", "streams"]):
         about = strip("attack-made")
-        said = verdict("attack-verdict", NO_ATTACKS)
-        table = results_table("attacks", show.ATTACKS, show.ATTACK_WIDTHS)
+        verdict_part = verdict("attack-verdict", en.ATTACKS_EMPTY)
+        table = results_table("attacks", en.ATTACKS_TABLE, show.ATTACK_WIDTHS)
     attacked = gr.State(None)
 
-    def run(model: ModelName, now: EditList, at: int | None, listed: Any, *rest: Any) -> Iterator[tuple[Any, ...]]:
-        *settings, stop = rest
-        kept = kept_at(now, at)
-        before = shelf.get(model._replace(edits=kept.under))
-        targets = kept.targets or asked(listed, *settings).targets
-        yield (
-            gr.update(value={"share": 0.0, "text": "which other secrets does the model know?"}),
-            gr.update(value={"kind": "none", "text": f"{kept.name}: the verdict comes after the last attack."}),
-            gr.update(visible=False),
-            gr.skip(),
+    def run(values: AttackForm, stop: threading.Event) -> Iterator[Update]:
+        entry, listed = kept_at(values.edits, values.index), values.erasure.listed
+        lm = shelf.get(values.erasure.model._replace(edits=entry.under))
+        targets = entry.targets or values.erasure.task().targets
+        yield {
+            bar: gr.update(value={"share": 0.0, "text": en.WHICH_ARE_KNOWN}),
+            verdict_part: gr.update(value={"kind": "none", "text": en.verdict_pending(entry.name)}),
+            table: gr.update(visible=False),
+        }
+        others = others_than(listed, targets)
+        setup = AttackSetup(
+            lm,
+            lm.under(entry.edit),
+            targets,
+            reworded=tuple(rewordings(listed, target) for target in targets),
+            others=known_of(lm, others, stop.is_set),
+            listed=others,
+            stop=stop.is_set,
         )
-        rest = others_than(listed, targets)
-        others = known_of(before, rest, stop.is_set)
-        reworded = tuple(rewordings(listed, target) for target in targets)
-        siege = AttackSetup(before, before.under(kept.edit), targets, reworded, others, tuple(rest), stop=stop.is_set)
-        names, clock, found = planned(siege), Clock(), list[Attack]()
-        n = len(names)
-        yield gr.update(value=clock.at(0, n, f"attacking: {names[0]}")), gr.skip(), gr.skip(), gr.skip()
-        for one in attacks(siege):
-            found.append(one)
-            done, attacked = gr.skip(), Attacked(kept, targets, tuple(found))
-            said, shown = draw(attacked)
-            if len(found) == n:
-                done = attacked
+        names, clock = planned(setup), Clock()
+        found: list[Attack] = []
+        yield {bar: gr.update(value=clock.at(0, len(names), en.attacking(names[0])))}
+        for attack in attacks(setup):
+            found.append(attack)
+            result, is_last = Attacked(entry, targets, tuple(found)), len(found) == len(names)
+            text = en.DONE if is_last else en.attacking(names[len(found)])
+            update: Update = {bar: gr.update(value=clock.at(len(found), len(names), text)), **draw(result)}
+            if is_last:
+                update |= {attacked: result}
             else:
-                said = gr.skip()
-            text = f"attacking: {names[len(found)]}" if len(found) < n else "done"
-            yield gr.update(value=clock.at(len(found), n, text)), said, shown, done
+                update |= {verdict_part: gr.skip()}
+            yield update
 
-    def draw(attacked: Attacked | None) -> tuple[Any, ...]:
-        if attacked is None:
-            return gr.update(value={"kind": "none", "text": NO_ATTACKS}), gr.update(visible=False)
-        said = show.named(show.verdict_of_attacks(attacked.found), attacked.kept.name)
-        return gr.update(value=said), gr.update(value=show.attacks_table(attacked.found), visible=True)
+    def draw(result: Attacked | None) -> Update:
+        if result is None:
+            return {verdict_part: gr.update(value={"kind": "none", "text": en.ATTACKS_EMPTY}), table: gr.update(visible=False)}
+        verdict = show.named(show.verdict_of_attacks(result.found), result.kept.name)
+        return {verdict_part: gr.update(value=verdict), table: gr.update(value=show.attacks_table(result.found), visible=True)}
 
-    def tell(now: EditList, at: int | None, attacked: Attacked | None, *settings: Any) -> dict[str, str]:
-        if attacked is None:
+    def tell(given: Given) -> dict[str, str]:
+        values, result = shown.read(given), given[attacked]
+        if result is None:
             return {"kind": "none"}
-        chosen, other = chosen_edit(now, at), ""
-        if chosen is not attacked.kept:
-            other = "it is no longer in the list" if chosen is None else f"now edit {chosen.name} is chosen"
-        elif not chosen.targets and chosen_now(*settings) != attacked.targets:
-            other = "the secret is another now"
-        what = f"the edit {attacked.kept.name}, {what_of(attacked.targets)}"
-        return {"kind": "stale", "text": AGAIN, "detail": f"They are for {what}; {other}."} if other else {"kind": "none"}
+        chosen, difference = chosen_edit(values.edits, values.index), ""
+        if chosen is not result.kept:
+            difference = en.EDIT_GONE if chosen is None else en.other_edit_selected(chosen.name)
+        elif not chosen.targets and chosen_now(values.erasure) != result.targets:
+            difference = en.SECRET_CHANGED
+        if not difference:
+            return {"kind": "none"}
+        detail = en.attacks_are_for(result.kept.name, what_of(result.targets), difference)
+        return {"kind": "stale", "text": AGAIN, "detail": detail}
 
-    outputs = [said, table, attacked]
-    wire(start, cancel, bar, run, [side.model, edits, which, *inputs], outputs, redraw=(draw, [attacked], [said, table]))
-    events = [one.change for one in (attacked, edits, which, side.secret, *known[4:6])]
-    watch((events, tell, [edits, which, attacked, *known]), [about])
+    attack_form = Form(AttackForm, erasure=form, edits=edits, index=which)
+    shown = attack_form.reading(erasure=shown_form)
+    wire(start, cancel, bar, run, attack_form, [verdict_part, table, attacked], redraw=(draw, [attacked], [verdict_part, table]))
+    events = [part.change for part in (attacked, edits, which, side.secret, shown_form["which"], shown_form["rows"])]
+    watch((events, tell, {*shown.inputs, attacked}), [about])
+
+
+@dataclass(frozen=True)
+class AttackForm:
+    """Which edit of the list is attacked, and what the tab would erase now: of an opened edit it is not known what it erased."""
+
+    erasure: ErasureForm
+    edits: EditList
+    index: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +129,15 @@ class Attacked:
     found: tuple[Attack, ...]
 
 
-def chosen_edit(now: EditList, at: int | None) -> EditEntry | None:
+def chosen_edit(now: EditList, index: int | None) -> EditEntry | None:
     """The edit at a place of the list, where there is one."""
-    return now.now.kept[int(at)] if at is not None and 0 <= int(at) < len(now.now.kept) else None
+    return now.now.kept[int(index)] if index is not None and 0 <= int(index) < len(now.now.kept) else None
 
 
-def chosen_now(*settings: Any) -> tuple[Secret, ...]:
+def chosen_now(form: ErasureForm) -> tuple[Secret, ...]:
     """The secrets that the tab's settings name, where there are any."""
     try:
-        return asked(*settings).targets
+        return form.task().targets
     except BadInput:
         return ()
 
@@ -126,67 +147,78 @@ def rewordings(listed: Sequence[ListedSecret], target: Secret) -> tuple[str, ...
     return next((row.reworded for row in listed if same_secret(row.secret, target)), ())
 
 
-def compare_part(shelf: ModelCache, side: Sidebar, edits: gr.State, inputs: Sequence[Any], known: Sequence[Any]) -> None:
+def compare_part(
+    shelf: ModelCache, side: Sidebar, edits: gr.State, form: Form[ErasureForm], shown_form: Form[ErasureForm]
+) -> None:
     """The chosen secrets erased by several methods; nothing of it is put in place."""
-    with gr.Accordion("Compare methods of erasing", open=False, elem_id="erase-methods-part"):
-        gr.Markdown(
-            "The secrets chosen above, erased by each ticked method with the settings above, from the model as it stands: untick "
-            "an edit that erased them already. Nothing is put in place. Unseen secrets are what a good method leaves alone."
-        )
-        named = [(f"{name}: {ERASURE_INFO[name].meaning}", name) for name in LOSSES]
+    with gr.Accordion(en.ERASE_METHODS_HEADING, open=False, elem_id="erase-methods-part"):
+        gr.Markdown(en.ERASE_METHODS_INTRO)
+        labelled = [(en.loss_label(name, ERASURE_INFO[name].meaning), name) for name in LOSSES]
         methods = gr.CheckboxGroup(
-            [*named, (f"{CONTROL}: the control", CONTROL)], value=FIRST, label="Methods", elem_id="erase-methods"
+            [*labelled, (en.control_label(CONTROL), CONTROL)], value=FIRST, label=en.METHODS, elem_id="erase-methods"
         )
-        start, cancel = run_buttons("Compare", "erase-compare")
+        start, cancel = run_buttons(en.ERASE_METHODS_START, "erase-compare")
         bar = progress("erase-compare-progress")
         with gr.Column(elem_classes=["results", "streams"]):
             about = strip("erase-compare-made")
-            table = results_table("erase-compared", show.METHODS, show.METHOD_WIDTHS)
+            table = results_table("erase-compared", en.ERASE_METHODS_TABLE, show.METHOD_WIDTHS)
         compared = gr.State(None)
 
-    def run(model: ModelName, now: EditList, methods: list[str], *rest: Any) -> Iterator[tuple[Any, ...]]:
-        *settings, stop = rest
-        lm, question, rows = shelf.get(model), asked(*settings), list[dict[str, str]]()
-        earlier = now.now.targets_of(model.edits)
-        if not methods:
-            raise BadInput("No method is ticked: tick at least one; two or more can be compared.")
-        for at, name in enumerate(one for one in (*LOSSES, CONTROL) if one in methods):
-            for step in erasing(lm, by_method(question, name), earlier, stop.is_set):
-                shown, done = gr.skip(), gr.skip()
-                if step.erased is not None:
-                    rows += [show.before_row(step.erased)] if not rows else []
-                    rows.append(show.methods_row(name, step.erased))
-                    made = Made(lm.fingerprint, of_secrets(question.targets), len(lm.edits))
-                    found = Compared(made, what_of(question.targets), tuple(rows))
-                    shown, done = draw(found), found if at + 1 == len(methods) else gr.skip()
-                share = (at + step.bar["share"]) / len(methods)
-                text = f"{name} ({at + 1} of {len(methods)}), {step.bar['text']}"
-                yield gr.update(value={"share": share, "text": text}), shown, done
+    def run(values: MethodsForm, stop: threading.Event) -> Iterator[Update]:
+        lm, task = shelf.get(values.erasure.model), values.erasure.task()
+        rows: list[dict[str, str]] = []
+        earlier, n = values.edits.now.targets_of(values.erasure.model.edits), len(values.methods)
+        if not n:
+            raise BadInput(en.NO_METHOD_TICKED)
+        for index, name in enumerate(name for name in (*LOSSES, CONTROL) if name in values.methods):
+            for report in erasing(lm, by_method(task, name), earlier, stop.is_set):
+                text = en.method_of(name, index, n, report.bar["text"])
+                share = (index + report.bar["share"]) / n
+                update: Update = {bar: gr.update(value={"share": share, "text": text})}
+                if report.erased is not None:
+                    rows += [show.before_row(report.erased)] if not rows else []
+                    rows.append(show.methods_row(name, report.erased))
+                    made = Made(lm.fingerprint, of_secrets(task.targets), len(lm.edits))
+                    comparison = Compared(made, what_of(task.targets), tuple(rows))
+                    update |= {table: draw(comparison)}
+                    update |= {compared: comparison} if index + 1 == n else {}
+                yield update
 
-    def draw(found: Compared | None) -> Any:
-        if found is None:
+    def draw(comparison: Compared | None) -> Any:
+        if comparison is None:
             return gr.update(visible=False)
-        return gr.update(value=pd.DataFrame(found.rows), visible=True, label=f"{found.what}: {show.METHODS}")
+        return gr.update(value=pd.DataFrame(comparison.rows), visible=True, label=f"{comparison.what}: {en.ERASE_METHODS_TABLE}")
 
-    def tell(model: ModelName, found: Compared | None, *settings: Any) -> dict[str, str]:
-        return told(shelf, model, found.made if found else None, of_secrets(chosen_now(*settings)))
+    def tell(given: Given) -> dict[str, str]:
+        values, comparison = shown_form.read(given), given[compared]
+        return told(shelf, values.model, comparison.made if comparison else None, of_secrets(chosen_now(values)))
 
-    wire(start, cancel, bar, run, [side.model, edits, methods, *inputs], [table, compared], redraw=(draw, [compared], [table]))
-    events = [one.change for one in (compared, side.secret, side.model, *known[4:6])]
-    watch((events, tell, [side.model, compared, *known]), [about])
+    methods_form = Form(MethodsForm, erasure=form, edits=edits, methods=methods)
+    wire(start, cancel, bar, run, methods_form, [table, compared], redraw=(draw, [compared], [table]))
+    events = [part.change for part in (compared, side.secret, side.model, shown_form["which"], shown_form["rows"])]
+    watch((events, tell, {*shown_form.inputs, compared}), [about])
+
+
+@dataclass(frozen=True)
+class MethodsForm:
+    """What is to be erased and how, the visitor's edits, and the methods that are compared on it."""
+
+    erasure: ErasureForm
+    edits: EditList
+    methods: list[str]
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Methods of erasing, held against each other: of what that was made, what was erased, a row for each."""
+    """Several methods of erasing compared: what they were run on, what was erased, and a row for each."""
 
     made: Made
     what: str
     rows: tuple[dict[str, str], ...]
 
 
-def by_method(question: Asked, name: str) -> Asked:
-    """The same question with another method, each with its own learning rate."""
+def by_method(task: ErasureTask, name: str) -> ErasureTask:
+    """The same task with another method, each with its own learning rate."""
     if name == CONTROL:
-        return replace(question, settings=replace(settings_of("emso", question.settings), choice="random"))
-    return replace(question, settings=settings_of(name, question.settings))
+        return replace(task, settings=replace(settings_of("emso", task.settings), choice="random"))
+    return replace(task, settings=settings_of(name, task.settings))

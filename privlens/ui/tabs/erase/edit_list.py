@@ -1,6 +1,6 @@
-"""The visitor's edits as a list: ticked ones are in place in all tabs; undo, redo, remove, save, open.
+"""The visitor's edits as a list: ticked ones are active in all tabs; undo, redo, remove, save, open.
 
-Whatever puts an edit in place or takes it out gives the visitor another ModelName; the list follows, and so does every tab.
+Whatever switches an edit on or off gives the visitor another ModelName; the list follows, and so does every tab.
 """
 
 import re
@@ -22,11 +22,10 @@ from privlens.ui.state.edits import EditEntry, EditList, opened
 from privlens.ui.state.jobs import QUICK, SLOW, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.localize.selection import CLICK, Chosen
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.traces.uploads import once
 
 IN_TURN = {**CLICK, "concurrency_id": "edits"}
-EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
 Handler = Callable[[ModelName, EditList, EditEntry | None], tuple[Any, ...]]
 CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file button, button#edit-file')?.click()"
 """A browser downloads a file only on a click; the file is written when the visitor asks for it, then this clicks."""
@@ -34,64 +33,61 @@ CLICKED = "() => document.querySelector('#edit-file a, a#edit-file, #edit-file b
 
 def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State, above: Header) -> tuple[Handler, gr.Dropdown]:
     """Builds the part; returns the handler that takes a new edit in (model, list, edit -> model, list, None), and the chooser."""
-    gr.Markdown(
-        "### Your edits\nTicked = in place: every tab then works on the edited weights, for you alone. "
-        "An edit made on top of another needs it in place."
-    )
-    about = facts("edits-facts", EMPTY)
+    gr.Markdown(en.EDITS_INTRO)
+    about = facts("edits-facts", en.EDITS_EMPTY)
     none: list[tuple[str, int]] = []
-    ticks = gr.CheckboxGroup(none, label="In place", elem_id="edits", visible=False, interactive=True)
+    ticks = gr.CheckboxGroup(none, label=en.EDITS_ACTIVE, elem_id="edits", visible=False, interactive=True)
     with gr.Row():
-        undo = gr.Button("Undo", interactive=False, elem_id="edits-undo", min_width=80)
-        redo = gr.Button("Redo", interactive=False, elem_id="edits-redo", min_width=80)
-        open_file = gr.UploadButton("Open a file", file_types=[".safetensors"], elem_id="edit-open", min_width=140)
+        undo = gr.Button(en.UNDO, interactive=False, elem_id="edits-undo", min_width=80)
+        redo = gr.Button(en.REDO, interactive=False, elem_id="edits-redo", min_width=80)
+        open_file = gr.UploadButton(en.EDIT_OPEN, file_types=[".safetensors"], elem_id="edit-open", min_width=140)
     with gr.Row(visible=False) as one:
-        which = gr.Dropdown(none, label="One edit", elem_id="edit-which", scale=2, min_width=220)
-        save = gr.Button("Save it as a file", elem_id="edit-save", min_width=140)
-        remove = gr.Button("Remove it", elem_id="edit-remove", min_width=120)
+        which = gr.Dropdown(none, label=en.EDIT_SELECTED, elem_id="edit-which", scale=2, min_width=220)
+        save = gr.Button(en.EDIT_SAVE, elem_id="edit-save", min_width=140)
+        remove = gr.Button(en.EDIT_REMOVE, elem_id="edit-remove", min_width=120)
     file = gr.DownloadButton("edit", visible="hidden", elem_id="edit-file")
 
-    def moved(model: ModelName, to: EditList) -> tuple[ModelName, EditList]:
-        name = model._replace(edits=to.now.on)
+    def moved(model: ModelName, edits_then: EditList) -> tuple[ModelName, EditList]:
+        name = model._replace(edits=edits_then.now.on)
         shelf.get(name)  # raises where these edits do not go together
-        return name, to
+        return name, edits_then
 
     def switch(model: ModelName, now: EditList, event: gr.SelectData) -> tuple[Any, ...]:
         ticked = sorted(with_box(now.now.ticked, event))
-        to = now.now.with_on(ticked)
-        tell_others(now, ticked, to.on)
-        return moved(model, now.to(to))
+        changed = now.now.with_on(ticked)
+        tell_others(now, ticked, changed.on)
+        return moved(model, now.to(changed))
 
-    def take_out(model: ModelName, now: EditList, at: int | None) -> tuple[Any, ...]:
-        kept_at(now, at)
-        return moved(model, now.to(now.now.without(int(at or 0))))
+    def take_out(model: ModelName, now: EditList, index: int | None) -> tuple[Any, ...]:
+        kept_at(now, index)
+        return moved(model, now.to(now.now.without(int(index or 0))))
 
-    def adopt(model: ModelName, now: EditList, made: EditEntry | None) -> tuple[Any, ...]:
-        if made is None:
+    def adopt(model: ModelName, now: EditList, entry: EditEntry | None) -> tuple[Any, ...]:
+        if entry is None:
             return gr.skip(), gr.skip(), None
-        to = now.added(made)
-        if made.edit not in to.now.on:
-            gr.Info("The new edit is listed, but not in place: the edits in place have changed while it was made.", duration=10)
-        return (*moved(model, to), None)
+        changed = now.added(entry)
+        if entry.edit not in changed.now.on:
+            gr.Info(en.EDIT_NOT_ACTIVE, duration=10)
+        return (*moved(model, changed), None)
 
     def read(model: ModelName, now: EditList, path: str) -> tuple[Any, ...]:
-        to = now.added(opened(shelf, model, path)).now
-        return moved(model, now.to(to.with_on([*now.now.ticked, len(to.kept) - 1])))
+        added = now.added(opened(shelf, model, path)).now
+        return moved(model, now.to(added.with_on([*now.now.ticked, len(added.kept) - 1])))
 
-    def write(now: EditList, at: int | None) -> tuple[str, EditList]:
-        edit = kept_at(now, at).edit
+    def write(now: EditList, index: int | None) -> tuple[str, EditList]:
+        edit = kept_at(now, index).edit
         return written(edit, file.GRADIO_CACHE), replace(now, saved=now.saved | {edit})
 
     def none_on(model: ModelName, now: EditList) -> tuple[Any, ...]:
         return moved(model, now.to(now.now.with_on([])))
 
     def follow(model: ModelName, now: EditList) -> tuple[Any, ...]:
-        to = now.following(shelf, model)  # sent only where it differs: a click may have changed the list since
-        return gr.skip() if to is now else to, gr.update(value=wording.of_model(shelf.get(model)))
+        followed = now.following(shelf, model)  # sent only where it differs: a click may have changed the list since
+        return gr.skip() if followed is now else followed, gr.update(value=wording.of_model(shelf.get(model)))
 
     both = [side.model, edits]
     shown = [about, ticks, undo, redo, one, which]
-    switched = ticks.select(show_errors(switch), both, both, **IN_TURN)  # says which box, not how all of them stand
+    switched = ticks.select(show_errors(switch), both, both, **IN_TURN)  # says which box was clicked, not the state of all
     switched.failure(view, edits, shown, **QUICK)  # a tick that was refused goes back
     undo.click(show_errors(lambda model, now: moved(model, now.undo())), both, both, **IN_TURN)
     redo.click(show_errors(lambda model, now: moved(model, now.redo())), both, both, **IN_TURN)
@@ -116,14 +112,19 @@ def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State
 def view(now: EditList) -> tuple[Any, ...]:
     """What the controls show of the list."""
     kept = now.now.kept
-    labels = [(label(now, at), at) for at in range(len(kept))]
+    labels = [(label(now, index), index) for index in range(len(kept))]
     facts = []
     if kept:
         n = sum(edit.n_weights for edit in now.now.on)
-        names = now.now.names(now.now.on) or "none"
+        names = now.now.names(now.now.on)
         facts = [
-            wording.fact("edits in place", f"{len(now.now.on)} of {len(kept)}", "", f"numbers: {names}"),
-            wording.fact("weights changed", f"{n:,}", "", "by all that are in place; untick an edit to have them back"),
+            wording.fact(
+                "active edits",
+                f"{len(now.now.on)} of {len(kept)}",
+                "",
+                en.edits_named(names, len(now.now.on)) if names else en.NO_EDIT_ACTIVE,
+            ),
+            wording.fact("weights changed", f"{n:,}", "", en.NOTE_EDITS_WEIGHTS),
         ]
     return (
         gr.update(value=facts),
@@ -135,28 +136,27 @@ def view(now: EditList) -> tuple[Any, ...]:
     )
 
 
-def label(now: EditList, at: int) -> str:
-    """Number, name, size, and what it stands on."""
-    one = now.now.kept[at]
-    below = now.now.names(one.under)
-    return f"{at + 1}. {one.name}: {one.edit.n_weights:,} weights" + (f", on top of {below}" if below else "")
+def label(now: EditList, index: int) -> str:
+    """Number, name, size, and on top of which edits it was made."""
+    entry = now.now.kept[index]
+    return en.edit_label(index + 1, entry.name, entry.edit.n_weights, now.now.names(entry.under))
 
 
-def kept_at(now: EditList, at: int | None) -> EditEntry:
+def kept_at(now: EditList, index: int | None) -> EditEntry:
     """The edit at a place of the list. Raises BadInput where there is none."""
-    if at is None or not 0 <= int(at) < len(now.now.kept):
-        raise BadInput("There is no edit yet: erase something first, or open an edit that was saved before.")
-    return now.now.kept[int(at)]
+    if index is None or not 0 <= int(index) < len(now.now.kept):
+        raise BadInput(en.NO_EDIT_YET)
+    return now.now.kept[int(index)]
 
 
-def tell_others(now: EditList, ticked: list[int], on: tuple[Edit, ...]) -> None:
+def tell_others(now: EditList, ticked: list[int], active: tuple[Edit, ...]) -> None:
     """Says which edits were switched along with the one that was clicked."""
-    wanted = {now.now.kept[at].edit for at in ticked}
-    off, more = now.now.names(tuple(wanted - set(on))), now.now.names(tuple(set(on) - wanted))
-    if off:
-        gr.Info(f"Edit {off} was made on top of that one and is switched off with it.", duration=8)
-    if more:
-        gr.Info(f"Edit {more} is in place too: the one you ticked was made on top of it.", duration=8)
+    wanted = {now.now.kept[index].edit for index in ticked}
+    switched_off, switched_on = now.now.names(tuple(wanted - set(active))), now.now.names(tuple(set(active) - wanted))
+    if switched_off:
+        gr.Info(en.switched_off_too(switched_off), duration=8)
+    if switched_on:
+        gr.Info(en.switched_on_too(switched_on), duration=8)
 
 
 def written(edit: Edit, cache: str) -> str:

@@ -1,6 +1,7 @@
 """What an erasure is asked with on the page: which secrets, which method, how far it may go, what must stay."""
 
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import get_args
 
 import gradio as gr
 
@@ -19,204 +20,204 @@ from privlens.erasure import (
 from privlens.erasure.config import STEPS_MOST
 from privlens.retained.others import Keep
 from privlens.secret_lists import paragraphs
-from privlens.ui.sidebar.panel import Sidebar
+from privlens.ui.components.form import Form
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.sidebar.ticking import tick_boxes
 from privlens.ui.state.jobs import QUICK
-from privlens.ui.tabs.erase.run import Asked, chosen_targets, others_than
+from privlens.ui.tabs.erase.run import ErasureTask, chosen_targets, others_than
 from privlens.ui.tabs.localize.settings import keep_setting, seed_setting
+from privlens.ui.text import en
 from privlens.ui.traces.typed import UNKEPT
 
 FIRST = ErasureSettings()
-WHICH = [("the secret in the sidebar", "sidebar"), ("secrets of the list, ticked below", "ticked")]
-HOLD = [("yes: others and samples", "retained"), ("no: forget only (EMSO paper)", "forget-only")]
-SPREADS: dict[Granularity, str] = {
-    "neuron": "output vectors of MLP neurons",
-    "global": "single weights of the whole model",
-    "matrix": "single weights, the same share of every matrix",
-}
-SCOPES: dict[Scope, str] = {"vocabulary": "all tokens, as in the paper", "format": "those of the true token's format"}
-CHOICES: dict[WeightMetric, str] = {
-    "contrastive": "contrastive: raises what is to rise and makes the value less likely",
-    "magnitude": "magnitude of the gradient alone",
-    "sign": "agreement of signs alone",
-    "random": "random weights: the control",
-}
 
 
-def controls(side: Sidebar) -> tuple[list[Any], list[Any]]:
-    """Builds the controls; returns what `asked` takes, in its order, the sidebar's first: for runs, and for other listeners."""
-    which = gr.Radio(WHICH, value="sidebar", label="Erase", elem_id="erase-which")
+def options(labels: dict[str, str]) -> list[tuple[str, str]]:
+    """Names with their labels, as a control takes them."""
+    return [(label, name) for name, label in labels.items()]
+
+
+@dataclass(frozen=True)
+class ErasureForm(SidebarValues):
+    """The values of the tab's controls; of a number that was emptied, None."""
+
+    reference: tuple[str, ...]
+    which: str
+    rows: list[int]
+    method: str
+    hold: str
+    share: float | None
+    guard: float | None
+    steps: float | None
+    choice: WeightMetric
+    spread: Granularity
+    scope: Scope
+    keep: Keep
+    rate: float | None
+    weight: float | None
+    decay: float | None
+    every: float | None
+    seed: float | None
+    own_text: str
+
+    def task(self) -> ErasureTask:
+        """What is to be erased and how. An emptied number is the default. Raises BadInput for what cannot be."""
+        targets = chosen_targets(self.listed, self.prompt, self.value, self.which, self.rows)
+        every = self.every or FIRST.measure_every
+        settings = ErasureSettings(
+            share=self.share / 100 if self.share else None,
+            choice=self.choice,
+            spread=self.spread,
+            scope=self.scope,
+            steps=validation.whole(FIRST.steps if self.steps is None else self.steps, "number of steps", 1, STEPS_MOST),
+            guard=FIRST.guard if self.guard is None else 1 + self.guard / 100,
+            keep=0.0 if self.hold == "forget-only" else FIRST.keep if self.weight is None else self.weight,
+            decay=FIRST.decay if self.decay is None else self.decay / 100,
+            measure_every=validation.whole(every, "number of steps between two measurements", 1, STEPS_MOST),
+        )
+        settings = settings_of(self.method, settings, self.rate).checked()
+        return ErasureTask(
+            targets=targets,
+            others=others_than(self.listed, targets),
+            texts=paragraphs(self.own_text),
+            reference=tuple(self.reference),
+            settings=settings,
+            keep=self.keep if settings.keep else "none",
+            seed=validation.seed(self.seed or 0),
+        )
+
+
+def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
+    """Builds the controls; returns their form for runs, and one for other listeners, which reads what is ticked from a state."""
+    which = gr.Radio(options(en.ERASE_WHICH), value="sidebar", label=en.ERASE, elem_id="erase-which")
     with gr.Column(visible=False, elem_id="erase-list") as several:
-        ticked, rows = tick_boxes(side, "erase", "Secrets to erase together", lambda _: [])
+        ticked, rows = tick_boxes(side, "erase", en.ERASE_TOGETHER, lambda _: [])
     with gr.Row():
-        method = gr.Dropdown(list(LOSSES), value=FIRST.method, label="Method", elem_id="erase-method", min_width=220)
-        hold = gr.Dropdown(HOLD, value="retained", label="Hold on to other text?", elem_id="erase-hold", min_width=260)
+        method = gr.Dropdown(list(LOSSES), value=FIRST.method, label=en.METHOD, elem_id="erase-method", min_width=220)
+        hold = gr.Dropdown(options(en.ERASE_HOLDS), value="retained", label=en.ERASE_HOLD, elem_id="erase-hold", min_width=260)
     about = gr.Markdown(about_method(FIRST.method), elem_id="erase-about")
     with gr.Row():
         share = gr.Number(
             0,
-            label="Weights that may change (%)",
+            label=en.ERASE_SHARE,
             minimum=0,
             maximum=100,
             min_width=200,
             elem_id="erase-share",
-            info=f"0: {100 * SHARE_EACH:g} for each secret, up to {100 * SHARE_MOST:g}",
+            info=en.erase_share_info(SHARE_EACH, SHARE_MOST),
         )
         guard = gr.Number(
             round(100 * (FIRST.guard - 1), 3),
-            label="Perplexity may rise (%)",
+            label=en.ERASE_GUARD,
             minimum=0,
             min_width=200,
-            info="guard: beyond, the last good state",
+            info=en.ERASE_GUARD_INFO,
             elem_id="erase-guard",
         )
         steps = gr.Number(
             FIRST.steps,
-            label="Steps at most",
+            label=en.ERASE_STEPS,
             precision=0,
             minimum=1,
             maximum=2000,
             elem_id="erase-steps",
-            info="ends at the level of unseen text",
+            info=en.ERASE_STEPS_INFO,
             min_width=200,
         )
-    with gr.Accordion("More settings", open=False, elem_id="erase-more"):
+    with gr.Accordion(en.ERASE_MORE, open=False, elem_id="erase-more"):
         with gr.Row():
             choice = gr.Dropdown(
-                [(CHOICES[one], one) for one in get_args(WeightMetric)],
+                [(en.ERASE_CHOICES[name], name) for name in get_args(WeightMetric)],
                 value=FIRST.choice,
                 elem_id="erase-choice",
-                label="Weights are chosen by",
+                label=en.ERASE_CHOICE,
                 min_width=260,
             )
             spread = gr.Dropdown(
-                [(SPREADS[one], one) for one in get_args(Granularity)],
+                [(en.ERASE_UNITS[name], name) for name in get_args(Granularity)],
                 value=FIRST.spread,
                 elem_id="erase-spread",
-                label="Chosen are",
+                label=en.ERASE_UNIT,
                 min_width=260,
             )
             scope = gr.Dropdown(
-                [(SCOPES[one], one) for one in get_args(Scope)],
+                [(en.ERASE_SCOPES[name], name) for name in get_args(Scope)],
                 value=FIRST.scope,
                 elem_id="erase-scope",
-                label="emso makes equally likely",
+                label=en.ERASE_SCOPE,
                 min_width=260,
             )
             keep = keep_setting("erase-keep")
         with gr.Row():
             rate = gr.Number(
                 0,
-                label="Learning rate (0: the method's own)",
+                label=en.ERASE_RATE,
                 minimum=0,
                 elem_id="erase-rate",
                 min_width=180,
-                info="in units of the chosen weights' root mean square",
+                info=en.ERASE_RATE_INFO,
             )
             weight = gr.Number(
                 FIRST.keep,
-                label="Weight of text to hold on to",
+                label=en.ERASE_WEIGHT,
                 minimum=0,
                 elem_id="erase-weight",
                 min_width=180,
-                info="of its KL divergence, beside the loss of the method",
+                info=en.ERASE_WEIGHT_INFO,
             )
             decay = gr.Number(
                 100 * FIRST.decay,
-                label="Change taken back (% a step)",
+                label=en.ERASE_DECAY,
                 minimum=0,
                 maximum=99,
                 min_width=180,
-                info="before every step; more spares other text",
+                info=en.ERASE_DECAY_INFO,
                 elem_id="erase-decay",
             )
             every = gr.Number(
                 FIRST.measure_every,
-                label="Measure every so many steps",
+                label=en.ERASE_EVERY,
                 precision=0,
                 minimum=1,
                 min_width=180,
-                info="the run can end at these",
+                info=en.ERASE_EVERY_INFO,
                 elem_id="erase-every",
             )
             seed = seed_setting("erase-seed")
-        own = gr.Textbox(
+        own_text = gr.Textbox(
             "",
-            label="Ordinary text of your own to hold on to (paragraphs parted by an empty line)",
+            label=en.ERASE_OWN,
             lines=2,
             elem_id="erase-own",
             **UNKEPT,
         )
-    which.input(lambda one: gr.update(visible=one == "ticked"), which, several, **QUICK)
+    which.input(lambda chosen: gr.update(visible=chosen == "ticked"), which, several, **QUICK)
     method.change(about_method, method, about, **QUICK)
-    given = [
-        side.listed,
-        side.reference,
-        side.prompt,
-        side.value,
-        which,
-        ticked,
-        method,
-        hold,
-        share,
-        guard,
-        steps,
-        choice,
-        spread,
-        scope,
-        keep,
-        rate,
-        weight,
-        decay,
-        every,
-        seed,
-        own,
-    ]
-    return given, [rows if one is ticked else one for one in given]
-
-
-def asked(
-    listed: Any,
-    reference: Any,
-    prompt: str,
-    value: str,
-    which: str,
-    rows: list[int],
-    method: str,
-    hold: str,
-    share: float | None,
-    guard: float | None,
-    steps: float | None,
-    choice: WeightMetric,
-    spread: Granularity,
-    scope: Scope,
-    keep: Keep,
-    rate: float | None,
-    weight: float | None,
-    decay: float | None,
-    every: float | None,
-    seed: float | None,
-    own: str,
-) -> Asked:
-    """The controls' values as a question. An emptied number is the default. Raises BadInput for what cannot be."""
-    targets = chosen_targets(listed, prompt, value, which, rows)
-    settings = ErasureSettings(
-        share=share / 100 if share else None,
+    form = Form(
+        ErasureForm,
+        **side.controls,
+        reference=side.reference,
+        which=which,
+        rows=ticked,
+        method=method,
+        hold=hold,
+        share=share,
+        guard=guard,
+        steps=steps,
         choice=choice,
         spread=spread,
         scope=scope,
-        steps=validation.whole(FIRST.steps if steps is None else steps, "number of steps", 1, STEPS_MOST),
-        guard=FIRST.guard if guard is None else 1 + guard / 100,
-        keep=0.0 if hold == "forget-only" else FIRST.keep if weight is None else weight,
-        decay=FIRST.decay if decay is None else decay / 100,
-        measure_every=validation.whole(every or FIRST.measure_every, "number of steps between two measurements", 1, STEPS_MOST),
+        keep=keep,
+        rate=rate,
+        weight=weight,
+        decay=decay,
+        every=every,
+        seed=seed,
+        own_text=own_text,
     )
-    settings = settings_of(method, settings, rate).checked()
-    held: Keep = keep if settings.keep else "none"
-    others, texts = others_than(listed, targets), paragraphs(own)
-    return Asked(targets, others, texts, tuple(reference), settings, held, validation.seed(seed or 0))
+    return form, form.reading(rows=rows)
 
 
 def about_method(name: str) -> str:
     """What a method makes of the value's tokens."""
-    return f"**{name}**: {ERASURE_INFO[name].meaning}."
+    return en.about_loss(name, ERASURE_INFO[name].meaning)

@@ -18,11 +18,12 @@ from privlens.ui.components.parts import Clock
 from privlens.ui.sidebar.panel import others_of, secret_of
 from privlens.ui.state.edits import EditEntry
 from privlens.ui.state.freshness import SETTINGS, of_secrets
+from privlens.ui.text import en
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method may hold on to."""
+class ErasureTask:
+    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method protects."""
 
     targets: tuple[Secret, ...]
     others: tuple[Secret, ...]
@@ -35,7 +36,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Erased:
-    """An erasure and what it did: which of the known others were kept, of those it held on to and of those it never saw."""
+    """An erasure and what it did: which of the known others were kept, of those it protected and of those it never saw."""
 
     kept: EditEntry
     settings: ErasureSettings
@@ -43,7 +44,7 @@ class Erased:
     effects: tuple[Effect, ...]
     seen: tuple[bool, ...] = ()
     unseen: tuple[bool, ...] = ()
-    asked: Asked | None = None
+    task: ErasureTask | None = None
 
     @property
     def last(self) -> ErasureStep:
@@ -66,11 +67,11 @@ def chosen_targets(
     """The secret of the sidebar, or the ticked ones. Raises BadInput where there is none."""
     if which == "sidebar":
         if not (prompt.strip() and value.strip()):
-            raise BadInput("No secret stands in the sidebar: choose an example there, or type a prompt and a private value.")
+            raise BadInput(en.ERASE_NO_SECRET)
         return (secret_of(listed, prompt, value),)
     if not rows:
-        raise BadInput("No secret is ticked: tick at least one, or erase the one in the sidebar.")
-    return tuple(listed[at].secret for at in sorted(rows))
+        raise BadInput(en.ERASE_NONE_TICKED)
+    return tuple(listed[row].secret for row in sorted(rows))
 
 
 def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> tuple[Secret, ...]:
@@ -83,58 +84,70 @@ def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[
     return all_on(lm, EvalContext(tuple(secrets), stop=stop)).known
 
 
-def erasing(lm: LanguageModel, asked: Asked, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:
-    """Erases, then judges it on the targets and on the others, which the method either held on to or never saw.
+def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:
+    """Erases, then judges it on the targets and on the others, which the method either protected or never saw.
 
     Args:
-        lm: the visitor's view of the model. earlier: what was erased from it before, and is to stay erased.
+        lm: the visitor's view of the model. earlier: what was erased from it before and must stay erased.
     """
-    clock, steps = Clock(), list[ErasureStep]()
-    yield Progress({"share": 0.0, "text": "which other secrets does the model know?"})
-    known = known_of(lm, asked.others, stop)
-    seen = retained_of(known, asked.keep)
+    clock = Clock()
+    steps: list[ErasureStep] = []
+    yield Progress({"share": 0.0, "text": en.WHICH_ARE_KNOWN})
+    known = known_of(lm, task.others, stop)
+    seen = retained_of(known, task.keep)
     unseen = unseen_of(known, seen)
-    stay = (*seen, *other_secrets(earlier, (*asked.targets, *seen)))
-    request = Request(lm, asked.targets, stay, asked.texts, unseen, asked.reference, asked.settings, asked.seed, stop)
+    stay = (*seen, *other_secrets(earlier, (*task.targets, *seen)))
+    request = Request(
+        lm,
+        task.targets,
+        retained=stay,
+        texts=task.texts,
+        others=unseen,
+        reference=task.reference,
+        settings=task.settings,
+        seed=task.seed,
+        stop=stop,
+    )
     for step in erase(request):
         steps.append(step)
-        stage = f"{step.stage}, often done early" if step.step else step.stage
+        stage = en.often_early(step.stage) if step.step else step.stage
         yield Progress(clock.at(step.step, step.n_steps, stage), tuple(steps))
     edit = steps[-1].result
     assert edit, "an erasure ends with its edit"
-    after, did = lm.under(edit), list[Effect]()
-    for at, target in enumerate(asked.targets):
-        text = f"what it did: secret {at + 1} of {len(asked.targets)}"
-        yield Progress({"share": at / len(asked.targets), "text": text}, tuple(steps))
-        did += effects(lm, after, [target], asked.seed, stop)
+    after = lm.under(edit)
+    judged: list[Effect] = []
+    for index, target in enumerate(task.targets):
+        text = en.judging(index, len(task.targets))
+        yield Progress({"share": index / len(task.targets), "text": text}, tuple(steps))
+        judged += effects(lm, after, [target], task.seed, stop)
     left = set(known_of(after, known, stop))
-    kept = EditEntry(name_of(asked), edit, lm.edits, asked.targets)
+    kept = EditEntry(name_of(task), edit, lm.edits, task.targets)
     yield Progress(
-        {"share": 1.0, "text": "done"},
+        {"share": 1.0, "text": en.DONE},
         tuple(steps),
         Erased(
-            kept,
-            asked.settings,
-            tuple(steps),
-            tuple(did),
-            tuple(one in left for one in seen),
-            tuple(one in left for one in unseen),
-            asked,
+            kept=kept,
+            settings=task.settings,
+            steps=tuple(steps),
+            effects=tuple(judged),
+            seen=tuple(secret in left for secret in seen),
+            unseen=tuple(secret in left for secret in unseen),
+            task=task,
         ),
     )
 
 
-def by_name(asked: Asked) -> tuple[tuple[str, str], ...]:
+def by_name(task: ErasureTask) -> tuple[tuple[str, str], ...]:
     """What is asked by name, for the strip above what came of it."""
-    rest = repr((asked.settings, asked.texts, asked.keep, asked.seed))
-    return *of_secrets(asked.targets), ("method", asked.settings.method), (SETTINGS, rest)
+    rest = repr((task.settings, task.texts, task.keep, task.seed))
+    return *of_secrets(task.targets), ("method", task.settings.method), (SETTINGS, rest)
 
 
 def what_of(targets: Sequence[Secret]) -> str:
     """The secret, or how many."""
-    return targets[0].value if len(targets) == 1 else f"{len(targets)} secrets"
+    return targets[0].value if len(targets) == 1 else en.n_secrets(len(targets))
 
 
-def name_of(asked: Asked) -> str:
+def name_of(task: ErasureTask) -> str:
     """What was erased, how and when."""
-    return f"{what_of(asked.targets)}, by {asked.settings.method}, {datetime.now():%H:%M}"
+    return f"{what_of(task.targets)}, by {task.settings.method}, {datetime.now():%H:%M}"

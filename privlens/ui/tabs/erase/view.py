@@ -13,19 +13,9 @@ from privlens.lm.model import LanguageModel
 from privlens.outcomes import Attack, Effect, ErasureStep, MemorizationState
 from privlens.types import Edit, Exposure
 from privlens.ui.tabs.erase.run import Erased
-from privlens.ui.text import wording
-from privlens.ui.text.wording import Fact, fact, was
+from privlens.ui.text import en, wording
+from privlens.ui.text.wording import Fact, fact
 
-EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten here."
-TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of the most possible; before and after"
-ATTACKS = (
-    "Attacks: how often the value, or its tokens, came back; chance = the mean of the same for values that nobody trained on; "
-    "limit = what these exceed, in any of the attacks, in at most 5 % of cases: something is left where after is above it"
-)
-METHODS = (
-    "methods on the same secrets, with the same text to hold on to and the same rule when to stop; exposure, MA and NLL "
-    "(nats/token) are means over the secrets; weights = those that differ afterwards"
-)
 TARGET_WIDTHS = ["200px", "100px", "100px", "110px", "110px", "95px", "95px", "280px", "320px"]
 ATTACK_WIDTHS = ["160px", "95px", "95px", "95px", "95px", "95px", "420px", "420px"]
 METHOD_WIDTHS = [
@@ -53,14 +43,14 @@ def mean(numbers: Sequence[float]) -> float:
 def live_facts(step: ErasureStep) -> list[Fact]:
     """The numbers of one step."""
     facts = [
-        fact("entropy", f"{step.entropy:.2f}", "nats", "how open the next token is; high = any token would do"),
-        fact("NLL", f"{step.nll:.2f}", "nats/token", "how surprised the model is by the private values; high = forgotten"),
-        fact("MA", f"{100 * step.memorization_accuracy:.0f}", "% of tokens", "the values' tokens that are the first choice"),
+        fact("entropy", f"{step.entropy:.2f}", "nats", en.NOTE_ENTROPY),
+        fact("NLL", f"{step.nll:.2f}", "nats/token", en.NOTE_NLL_VALUES),
+        fact("MA", f"{100 * step.memorization_accuracy:.0f}", "% of tokens", en.NOTE_MA_VALUES),
     ]
     if step.perplexity_ratio is not None:
-        facts.append(fact("perplexity", f"x{step.perplexity_ratio:.3f}", "", "ordinary text, after / before, as last measured"))
+        facts.append(fact("perplexity", f"x{step.perplexity_ratio:.3f}", "", en.NOTE_PERPLEXITY_LAST))
     if step.kept is not None and not math.isnan(step.kept):
-        facts.append(fact("others kept", f"{100 * step.kept:.0f}", "%", "known secrets that no method saw, as last measured"))
+        facts.append(fact("others kept", f"{100 * step.kept:.0f}", "%", en.NOTE_KEPT_LAST))
     return facts
 
 
@@ -71,116 +61,107 @@ def curves(erased_steps: Sequence[ErasureStep], guard: float) -> Any:
 
 def verdict(effects: Sequence[Effect]) -> dict[str, str]:
     """What became of the secrets, in one sentence."""
-    knew = [one for one in effects if one.before.greedy_match]
-    still = [one for one in effects if one.after.greedy_match]
-    near = [one for one in effects if not one.after.greedy_match and one.after.forgotten is False]
-    unjudged = [one for one in effects if one.after.forgotten is None]
-    one = len(effects) == 1
-    if still:
-        what = "the value" if one else f"{len(still)} of {len(effects)} values"
-        return {
-            "kind": "known",
-            "text": f"Still known: the model writes {what} word for word.",
-            "detail": "Allow more steps or a larger share of weights.",
-        }
-    if not knew:
-        return {"kind": "note", "text": "The model did not write this to begin with, so nothing shows that it was erased."}
-    if near:
-        what = "the value" if one else f"{len(near)} of {len(effects)} values"
-        detail = f"{wording.STILL_HIGH if one else ''} Try the attacks below: what ranks high can often be recovered.".strip()
-        text = f"Hidden, not forgotten: no longer generated, but the model still ranks {what} high among similar values."
-        return {"kind": "note", "text": text, "detail": detail}
-    if unjudged:
-        which = "" if one else f" This concerns {len(unjudged)} of {len(effects)} values."
-        return {
-            "kind": "note",
-            "text": f"No longer generated. {wording.UNJUDGED}{which}",
-            "detail": "The attacks below ask whether something is left.",
-        }
-    what = "the value no longer stands out" if one else "no value stands out any more"
-    return {
-        "kind": "unknown",
-        "text": f"Erased: no longer generated, and {what} among similar values.",
-        "detail": "The attacks below ask whether something is left.",
-    }
+    n = len(effects)
+    n_known_before = sum(effect.before.greedy_match for effect in effects)
+    n_still = sum(effect.after.greedy_match for effect in effects)
+    n_near = sum(not effect.after.greedy_match and effect.after.forgotten is False for effect in effects)
+    n_unjudged = sum(effect.after.forgotten is None for effect in effects)
+    if n_still:
+        return {"kind": "known", "text": en.still_known(n_still, n), "detail": en.STILL_KNOWN_HELP}
+    if not n_known_before:
+        return {"kind": "note", "text": en.NOTHING_TO_ERASE}
+    if n_near:
+        detail = f"{wording.STILL_HIGH if n == 1 else ''} {en.TRY_ATTACKS}".strip()
+        return {"kind": "note", "text": en.still_ranked(n_near, n), "detail": detail}
+    if n_unjudged:
+        text = f"{en.NOT_GENERATED} {en.UNJUDGED}{en.concerns(n_unjudged, n)}"
+        return {"kind": "note", "text": text, "detail": en.ATTACKS_TELL}
+    return {"kind": "unknown", "text": en.erased(n), "detail": en.ATTACKS_TELL}
 
 
-def named(said: dict[str, str], edit: str) -> dict[str, str]:
+def named(verdict: dict[str, str], edit: str) -> dict[str, str]:
     """The same verdict, with the edit it is about: by now another secret or edit may be chosen."""
-    return {**said, "detail": f"Edit: {edit}. {said.get('detail', '')}".strip()}
+    return {**verdict, "detail": en.of_edit(edit, verdict.get("detail", ""))}
 
 
 def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
     """Everything that should have changed or stayed. `lm_size`: weights of the model."""
-    did, last, how = erased.effects, erased.last, erased.kept.edit.provenance
+    effects, last, how = erased.effects, erased.last, erased.kept.edit.provenance
     n = erased.kept.edit.n_weights
     return [
         fact(
             "still written",
-            f"{sum(one.after.greedy_match for one in did)} of {len(did)}",
+            f"{sum(effect.after.greedy_match for effect in effects)} of {len(effects)}",
             "",
-            "private values, word for word",
-            was(f"{sum(one.before.greedy_match for one in did)} of {len(did)}"),
+            en.NOTE_WRITTEN,
+            en.before(f"{sum(effect.before.greedy_match for effect in effects)} of {len(effects)}"),
         ),
-        exposure_fact(did),
+        exposure_fact(effects),
         fact(
             "entropy",
             f"{last.entropy:.2f}",
             "nats",
-            "how open the next token is; high = any would do",
-            was(f"{erased.steps[0].entropy:.2f}"),
+            en.NOTE_ENTROPY_END,
+            en.before(f"{erased.steps[0].entropy:.2f}"),
         ),
-        pair("NLL", did, lambda state: state.nll, 2, "nats/token", "how surprised the model is by the value; high = forgotten"),
+        pair("NLL", effects, lambda state: state.nll, 2, "nats/token", en.NOTE_NLL_END),
         pair(
             "MA",
-            did,
+            effects,
             lambda state: 100 * state.memorization_accuracy,
             0,
             "% of tokens",
-            "the value's tokens that are the model's first choice",
+            en.NOTE_MA_END,
         ),
         fact(
             "others kept, unseen",
             counted(erased.unseen),
             "",
-            "known secrets that the method never saw: the honest number" if erased.unseen else wording.NONE_UNSEEN,
+            en.NOTE_UNSEEN if erased.unseen else en.NONE_UNSEEN,
         ),
-        fact("others kept, seen", counted(erased.seen), "", "known secrets that it was given to hold on to"),
+        fact("others kept, seen", counted(erased.seen), "", en.NOTE_SEEN),
         fact(
             "perplexity",
             "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}",
             "",
-            f"ordinary text, after / before; the guard ends a run above x{erased.settings.guard:.3g}",
+            en.note_guard(erased.settings.guard),
         ),
-        fact("weights changed", f"{n:,}", f"of {lm_size:,}", f"{100 * n / lm_size:.3g} %; the rest is bit for bit as it was"),
-        fact("ended", last.ended, "", f"after {how.settings.get('steps_taken', last.step)} of {last.n_steps} steps"),
+        fact("weights changed", f"{n:,}", f"of {lm_size:,}", en.note_changed(n / lm_size)),
+        fact("ended", last.ended, "", en.note_ended(how.settings.get("steps_taken", last.step), last.n_steps)),
         fact("time", f"{how.seconds:.0f}", "s", wording.summary(erased.kept.edit)),
     ]
 
 
-def pair(name: str, did: Sequence[Effect], of: Callable[[MemorizationState], float], digits: int, unit: str, note: str) -> Fact:
+def pair(
+    name: str, effects: Sequence[Effect], number_of: Callable[[MemorizationState], float], digits: int, unit: str, note: str
+) -> Fact:
     """A mean over the secrets after, beside the one before."""
-    before, after = mean([of(one.before) for one in did]), mean([of(one.after) for one in did])
-    return fact(name, f"{after:.{digits}f}", unit, note + ("; mean of all" if len(did) > 1 else ""), was(f"{before:.{digits}f}"))
+    before, after = mean([number_of(effect.before) for effect in effects]), mean([number_of(effect.after) for effect in effects])
+    return fact(name, f"{after:.{digits}f}", unit, en.mean_of_all(note, len(effects)), en.before(f"{before:.{digits}f}"))
 
 
-def exposure_fact(did: Sequence[Effect]) -> Fact:
+def exposure_fact(effects: Sequence[Effect]) -> Fact:
     """The mean exposure after, beside the one before; secrets of several formats have candidate spaces of several sizes."""
-    before, after = [one.before.exposure for one in did], [one.after.exposure for one in did]
-    alike = len({one and one.n for one in after}) == 1
-    note = wording.space(after[0]) if alike else "rank among the values of each one's own format"
-    note += "; mean of all" if len(did) > 1 else ""
-    return fact("exposure", mean_bits(after), wording.of_most(after[0] if alike else None), note, was(mean_bits(before)))
+    before, after = [effect.before.exposure for effect in effects], [effect.after.exposure for effect in effects]
+    alike = len({exposure and exposure.n for exposure in after}) == 1
+    note = wording.space(after[0]) if alike else en.RANK_MIXED
+    return fact(
+        "exposure",
+        mean_bits(after),
+        wording.of_most(after[0] if alike else None),
+        en.mean_of_all(note, len(effects)),
+        en.before(mean_bits(before)),
+    )
 
 
 def mean_bits(exposures: Sequence[Exposure | None]) -> str:
     """Mean exposure of those values that have one, as text; a dash where none has."""
-    numbers = [one.bits for one in exposures if one is not None and one.bits is not None]
+    numbers = [exposure.bits for exposure in exposures if exposure is not None and exposure.bits is not None]
     return f"{mean(numbers):.2f}" if numbers else "-"
 
 
 def counted(kept: Sequence[bool]) -> str:
-    """So many of so many."""
+    """How many were kept, of how many."""
     return f"{sum(kept)} of {len(kept)}" if kept else "none"
 
 
@@ -188,17 +169,17 @@ def targets_table(effects: Sequence[Effect]) -> pd.DataFrame:
     """A row for every erased secret."""
     rows = [
         {
-            "value": one.secret.value,
-            "written before": wording.NO[one.before.greedy_match],
-            "after": wording.NO[one.after.greedy_match],
-            "exposure before": bits_of_most(one.before.exposure),
-            "exposure after": bits_of_most(one.after.exposure),
-            "NLL before": f"{one.before.nll:.2f}",
-            "NLL after": f"{one.after.nll:.2f}",
-            "the model writes now": one.after.text.strip(),
-            "prompt": one.secret.prompt,
+            "value": effect.secret.value,
+            "written before": en.NO_YES[effect.before.greedy_match],
+            "after": en.NO_YES[effect.after.greedy_match],
+            "exposure before": bits_of_most(effect.before.exposure),
+            "exposure after": bits_of_most(effect.after.exposure),
+            "NLL before": f"{effect.before.nll:.2f}",
+            "NLL after": f"{effect.after.nll:.2f}",
+            "the model writes now": effect.after.text.strip(),
+            "prompt": effect.secret.prompt,
         }
-        for one in effects
+        for effect in effects
     ]
     return pd.DataFrame(rows)
 
@@ -210,7 +191,7 @@ def bits_of_most(exposure: Exposure | None) -> str:
 
 
 def changed(lm: LanguageModel, edit: Edit) -> Any:
-    """Where the changed weights lie: all matrices of the layers, and what else changed."""
+    """Which weights changed: all matrices of the layers, and anything else that changed."""
     counts = {name: len(change.indices) for name, change in edit.changes.items()}
     sizes = {
         name: weight.numel()
@@ -225,11 +206,11 @@ def texts(before: str, deactivated: str | None, after: str) -> tuple[Any, Any, A
     first, last = plots.marked(before, after)
     _, middle = plots.marked(before, deactivated or "")
     if deactivated is None:
-        middle = [("No neurons were chosen for these weights: localize them before erasing.", None)]
+        middle = [(en.ERASE_NO_NEURONS, None)]
     return gr.update(value=first), gr.update(value=middle), gr.update(value=last)
 
 
-def attacks_table(found: Sequence[Attack]) -> pd.DataFrame:
+def attacks_table(attacks: Sequence[Attack]) -> pd.DataFrame:
     """A row for every attack."""
 
     def share(number: float | None) -> str:
@@ -237,63 +218,64 @@ def attacks_table(found: Sequence[Attack]) -> pd.DataFrame:
 
     rows = [
         {
-            "attack": one.name,
-            "before": share(one.before),
-            "after": share(one.after),
-            "chance": share(one.chance),
-            "limit": share(one.limit),
-            "values": str(one.n_values) if one.ran else "-",
-            "what was counted": one.detail,
-            "note": one.note,
+            "attack": attack.name,
+            "before": share(attack.before),
+            "after": share(attack.after),
+            "chance": share(attack.chance),
+            "limit": share(attack.limit),
+            "values": str(attack.n_values) if attack.ran else "-",
+            "what was counted": attack.detail,
+            "note": attack.note,
         }
-        for one in found
+        for attack in attacks
     ]
     return pd.DataFrame(rows)
 
 
-def verdict_of_attacks(found: Sequence[Attack]) -> dict[str, str]:
+def verdict_of_attacks(attacks: Sequence[Attack]) -> dict[str, str]:
     """What the attacks brought back, in one sentence; and in the detail, what it is measured by and what could not be judged."""
-    left = [one.name for one in found if one.found_something]
-    judged = [one for one in found if one.limit is not None]
-    unsaid = [f"{one.name} did not run" if not one.ran else f"{one.name} cannot be judged" for one in found if one.limit is None]
-    without = f" {_sentence(unsaid)}: see the notes in the table." if unsaid else ""
+    left = [attack.name for attack in attacks if attack.found_something]
+    judged = [attack for attack in attacks if attack.limit is not None]
+    unjudged = [attack for attack in attacks if attack.limit is None]
+    unsaid = [en.cannot_be_judged(attack.name) if attack.ran else en.did_not_run(attack.name) for attack in unjudged]
+    without = en.see_table(_sentence(unsaid)) if unsaid else ""
     if not judged:
-        return {"kind": "none", "text": "Nothing can be said: none of these attacks could be judged.", "detail": without.strip()}
-    n = min(one.n_values for one in judged)
-    level = f"measured against {n} values that nobody trained on for each secret, with at most 5 % false alarms in all"
+        return {"kind": "none", "text": en.ATTACKS_UNJUDGED, "detail": without.strip()}
+    n = min(attack.n_values for attack in judged)
+    level = en.attack_level(n)
     if left:
         return {
             "kind": "note",
-            "text": f"Something is left: {' and '.join(left)} brought back more than chance.",
-            "detail": f"Above the limit, {level}. How much less than before is the question.{without}",
+            "text": en.something_left(left),
+            "detail": en.above_limit(level, without),
         }
     return {
         "kind": "unknown",
-        "text": "None of these attacks brought anything back beyond chance.",
-        "detail": f"That is no proof: it shows that these failed, {level}.{without}",
+        "text": en.NOTHING_LEFT,
+        "detail": en.no_proof(level, without),
     }
 
 
 def _sentence(parts: Sequence[str]) -> str:
     """Some clauses as one, with a capital."""
-    said = ", ".join(parts)
-    return said[:1].upper() + said[1:]
+    sentence = ", ".join(parts)
+    return sentence[:1].upper() + sentence[1:]
 
 
 def before_row(erased: Erased) -> dict[str, str]:
-    """The model as it stands, which every method begins with."""
+    """The model before, which every method starts from."""
     row = dict.fromkeys(methods_row("before", erased), "-")
-    states = [one.before for one in erased.effects]
+    states = [effect.before for effect in erased.effects]
     return {**row, "method": "before", **_states_row(states)}
 
 
 def _states_row(states: Sequence[MemorizationState]) -> dict[str, str]:
     """What is left of the secrets."""
     return {
-        "still written": f"{100 * mean([one.greedy_match for one in states]):.0f} %",
-        "exposure (bits)": mean_bits([one.exposure for one in states]),
-        "MA": f"{100 * mean([one.memorization_accuracy for one in states]):.0f} %",
-        "NLL": f"{mean([one.nll for one in states]):.2f}",
+        "still written": f"{100 * mean([state.greedy_match for state in states]):.0f} %",
+        "exposure (bits)": mean_bits([state.exposure for state in states]),
+        "MA": f"{100 * mean([state.memorization_accuracy for state in states]):.0f} %",
+        "NLL": f"{mean([state.nll for state in states]):.2f}",
     }
 
 
@@ -302,7 +284,7 @@ def methods_row(name: str, erased: Erased) -> dict[str, str]:
     last, how = erased.last, erased.kept.edit.provenance
     return {
         "method": name,
-        **_states_row([one.after for one in erased.effects]),
+        **_states_row([effect.after for effect in erased.effects]),
         "kept, unseen": counted(erased.unseen),
         "kept, seen": counted(erased.seen),
         "perplexity": "-" if last.perplexity_ratio is None else f"x{last.perplexity_ratio:.3f}",

@@ -1,6 +1,6 @@
 """Which neurons are off: clicks on the heatmap, one layer as a square, top k, toggles, whole layers, undo.
 
-Every control makes a new Selection, and one view draws whatever stands selected; no control knows another.
+Every control makes a new Selection, and one view draws the current one; no control refers to another.
 """
 
 import re
@@ -20,15 +20,14 @@ from privlens.ui.state.freshness import Telling
 from privlens.ui.state.jobs import QUICK, Redraw, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.deactivate.effect import effect_part
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 LISTED = 60
-"""So many neurons are listed with a toggle; all can be clicked."""
+"""Neurons that are listed with a toggle; all others can still be clicked in the picture."""
 CLICK: dict[str, Any] = {**QUICK, "trigger_mode": "multiple", "concurrency_limit": 1, "concurrency_id": "choose"}
 """Clicks are answered one after the other, and none is dropped."""
 DEFAULT_K = 10
-"""Top k where the method itself closed none, or has no opinion."""
-NO_NEURONS = "No neurons yet. Press Start: each cell will be a neuron, coloured by how strongly it carries the secret."
+"""Top k where the method itself closed none, or suggests no number."""
 
 
 @dataclass(frozen=True)
@@ -52,44 +51,42 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
     """Builds the controls below the heatmap and wires them. `live` and `lines` are what is told and drawn of the run itself."""
     located, selection = gr.State(None), gr.State(Selection())
     with gr.Row():
-        k = gr.Slider(0, 100, value=0, step=1, label="top k: switch off the k best neurons", elem_id="top-k", scale=3)
+        k = gr.Slider(0, 100, value=0, step=1, label=en.TOP_K, elem_id="top-k", scale=3)
         with gr.Row(scale=2):
-            undo = gr.Button("Undo", interactive=False, elem_id="undo", min_width=80)
-            redo = gr.Button("Redo", interactive=False, elem_id="redo", min_width=80)
-            reset = gr.Button("Reset", elem_id="reset", min_width=80)
+            undo = gr.Button(en.UNDO, interactive=False, elem_id="undo", min_width=80)
+            redo = gr.Button(en.REDO, interactive=False, elem_id="redo", min_width=80)
+            reset = gr.Button(en.RESET, elem_id="reset", min_width=80)
     quick = effect_part("quick")
     about = facts("choice-facts")
     with gr.Row():
         with gr.Column(min_width=300):
             neurons = gr.CheckboxGroup(
                 [],
-                label="Top neurons: ticked = off (Tab and Space do what a click does)",
+                label=en.TOP_NEURONS,
                 elem_id="neuron-toggles",
                 interactive=True,
             )
-            layers = gr.CheckboxGroup(
-                [], label="Whole layers: ticked = all its chosen neurons off", elem_id="layer-toggles", interactive=True
-            )
-            bars = plot("layer-bars", "Chosen neurons per layer will stand here.", 280)
+            layers = gr.CheckboxGroup([], label=en.WHOLE_LAYERS, elem_id="layer-toggles", interactive=True)
+            bars = plot("layer-bars", en.LAYER_BARS_EMPTY, 280)
         with gr.Column(min_width=300):
-            layer = gr.Dropdown([0], value=0, label="One layer, folded into a square (click a cell)", elem_id="layer")
-            square = plot("square", "One layer's neurons will stand here.", 460)
+            layer = gr.Dropdown([0], value=0, label=en.ONE_LAYER, elem_id="layer")
+            square = plot("square", en.SQUARE_EMPTY, 460)
 
-    def pick(name: ModelName, found: Localization | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
-        scores, opened = fitting(found, shelf.get(name)).scores.scores, bin_of(event)
-        if opened is not None:  # too many neurons for one picture: the layer is opened, and there they can be switched
-            return gr.skip(), opened
+    def pick(name: ModelName, localization: Localization | None, chosen: Selection, event: gr.EventData) -> tuple[Any, Any]:
+        scores, opened_layer = fitting(localization, shelf.get(name)).scores.scores, bin_of(event)
+        if opened_layer is not None:  # too many neurons for one picture: the layer is opened, and there they can be switched
+            return gr.skip(), opened_layer
         neuron = picked(event)
         return gr.skip() if np.isnan(scores[neuron]) else chosen.toggled(neuron), gr.skip()
 
-    def top(name: ModelName, found: Localization | None, chosen: Selection, k: int) -> Selection:
-        return chosen.to(best(fitting(found, shelf.get(name)).scores, int(k)))
+    def top(name: ModelName, localization: Localization | None, chosen: Selection, k: int) -> Selection:
+        return chosen.to(best(fitting(localization, shelf.get(name)).scores, int(k)))
 
-    def start_over(found: Localization | None, chosen: Selection) -> Selection:
-        return chosen if found is None else chosen.to(best(found.scores, default_k(found)))
+    def start_over(localization: Localization | None, chosen: Selection) -> Selection:
+        return chosen if localization is None else chosen.to(best(localization.scores, default_k(localization)))
 
-    def folded(found: Localization | None, at: int) -> Any:
-        return gr.update(value="" if found is None else square_of(found, at))
+    def folded(localization: Localization | None, layer_index: int) -> Any:
+        return gr.update(value="" if localization is None else square_of(localization, layer_index))
 
     for picture in (heat, square):
         picture.pick(show_errors(pick), [model, located, selection], [selection, layer], **CLICK)
@@ -112,22 +109,22 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
         **QUICK,
     )
 
-    def redraw(name: ModelName, found: Localization | None, chosen: Selection, at: int) -> tuple[Any, ...]:
-        if found is None:
+    def redraw(name: ModelName, localization: Localization | None, chosen: Selection, layer_index: int) -> tuple[Any, ...]:
+        if localization is None:
             layers = gr.update(choices=list(range(shelf.get(name).n_layers)), value=0)
             return gr.update(value=[]), *(gr.update(value="") for _ in range(3)), layers, gr.update(maximum=100)
-        scores = found.scores.scores
+        scores = localization.scores.scores
         n_layers = scores.shape[0]
-        at = at if at < n_layers else 0
-        label, top = f"score ({unit_of(found.scores.method)})", top_of(found)
+        layer_index = layer_index if layer_index < n_layers else 0
+        label, top = f"score ({unit_of(localization.scores.method)})", top_of(localization)
         whole = plots.heatmap(scores, plots.fold_all(scores.shape), label, largest=top)
-        most = max(2 * default_k(found), round(0.05 * found.scores.n_neurons))
+        most = max(2 * default_k(localization), round(0.05 * localization.scores.n_neurons))
         return (
-            gr.update(value=list(found.facts) or [wording.time_of(found.scores)]),
+            gr.update(value=list(localization.facts) or [wording.time_of(localization.scores)]),
             gr.update(value=whole.to_json(), **marks(chosen.now)),
-            gr.update(value=found.curves),
-            gr.update(value=square_of(found, at), **marks(chosen.now)),
-            gr.update(choices=list(range(n_layers)), value=at),
+            gr.update(value=localization.curves),
+            gr.update(value=square_of(localization, layer_index), **marks(chosen.now)),
+            gr.update(choices=list(range(n_layers)), value=layer_index),
             gr.update(maximum=most),
         )
 
@@ -175,12 +172,11 @@ def view(widths: tuple[int, ...], located: Localization | None, selection: Selec
     n_neurons = sum(widths) if located is None else located.scores.n_neurons
 
     def label(neuron: Neuron) -> str:
-        score = f", score {located.scores.scores[neuron]:.3g}" if located else ""
-        return f"layer {neuron.layer}, neuron {neuron.index}{score}"
+        return en.neuron_label(*neuron, float(located.scores.scores[neuron]) if located else None)
 
     shown = now.neurons[:LISTED]
     counts = {layer: sum(neuron.layer == layer for neuron in now.neurons) for layer in range(n_layers)}
-    layers = [(f"layer {layer} ({count})", layer) for layer, count in counts.items() if count]
+    layers = [(en.layer_label(layer, count), layer) for layer, count in counts.items() if count]
     return (
         gr.update(**marks(now)),
         gr.update(**marks(now)),

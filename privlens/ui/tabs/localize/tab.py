@@ -1,9 +1,10 @@
 """The tab Localize: gates train live, then the neurons that were found can be chosen and switched."""
 
 import math
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -13,69 +14,74 @@ from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
 from privlens.types import LocalizationStep, Site
+from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, others_of, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
-from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best
-from privlens.ui.tabs.localize.selection import NO_NEURONS, Chosen, choosing, default_k
+from privlens.ui.state.session import Localization, ModelCache, Selection, best
+from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
 EVERY = 0.15
 """Seconds between two pictures, at least."""
 
 
+@dataclass(frozen=True)
+class LocalizeForm(SidebarValues):
+    """The secret, how its neurons are looked for, and what was found and chosen before."""
+
+    method: str
+    keep: Keep
+    site: Site
+    seed: float | None
+    own_text: str
+    located: Localization | None
+    selection: Selection
+
+    @property
+    def asked(self) -> Asked:
+        """The tab's settings by name, for the strip."""
+        return ("method", self.method), *common(self.keep, self.site, self.seed), (TEXT, self.own_text.strip())
+
+
 def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
-    gr.Markdown(
-        "Which neurons does the secret need? Every method gives each of them a score; they answer differently, so compare."
-    )
+    gr.Markdown(en.LOCALIZE_INTRO)
     with gr.Row():
-        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method", scale=2, min_width=260)
+        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label=en.METHOD, elem_id="method", scale=2, min_width=260)
         keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
     about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
     method.change(about_method, method, about, **QUICK)
-    with gr.Accordion("Retained text of your own", open=False):
-        own = gr.Textbox(
+    with gr.Accordion(en.LOCALIZE_OWN_HEADING, open=False):
+        own_text = gr.Textbox(
             "",
-            label="Ordinary text to hold on to (paragraphs parted by an empty line)",
+            label=en.LOCALIZE_OWN,
             lines=3,
             elem_id="retained",
             **UNKEPT,
         )
-    start, cancel = run_buttons("Start", "localize")
+    start, cancel = run_buttons(en.START, "localize")
     bar = progress("localize-progress")
     with gr.Column(elem_classes=["results", "streams"]):
-        made = strip("localize-made")
+        made_strip = strip("localize-made")
         live = facts("localize-facts")
-        heat = plot("heatmap", NO_NEURONS, 460)
-        lines = plot("curves", "The loss, step by step, will stand here while gates train.", 380)
+        heat = plot("heatmap", en.HEATMAP_EMPTY, 460)
+        lines = plot("curves", en.LOSS_EMPTY, 380)
         chosen = choosing(shelf, side.model, live, heat, lines)
 
-    def run(
-        model: ModelName,
-        listed: Any,
-        prompt: str,
-        value: str,
-        method: str,
-        keep: Keep,
-        site: Site,
-        seed: float,
-        own: str,
-        selection: Selection,
-        stop: Any,
-    ) -> Iterator[tuple[Any, ...]]:
-        lm, target = shelf.get(model), secret_of(listed, prompt, value)
-        settings = asked_with(method, keep, site, seed, own)
-        retained = looked_at(method, retained_of(other_secrets(others_of(listed), [target]), keep))
-        seed = validation.seed(seed or 0)
-        task = Task(lm, target, others=retained, texts=paragraphs(own), seed=seed, site=site, stop=stop.is_set)
-        clock, steps, drawn, sufficient = Clock(), [], 0.0, METHOD_INFO[method].sufficient
-        n_neurons = sum(lm.widths(site))
-        for step in METHODS[method](task):
+    def run(form: LocalizeForm, stop: threading.Event) -> Iterator[Update]:
+        lm, target = shelf.get(form.model), form.target
+        retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
+        seed = validation.seed(form.seed or 0)
+        task = Task(lm, target, others=retained, texts=paragraphs(form.own_text), seed=seed, site=form.site, stop=stop.is_set)
+        clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
+        steps: list[LocalizationStep] = []
+        n_neurons = sum(lm.widths(form.site))
+        for step in METHODS[form.method](task):
             steps.append(step)
             if step.result is None and time.monotonic() - drawn < EVERY:
                 continue
@@ -83,58 +89,62 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
             gates = gr.update(value=plots.live_gates(step, sufficient).to_json(), off=[], on=[])
             loss = plots.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""
             numbers = live_facts(step, n_neurons, sufficient)
-            found, choice = gr.skip(), gr.skip()
+            result: Update = {}
             if step.result is not None:
-                found = Localization(
+                localization = Localization(
                     target,
                     frozenset(retained),
                     step.result,
-                    asked=settings,
+                    asked=form.asked,
                     facts=tuple(numbers),
                     curves=loss,
-                    n_edits=len(model.edits),
+                    n_edits=len(form.model.edits),
                 )
-                choice = selection.to(best(step.result, default_k(found)))
-            at = gr.update(value=clock.at(step.step, step.n_steps, step.stage))
-            yield at, gr.update(value=numbers), gates, gr.update(value=loss), found, choice
+                result = {
+                    chosen.located: localization,
+                    chosen.selection: form.selection.to(best(step.result, default_k(localization))),
+                }
+            yield {
+                bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage)),
+                live: gr.update(value=numbers),
+                heat: gates,
+                lines: gr.update(value=loss),
+                **result,
+            }
 
-    def tell(model: ModelName, prompt: str, value: str, found: Localization | None, *settings: Any) -> dict[str, str]:
-        made = None if found is None else made_of(found, prompt, value)
-        return told(shelf, model, made, (*of_secret(prompt, value), *asked_with(*settings)), ELSEWHERE)
+    def tell(given: Given) -> dict[str, str]:
+        values = form.read(given)
+        made = None if values.located is None else made_of(values.located, values.prompt, values.value)
+        asked = (*of_secret(values.prompt, values.value), *values.asked)
+        return told(shelf, values.model, made, asked, ELSEWHERE)
 
-    settings: list[Any] = [method, keep, site, seed, own]
-    inputs = [side.model, side.listed, side.prompt, side.value, *settings, chosen.selection]
+    settings: dict[str, Any] = {"method": method, "keep": keep, "site": site, "seed": seed, "own_text": own_text}
+    form = Form(LocalizeForm, **side.controls, **settings, located=chosen.located, selection=chosen.selection)
     outputs = [live, heat, lines, chosen.located, chosen.selection]
-    ended = wire(start, cancel, bar, run, inputs, outputs, redraw=chosen.redraw)
+    ended = wire(start, cancel, bar, run, form, outputs, redraw=chosen.redraw)
     redraw, needs, gives = chosen.redraw
     ended.then(redraw, needs, gives, **QUICK)
     side.loaded.success(lambda: (None, Selection()), None, [chosen.located, chosen.selection], **QUICK).then(
         redraw, needs, gives, **QUICK
     )
-    events = [one.change for one in (chosen.located, side.secret, side.model, *settings)]
-    needed = [side.model, side.prompt, side.value, chosen.located, *settings]
-    chosen = replace(chosen, told=(events, tell, needed))
-    watch(chosen.told, [made])
-    return chosen, gr.Button("Next: see what switching them off does", elem_id="to-deactivate")
+    events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
+    chosen = replace(chosen, told=(events, tell, form.inputs))
+    watch(chosen.told, [made_strip])
+    return chosen, gr.Button(en.LOCALIZE_NEXT, elem_id="to-deactivate")
 
 
-def asked_with(method: str, keep: str, site: Site, seed: float | None, own: str) -> Asked:
-    """The tab's settings by name, for the strip."""
-    return ("method", method), *common(keep, site, seed), (TEXT, own.strip())
-
-
-def made_of(found: Localization, prompt: str, value: str) -> Made:
+def made_of(localization: Localization, prompt: str, value: str) -> Made:
     """Of what a localization was made; one of many secrets is for each of them."""
-    voters = [(one.prompt, one.value) for one in found.voters]
-    target = (prompt, value) if (prompt, value) in voters else (found.target.prompt, found.target.value)
-    asked = (*of_secret(*target), *(found.asked or (("by", found.scores.method),)))
-    return Made(found.scores.provenance.fingerprint, asked, found.n_edits)
+    voters = [(secret.prompt, secret.value) for secret in localization.voters]
+    target = (prompt, value) if (prompt, value) in voters else (localization.target.prompt, localization.target.value)
+    asked = (*of_secret(*target), *(localization.asked or (("by", localization.scores.method),)))
+    return Made(localization.scores.provenance.fingerprint, asked, localization.n_edits)
 
 
 def about_method(name: str) -> str:
     """What a method's score means, its unit, and what it costs."""
     info = METHOD_INFO[name]
-    return f"**{name}**: {info.meaning}. Unit of a score: {info.unit}. Cost: {info.cost}."
+    return en.about_method(name, info.meaning, info.unit, info.cost)
 
 
 def trains(step: LocalizationStep) -> bool:
@@ -147,13 +157,13 @@ def live_facts(step: LocalizationStep, n_neurons: int, sufficient: bool) -> list
     facts = []
     if trains(step):
         nll = f"{step.target_nll:.2f}"
-        name, counted, note = "neurons closed", step.n_closed, "gates below 0.5"
+        name, counted, note = "neurons closed", step.n_closed, en.NOTE_CLOSED
         if sufficient:
             name, counted = "neurons still open", n_neurons - step.n_closed
-            note = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
+            note = en.NOTE_OPEN
         facts = [
             wording.fact(name, f"{counted:,}", f"of {n_neurons:,}", note),
-            wording.fact("secret's NLL", nll, "nats/token", "under the gates as they stand; up = less likely"),
+            wording.fact("secret's NLL", nll, "nats/token", en.NOTE_GATED_NLL),
         ]
     if step.result is not None:
         facts.append(wording.time_of(step.result))

@@ -15,7 +15,7 @@ from privlens.types import NeuronScores, Secret, Site
 from privlens.ui.components.plot import marks
 from privlens.ui.sidebar.ticking import NO_CATEGORY
 from privlens.ui.state.session import best
-from privlens.ui.text import wording
+from privlens.ui.text import en, wording
 
 DEFAULT_SHARE, LARGEST_SHARE = 0.005, 0.05
 
@@ -37,31 +37,31 @@ class Many:
     @property
     def categories(self) -> list[str]:
         """One for each secret."""
-        return [one.category or NO_CATEGORY for one in self.targets]
+        return [target.category or NO_CATEGORY for target in self.targets]
 
 
 def by_category(secrets: Sequence[Secret]) -> list[Secret]:
     """The same, those of one category together."""
-    return sorted(secrets, key=lambda one: one.category)
+    return sorted(secrets, key=lambda secret: secret.category)
 
 
-def largest_k(found: Many) -> int:
+def largest_k(localized: Many) -> int:
     """The end of the slider."""
-    return max(1, round(LARGEST_SHARE * found.scores[0].n_neurons))
+    return max(1, round(LARGEST_SHARE * localized.scores[0].n_neurons))
 
 
-def default_k(found: Many) -> int:
+def default_k(localized: Many) -> int:
     """One in two hundred."""
-    return max(1, round(DEFAULT_SHARE * found.scores[0].n_neurons))
+    return max(1, round(DEFAULT_SHARE * localized.scores[0].n_neurons))
 
 
-def voted(found: Many | None, settings: VoteSettings) -> NeuronScores:
+def voted(localized: Many | None, settings: VoteSettings) -> NeuronScores:
     """The vote. Raises BadInput where nothing was localized, or no neuron has enough votes."""
-    if found is None:
-        raise BadInput("Nothing was localized here yet: tick secrets and press Start.")
-    scores = vote(found.scores, settings)
+    if localized is None:
+        raise BadInput(en.MANY_NOTHING)
+    scores = vote(localized.scores, settings)
     if not scores.suggested_k:
-        raise BadInput("No neuron has enough votes: lower the first two settings of the vote.")
+        raise BadInput(en.MANY_NO_VOTES)
     return scores
 
 
@@ -70,84 +70,82 @@ def nothing() -> tuple[Any, ...]:
     return gr.update(value=[]), *(gr.update(value="", off=[], on=[]) for _ in range(2)), *(gr.update(value="") for _ in range(3))
 
 
-def view(found: Many, settings: VoteSettings, k: int) -> tuple[Any, ...]:
+def view(localized: Many, settings: VoteSettings, k: int) -> tuple[Any, ...]:
     """Numbers, votes, layers, matrix of secrets, matrix of categories, shares of the sites."""
-    scores = vote(found.scores, settings)
+    scores = vote(localized.scores, settings)
     kept = best(scores, scores.suggested_k or 0)
-    overlaps = overlap(found.scores, k)
-    specific = specificity(overlaps, found.categories, found.scores[0].provenance.seed)
+    overlaps = overlap(localized.scores, k)
+    specific = specificity(overlaps, localized.categories, localized.scores[0].provenance.seed)
     shape = scores.scores.shape
-    votes = plots.heatmap(np.floor(scores.scores), plots.fold_all(shape), "votes (secrets), of neurons that stay")
+    votes = plots.heatmap(np.floor(scores.scores), plots.fold_all(shape), en.VOTES_LABEL)
     return (
-        gr.update(value=numbers(found, scores, specific, k)),
+        gr.update(value=numbers(localized, scores, specific, k)),
         gr.update(value=votes.to_json() if kept.neurons else "", **marks(kept)),
         gr.update(value=plots.per_layer(kept.neurons, (), shape[0]).to_json() if kept.neurons else ""),
-        gr.update(value=matrix_of(found, overlaps) if len(found.targets) > 1 else ""),
+        gr.update(value=matrix_of(localized, overlaps) if len(localized.targets) > 1 else ""),
         gr.update(value=means_of(specific) if len(specific.categories) > 1 else ""),
-        gr.update(value=plots.site_bars(site_shares(found)).to_json() if found.attention else ""),
+        gr.update(value=plots.site_bars(site_shares(localized)).to_json() if localized.attention else ""),
     )
 
 
-def matrix_of(found: Many, overlaps: Any) -> str:
+def matrix_of(localized: Many, overlaps: Any) -> str:
     """Secrets against secrets."""
-    names = [f"{one.value} ({category})" for one, category in zip(found.targets, found.categories, strict=True)]
-    return str(plots.overlap_matrix(overlaps, names, found.categories).to_json())
+    names = [f"{target.value} ({category})" for target, category in zip(localized.targets, localized.categories, strict=True)]
+    return str(plots.overlap_matrix(overlaps, names, localized.categories).to_json())
 
 
 def means_of(specific: Specificity) -> str:
     """Categories against categories."""
-    figure = plots.overlap_matrix(specific.means, specific.categories, label="mean Jaccard index", diagonal=True)
+    figure = plots.overlap_matrix(specific.means, specific.categories, label=en.MANY_MEAN_JACCARD, diagonal=True)
     return str(figure.to_json())
 
 
-def site_shares(found: Many) -> dict[str, dict[Site, float]]:
+def site_shares(localized: Many) -> dict[str, dict[Site, float]]:
     """The share of each site in the sum of positive scores: the mean over all secrets, and over those of each category."""
-    each = [share_by_site({"mlp": one, "attention": other}) for one, other in zip(found.scores, found.attention, strict=True)]
+    each = [
+        share_by_site({"mlp": mlp, "attention": attention})
+        for mlp, attention in zip(localized.scores, localized.attention, strict=True)
+    ]
 
     def mean(rows: Sequence[int]) -> dict[Site, float]:
-        return {site: float(np.mean([each[at][site] for at in rows])) for site in ("mlp", "attention")}
+        return {site: float(np.mean([each[row][site] for row in rows])) for site in ("mlp", "attention")}
 
-    of = found.categories
-    groups = {name: [at for at, one in enumerate(of) if one == name] for name in dict.fromkeys(of)}
-    return {"all secrets": mean(range(len(each))), **{name: mean(rows) for name, rows in groups.items()}}
+    categories = localized.categories
+    groups = {name: [row for row, category in enumerate(categories) if category == name] for name in dict.fromkeys(categories)}
+    return {en.MANY_ALL: mean(range(len(each))), **{name: mean(rows) for name, rows in groups.items()}}
 
 
-def numbers(found: Many, scores: NeuronScores, specific: Specificity, k: int) -> list[wording.Fact]:
+def numbers(localized: Many, scores: NeuronScores, specific: Specificity, k: int) -> list[wording.Fact]:
     """What the secrets share, in numbers."""
     n = scores.n_neurons
-    chance = f"random sets of {k}: {chance_overlap(n, k):.3f}"
+    chance = en.random_sets(k, chance_overlap(n, k))
     kept, asked = scores.suggested_k or 0, scores.provenance.settings
-    how = f"at least {100 * asked['of_secrets']:.0f} % of {len(found.targets)} secrets vote for them; "
-    how += f"{100 * kept / n:.2f} % of all"
-    how += "" if kept else "; lower the first two settings of the vote"
+    note = en.votes_note(asked["of_secrets"], len(localized.targets), kept / n, bool(kept))
     facts = [
-        wording.fact("voted neurons", f"{kept:,}", f"of {n:,}", how),
-        wording.fact(
-            "overlap within categories", share(specific.within), "", "mean Jaccard index of two secrets of one category", chance
-        ),
-        wording.fact("overlap between categories", share(specific.between), "", "the same of two different categories", chance),
-        wording.fact("PII specificity", ratio(specific), "", "within / between; " + shuffled(specific)),
-        wording.fact("time", f"{scores.provenance.seconds:.1f}", "s", f"{found.scores[0].method}; {retained(found)}"),
+        wording.fact("voted neurons", f"{kept:,}", f"of {n:,}", note),
+        wording.fact("overlap within categories", share(specific.within), "", en.NOTE_WITHIN, chance),
+        wording.fact("overlap between categories", share(specific.between), "", en.NOTE_BETWEEN, chance),
+        wording.fact("PII specificity", ratio(specific), "", en.specificity(shuffled(specific))),
+        wording.fact("time", f"{scores.provenance.seconds:.1f}", "s", f"{localized.scores[0].method}; {retained(localized)}"),
     ]
-    if found.attention:
-        sites = site_shares(found)["all secrets"]
-        even = 100 * n / (n + found.attention[0].n_neurons)
-        attention = f"in attention {100 * sites['attention']:.0f} %, of the sum of positive scores"
-        note = f"{attention}; {even:.0f} % of all gates are in MLPs"
+    if localized.attention:
+        sites = site_shares(localized)[en.MANY_ALL]
+        even = n / (n + localized.attention[0].n_neurons)
+        note = en.score_by_site(sites["attention"], even)
         facts.append(wording.fact("of the score in MLPs", f"{100 * sites['mlp']:.0f}", "%", note))
     return facts
 
 
-def retained(found: Many) -> str:
+def retained(localized: Many) -> str:
     """Which other secrets the method looked at as text that must stay."""
-    if not METHOD_INFO[found.scores[0].method].retains:
-        return "it looks at no retained text"
-    return f"{len(found.retained)} other secrets were retained text"
+    if not METHOD_INFO[localized.scores[0].method].retains:
+        return en.NO_RETAINED
+    return en.retained_secrets(len(localized.retained))
 
 
 def share(number: float | None) -> str:
     """A mean overlap, or that there is no pair to take it of."""
-    return "no pair" if number is None else f"{number:.3f}"
+    return en.NO_PAIR if number is None else f"{number:.3f}"
 
 
 def ratio(specific: Specificity) -> str:
@@ -160,5 +158,5 @@ def ratio(specific: Specificity) -> str:
 def shuffled(specific: Specificity) -> str:
     """How often chance would do as well."""
     if specific.shuffled is None:
-        return "it needs two secrets of one category, and another category"
-    return f"with categories shuffled, {100 * specific.shuffled:.1f} % of the time the difference is as large (chance)"
+        return en.NEEDS_TWO
+    return en.shuffled(specific.shuffled)

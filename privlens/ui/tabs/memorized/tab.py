@@ -1,5 +1,6 @@
 """The tab Memorized?: one secret beside a control of the same kind."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,12 +10,13 @@ from privlens import plots
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.check import check, control
 from privlens.types import Memorization, Secret
+from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, verdict
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, secret_of
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
-from privlens.ui.state.session import ModelCache, ModelName
-from privlens.ui.text import wording
+from privlens.ui.state.session import ModelCache
+from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
 ENTERED = """() => {
@@ -25,45 +27,41 @@ ENTERED = """() => {
 }"""
 """Enter in the private value presses Check where that can be seen, and on a narrow screen shows the page with the answer."""
 TOKEN_WIDTHS = ["105px", "130px", "105px", "75px"]
-EMPTY = "Choose an example secret or type your own, then press Check."
 
 
 def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     """Builds the tab; returns the button that leads on."""
-    gr.Markdown(
-        "Does the model know the secret by heart? Beside it stands a control: "
-        "the same prompt with a made-up value of the same format."
-    )
-    start, cancel = run_buttons("Check", "check")
+    gr.Markdown(en.CHECK_INTRO)
+    start, cancel = run_buttons(en.CHECK, "check")
     bar = progress("check-progress")
-    said = verdict("check-verdict", EMPTY)
+    verdict_part = verdict("check-verdict", en.CHECK_EMPTY)
     with gr.Row():
-        true = gr.Textbox(label="The private value", interactive=False, elem_id="true-value", **UNKEPT)
-        written = marked_text("continuation", "What the model writes (marked where it differs)")
+        value_part = gr.Textbox(label=en.CHECK_VALUE, interactive=False, elem_id="true-value", **UNKEPT)
+        written = marked_text("continuation", en.CHECK_WRITTEN)
     numbers = facts("check-facts")
-    bars = plot("check-bars", "The probability of each token will stand here.", 320)
+    bars = plot("check-bars", en.CHECK_BARS_EMPTY, 320)
     with gr.Row():
         with gr.Column(min_width=320):
-            own_table = results_table("own-tokens", "The private value, token by token", TOKEN_WIDTHS)
+            own_table = results_table("own-tokens", en.CHECK_VALUE_TOKENS, TOKEN_WIDTHS)
         with gr.Column(min_width=320):
-            control_table = results_table("control-tokens", "The control, token by token", TOKEN_WIDTHS)
-    gr.Markdown(
-        "probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
-        "A dot stands for a space.",
-        elem_classes="small",
-    )
-    onward = gr.Button("Next: localize the neurons", elem_id="to-localize")
-    outputs = [said, true, written, numbers, bars, own_table, control_table]
+            control_table = results_table("control-tokens", en.CHECK_CONTROL_TOKENS, TOKEN_WIDTHS)
+    gr.Markdown(en.CHECK_LEGEND, elem_classes="small")
+    onward = gr.Button(en.CHECK_NEXT, elem_id="to-localize")
+    outputs = [verdict_part, value_part, written, numbers, bars, own_table, control_table]
 
-    def run(model: ModelName, listed: Any, prompt: str, value: str, stop: Any) -> Iterator[tuple[Any, ...]]:
-        lm, secret, clock = shelf.get(model), secret_of(listed, prompt, value), Clock()
-        yield gr.update(value=clock.at(0, 2, "the private value")), *(gr.skip() for _ in outputs)
-        own = check(lm, secret, stop=stop.is_set)
-        yield gr.update(value=clock.at(1, 2, "the control")), *(gr.skip() for _ in outputs)
-        yield gr.update(value=clock.at(2, 2, "done")), *view(own, control_of(lm, secret, stop.is_set))
+    def run(form: SidebarValues, stop: threading.Event) -> Iterator[Update]:
+        lm, secret, clock = shelf.get(form.model), form.target, Clock()
+        yield {bar: gr.update(value=clock.at(0, 2, en.CHECK_STAGES[0]))}
+        checked = check(lm, secret, stop=stop.is_set)
+        yield {bar: gr.update(value=clock.at(1, 2, en.CHECK_STAGES[1]))}
+        shown = view(checked, control_of(lm, secret, stop.is_set))
+        yield {bar: gr.update(value=clock.at(2, 2, en.CHECK_STAGES[2])), **dict(zip(outputs, shown, strict=True))}
 
-    others = [side.secret.change, side.model.change]
-    wire(start, cancel, bar, run, [side.model, side.listed, side.prompt, side.value], outputs, others, cleared, heavy=False)
+    def empty() -> Update:
+        return dict(zip(outputs, cleared(), strict=True))
+
+    events = [side.secret.change, side.model.change]
+    wire(start, cancel, bar, run, Form(SidebarValues, **side.controls), outputs, events, empty, heavy=False)
     side.value.submit(None, None, None, js=ENTERED, **QUICK)
     return onward
 
@@ -74,22 +72,22 @@ def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never_stop) -> Me
     return check(lm, rival, stop=stop) if rival else None
 
 
-def view(own: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
+def view(checked: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
     """The values of the tab's outputs; `rival` is None where there is no control."""
-    written, _ = plots.marked(own.continuation.strip(), own.secret.value.strip())
-    bars = plots.token_bars(own.tokens, rival.tokens if rival else (), ("private value", "control"))
+    written, _ = plots.marked(checked.continuation.strip(), checked.secret.value.strip())
+    bars = plots.token_bars(checked.tokens, rival.tokens if rival else (), en.CHECK_SERIES)
     return (
-        gr.update(value=wording.verdict_of_check(own, rival)),
-        own.secret.value,
+        gr.update(value=wording.verdict_of_check(checked, rival)),
+        checked.secret.value,
         gr.update(value=written),
-        gr.update(value=wording.of_check(own, rival)),
+        gr.update(value=wording.of_check(checked, rival)),
         gr.update(value=bars.to_json()),
-        gr.update(value=plots.token_table(own.tokens), visible=True),
+        gr.update(value=plots.token_table(checked.tokens), visible=True),
         gr.update(value=plots.token_table(rival.tokens), visible=True) if rival else gr.update(visible=False),
     )
 
 
 def cleared() -> tuple[Any, ...]:
     """Another secret: nothing is known of it yet."""
-    verdict, empty = {"kind": "none", "text": EMPTY}, gr.update(visible=False)
-    return gr.update(value=verdict), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty
+    nothing, empty = {"kind": "none", "text": en.CHECK_EMPTY}, gr.update(visible=False)
+    return gr.update(value=nothing), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty

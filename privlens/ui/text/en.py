@@ -1,0 +1,849 @@
+"""Every sentence that a person reads on the page, by the part of the page that it is on."""
+
+from collections.abc import Sequence
+
+# Used in several parts
+
+ERROR = "Error"
+START = "Start"
+CANCEL = "Cancel"
+UNDO = "Undo"
+REDO = "Redo"
+SEED = "Seed"
+METHOD = "Method"
+METHODS = "Methods"
+DONE = "done"
+STARTING = "starting"
+WHICH_ARE_KNOWN = "which other secrets does the model know?"
+NO_SECRET_TICKED = "No secret is ticked: tick at least one; two or more can be compared."
+NO_METHOD_TICKED = "No method is ticked: tick at least one; two or more can be compared."
+NO_YES = ("no", "yes")
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things, such as 1 edit or 3 edits."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def mean_of_all(note: str, n: int) -> str:
+    """A note on a number that is the mean over several secrets."""
+    return f"{note}; mean of all" if n > 1 else note
+
+
+def before(number: str) -> str:
+    """The number before the change."""
+    return f"before: {number}"
+
+
+def control(number: str) -> str:
+    """The control's number."""
+    return f"control: {number}"
+
+
+def random(number: str) -> str:
+    """The number with random neurons off."""
+    return f"random: {number}"
+
+
+# Runs
+
+CANCELLED = "Cancelled. What you had is unchanged."
+OUTDATED = "Stopped: you changed the secret, the neurons or the model."
+NOTICE = "Notice"
+
+
+def in_turns(text: str, n_others: int) -> str:
+    """A run's bar while others are under way."""
+    others = "another run" if n_others == 1 else f"{n_others} other runs"
+    return f"{text}; taking turns with {others}"
+
+
+def step(stage: str, at: int, n_steps: int, seconds: float, left: int | None) -> str:
+    """A run's bar; `left` is in seconds, where it can be told."""
+    end = f", about {left} s left" if left is not None else ""
+    return f"{stage}: step {at} of {n_steps}, {seconds:.0f} s{end}"
+
+
+# Header
+
+SWITCH_EDITS_OFF = "Switch the edits off"
+NO_SECRET_YET = "no secret yet"
+NO_EDITS = "no edits"
+
+
+def secret(value: str) -> str:
+    """The secret in question."""
+    return f"secret {value}"
+
+
+def edits_active(n: int, names: str) -> str:
+    """That tabs work on edited weights."""
+    return f"{counted(n, 'edit')} active ({names}): every tab works on the edited weights."
+
+
+# Sidebar
+
+QUESTION = "Where does a language model keep a private string, and what happens when those neurons are off?"
+SECRET_HEADING = "### Secret"
+EXAMPLES_OF = "Examples of category"
+ALL_CATEGORIES = "all categories"
+NO_CATEGORY = "no category"
+SEARCH = "Search in prompts and values"
+EXAMPLES = "Example secrets (times in the training text)"
+PROMPT = "Prompt: what the model is given"
+VALUE = "Private value: what it should not know"
+CHAT = "ask as a chat turn, with the model's template"
+SHOW_PAGE = "Done: show the page"
+OWN_LIST_HEADING = "Your own list and reference text"
+OWN_LIST_FILE = "Secrets: CSV or JSON lines with prompt, value (category)"
+OWN_LIST = "Your list"
+OWN_REFERENCE = "Ordinary text that must not change (empty: the bundled text)"
+NOTHING_FOUND = "nothing found"
+TICK_CATEGORIES = "Tick all of these categories"
+TICK_SEARCH = "Search for secrets to tick"
+
+
+def list_unchanged(error: str) -> str:
+    """What is said of a list that cannot be read."""
+    return f"{error} The previous list is still in use."
+
+
+def showing(n_shown: int, n: int) -> str:
+    """That not all are shown."""
+    return f"showing {n_shown:,} of {n:,}: search to see others"
+
+
+def ticked_most(n: int, most: int) -> str:
+    """That not all of some categories are ticked."""
+    return f"The {most} most repeated of {n:,} secrets are ticked, which is the maximum."
+
+
+def list_read(n: int, n_categories: int) -> str:
+    """What was read of a visitor's list."""
+    return f"{counted(n, 'secret')} read, {n_categories:,} {'category' if n_categories == 1 else 'categories'}."
+
+
+def list_sampled(most: int) -> str:
+    """That runs do not use all of a long list."""
+    return f"Runs use {most:,} of them, evenly spaced, as the other secrets."
+
+
+def owners_sampled(most: int) -> str:
+    """That a value's owner is not looked up in all of a long list."""
+    return f" Whose data a model writes is looked up in the first {most:,} rows."
+
+
+# Sidebar: another model
+
+OTHER_MODEL = "Another model"
+KNOWN_MODELS = "Known here, or used in this visit"
+MODEL_NAME = "Name or hub id"
+MODEL_NAME_OR_PATH = "Name, folder, .gguf file or hub id"
+DEVICE = "Device"
+DTYPE = "Type"
+LOAD = "Load"
+UNLOAD = "Unload"
+READING_WEIGHTS = "reading the weights"
+SMOLLM2_READY = "SmolLM2 is on this machine: choose `smollm2` above and press Load."
+FIRST_MODEL_STAYS = "This is the model that the page was started with; it cannot be unloaded."
+
+
+def get_smollm2(n_bytes: int) -> str:
+    """The button that fetches SmolLM2."""
+    return f"Get SmolLM2 ({n_bytes / 1e6:.0f} MB)"
+
+
+def downloaded(n_done: int, n_bytes: int) -> str:
+    """How much of a model has been downloaded."""
+    return f" {n_done / 1e6:.0f} of {n_bytes / 1e6:.0f} MB"
+
+
+# Tab Memorized?
+
+CHECK_INTRO = (
+    "Does the model know the secret by heart? Beside it is a control: the same prompt with a made-up value of the same format."
+)
+CHECK = "Check"
+CHECK_EMPTY = "Choose an example secret or type your own, then press Check."
+CHECK_VALUE = "The private value"
+CHECK_WRITTEN = "What the model writes (marked where it differs)"
+CHECK_BARS_EMPTY = "Run a check to see token probabilities."
+CHECK_VALUE_TOKENS = "The private value, token by token"
+CHECK_CONTROL_TOKENS = "The control, token by token"
+CHECK_LEGEND = (
+    "probability: 0..1 given all tokens before it; NLL = -ln(probability), nats; rank: 1 = the model's first choice. "
+    "A dot is a space."
+)
+CHECK_NEXT = "Next: localize the neurons"
+CHECK_STAGES = ("the private value", "the control", DONE)
+CHECK_SERIES = ("private value", "control")
+
+NO_CONTROL = "There is no other value of its format to compare with: it has no digit or letter, or others do not fit the model."
+MEMORIZED = "Memorized: given the prompt, the model writes the private value word for word."
+NOT_MEMORIZED = "Not memorized: the model writes something else."
+NOT_MEMORIZED_UNRANKED = f"{NOT_MEMORIZED} Its format has too few values for its rank to mean anything."
+PARTLY_MEMORIZED = "Partly memorized: the model does not write it by itself, but ranks it among the first of its format."
+NOT_PREFERRED = "Not memorized: the model writes something else and does not prefer the value to others of its format."
+
+
+def control_exposure(bits: str) -> str:
+    """The control's exposure."""
+    return f"The control, a value of the same format that nobody planted, has {bits} bits of exposure."
+
+
+def value_in_prompt(beside: str) -> str:
+    """The same, with a warning about the prompt."""
+    return f"Note: the value is in the prompt, so the model need not know it to write it. {beside}"
+
+
+NOTE_GREEDY = "does the model, always taking its first choice, write the value?"
+NOTE_NLL = "how surprised the model is by the value; 0 = not at all"
+NOTE_MA = "tokens that are the model's first choice, given those before"
+NOTE_ES = "the tail of the value that the model completes by itself"
+NOTE_EL = "3-grams the model writes that are the value's, from several starting points"
+
+
+def note_exposure(space: str) -> str:
+    """What exposure is."""
+    return f"how high the value ranks among {space}"
+
+
+# What the facts about a model say
+
+LAYERS_AND_NEURONS = "layers x MLP neurons in each"
+
+
+def narrowest(n_neurons: int) -> str:
+    """A note on layers that differ in width."""
+    return f"; the narrowest has {n_neurons:,}"
+
+
+def weights_changed(n: int) -> str:
+    """What edits change."""
+    return f"{n:,} weights changed, in all tabs, for you alone"
+
+
+# Tab Localize
+
+LOCALIZE_INTRO = (
+    "Which neurons does the secret need? Every method scores each neuron. Methods disagree: compare them in Compare methods."
+)
+LOCALIZE_OWN_HEADING = "Retained text of your own"
+LOCALIZE_OWN = "Ordinary text to protect (paragraphs separated by an empty line)"
+LOCALIZE_NEXT = "Next: see what switching them off does"
+HEATMAP_EMPTY = "No neurons yet. Press Start: each cell will be a neuron, coloured by how strongly it carries the secret."
+LOSS_EMPTY = "The loss, step by step, will appear here while gates train."
+PROTECT = "Protect"
+PROTECTED = {
+    "half": "half of the other secrets (the other half is the test)",
+    "all": "all other secrets",
+    "none": "no other secrets",
+}
+LOOK_IN = "Look in"
+SITES = {"mlp": "MLP neurons", "attention": "attention (output coordinates)", "both": "both"}
+TOP_K = "top k: switch off the k best neurons"
+RESET = "Reset"
+TOP_NEURONS = "Top neurons: ticked = off (Tab and Space do what a click does)"
+WHOLE_LAYERS = "Whole layers: ticked = all its chosen neurons off"
+LAYER_BARS_EMPTY = "Chosen neurons per layer will appear here."
+ONE_LAYER = "One layer, folded into a square (click a cell)"
+SQUARE_EMPTY = "One layer's neurons will appear here."
+NOTE_CLOSED = "gates below 0.5"
+NOTE_OPEN = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
+NOTE_GATED_NLL = "under the gates at this step; up = less likely"
+NO_SUGGESTED_K = "no suggested number"
+
+
+def about_method(name: str, meaning: str, unit: str, cost: str) -> str:
+    """What a method's score means, its unit, and what it costs."""
+    return f"**{name}**: {meaning}. Unit of a score: {unit}. Cost: {cost}."
+
+
+def suggested_k(k: int) -> str:
+    """How many neurons a method would close."""
+    return f"the method itself would close {k:,}"
+
+
+def chosen_share(share: float, suggestion: str) -> str:
+    """How many neurons are off."""
+    return f"{100 * share:.2f} % of all; {suggestion}"
+
+
+def back_on(n: int) -> str:
+    """How many neurons were switched on again."""
+    return f"{n:,} switched back on"
+
+
+def neuron_label(layer: int, index: int, score: float | None) -> str:
+    """A neuron beside its box."""
+    return f"layer {layer}, neuron {index}" + ("" if score is None else f", score {score:.3g}")
+
+
+def layer_label(layer: int, n_neurons: int) -> str:
+    """A layer beside its box."""
+    return f"layer {layer} ({n_neurons})"
+
+
+# Tab Deactivate
+
+DEACTIVATE_INTRO = "What the model writes with the chosen neurons off, beside what it writes with all of them on."
+DEACTIVATE_BACK = "Back to Localize: choose other neurons"
+EFFECT_EMPTY = "Choose a secret and localize its neurons first; what switching them off does will appear here."
+EFFECT_BEFORE = "All neurons on: what the model writes"
+EFFECT_AFTER = "Chosen neurons off: what the model writes"
+EFFECT_BARS_EMPTY = "The probability of each token of the secret, before and after, will appear here."
+EFFECT_SERIES = ("all neurons on", "chosen off")
+OTHER_WEIGHTS = "These neurons belong to another model or to other weights: localize again."
+OTHER_SECRET = "Note: these neurons were localized for a different secret than the one in the sidebar."
+MEASURING_EXPOSURE = "measuring exposure ..."
+MEASURE_INTRO = (
+    "### Everything else\nThe other listed secrets and the reference text, before and after, "
+    "and the same for as many random neurons."
+)
+MEASURE = "Measure everything"
+MEASURE_EMPTY = "Nothing has been measured for the current choice."
+MEASURE_TABLE = (
+    "The other secrets: known = written word for word, before, with the chosen and with random neurons off; "
+    "retained = the method was given it; NLL in nats/token"
+)
+SWEEP_INTRO = (
+    "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the "
+    "NLL is high and the exposure low. The others are those that the method never saw."
+)
+SWEEP = "Sweep over k"
+SWEEP_EMPTY = "Nothing has been measured for the current choice; the curve over k will appear here."
+
+NO_NEURON_OFF = "No neuron is off, so before and after are the same."
+NOT_KNOWN_BEFORE = "The model did not know this secret to begin with, so there was nothing to take away."
+STILL_KNOWN_OFF = "Still known: the model writes the value with these neurons off."
+FORGOTTEN_PENDING = (
+    "No longer generated. Whether it is forgotten is being measured: how high the value ranks among similar values."
+)
+HIDDEN = "Hidden, not forgotten: no longer generated, but still ranked high among similar values."
+MORE_NEURONS = "More neurons, or others, are needed."
+FORGOTTEN = "Forgotten: no longer generated, and it no longer stands out among similar values."
+NOT_GENERATED = "No longer generated."
+UNJUDGED = "Whether it is forgotten cannot be judged: too few values have its format."
+
+
+def still_high(top_share: float) -> str:
+    """How high a value still ranks."""
+    return f"It is among the likeliest {top_share:.1%} of the values of its format."
+
+
+NOTE_GREEDY_OFF = "first choices, with the chosen neurons off"
+NOTE_NLL_OFF = "how surprised the model is by the value"
+NOTE_RANDOM = "the random control switches off as many"
+NOTE_OTHERS_KEPT = "listed secrets still written word for word, of those known before"
+NOTE_UNSEEN_KEPT = "those that the method was not given as retained text: the number to trust"
+NONE_UNSEEN = (
+    "there is no known secret that the method never saw, so nothing tests what is kept: localize again and protect half of the "
+    "other secrets or none, or list more secrets"
+)
+
+
+def low_is_forgotten(bits: str) -> str:
+    """The exposure before."""
+    return f"before: {bits}; low = forgotten"
+
+
+def high_is_forgotten(nll: str) -> str:
+    """The NLL before."""
+    return f"before: {nll}; high = forgotten"
+
+
+def note_perplexity(before: float, ratio: float) -> str:
+    """The perplexity before."""
+    return f"before: {before:.2f}, so x{ratio:.3f}; exp(nats/token) on ordinary text, low = good"
+
+
+def note_judges(n_retained: int) -> str:
+    """Whom the method never saw."""
+    return f"the method never saw them; it was given {n_retained:,} more to protect"
+
+
+# Ranks and owners of values
+
+RANK_UNKNOWN = "rank among values of its format"
+RANK_ALONE = "no other value of its format to rank it among"
+RANK_MIXED = "rank among the values of each one's own format"
+OWNED = {
+    "equal": "what it writes now is the value of",
+    "near": "what it writes now is nearly the value of",
+    "part": "what it writes now has a word that only this value has, of",
+}
+
+
+def rank_among(n: int, most_bits: float, chance_bits: float) -> str:
+    """What an exposure means in its space."""
+    return f"rank among {n} values of its format; {most_bits:.3g} = first, chance = {chance_bits:.2g}"
+
+
+def owned_by(kind: str, row: int, value: str) -> str:
+    """Whose value a model writes."""
+    return f"{OWNED[kind]} row {row} of the list (rows count from 0), {value}"
+
+
+def in_place_of(value: str) -> str:
+    """Which secret's value the model no longer writes."""
+    return f"in place of {value}: "
+
+
+def another_person(owners: Sequence[str], n_more: int) -> str:
+    """That a model writes other people's values."""
+    more = f"; and {n_more} more" if n_more > 0 else ""
+    return f"Another person's data: {'; '.join(owners)}{more}."
+
+
+# Tab Erase: the form
+
+ERASE_INTRO = (
+    "Deactivating hides a secret only while the neurons are off. Erasing changes weights, a few of them, until the value no "
+    "longer stands out for the model. The change is an edit: only you see it, and you can switch it off, undo it and save it."
+)
+ERASE = "Erase"
+ERASE_WHICH = {"sidebar": "the secret in the sidebar", "ticked": "secrets of the list, ticked below"}
+ERASE_TOGETHER = "Secrets to erase together"
+ERASE_HOLD = "Protect other text"
+ERASE_HOLDS = {"retained": "yes: other secrets and samples", "forget-only": "no: forget only (EMSO paper)"}
+ERASE_SHARE = "Weights that may change (%)"
+ERASE_GUARD = "Perplexity may rise (%)"
+ERASE_GUARD_INFO = "guard: beyond this, the last good state is kept"
+ERASE_STEPS = "Maximum steps"
+ERASE_STEPS_INFO = "ends earlier at the level of unseen text"
+ERASE_MORE = "More settings"
+ERASE_CHOICE = "Weights are chosen by"
+ERASE_CHOICES = {
+    "contrastive": "contrastive: raises the other tokens and makes the value less likely",
+    "magnitude": "magnitude of the gradient alone",
+    "sign": "agreement of signs alone",
+    "random": "random weights: the control",
+}
+ERASE_UNIT = "Unit of selection"
+ERASE_UNITS = {
+    "neuron": "output vectors of MLP neurons",
+    "global": "single weights of the whole model",
+    "matrix": "single weights, the same share of every matrix",
+}
+ERASE_SCOPE = "Tokens to equalize (emso)"
+ERASE_SCOPES = {"vocabulary": "all tokens, as in the paper", "format": "those of the true token's format"}
+ERASE_RATE = "Learning rate (0: the method's own)"
+ERASE_RATE_INFO = "in units of the chosen weights' root mean square"
+ERASE_WEIGHT = "Weight of protected text"
+ERASE_WEIGHT_INFO = "of its KL divergence, beside the loss of the method"
+ERASE_DECAY = "Change undone (% per step)"
+ERASE_DECAY_INFO = "before every step; more spares other text"
+ERASE_EVERY = "Measure every n steps"
+ERASE_EVERY_INFO = "the run can end at these"
+ERASE_OWN = "Ordinary text of your own to protect (paragraphs separated by an empty line)"
+ERASE_NO_SECRET = "There is no secret in the sidebar: choose an example there, or type a prompt and a private value."
+ERASE_NONE_TICKED = "No secret is ticked: tick at least one, or erase the one in the sidebar."
+
+
+def erase_share_info(share_each: float, share_most: float) -> str:
+    """What share of weights is taken where none is given."""
+    return f"0 = auto ({100 * share_each:g} % per secret, {100 * share_most:g} % at most)"
+
+
+def about_loss(name: str, meaning: str) -> str:
+    """What a method does to the value's tokens."""
+    return f"**{name}**: {meaning}."
+
+
+# Tab Erase: the run and its result
+
+ERASE_EMPTY = "Choose what to erase and press Erase; you can watch it being forgotten here."
+ERASE_TEXTS = "What the model writes after the prompt in the sidebar, marked where it differs:"
+ERASE_BEFORE = "Before"
+ERASE_DEACTIVATED = "Deactivated (chosen neurons off)"
+ERASE_AFTER = "Erased"
+ERASE_CURVES_EMPTY = "Entropy, NLL, MA and perplexity, step by step, will appear here."
+ERASE_PLACES_EMPTY = "Which weights changed, layer by matrix, will appear here."
+ERASE_NO_NEURONS = "No neurons were chosen for these weights: localize them before erasing."
+ERASE_TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of the maximum; before and after"
+
+NOTE_ENTROPY = "how open the next token is; high = any token would do"
+NOTE_NLL_VALUES = "how surprised the model is by the private values; high = forgotten"
+NOTE_MA_VALUES = "the values' tokens that are the first choice"
+NOTE_PERPLEXITY_LAST = "ordinary text, after / before, as last measured"
+NOTE_KEPT_LAST = "known secrets that no method saw, as last measured"
+NOTE_WRITTEN = "private values, word for word"
+NOTE_ENTROPY_END = "how open the next token is; high = any would do"
+NOTE_NLL_END = "how surprised the model is by the value; high = forgotten"
+NOTE_MA_END = "the value's tokens that are the model's first choice"
+NOTE_UNSEEN = "known secrets that the method never saw: the number to trust"
+NOTE_SEEN = "known secrets that it was given to protect"
+
+STILL_KNOWN_HELP = "Allow more steps or a larger share of weights."
+NOTHING_TO_ERASE = "The model did not write this to begin with, so nothing shows that it was erased."
+TRY_ATTACKS = "Try the attacks below: what ranks high can often be recovered."
+ATTACKS_TELL = "The attacks below test whether something is left."
+
+
+def values_of(n: int, n_all: int) -> str:
+    """The value, or how many of several."""
+    return "the value" if n_all == 1 else f"{n} of {n_all} values"
+
+
+def still_known(n: int, n_all: int) -> str:
+    """That a model still writes values."""
+    return f"Still known: the model writes {values_of(n, n_all)} word for word."
+
+
+def still_ranked(n: int, n_all: int) -> str:
+    """That a model still ranks values high."""
+    return (
+        f"Hidden, not forgotten: no longer generated, but the model still ranks {values_of(n, n_all)} high among similar values."
+    )
+
+
+def concerns(n: int, n_all: int) -> str:
+    """Which values cannot be judged; nothing where there is one value only."""
+    return "" if n_all == 1 else f" This concerns {n} of {n_all} values."
+
+
+def erased(n_all: int) -> str:
+    """That nothing stands out any more."""
+    what = "the value no longer stands out" if n_all == 1 else "no value stands out any more"
+    return f"Erased: no longer generated, and {what} among similar values."
+
+
+def of_edit(name: str, detail: str) -> str:
+    """A verdict's detail, with the edit it is about."""
+    return f"Edit: {name}. {detail}".strip()
+
+
+def note_guard(guard: float) -> str:
+    """What perplexity is, and where a run ends."""
+    return f"ordinary text, after / before; the guard ends a run above x{guard:.3g}"
+
+
+def note_changed(share: float) -> str:
+    """How many weights changed."""
+    return f"{100 * share:.3g} %; the rest is unchanged, bit for bit"
+
+
+def note_ended(n_steps: object, n_most: int) -> str:
+    """When a run ended."""
+    return f"after {n_steps} of {n_most} steps"
+
+
+def often_early(stage: str) -> str:
+    """A stage that seldom takes all its steps."""
+    return f"{stage}, often done early"
+
+
+def judging(index: int, n: int) -> str:
+    """Which secret is looked at after an erasure."""
+    return f"what it did: secret {index + 1} of {n}"
+
+
+def n_secrets(n: int) -> str:
+    """Several secrets, by how many they are."""
+    return f"{n} secrets"
+
+
+# Tab Erase: edits
+
+EDITS_INTRO = (
+    "### Your edits\nTicked = active: every tab then works on the edited weights, for you alone. "
+    "An edit made on top of another needs that one active."
+)
+EDITS_EMPTY = "No edits yet: choose what to erase and press Erase above, or open an edit that was saved before."
+EDITS_ACTIVE = "Active edits"
+EDIT_OPEN = "Open a file"
+EDIT_SELECTED = "Selected edit"
+EDIT_SAVE = "Save it as a file"
+EDIT_REMOVE = "Remove it"
+EDIT_NOT_ACTIVE = "The new edit is listed, but not active: the active edits changed while it was made."
+NO_EDIT_YET = "There is no edit yet: erase something first, or open an edit that was saved before."
+NOTE_EDITS_WEIGHTS = "by all active edits; untick an edit to undo its changes"
+NO_EDIT_ACTIVE = "none is active"
+
+
+def edits_named(names: str, n: int) -> str:
+    """Which edits are active."""
+    return f"edit{'s' if n > 1 else ''} {names}"
+
+
+def edit_label(number: int, name: str, n_weights: int, below: str) -> str:
+    """An edit in the list; `below` says on top of which others it was made."""
+    return f"{number}. {name}: {n_weights:,} weights" + (f", on top of {below}" if below else "")
+
+
+def switched_off_too(names: str) -> str:
+    """That edits were switched off along with the one that was clicked."""
+    return f"Edit {names} was made on top of that one and is switched off with it."
+
+
+def switched_on_too(names: str) -> str:
+    """That edits were switched on along with the one that was clicked."""
+    return f"Edit {names} is active too: the one you ticked was made on top of it."
+
+
+# Tab Erase: attacks
+
+ATTACKS_INTRO = (
+    "### Attacks\nA value that is no longer written may still be in the model. The edit selected above is attacked by reworded "
+    "prompts, sampling, the logit lens, relearning and a linear probe, each before and after the erasure."
+)
+ATTACK = "Attack"
+ATTACKS_EMPTY = "Not attacked yet. Select an edit above, then see whether what it erased can be recovered."
+ATTACKS_TABLE = (
+    "Attacks: how often the value, or its tokens, came back; chance = the mean of the same for values that nobody trained on; "
+    "limit = what these exceed, in any of the attacks, in at most 5 % of cases: something is left where after is above it"
+)
+EDIT_GONE = "it is no longer in the list"
+SECRET_CHANGED = "the secret has changed"
+ATTACKS_UNJUDGED = "Nothing can be said: none of these attacks could be judged."
+NOTHING_LEFT = "None of these attacks brought anything back beyond chance."
+
+
+def attacking(name: str) -> str:
+    """The attack that is under way."""
+    return f"attacking: {name}"
+
+
+def verdict_pending(edit: str) -> str:
+    """That the attacks are not over."""
+    return f"{edit}: the verdict comes after the last attack."
+
+
+def other_edit_selected(name: str) -> str:
+    """Which edit is selected by now."""
+    return f"now edit {name} is selected"
+
+
+def attacks_are_for(edit: str, targets: str, difference: str) -> str:
+    """What attacks were tried on, and what is different by now."""
+    return f"They are for the edit {edit}, {targets}; {difference}."
+
+
+def did_not_run(name: str) -> str:
+    """Of an attack."""
+    return f"{name} did not run"
+
+
+def cannot_be_judged(name: str) -> str:
+    """Of an attack."""
+    return f"{name} cannot be judged"
+
+
+def see_table(sentence: str) -> str:
+    """Which attacks say nothing."""
+    return f" {sentence}: see the notes in the table."
+
+
+def attack_level(n_values: int) -> str:
+    """What attacks are measured against."""
+    return f"measured against {n_values} values that nobody trained on for each secret, with at most 5 % false alarms in all"
+
+
+def something_left(names: Sequence[str]) -> str:
+    """Which attacks found something."""
+    return f"Something is left: {' and '.join(names)} brought back more than chance."
+
+
+def above_limit(level: str, without: str) -> str:
+    """What it means that attacks found something."""
+    return f"Above the limit, {level}. How much less than before is the question.{without}"
+
+
+def no_proof(level: str, without: str) -> str:
+    """What it means that attacks found nothing."""
+    return f"That is no proof: it shows that these failed, {level}.{without}"
+
+
+# Tab Erase: several methods
+
+ERASE_METHODS_HEADING = "Compare methods of erasing"
+ERASE_METHODS_INTRO = (
+    "The secrets chosen above, erased by each ticked method with the settings above, from the current weights: untick "
+    "an edit that already erased them. No edit is added. Unseen secrets are what a good method leaves alone."
+)
+ERASE_METHODS_START = "Compare"
+ERASE_METHODS_TABLE = (
+    "methods on the same secrets, with the same protected text and the same stopping rule; exposure, MA and NLL "
+    "(nats/token) are means over the secrets; weights = those that differ afterwards"
+)
+
+
+def loss_label(name: str, meaning: str) -> str:
+    """A method beside its box."""
+    return f"{name}: {meaning}"
+
+
+def control_label(name: str) -> str:
+    """The control beside its box."""
+    return f"{name}: the control"
+
+
+def method_of(name: str, index: int, n: int, text: str) -> str:
+    """Which of several methods is under way."""
+    return f"{name} ({index + 1} of {n}), {text}"
+
+
+# Tab Compare methods
+
+COMPARE_INTRO = (
+    "Methods disagree, so compare them with each other, with random neurons, and on a secret "
+    "whose place is known. Pictures and overlap come first, then the secret's own curve, then what else each choice of "
+    "neurons does, from the smallest k on. Cancel brings back the previous comparison; without one, what is shown stays."
+)
+COMPARE_PLANT_HEADING = "Planted truth: a secret whose place is known"
+COMPARE_METHODS = "Methods (random neurons are always added)"
+COMPARE_EXTENT = "Effects are measured on"
+COMPARE_EXTENTS = {
+    "sample": "a sample: {others} other secrets, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k",
+    "all": "all: every other secret, {paragraphs} paragraphs, {candidates} candidates, {ks} values of k",
+}
+COMPARE_EMPTY = "Choose a secret in the sidebar, tick methods and press Start."
+COMPARE_K = "k: the best k neurons of each method"
+COMPARE_WHICH = "Use the k best neurons of"
+COMPARE_USE = "Use these neurons: see what switching them off does"
+COMPARE_LEGEND = (
+    "Every picture has the same colours: pale at 0, red at the method's own highest score, because units differ. "
+    "Small blue squares are its best k. Green circles are the planted neurons, where a secret was planted."
+)
+COMPARE_TABLE = (
+    "Every method at its best k neurons; effects at the nearest measured k; NLL in nats/token, exposure in bits of "
+    "{:.3g}; others kept: of {} that no method saw; its own k: what the method itself would close"
+)
+OVERLAP_EMPTY = "Which methods pick the same neurons will appear here."
+METHOD_CURVES_EMPTY = "What switching off each method's best k does will appear here."
+NO_COMPARISON = "There are no neurons to use yet: press Start, then choose a method."
+NOTE_OVERLAP_CHANCE = "Jaccard index of two random sets of k neurons"
+NOTE_RECALL = "recall: share of these among the best k"
+
+
+def method_label(name: str, meaning: str, cost: str) -> str:
+    """A method beside its box."""
+    return f"{name}: {meaning}. Cost: {cost}."
+
+
+def after_prompt(prompt: str) -> str:
+    """Which prompt a value follows."""
+    return f"after: {prompt}"
+
+
+def share_of_neurons(share: float) -> str:
+    """What k is of all neurons."""
+    return f"{100 * share:.2f} % of all neurons"
+
+
+def judged_on(n_known: int, n_paragraphs: int, n_candidates: int) -> str:
+    """What effects are measured on."""
+    known = f"of {n_known} that the model knows and no method was given"
+    return f"{known}; {n_paragraphs} paragraphs; exposure among {n_candidates} values"
+
+
+def recall_by_chance(share: float) -> str:
+    """The recall of random neurons."""
+    return f"recall by chance: {100 * share:.1f} %"
+
+
+# Tab Compare methods: a plant
+
+PLANT_INTRO = (
+    "A new secret is trained into neurons drawn at random. Their input and output vectors are only rotated, the input "
+    "vectors towards directions that other text seldom uses, so that neither norms nor activations elsewhere give them away. "
+    "It becomes the secret in the sidebar; methods then run on it, and the planted neurons are marked in every picture. "
+    "Only you see the plant."
+)
+PLANT_IN = "Plant in"
+PLANT_RATIOS = {0.001: "0.1 % of the neurons", 0.01: "1 % of the neurons"}
+PLANT = "Plant a secret of known place"
+PLANT_EMPTY = "No plant. Without one nobody knows where a secret really is, and methods can only be compared with each other."
+PLANT_OUT = "Remove the plant"
+PLANT_CHOOSING = "choosing a secret that the model does not know"
+PLANTS_BUNDLED = "come with this model, each in neurons of its own: choose one in the sidebar, then compare methods on it"
+PLANT_TOOK = "the model now writes it word for word"
+PLANT_FAILED = "the plant did not take: try another seed"
+
+
+def plant_training(nll: float) -> str:
+    """How far a plant is."""
+    return f"training, NLL {nll:.2f} nats/token; often done early"
+
+
+def plant_layers(share: float, layers: str) -> str:
+    """Where a plant is."""
+    return f"{100 * share:.2f} %, in layers {layers}"
+
+
+# Tab Many secrets
+
+MANY_INTRO = (
+    "Do secrets of a kind share neurons? Every ticked secret is localized by itself; then they vote (the aggregator of "
+    "DEPN), and their best neurons are compared. Ticked secrets are never given to the method as protected text."
+)
+MANY_SECRETS = "Secrets"
+MANY_SITES = "Localize in attention too, to weigh MLPs against attention (twice the time)"
+MANY_EMPTY = "Tick secrets and press Start; what they share will appear here."
+VOTES_HEADING = "### Votes"
+VOTE_SCORE = "Minimum score (share of the maximum)"
+VOTE_SCORE_INFO = "a secret votes for neurons of at least this share of its highest score"
+VOTE_SHARE = "Minimum share of secrets"
+VOTE_SHARE_INFO = "a neuron is kept if at least this share of the secrets vote for it"
+VOTE_MOST = "Maximum neurons"
+VOTE_MOST_INFO = "at most this many are kept, those with most votes first"
+VOTES_EMPTY = "How many secrets vote for each neuron will appear here."
+VOTES_USE = "Use the voted neurons: see what switching them off does"
+VOTES_LAYERS_EMPTY = "The voted neurons per layer will appear here."
+VOTES_LABEL = "votes (secrets), of neurons that are kept"
+OVERLAP_INTRO = (
+    "### Overlap\nThe Jaccard index of the best k neurons of every two secrets, ordered by category. Neurons are specific to "
+    "categories where it is higher within them than between them, and both are above chance."
+)
+MANY_K = "k: the best k neurons of each secret"
+MANY_OVERLAP_EMPTY = "Secrets against secrets will appear here."
+MANY_MEANS_EMPTY = "Categories against categories will appear here."
+MANY_SHARES_EMPTY = "The share of MLPs against attention will appear here, where both were localized."
+MANY_NOTHING = "Nothing has been localized here yet: tick secrets and press Start."
+MANY_NO_VOTES = "No neuron has enough votes: lower the first two settings of the vote."
+MANY_LOWER = "; lower the first two settings of the vote"
+MANY_MEAN_JACCARD = "mean Jaccard index"
+MANY_ALL = "all secrets"
+NO_RETAINED = "it looks at no retained text"
+NO_PAIR = "no pair"
+NEEDS_TWO = "it needs two secrets of one category, and another category"
+
+
+def many_sites_info(methods: Sequence[str]) -> str:
+    """Which methods' scores can be compared between the two."""
+    return f"Only for methods whose scores mean the same in both: {', '.join(methods)}."
+
+
+def votes_note(share: float, n_secrets: int, kept_share: float, has_kept: bool) -> str:
+    """How a neuron is kept, and how many are."""
+    note = f"at least {100 * share:.0f} % of {n_secrets} secrets vote for them; {100 * kept_share:.2f} % of all"
+    return note if has_kept else note + MANY_LOWER
+
+
+def retained_secrets(n: int) -> str:
+    """How many other secrets a method was given."""
+    return f"{n} other secrets were retained text"
+
+
+def shuffled(p: float) -> str:
+    """How often chance would do as well."""
+    return f"p = {p:.3g} (shuffled categories)"
+
+
+NOTE_WITHIN = "mean Jaccard index of two secrets of one category"
+NOTE_BETWEEN = "the same of two different categories"
+
+
+def specificity(chance: str) -> str:
+    """What specificity is, and how often chance would do as well."""
+    return f"within / between; {chance}"
+
+
+def random_sets(k: int, overlap: float) -> str:
+    """The overlap of random neurons."""
+    return f"random sets of {k}: {overlap:.3f}"
+
+
+def score_by_site(attention: float, even: float) -> str:
+    """Which share of the score attention has, and which share of the gates is in MLPs."""
+    return f"in attention {100 * attention:.0f} %, of the sum of positive scores; {100 * even:.0f} % of all gates are in MLPs"

@@ -1,0 +1,116 @@
+"""Forms: values by name from what gradio gives by component, and every run of the page pressed once, on a tiny model."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.state_holder import SessionState
+
+from privlens.ui import build_ui
+from privlens.ui.components.form import Form
+from tests.helpers import TAUGHT
+
+MOST = 8
+"""Values that a listener takes by position: more of them cannot be told apart by who reads it."""
+
+
+@dataclass(frozen=True)
+class Inner:
+    text: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner
+    mark: bool
+
+
+def test_a_form_reads_its_own_values_of_a_listeners_and_forms_nest() -> None:
+    text, number, mark, other = gr.State(), gr.State(), gr.State(), gr.State()
+    inner = Form(Inner, text=text, number=number)
+    outer = Form(Outer, inner=inner, mark=mark)
+    given = {other: None, number: 3, mark: True, text: "x"}
+    assert outer.inputs == {text, number, mark}
+    assert outer.read(given) == Outer(Inner("x", 3), True)
+    assert outer.reading(inner=inner.reading(number=other)).read(given) == Outer(Inner("x", None), True)  # type: ignore[arg-type]
+    assert inner["text"] is text
+    for controls in ({"text": text}, {"text": text, "number": number, "more": mark}):
+        with pytest.raises(TypeError, match=r"Inner and its controls differ in \['(number|more)'\]"):
+            Form(Inner, **controls)
+
+
+class Pressed:
+    """A page whose listeners are called in this process, as gradio would for one visitor."""
+
+    def __init__(self, page: gr.Blocks) -> None:
+        self.page, self.state = page, SessionState(page)
+        self.parts = {part.elem_id: part for part in page.blocks.values() if getattr(part, "elem_id", None)}
+        self.values: dict[int, Any] = {}
+
+    def listeners_of(self, button: str) -> tuple[Any, Any]:
+        """What follows a click on Start: the listener that begins the run, and the run."""
+        target = (self.parts[button]._id, "click")
+        began = next(fn for fn in self.page.fns.values() if target in fn.targets)
+        return began, next(fn for fn in self.page.fns.values() if fn.trigger_after == began._id)
+
+    def call(self, fn: Any) -> int:
+        """Calls a listener to its end; returns in how many steps it answered."""
+        inputs = [None if part.stateful else self.values.get(part._id, getattr(part, "value", None)) for part in fn.inputs]
+        iterator, n_steps, finished = None, 0, False
+        while not finished:
+            answer = asyncio.run(self.page.process_api(fn, inputs, state=self.state, iterator=iterator))
+            iterator, n_steps = answer["iterator"], n_steps + 1
+            finished = not answer["is_generating"]
+            assert len(answer["data"]) == len(fn.outputs)
+        return n_steps
+
+    def press(self, button: str, **typed: Any) -> int:
+        """Presses a Start with something typed, by elem_id."""
+        self.values |= {self.parts[name.replace("_", "-")]._id: value for name, value in typed.items()}
+        began, run = self.listeners_of(button)
+        self.call(began)
+        return self.call(run)
+
+    def kept(self, kind: str) -> list[Any]:
+        """The visitor's values of a type, by its name."""
+        return [value for value in self.state.state_data.values() if type(value).__name__ == kind]
+
+
+@pytest.fixture(scope="module")
+def pressed(taught_folder: str) -> Iterator[Pressed]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
+        page = build_ui(taught_folder, "cpu")
+    yield Pressed(page)
+    gc.collect()  # as in tests/ui/conftest.py
+
+
+def test_no_listener_takes_many_values_by_position(pressed: Pressed) -> None:
+    many = {fn.api_name: len(fn.inputs) for fn in pressed.page.fns.values() if not fn.inputs_as_dict and len(fn.inputs) > MOST}
+    assert many == {}
+
+
+SECRET = {"prompt": TAUGHT[0].prompt, "value": TAUGHT[0].value}
+
+
+def test_every_run_of_the_page_goes_through(pressed: Pressed) -> None:
+    assert pressed.press("check-start", **SECRET) > 3
+    assert pressed.press("localize-start", method="gradient") >= 2
+    [located] = pressed.kept("Localization")
+    assert located.target.value == TAUGHT[0].value
+    assert pressed.press("measure-start") > 2
+    assert pressed.press("sweep-start") > 2
+    assert pressed.press("compare-start", compare_methods=["gradient"]) > 2
+    assert [[one.method for one in found.scores] for found in pressed.kept("Compared")] == [["gradient", "random"]]
+    assert pressed.press("many-start", many_method="gradient", many_secrets=[0, 1]) > 1
+    assert [len(found.targets) for found in pressed.kept("Many")] == [2]
+    assert pressed.press("erase-start", erase_steps=2, erase_every=1) > 3
+    [erased] = pressed.kept("Erased")
+    assert erased.last.step == 2 and erased.kept.targets[0].value == TAUGHT[0].value
+    assert pressed.press("erase-compare-start", erase_methods=["emso"]) > 3
+    assert [found.rows[-1]["method"] for found in pressed.kept("Compared") if hasattr(found, "rows")] == ["emso"]
