@@ -46,13 +46,13 @@ if TYPE_CHECKING:
         load_scores,
         localize,
         localize_many,
+        method_settings,
         read_neurons,
         read_reference,
         read_secrets,
         save_edit,
         save_neurons,
         save_scores,
-        settings_of,
         write_model,
     )
 
@@ -80,13 +80,13 @@ __all__ = [
     "load_scores",
     "localize",
     "localize_many",
+    "method_settings",
     "read_neurons",
     "read_reference",
     "read_secrets",
     "save_edit",
     "save_neurons",
     "save_scores",
-    "settings_of",
     "write_model",
 ]
 

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from privlens import deactivation, erasure, validation
-from privlens.erasure import ErasureSettings, Request, settings_of
+from privlens.erasure import ErasureSettings, Request, method_settings
 from privlens.errors import BadInput
 from privlens.list_files import read_text
 from privlens.lm.edit_files import load_edit, save_edit
@@ -165,7 +165,7 @@ def erase(
     Args:
         retained: listed secrets that should stay. others: secrets that are only watched.
         texts: paragraphs that should stay. reference: paragraphs that the perplexity guard is measured on.
-        settings: of `ErasureSettings`; `settings_of(method, settings)` gives another method with its own learning rate.
+        settings: of `ErasureSettings`; `method_settings(method, settings)` gives another method with its own learning rate.
     """
     forget = (secrets,) if isinstance(secrets, Secret) else tuple(secrets)
     request = Request(
@@ -220,12 +220,12 @@ __all__ = [
     "load_scores",
     "localize",
     "localize_many",
+    "method_settings",
     "read_neurons",
     "read_reference",
     "read_secrets",
     "save_edit",
     "save_neurons",
     "save_scores",
-    "settings_of",
     "write_model",
 ]

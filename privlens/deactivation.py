@@ -69,11 +69,11 @@ def gates_of(lm: LanguageModel, neurons: Sequence[Neuron], context: EvalContext)
     return lm.off(neurons, context.site) if neurons else None
 
 
-def recalls(
+def memorization_states(
     lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], context: EvalContext
 ) -> list[MemorizationState]:
     """The state of every secret with these neurons off; teacher-forced, without text."""
-    return states.recalls(lm, secrets, gates_of(lm, neurons, context), site=context.site, stop=context.stop)
+    return states.memorization_states(lm, secrets, gates_of(lm, neurons, context), site=context.site, stop=context.stop)
 
 
 def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], context: EvalContext) -> Iterator[Effect]:
@@ -84,7 +84,10 @@ def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], c
     """
     [texts] = texts_before_and_after(lm, [target], neurons, context)
     neuron_sets = ((), tuple(neurons))
-    measured = [replace(recalls(lm, [target], off, context)[0], text=text) for off, text in zip(neuron_sets, texts, strict=True)]
+    measured = [
+        replace(memorization_states(lm, [target], off, context)[0], text=text)
+        for off, text in zip(neuron_sets, texts, strict=True)
+    ]
     yield Effect(target, *measured)
     with_exposure = [
         states.exposed(
@@ -121,13 +124,13 @@ def compare(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], contex
     control = random_like(lm.widths(context.site), len(chosen), context.seed)
     effect = effect_on(lm, target, chosen, context)
     yield ComparisonStep(1, 5, "the target", effect)
-    before = recalls(lm, context.others, (), context)
+    before = memorization_states(lm, context.others, (), context)
     perplexity = reference_perplexity(lm, (), context)
     yield ComparisonStep(2, 5, "the others and the reference text, all neurons on", effect)
     outcomes = []
     for step, (stage, off) in enumerate((("the chosen neurons off", chosen), ("random neurons off", control)), start=3):
         target_effect = effect if off == chosen else effect_on(lm, target, off, context)
-        after = recalls(lm, context.others, off, context)
+        after = memorization_states(lm, context.others, off, context)
         others = tuple(map(Effect, context.others, before, after))
         outcomes.append(Outcome(off, target_effect, others, perplexity, reference_perplexity(lm, off, context)))
         yield ComparisonStep(step, 5, stage, effect)
@@ -143,16 +146,16 @@ def sweep_ks(n_neurons: int, largest_share: float = 0.05) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class AllOn:
+class EvalBaseline:
     """The baseline of a curve: the other secrets that the model knows with all neurons on, and its perplexity."""
 
     known: tuple[Secret, ...]
     perplexity: float | None
 
 
-def all_on(lm: LanguageModel, context: EvalContext) -> AllOn:
+def eval_baseline(lm: LanguageModel, context: EvalContext) -> EvalBaseline:
     """Measures the context with all neurons on."""
-    return AllOn(states.known(lm, context.others, stop=context.stop), reference_perplexity(lm, (), context))
+    return EvalBaseline(states.known(lm, context.others, stop=context.stop), reference_perplexity(lm, (), context))
 
 
 def states_of(
@@ -166,7 +169,7 @@ def states_of(
 
 
 def curve(
-    lm: LanguageModel, target: Secret, neuron_sets: Sequence[Sequence[Neuron]], context: EvalContext, before: AllOn
+    lm: LanguageModel, target: Secret, neuron_sets: Sequence[Sequence[Neuron]], context: EvalContext, before: EvalBaseline
 ) -> Iterator[CurvePoint]:
     """The effect of switching each set of neurons off, one set after the other.
 
@@ -195,7 +198,7 @@ def complete_point(
     off: Sequence[Neuron],
     point: CurvePoint,
     context: EvalContext,
-    before: AllOn,
+    before: EvalBaseline,
     n_candidates: int = SPACE_SIZE,
 ) -> CurvePoint:
     """The point with the target's exposure among `n_candidates` values, the others and the reference text added."""
@@ -212,7 +215,7 @@ def sweep(
     widths = lm.widths(context.site)
     random_sets = [random_like(widths, k, context.seed) for k in ks]
     random_states = states_of(lm, target, random_sets, context)
-    before = all_on(lm, context)
+    before = eval_baseline(lm, context)
     points = curve(lm, target, [scores.top(k) for k in ks], context, before)
     rows: list[SweepRow] = []
     for point, random_off, random_state in zip(points, random_sets, random_states, strict=True):
@@ -234,7 +237,7 @@ def sweep(
 
 
 def _context_kept(
-    lm: LanguageModel, off: Sequence[Neuron], context: EvalContext, before: AllOn
+    lm: LanguageModel, off: Sequence[Neuron], context: EvalContext, before: EvalBaseline
 ) -> tuple[float | None, float | None]:
     """Share of the known others that still match, and the perplexity ratio; None for either if there is nothing to measure."""
     kept = states.kept(lm, before.known, gates_of(lm, off, context), site=context.site, stop=context.stop)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from privlens.deactivation import AllOn, EvalContext, all_on, complete_point, states_of, target_point
+from privlens.deactivation import EvalBaseline, EvalContext, complete_point, eval_baseline, states_of, target_point
 from privlens.errors import BadInput
 from privlens.localization import Task
 from privlens.localization.several import PARTS, localize_each
@@ -77,7 +77,7 @@ class MethodComparison:
 
     target: Secret
     retained: frozenset[Secret]
-    before: AllOn
+    before: EvalBaseline
     on: MeasuredOn
     ks: tuple[int, ...]
     methods: tuple[Measured, ...]
@@ -110,9 +110,9 @@ def measured_ks(n_neurons: int, extent: BudgetName = "sample", *also: int | None
     return tuple(sorted({*(max(1, round(share * n_neurons)) for share in BUDGETS[extent].shares), *filter(None, also)}))
 
 
-def evaluation_sample(task: Task, context: EvalContext, budget: EvalBudget) -> tuple[AllOn, MeasuredOn]:
+def evaluation_sample(task: Task, context: EvalContext, budget: EvalBudget) -> tuple[EvalBaseline, MeasuredOn]:
     """The others to evaluate on, drawn from all known ones by the task's seed, and the perplexity with all neurons on."""
-    before = all_on(task.lm, context)
+    before = eval_baseline(task.lm, context)
     n_others = min(len(before.known), budget.others or len(before.known))
     drawn = set(random.Random(task.seed).sample(before.known, n_others))
     n_candidates = 1 + sum(1 for _ in rivals(task.lm, task.target, task.seed, budget.candidates))
@@ -180,7 +180,7 @@ def compare_methods(
 
 
 def effects(
-    task: Task, scores: Sequence[NeuronScores], ks: Sequence[int], context: EvalContext, before: AllOn, n_candidates: int
+    task: Task, scores: Sequence[NeuronScores], ks: Sequence[int], context: EvalContext, before: EvalBaseline, n_candidates: int
 ) -> Iterator[tuple[float, str, tuple[Measured, ...]]]:
     """The curves as they grow: the share done (0..1), what was measured last, and every method as measured so far.
 

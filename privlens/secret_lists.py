@@ -121,7 +121,7 @@ def read_secrets(path: str | Path) -> list[ListedSecret]:
 
 def paragraphs(text: str) -> tuple[str, ...]:
     """The paragraphs of a text, separated by empty lines. Raises BadInput for a text that is too long."""
-    validation.text(text, "text to retain", validation.TEXT_MOST)
+    validation.text(text, "text to retain", validation.MAX_TEXT)
     parts = (part.strip() for part in re.split(r"\n[^\S\n]*\n", text))
     return tuple(part for part in parts if part)
 
@@ -149,7 +149,7 @@ def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
     try:
         for prompt in (cells["prompt"], *reworded):
             validation.secret(prompt, cells["value"])
-        validation.text(cells.get("category", ""), "category", validation.CATEGORY_MOST)
+        validation.text(cells.get("category", ""), "category", validation.MAX_CATEGORY)
     except BadInput as error:
         return row.rejected(str(error).rstrip("."))
     return ListedSecret(

@@ -9,13 +9,13 @@ from typing import Any
 
 from privlens.errors import BadInput
 
-PROMPT_MOST = 100_000
-VALUE_MOST = 10_000
-CATEGORY_MOST = 200
-TEXT_MOST = 200_000
+MAX_PROMPT = 100_000
+MAX_VALUE = 10_000
+MAX_CATEGORY = 200
+MAX_TEXT = 200_000
 """Maximum lengths in characters of a prompt, a private value, a category's name and a text to retain: together with the other
 limits they bound the time and memory that one input can take."""
-SEED_MOST = 2**32 - 1
+MAX_SEED = 2**32 - 1
 """The largest seed: 32 bits."""
 
 
@@ -48,12 +48,12 @@ def text(value: Any, name: str, maximum: int) -> str:
 
 def secret(prompt: Any, value: Any) -> None:
     """Raises BadInput for a prompt or a private value that is not valid, too long or empty."""
-    if not text(prompt, "prompt", PROMPT_MOST).strip():
+    if not text(prompt, "prompt", MAX_PROMPT).strip():
         raise BadInput(
             "The prompt is empty: type the text that comes before the private value. If there is none, put the first word or "
             "words into the prompt, and the rest into the value."
         )
-    if not text(value, "private value", VALUE_MOST).strip():
+    if not text(value, "private value", MAX_VALUE).strip():
         raise BadInput("The private value is empty: type the string that the model should not know.")
 
 
@@ -75,7 +75,7 @@ def choice(value: Any, name: str) -> bool:
 
 def seed(value: Any) -> int:
     """The input if it is a valid random seed. Raises BadInput for anything else."""
-    return whole(value, "seed", 0, SEED_MOST)
+    return whole(value, "seed", 0, MAX_SEED)
 
 
 def between(value: Any, name: str, minimum: float, maximum: float, example: str, *, above: bool = False) -> float:

@@ -14,7 +14,7 @@ UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "T
 """Scripts, as Unicode names their characters, that are written without spaces."""
 
 
-def holds_any(values: Iterable[str]) -> Callable[[str], bool]:
+def contains_any(values: Iterable[str]) -> Callable[[str], bool]:
     """A predicate for texts: whether the text contains one of the values; differences in white space are ignored."""
     normalized_values = [value for value in map(_normalized, values) if value]
 
@@ -25,8 +25,8 @@ def holds_any(values: Iterable[str]) -> Callable[[str], bool]:
     return holds
 
 
-def holds_half(values: Iterable[str]) -> Callable[[str], bool]:
-    """As `holds_any`, but the first or last half of a long value is enough; halves of an odd length are rounded up."""
+def contains_half(values: Iterable[str]) -> Callable[[str], bool]:
+    """As `contains_any`, but the first or last half of a long value is enough; halves of an odd length are rounded up."""
     normalized_values = [value for value in map(_normalized, values) if value]
 
     def holds(text: str) -> bool:

@@ -40,7 +40,7 @@ from transformers import (
     Starcoder2Config,
 )
 
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.memorization.metrics import exposure_at
 from privlens.provenance import provenance
@@ -209,7 +209,7 @@ def edit_of(lm: LanguageModel, seed: int, share: float = 0.05, size: float = 0.0
         for name, weight in lm.model.named_parameters():
             if weight.ndim == 2:
                 moved = (torch.rand(weight.shape, generator=rng) < share) * torch.randn(weight.shape, generator=rng) * size
-                changes[name] = change_of(weight, weight.detach() + moved)
+                changes[name] = weight_change(weight, weight.detach() + moved)
     return Edit(changes, provenance(lm, seed, {}, 0.0))
 
 

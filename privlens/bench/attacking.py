@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from privlens.deactivation import EvalContext, all_on
+from privlens.deactivation import EvalContext, eval_baseline
 from privlens.erasure.attacks import ATTACKS, AttackSetup, planned
 from privlens.erasure.attacks.chance import judged
 from privlens.erasure.attacks.setup import Scores
@@ -50,7 +50,7 @@ def run(
     Raises:
         BadInput: if the list has no secret with repeats 0.
     """
-    memorized = all_on(lm, EvalContext(tuple(row.secret for row in listed))).known
+    memorized = eval_baseline(lm, EvalContext(tuple(row.secret for row in listed))).known
     controls = [row for row in listed if row.repeats == 0]
     if not controls:
         raise BadInput("This list has no secret that was never trained on: add some, with 0 in the column repeats.")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from privlens import intervals
-from privlens.deactivation import EvalContext, recalls, reference_perplexity
+from privlens.deactivation import EvalContext, memorization_states, reference_perplexity
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
@@ -70,7 +70,7 @@ def trials(
         BadInput: if the model repeats fewer than three of the secrets.
     """
     context = EvalContext(reference=tuple(reference), seed=seed)
-    states = recalls(lm, secrets, (), context)
+    states = memorization_states(lm, secrets, (), context)
     memorized = [(secret, state) for secret, state in zip(secrets, states, strict=True) if state.greedy_match]
     if len(memorized) < 3:
         raise BadInput(f"The model repeats {len(memorized)} of {len(secrets)} secrets; three are needed to judge what is kept.")
@@ -104,12 +104,12 @@ def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budg
     """Switches the best k neurons off and measures target, seen, unseen and reference."""
     off: list[Neuron] = scores.top(k)
     context = EvalContext(reference=trial.reference, site=trial.site, seed=trial.seed)
-    [after] = recalls(lm, [trial.target], off, context)
+    [after] = memorization_states(lm, [trial.target], off, context)
     gates = lm.off(off, trial.site)
     exposure = exposure_of(lm, trial.target, gates=gates, site=trial.site, seed=trial.seed)
     perplexity = reference_perplexity(lm, off, context)
     seen_kept, unseen_kept = (
-        statistics.mean([state.greedy_match for state in recalls(lm, secrets, off, replace(context, reference=()))])
+        statistics.mean([state.greedy_match for state in memorization_states(lm, secrets, off, replace(context, reference=()))])
         for secrets in (trial.seen, trial.unseen)
     )
     return Deletion(

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 
 from privlens import intervals
 from privlens.bench.timing import peak_mb
-from privlens.deactivation import EvalContext, all_on, recalls, reference_perplexity
-from privlens.erasure import ErasureSettings, Request, erase, settings_of
+from privlens.deactivation import EvalContext, eval_baseline, memorization_states, reference_perplexity
+from privlens.erasure import ErasureSettings, Request, erase, method_settings
 from privlens.erasure.evaluate import EL_N
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
@@ -70,7 +70,7 @@ class ErasureTrial:
 
 def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: int, seed: int) -> list[ErasureTrial]:
     """Draws of n_forget memorized secrets. Raises BadInput if fewer than two would be left to judge by."""
-    memorized = all_on(lm, EvalContext(other_secrets(secrets, ()), seed=seed)).known
+    memorized = eval_baseline(lm, EvalContext(other_secrets(secrets, ()), seed=seed)).known
     if len(memorized) < n_forget + 2:
         most = len(memorized) - 2
         raise BadInput(f"The model repeats {len(memorized)} of {len(secrets)} secrets: --forget can be at most {most}.")
@@ -98,7 +98,7 @@ def measured(
     """The columns of a row that describe the model under the edit: all but method, n_forget, steps, seconds, share and memory."""
     view = lm.under(edit)
     context = EvalContext(reference=tuple(reference), seed=seed)
-    states = recalls(view, trial.forget, (), context)
+    states = memorization_states(view, trial.forget, (), context)
     encoded = [view.encode(secret) for secret in trial.forget]
     exposures = [exposure_of(view, secret, seed=seed) for secret in trial.forget]
     verdicts = [forgotten(state.greedy_match, exposure) for state, exposure in zip(states, exposures, strict=True)]
@@ -106,9 +106,9 @@ def measured(
     before, after = (reference_perplexity(model, (), context) for model in (lm, view))
 
     def kept(secrets: Sequence[Secret]) -> float:
-        return statistics.mean(state.greedy_match for state in recalls(view, secrets, (), context))
+        return statistics.mean(state.greedy_match for state in memorization_states(view, secrets, (), context))
 
-    unseen_before, unseen_after = (recalls(model, trial.unseen, (), context) for model in (lm, view))
+    unseen_before, unseen_after = (memorization_states(model, trial.unseen, (), context) for model in (lm, view))
     nll_rises = [later.nll - earlier.nll for earlier, later in zip(unseen_before, unseen_after, strict=True)]
 
     return {
@@ -150,7 +150,7 @@ def run(
         for trial in trials(lm, secrets, n_forget, draws, seed):
             for method in methods:
                 last: list[ErasureStep] = []
-                used = settings_of(method, settings, rate)
+                used = method_settings(method, settings, rate)
                 peak = peak_mb(lambda used=used, last=last, trial=trial: last.append(erased(lm, trial, reference, used, seed)))  # type: ignore[misc]
                 if not last:  # the system does not report peaks, and nothing ran
                     last.append(erased(lm, trial, reference, used, seed))

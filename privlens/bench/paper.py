@@ -192,7 +192,10 @@ def summary(rows: Sequence[Row]) -> list[Row]:
 
 def _mean_recall(rows: Sequence[Row], choice: str) -> Row:
     recalls = [row["recall"][choice] for row in rows]
-    return {"recall": fmean(recalls), "recall_interval": intervals.share(recalls, fmean(row["k"] for row in rows))}
+    return {
+        "recall": fmean(recalls),
+        "recall_interval": intervals.share(recalls, fmean(row["k"] for row in rows)),
+    }
 
 
 def _mean_effects(rows: Sequence[Row], choice: str) -> Row:

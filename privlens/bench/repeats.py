@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from privlens import intervals
-from privlens.deactivation import EvalContext, recalls
+from privlens.deactivation import EvalContext, memorization_states
 from privlens.lm.model import LanguageModel
 from privlens.memorization.check import exposure_of
 from privlens.secret_lists import ListedSecret
@@ -18,11 +18,11 @@ def by_repeats(lm: LanguageModel, listed: Sequence[ListedSecret], seed: int) -> 
     """
     for repeats in sorted({row.repeats or 0 for row in listed}):
         rows = [row for row in listed if (row.repeats or 0) == repeats]
-        states = recalls(lm, [row.secret for row in rows], (), EvalContext(seed=seed))
+        states = memorization_states(lm, [row.secret for row in rows], (), EvalContext(seed=seed))
         reworded = [type(row.secret)(row.reworded[0], row.secret.value) for row in rows if row.reworded]
         exposures = [exposure_of(lm, row.secret, seed=seed) for row in rows]
         bits = [exposure.bits for exposure in exposures if exposure.bits is not None]
-        reworded_states = recalls(lm, reworded, (), EvalContext(seed=seed))
+        reworded_states = memorization_states(lm, reworded, (), EvalContext(seed=seed))
         yield {
             "repeats": repeats,
             "n": len(rows),

@@ -22,7 +22,14 @@ from privlens.lm.restart import plain_pass
 from privlens.lm.tokens import Encoded
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import MaskSettings, start
-from privlens.localization.integrated import IntegralSettings, captum_integral, integral, integrated_gradients, one_by_one, points
+from privlens.localization.integrated import (
+    IntegralSettings,
+    captum_integral,
+    integral,
+    integrated_gradients,
+    points,
+    single_token_texts,
+)
 from privlens.types import Secret
 from privlens.zoo.random_models import random_gpt2, random_secret
 
@@ -127,7 +134,7 @@ def _integrals(lm: LanguageModel, secret: Secret, n_prompt: int, settings: Speed
         return torch.tensor(last.result.scores)
 
     def by_captum(lm: LanguageModel = lm, layers: Iterable[int] = range(lm.n_layers)) -> Tensor:
-        tokens = one_by_one(encoded)
+        tokens = single_token_texts(encoded)
         return torch.stack(
             [torch.stack([captum_integral(lm, token, layer, steps) for token in tokens]).sum(0) for layer in layers]
         )

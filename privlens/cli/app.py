@@ -34,7 +34,7 @@ def serve(
     """Start the page; its address is printed when it is ready. If other machines can reach it, a token is required."""
     from privlens.errors import PrivlensError
     from privlens.process.signals import ending
-    from privlens.process.temporary import own_folder, remove
+    from privlens.process.temporary import process_temp_folder, remove
 
     try:
         if hash_for:
@@ -42,7 +42,7 @@ def serve(
 
             typer.echo(hash_line(hash_for, password_of(hash_for)))
             return
-        with own_folder() as folder, ending(lambda: remove(folder)):
+        with process_temp_folder() as folder, ending(lambda: remove(folder)):
             from privlens.ui import build_ui, launch  # here, because gradio reads the folder for temporary files once, on import
             from privlens.ui.door import make_door
 

@@ -9,7 +9,7 @@ from privlens.bench import erasing
 from privlens.cli import inputs, progress, tables
 from privlens.cli.erase import DECAY_HELP, DEFAULTS, SHARE_HELP
 from privlens.cli.options import AsJson, Device, Dtype, Model, Reference, Secrets, Seed
-from privlens.erasure import ErasureSettings, Granularity, WeightMetric, settings_of
+from privlens.erasure import ErasureSettings, Granularity, WeightMetric, method_settings
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
@@ -47,7 +47,7 @@ def erase(
         choice=inputs.one_of(choice, WeightMetric, "--choice"),
         spread=inputs.one_of(spread, Granularity, "--spread"),
     )
-    rates = {name: settings_of(name, settings, rate).checked().learning_rate for name in method_names}
+    rates = {name: method_settings(name, settings, rate).checked().learning_rate for name in method_names}
     listed = read_secrets(secrets)
     paragraphs = read_reference(reference)
     lm = load(model, device, dtype)

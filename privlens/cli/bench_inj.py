@@ -13,7 +13,7 @@ from privlens.planting.plant import PlantSettings
 from privlens.types import Secret
 from privlens.zoo.catalogue import PLANTED
 from privlens.zoo.loading import load
-from privlens.zoo.planted import known_truth
+from privlens.zoo.planted import planted_truth
 
 
 def inj(
@@ -68,7 +68,7 @@ def recall(
     """Do methods find each secret's own neurons in smollm2+planted, with all plants present at once? Beside three controls."""
     method_names = inputs.methods(methods)
     lm = load(PLANTED, device, "float32")
-    truth = known_truth()
+    truth = planted_truth()
     results = []
     secrets = [Secret(prompt, value) for prompt, value in truth]
     targeted = [method for method in method_names if method not in injection.CONTROLS]

@@ -20,7 +20,7 @@ from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
 from privlens.cli.options import SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Seed
-from privlens.deactivation import EvalContext, all_on, compare, texts_before_and_after
+from privlens.deactivation import EvalContext, compare, eval_baseline, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
 from privlens.memorization.check import check as check_memorization
@@ -111,7 +111,7 @@ def localize(
     lm = inputs.under(load(model, device, dtype), edit, chat)
     inputs.check_top(top, lm, site)
     lm.encode(chosen.target)
-    seen = looked_at(method, retained_of(all_on(lm, EvalContext(chosen.others)).known, retained))
+    seen = looked_at(method, retained_of(eval_baseline(lm, EvalContext(chosen.others)).known, retained))
     scores = _last(METHODS[method](Task(lm, chosen.target, seen, texts, seed, site)))
     k = inputs.count(scores.n_neurons, scores.suggested_k, share, top)
     report = objects.localization(scores, chosen.target, k, seen)

@@ -6,7 +6,7 @@ import typer
 
 from privlens.cli import inputs, objects, progress, tables
 from privlens.cli.options import SITE, AsJson, Chat, Device, Dtype, Methods, Model, Reference, Secrets, Seed
-from privlens.deactivation import EvalContext, all_on
+from privlens.deactivation import EvalContext, eval_baseline
 from privlens.localization import Task
 from privlens.method_comparison import BudgetName, common_k, compare_methods
 from privlens.resources import REFERENCE
@@ -37,7 +37,7 @@ def compare(
     paragraphs = read_reference(reference)
     lm = inputs.under(load(model, device, dtype), None, chat)
     inputs.check_top(top, lm, site)
-    known = all_on(lm, EvalContext(chosen.others, seed=seed)).known
+    known = eval_baseline(lm, EvalContext(chosen.others, seed=seed)).known
     task = Task(lm, chosen.target, retained_of(known, "half"), seed=seed, site=site)
     for step in compare_methods(method_names, task, EvalContext(known, paragraphs), measured):
         progress.report_step(step)

@@ -10,17 +10,17 @@ import typer
 
 from privlens.cli import inputs, objects, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Secrets, Seed
-from privlens.deactivation import EvalContext, all_on
+from privlens.deactivation import EvalContext, eval_baseline
 from privlens.erasure import (
     ERASURE_INFO,
-    SHARE_EACH,
-    SHARE_MOST,
+    MAX_SHARE,
+    SHARE_PER_TEXT,
     ErasureSettings,
     Granularity,
     Request,
     Scope,
     WeightMetric,
-    settings_of,
+    method_settings,
 )
 from privlens.erasure import erase as erase_steps
 from privlens.erasure.attacks import AttackSetup
@@ -51,8 +51,8 @@ ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorized 
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square (default: the method's own)."
 DECAY_HELP = "Before every step the changed weights move back by this share of their change."
 SHARE_HELP = (
-    f"Share of all weights that may change, above 0 and at most 1 (default: {SHARE_EACH:g} for each secret to erase, "
-    f"at most {SHARE_MOST:g})."
+    f"Share of all weights that may change, above 0 and at most 1 (default: {SHARE_PER_TEXT:g} for each secret to erase, "
+    f"at most {MAX_SHARE:g})."
 )
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
 SITE_HELP = "Where the neurons are: mlp, attention or both (default: what the file says)."
@@ -96,13 +96,13 @@ def erase(
         decay=decay,
         guard=guard,
     )
-    settings = settings_of(method, settings, rate).checked()
+    settings = method_settings(method, settings, rate).checked()
     paragraphs = read_reference(reference)
     texts = read_reference(retain) if retain else ()
     inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     targets = tuple(row.secret for row in chosen)
-    known = all_on(lm, EvalContext(rest)).known
+    known = eval_baseline(lm, EvalContext(rest)).known
     seen = retained_of(known, retained if settings.keep else "none")
     unseen = unseen_of(known, seen)
     last = _last(erase_steps(Request(lm, targets, seen, texts, unseen, paragraphs, settings, seed)))

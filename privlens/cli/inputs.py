@@ -78,7 +78,7 @@ def under(lm: LanguageModel, edits: Sequence[Path] | None, chat: bool = False) -
     Raises:
         BadInput: for a broken file, an edit of another model, or a model without a chat template.
     """
-    view = lm.chatting() if chat else lm
+    view = lm.as_chat() if chat else lm
     return view.under(*map(load_edit, edits)) if edits else view
 
 

@@ -7,7 +7,7 @@ import typer
 
 from privlens.localization import METHODS
 from privlens.retained.others import Keep
-from privlens.validation import SEED_MOST
+from privlens.validation import MAX_SEED
 
 Model = Annotated[str, typer.Option(help="demo, smollm2, smollm2+planted, a folder, a .gguf file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), a device of torch, or spread: over GPUs, CPU, disk.")]
@@ -17,7 +17,7 @@ SITE = (
     "the numbering of a layer's attention coordinates continues after its last MLP neuron."
 )
 Chat = Annotated[bool, typer.Option("--chat", help="Prompt in chat turns, by the template of a chat model.")]
-Seed = Annotated[int, typer.Option(min=0, max=SEED_MOST, help="Seed of everything that is drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of everything that is drawn at random.")]
 AnyEdits = Annotated[list[Path] | None, typer.Option("--edit", help="Apply this edit, a file from erase --out; may be repeated.")]
 Secrets = Annotated[Path, typer.Option(help="A CSV file with the columns prompt and value.")]
 Reference = Annotated[Path, typer.Option(help="Ordinary text for perplexity; paragraphs separated by empty lines.")]

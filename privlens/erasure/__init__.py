@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from privlens.erasure.config import ALL, RATES, SHARE_EACH, SHARE_MOST, ErasureSettings, Request, Scope, settings_of
+from privlens.erasure.config import ALL, MAX_SHARE, RATES, SHARE_PER_TEXT, ErasureSettings, Request, Scope, method_settings
 from privlens.erasure.loop import GUARDED, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
 from privlens.erasure.selection import Granularity, WeightMetric
@@ -30,10 +30,10 @@ __all__ = [
     "ERASURE_INFO",
     "GUARDED",
     "LOSSES",
+    "MAX_SHARE",
     "RATES",
     "REACHED",
-    "SHARE_EACH",
-    "SHARE_MOST",
+    "SHARE_PER_TEXT",
     "USED_UP",
     "ErasureInfo",
     "ErasureSettings",
@@ -42,5 +42,5 @@ __all__ = [
     "Scope",
     "WeightMetric",
     "erase",
-    "settings_of",
+    "method_settings",
 ]

@@ -12,7 +12,7 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Secret
 
 Scope = Literal["format", "vocabulary"]
-STEPS_MOST = 100_000
+MAX_STEPS = 100_000
 """A limit on what can be asked for; a run of 100 steps is usual."""
 ALL = ":all"
 """Suffix of a method's name: train all weights, with Adam."""
@@ -23,9 +23,9 @@ Chosen by hand on two draws of one seed: of the rates that reach the level of un
 of unseen secrets rose least. Tried: 0.035 and 0.05 for EMSO, 0.05 and 0.07 for unlikelihood, 0.04 and 0.05 for NPO, only 0.05 for
 gradient ascent. undial (0.05, 0.07) and kl-uniform (0.05, 0.1) reached the level at none of these, and have 0.1 (README).
 """
-SHARE_EACH = 0.01
+SHARE_PER_TEXT = 0.01
 """Share of all weights that may change for each forget text by default. A fixed 1 % for any number of texts was tried before."""
-SHARE_MOST = 0.4
+MAX_SHARE = 0.4
 """Share of all weights that may change for all forget texts together by default; 32 secrets at once are measured with it."""
 
 
@@ -34,8 +34,9 @@ class ErasureSettings:
     """Settings of an erasure; the defaults are those of the README's figures.
 
     Attributes:
-        method: one of LOSSES. share: share of all the model's weights that may change, above 0 and at most 1; None for SHARE_EACH
-            for each forget text, at most SHARE_MOST.
+        method: one of LOSSES.
+        share: share of all the model's weights that may change, above 0 and at most 1; None for SHARE_PER_TEXT for each forget
+            text, at most MAX_SHARE.
         scope: which tokens EMSO makes equally likely: the whole vocabulary as in the paper, or those of the true token's format.
         choice: the metric that chooses the weights. spread: the granularity at which they are chosen.
         keep: weight of the KL on retained text at the start; 0 is forget-only, as in the EMSO paper. loosen: `keep` is multiplied
@@ -81,18 +82,18 @@ class ErasureSettings:
         validation.between(self.guard, "guard", 1, 1e6, "1.03 lets the perplexity rise by 3 %")
         validation.between(self.learning_rate, "learning rate", 0, 10, "each method's own is about 0.05", above=True)
         validation.between(self.keep, "weight of retained text", 0, 1e6, f"{ErasureSettings.keep:g} if not given")
-        validation.whole(self.steps, "number of steps", 1, STEPS_MOST)
-        validation.whole(self.measure_every, "number of steps between two measurements", 1, STEPS_MOST)
+        validation.whole(self.steps, "number of steps", 1, MAX_STEPS)
+        validation.whole(self.measure_every, "number of steps between two measurements", 1, MAX_STEPS)
         if not 0 <= self.decay < 1:
             raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")
         return self
 
     def share_for(self, n_forget: int) -> float:
         """The share of all weights that may change to forget this number of texts."""
-        return min(SHARE_EACH * n_forget, SHARE_MOST) if self.share is None else self.share
+        return min(SHARE_PER_TEXT * n_forget, MAX_SHARE) if self.share is None else self.share
 
 
-def settings_of(name: str, settings: ErasureSettings, rate: float | None = None) -> ErasureSettings:
+def method_settings(name: str, settings: ErasureSettings, rate: float | None = None) -> ErasureSettings:
     """The settings for a method's name: its loss, all weights if it ends in `:all`, its rate; the rest as in `settings`.
 
     Args:

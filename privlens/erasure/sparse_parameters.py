@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.types import Change
 
@@ -101,7 +101,7 @@ class SparseParameters:
     def applied(self) -> Iterator[None]:
         """Inside, the model has the trained values; on exit its own are restored bit for bit. Only within `lm.held()`."""
         before = {name: self._read(name).clone() for name in self.parameters}
-        with self.lm.lent({name: partial(self._write, name, values) for name, values in before.items()}):
+        with self.lm.overwriting({name: partial(self._write, name, values) for name, values in before.items()}):
             for name, values in self.values.items():
                 self._write(name, values)
             yield
@@ -170,7 +170,7 @@ class SparseParameters:
             weight, places = self.parameters[name], self.places[name]
             whole = weight.detach().clone().view(-1)
             whole[... if places is None else places] = new.to(whole)
-            changes[name] = change_of(weight, whole.view_as(weight))
+            changes[name] = weight_change(weight, whole.view_as(weight))
         return {name: change for name, change in changes.items() if len(change.indices)}
 
     def snapshot(self) -> dict[str, Tensor]:

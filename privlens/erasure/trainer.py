@@ -18,7 +18,7 @@ from privlens.erasure.preconditioner import KfacPreconditioner, output_vectors_o
 from privlens.erasure.selection import best, best_neurons, random_indices_like, scores
 from privlens.erasure.sparse_parameters import SparseParameters, gradients
 from privlens.lm.activations import mean_squares
-from privlens.lm.memory import RowsAtOnce, in_parts
+from privlens.lm.memory import AdaptiveBatchSize, in_parts
 from privlens.lm.memory_plan import fitting
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
@@ -26,9 +26,9 @@ from privlens.memorization.candidates import private, token_formats
 from privlens.provenance import provenance
 from privlens.retained.distributions import (
     ReferenceDistributions,
-    check_left,
     extent,
     reference_distributions,
+    require_retained_rows,
     retained_rows,
     stored_bytes,
     without_values,
@@ -109,10 +109,10 @@ class Erasure:
         self.private = [private(self.lm, text) for text in self.texts]
         self.rows = without_values(self.lm, rows, request.forget)
         if self.settings.keep:
-            check_left(self.rows, "let the weight of retained text be 0")
+            require_retained_rows(self.rows, "let the weight of retained text be 0")
         self.kept = reference_distributions(self.lm, self.rows) if self.rows else None
         self.keep = self.settings.keep
-        self.at_once = RowsAtOnce()
+        self.at_once = AdaptiveBatchSize()
         self.left = torch.ones(len(self.texts), dtype=torch.float32)
         self.moved = torch.full((len(self.rows),), FIRST_MOVED, dtype=torch.float32)
         self.weights = self._choose_weights()

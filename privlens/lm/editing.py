@@ -124,7 +124,7 @@ def put_back(write: Write) -> Callable[[], None]:
     return write_back
 
 
-def change_of(parameter: Tensor, new: Tensor) -> Change:
+def weight_change(parameter: Tensor, new: Tensor) -> Change:
     """The change that turns a parameter into `new`, a tensor of the same shape: only the entries that differ."""
     old_values = parameter.detach().flatten()
     new_values = new.detach().to(parameter).flatten()

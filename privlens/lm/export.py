@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from privlens.errors import BadInput
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.lm.quantization import refuse_codes
 from privlens.process.private_files import private_folder
@@ -36,7 +36,7 @@ def folded(lm: LanguageModel, gates: Tensor, site: Site = "mlp") -> dict[str, Ch
             weight: Tensor = projection.weight  # type: ignore[assignment]
             axis = 0 if isinstance(projection, Conv1D) else 1
             factors = gate[: weight.shape[axis]].to(weight)
-            change = change_of(weight, weight * (factors[:, None] if axis == 0 else factors))
+            change = weight_change(weight, weight * (factors[:, None] if axis == 0 else factors))
             if len(change.indices):
                 changes[names[id(weight)]] = change
     return changes

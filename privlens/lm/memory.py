@@ -140,7 +140,7 @@ def needs_checkpoints(n_bytes: int, checkpointed: int, n_tokens: int, n_retained
 
 
 @dataclass
-class RowsAtOnce:
+class AdaptiveBatchSize:
     """How many rows go through a model at once: all of them until memory runs out, then half as many each time."""
 
     most: int = sys.maxsize

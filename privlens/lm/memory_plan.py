@@ -17,6 +17,6 @@ def fitting(lm: LanguageModel, n_tokens: int, site: Site = "mlp", n_retained: in
     hidden = lm.model.config.get_text_config().hidden_size
     n_layers, width = lm.shape(site)
     sizes = n_tokens, n_layers, hidden, width, lm.n_vocabulary, lm.dtype.itemsize
-    needed = stored + row_bytes(*sizes, gradients=True, checkpointed=lm.is_sparing)
+    needed = stored + row_bytes(*sizes, gradients=True, checkpointed=lm.is_checkpointed)
     needed_checkpointed = stored + row_bytes(*sizes, gradients=True, checkpointed=True)
-    return lm.sparing() if needs_checkpoints(needed, needed_checkpointed, n_tokens, n_retained, lm.device) else lm
+    return lm.with_checkpointing() if needs_checkpoints(needed, needed_checkpointed, n_tokens, n_retained, lm.device) else lm

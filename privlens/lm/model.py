@@ -4,9 +4,9 @@ One LanguageModel is shared by all users. Its lock is held while gates or an edi
 released while a result is being displayed, so two users take turns step by step and neither sees the other's gates or edits. A
 generator must therefore never yield inside `held`, `gated` or `edited`.
 
-`under` returns a view: the same model and lock, with edits that are in place only while the view is in use. `sparing` returns a
-view that needs less memory for gradients, `chatting` one that asks in chat turns. Everything that takes a LanguageModel takes a
-view.
+`under` returns a view: the same model and lock, with edits that are in place only while the view is in use. `with_checkpointing`
+returns a view that needs less memory for gradients, `as_chat` one that asks in chat turns. Everything that takes a LanguageModel
+takes a view.
 """
 
 import copy
@@ -73,9 +73,9 @@ class LanguageModel:
         self.n_layers, self.d_mlp = self.shape()
         self._session = ModelSession(name, model)
         self.lock = self._session.lock
-        self.is_sparing = False
+        self.is_checkpointed = False
         self.is_chat = False
-        self.has_repeatable_cache = True
+        self.can_reuse_prefix = True
         self.pads_left = self._accepts_left_padding()
         self._unedited_session = self._session
         self._attached: dict[int, bool] = {}  # keyed by hash, so that no private value outlives its visitor here
@@ -217,13 +217,13 @@ class LanguageModel:
         view._session = self._session.under(edits)
         return view
 
-    def sparing(self) -> "LanguageModel":
+    def with_checkpointing(self) -> "LanguageModel":
         """A view with gradient checkpointing: less memory for gradients, about a third more time."""
         view = copy.copy(self)
-        view.is_sparing = True
+        view.is_checkpointed = True
         return view
 
-    def chatting(self) -> "LanguageModel":
+    def as_chat(self) -> "LanguageModel":
         """A view in which every secret is asked for as a chat turn, by the tokenizer's template; see lm/chat.py.
 
         Raises:
@@ -280,13 +280,13 @@ class LanguageModel:
             yield
 
     @contextmanager
-    def lent(self, put_back: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+    def overwriting(self, put_back: Mapping[str, Callable[[], None]]) -> Iterator[None]:
         """Inside, these named parameters may be overwritten; on leaving each is restored by its function.
 
         Within `held` only. A function may be called twice: if it raises it is tried again, and the others are called in any case.
         A model that cannot be restored raises ModelDamaged from then on.
         """
-        with self._session.lent(put_back):
+        with self._session.overwriting(put_back):
             yield
 
     def off(self, neurons: Sequence[Neuron], site: Site = "mlp") -> Tensor:
@@ -314,7 +314,7 @@ class LanguageModel:
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Next-token logits [rows, tokens, vocabulary], float32, for right-padded ids [rows, tokens]."""
-        checkpointing = self.is_sparing and torch.is_grad_enabled()
+        checkpointing = self.is_checkpointed and torch.is_grad_enabled()
         with self.held(), checkpointed(self.layout.layers) if checkpointing else nullcontext():
             return self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # type: ignore[no-any-return]
 
@@ -359,7 +359,7 @@ class LanguageModel:
                         stop=stop,
                         sampling=sampling,
                         rows=rows,
-                        use_cache=self.has_repeatable_cache,
+                        use_cache=self.can_reuse_prefix,
                     )
 
             new_ids |= zip(batch, in_parts(generate_rows, batch), strict=True)

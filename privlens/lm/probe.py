@@ -31,7 +31,7 @@ ARCHITECTURE_ERRORS = (AssertionError, AttributeError, IndexError, KeyError, Run
 
 
 def probe(lm: LanguageModel) -> None:
-    """Checks a model and sets `has_repeatable_cache` and `pads_left`.
+    """Checks a model and sets `can_reuse_prefix` and `pads_left`.
 
     Raises:
         UnsupportedModel: if the model's numbers could not be trusted.
@@ -39,7 +39,7 @@ def probe(lm: LanguageModel) -> None:
     _refuse_tokens(lm)
     _refuse_weights(lm)
     ids, changed_ids = _texts(lm.tokenizer, min(lm.n_embeddings, lm.n_vocabulary), min(N_TOKENS, lm.room))
-    lm.has_repeatable_cache = True
+    lm.can_reuse_prefix = True
     with lm.held(), torch.no_grad():
         try:
             logits = lm.logits(*lm.padded([ids, changed_ids]))
@@ -53,7 +53,7 @@ def probe(lm: LanguageModel) -> None:
             )
         if _is_bidirectional(logits, len(ids) // 2, _tolerance(lm, logits)):
             raise _bidirectional_error(lm.name, lm.architecture)
-        lm.has_repeatable_cache = _cache_repeats(lm, logits, [ids, changed_ids])
+        lm.can_reuse_prefix = _cache_repeats(lm, logits, [ids, changed_ids])
         lm.pads_left = lm.pads_left and _pads_left(lm, logits[0], ids)  # a few tokens can agree by chance, so both must hold
 
 

@@ -7,7 +7,7 @@ copies begin to differ are not run: during the pass they return their output of 
 own forward, so embeddings, rotary angles, final norm and head are those of the architecture.
 
 An architecture whose mask depends on the index of a key and not on its position (ALiBi, or a full sliding window) gives wrong
-results here, so callers must compare with `Past.logits` of the plain pass.
+results here, so callers must compare with `PlainPass.logits` of the plain pass.
 """
 
 import copy
@@ -23,7 +23,7 @@ from privlens.lm.model import LanguageModel
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
+class PlainPass:
     """One plain pass over a text of n tokens.
 
     Attributes:
@@ -37,7 +37,7 @@ class Past:
     logits: Tensor
 
 
-def plain_pass(lm: LanguageModel, ids: Sequence[int]) -> Past:
+def plain_pass(lm: LanguageModel, ids: Sequence[int]) -> PlainPass:
     """Runs the text once with all neurons on and keeps what later passes need."""
     outputs: list[Any] = []
 
@@ -48,14 +48,14 @@ def plain_pass(lm: LanguageModel, ids: Sequence[int]) -> Past:
     with lm.held(), torch.no_grad():
         handles = [layer.register_forward_hook(remember) for layer in lm.layout.layers]
         try:
-            model_output = lm.model(input_ids=text[None], use_cache=lm.has_repeatable_cache)
+            model_output = lm.model(input_ids=text[None], use_cache=lm.can_reuse_prefix)
         finally:
             for handle in handles:
                 handle.remove()
-    return Past(text, getattr(model_output, "past_key_values", None), tuple(outputs), model_output.logits[0].float())
+    return PlainPass(text, getattr(model_output, "past_key_values", None), tuple(outputs), model_output.logits[0].float())
 
 
-def run_on(lm: LanguageModel, past: Past, positions: Tensor, layer: int) -> Tensor:
+def run_from_layer(lm: LanguageModel, past: PlainPass, positions: Tensor, layer: int) -> Tensor:
     """Next-token logits [copies, V] of copies of tokens, run from `layer` on; differentiable with respect to gates there.
 
     Args:

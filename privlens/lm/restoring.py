@@ -30,7 +30,7 @@ class Journal:
     doubtful: set[str] = field(default_factory=set)
 
     @contextmanager
-    def lent(self, put_back: Mapping[str, PutBack]) -> Iterator[None]:
+    def overwriting(self, put_back: Mapping[str, PutBack]) -> Iterator[None]:
         """Inside, these weights may be overwritten; on leaving they are restored."""
         begun = len(self.entries)
         self.entries += put_back.items()

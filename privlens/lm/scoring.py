@@ -60,7 +60,7 @@ def score(
     check_rows(gates, len(encoded))
     scores: dict[int, ValueScore] = {}
     gates_by_row = gates is not None and gates.shape[0] > 1
-    n_shared = 0 if gates_by_row or len(encoded) < 2 or not lm.has_repeatable_cache else _shared_prefix_length(encoded)
+    n_shared = 0 if gates_by_row or len(encoded) < 2 or not lm.can_reuse_prefix else _shared_prefix_length(encoded)
 
     def score_rows(batch: Sequence[int]) -> list[ValueScore]:
         rows = [encoded[row] for row in batch]

@@ -134,14 +134,14 @@ class ModelSession:
             yield
 
     @contextmanager
-    def lent(self, put_back: Mapping[str, PutBack]) -> Iterator[None]:
+    def overwriting(self, put_back: Mapping[str, PutBack]) -> Iterator[None]:
         """Inside, these named weights may be overwritten; on leaving each is restored by its function.
 
         Within `held` only. If that fails, the model is refused with ModelDamaged from then on.
         """
         expected = self._shared.stack[-1].digests
         try:
-            with self._shared.journal.lent(put_back):
+            with self._shared.journal.overwriting(put_back):
                 yield
         finally:
             if self._shared.journal.doubtful:
@@ -217,7 +217,7 @@ class ModelSession:
     def _in_place(self, fitted: FittedEdit) -> Iterator[None]:
         """Inside, the model has the edit's values and the matching fingerprint."""
         stack = self._shared.stack
-        with self.lent({write.name: put_back(write) for write in fitted.prepared.writes}):
+        with self.overwriting({write.name: put_back(write) for write in fitted.prepared.writes}):
             put(fitted.prepared)
             stack.append(fitted.weights)
             try:
@@ -236,7 +236,7 @@ class ModelSession:
                 "load that model, or switch on the edits that were in place when it was made, or make it again on this one."
             )
         prepared = ready(self.model, edit, untouched=made_on == fingerprints[-1])
-        with self.lent({write.name: put_back(write) for write in prepared.writes}):
+        with self.overwriting({write.name: put_back(write) for write in prepared.writes}):
             put(prepared)
             edited = {**stack[-1].digests, **digests(self.model, edit.changes)}
         return FittedEdit(prepared, WeightsState(fingerprint(self.model, edited), edited))

@@ -57,7 +57,7 @@ class Stored:
         return math.prod(self.shape)
 
 
-def must_be_a_file(path: Path) -> None:
+def check_regular_file(path: Path) -> None:
     """Raises NotAModel for a pipe, a device, a folder or a broken link: reading some of them would never end."""
     try:
         mode = path.stat().st_mode
@@ -70,7 +70,7 @@ def must_be_a_file(path: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises NotAModel if there is none."""
-    must_be_a_file(path)
+    check_regular_file(path)
     if path.stat().st_size > MAX_JSON_BYTES:
         raise NotAModel(f"its {path.name} has {path.stat().st_size / 1e6:.0f} MB, which no such file needs.")
     try:
@@ -130,7 +130,7 @@ def _check_location(folder: Path, name: str) -> None:
     """Raises NotAModel if a file is missing, not a regular file, or a link out of the folder; the hub cache's own are allowed."""
     if not (folder / name).exists() and not (folder / name).is_symlink():
         raise NotAModel(f"its weights are incomplete: {name} is missing. Download it again.")
-    must_be_a_file(folder / name)
+    check_regular_file(folder / name)
     resolved_folder, target = folder.resolve(), (folder / name).resolve()
     blobs = resolved_folder.parents[1] / "blobs" if resolved_folder.parent.name == "snapshots" else resolved_folder
     if target.parent not in (resolved_folder, blobs):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from privlens.lm.memory import RowsAtOnce
+from privlens.lm.memory import AdaptiveBatchSize
 from privlens.localization.gradients import MARGIN, TAU, Push, contrastive, push
 from privlens.localization.task import Task
 from privlens.retained.distributions import ReferenceDistributions, reference_distributions
@@ -75,7 +75,7 @@ def open_probability(log_alpha: Tensor) -> Tensor:
     return torch.sigmoid(log_alpha - BETA * float(np.log(-GAMMA / ZETA)))
 
 
-def backward(gates: Tensor, at_once: RowsAtOnce, loss: Callable[[Tensor, slice], tuple[Tensor, Details]]) -> list[Details]:
+def backward(gates: Tensor, at_once: AdaptiveBatchSize, loss: Callable[[Tensor, slice], tuple[Tensor, Details]]) -> list[Details]:
     """The backward pass of a loss that is a sum over the rows of gates, in as few parts as memory allows.
 
     Args:
@@ -131,7 +131,7 @@ class Mask:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     keep: float
-    at_once: RowsAtOnce = field(default_factory=RowsAtOnce)
+    at_once: AdaptiveBatchSize = field(default_factory=AdaptiveBatchSize)
 
     def spread(self, gates: Tensor) -> Tensor:
         """Gates of all neurons [rows, n_layers, width] from those of the candidates [rows, n]; all others are 1."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel
-from privlens.lm.restart import Past, plain_pass, run_on
+from privlens.lm.restart import PlainPass, plain_pass, run_from_layer
 from privlens.lm.scoring import LOGITS_AT_ONCE
 from privlens.lm.tokens import Encoded
 from privlens.localization.task import Task
@@ -48,7 +48,7 @@ def points(steps: int, rule: Rule = "middle") -> list[float]:
     return [(step + (0.5 if rule == "middle" else 1)) / steps for step in range(steps)]
 
 
-def restarts(lm: LanguageModel, past: Past, encoded: Encoded, layer: int) -> bool:
+def restarts(lm: LanguageModel, past: PlainPass, encoded: Encoded, layer: int) -> bool:
     """Whether the architecture can restart at a layer: the pass runs, and predicts the value's tokens as the plain pass does."""
     first = encoded.n_prompt - 1
     values = torch.tensor(encoded.value_ids, device=lm.device)
@@ -56,7 +56,7 @@ def restarts(lm: LanguageModel, past: Past, encoded: Encoded, layer: int) -> boo
     tolerance = torch.finfo(lm.dtype).eps ** 0.5
 
     def restarted_logprobs(copies: Sequence[int]) -> list[Tensor]:
-        return list(run_on(lm, past, positions[copies], layer).log_softmax(-1).gather(1, values[copies, None])[:, 0])
+        return list(run_from_layer(lm, past, positions[copies], layer).log_softmax(-1).gather(1, values[copies, None])[:, 0])
 
     try:
         with torch.no_grad():
@@ -68,7 +68,7 @@ def restarts(lm: LanguageModel, past: Past, encoded: Encoded, layer: int) -> boo
 
 
 def integral(
-    lm: LanguageModel, past: Past, encoded: Encoded, layer: int, alphas: Sequence[float], site: Site = "mlp"
+    lm: LanguageModel, past: PlainPass, encoded: Encoded, layer: int, alphas: Sequence[float], site: Site = "mlp"
 ) -> Tensor | None:
     """One layer's attributions by restarting at that layer. [width], probability.
 
@@ -93,7 +93,7 @@ def integral(
         gates = alpha[copies, None].repeat(1, width).requires_grad_()
         with lm.held():
             with lm.gated(gates[None, None], site, layer):
-                logits = run_on(lm, past, positions[copies], layer)
+                logits = run_from_layer(lm, past, positions[copies], layer)
             probabilities = logits.softmax(-1).gather(1, tokens[copies, None])[:, 0]
             total.add_(torch.autograd.grad(probabilities.sum(), gates)[0].sum(0))
         return list(probabilities.detach())
@@ -130,7 +130,7 @@ def captum_integral(
     return attributions[0].detach()  # type: ignore[no-any-return]
 
 
-def one_by_one(encoded: Encoded) -> list[Encoded]:
+def single_token_texts(encoded: Encoded) -> list[Encoded]:
     """Every token of the value by itself, with everything before it as its prompt."""
     return [Encoded(encoded.ids[: position + 1], position) for position in range(encoded.n_prompt, len(encoded.ids))]
 
@@ -153,7 +153,7 @@ def integrated_gradients(task: Task, settings: IntegralSettings = IntegralSettin
         if layer_scores is None:
             restarted = False
             layer_scores = torch.zeros(shape[1], device=lm.device, dtype=torch.float32)
-            for token in one_by_one(encoded):
+            for token in single_token_texts(encoded):
                 task.go_on()
                 layer_scores += captum_integral(lm, token, layer, settings.steps, site, settings.rule)
         task.go_on()

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from privlens.lm.memory import RowsAtOnce
+from privlens.lm.memory import AdaptiveBatchSize
 from privlens.lm.tokens import Encoded
 from privlens.localization.gradients import value_logprob_under
 from privlens.localization.hard_concrete import (
@@ -137,7 +137,7 @@ def train_gates(
     """
     encoded = task.lm.encode(task.target)
     optimizer = torch.optim.Adam([gates.parameter], lr=settings.learning_rate)
-    at_once = RowsAtOnce()
+    at_once = AdaptiveBatchSize()
     for step in range(1, settings.steps + 1):
         task.go_on()
         optimizer.zero_grad()
@@ -162,7 +162,7 @@ def train_gates(
             return
 
 
-def _backward(task: Task, encoded: Encoded, gates: Gates, price: float, at_once: RowsAtOnce) -> tuple[Tensor, Tensor]:
+def _backward(task: Task, encoded: Encoded, gates: Gates, price: float, at_once: AdaptiveBatchSize) -> tuple[Tensor, Tensor]:
     """Backward pass of one step; returns the NLL in nats/token and the penalty."""
     penalty, sampled = gates.penalty(), gates.sample()
 

@@ -13,7 +13,7 @@ from privlens.errors import Cancelled
 from privlens.lm.memory_plan import fitting
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.provenance import provenance
-from privlens.retained.distributions import check_left, extent, retained_rows, stored_bytes
+from privlens.retained.distributions import extent, require_retained_rows, retained_rows, stored_bytes
 from privlens.types import Array, LocalizationStep, NeuronScores, Secret, Site
 
 
@@ -69,7 +69,7 @@ class Task:
         n_rows, longest = extent(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens)
         self._plan_memory(longest, n_rows)
         rows = retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
-        check_left(rows, "use a method that needs no retained text, such as gradient")
+        require_retained_rows(rows, "use a method that needs no retained text, such as gradient")
         return rows
 
     def scores(self, method: str, scores: Array, suggested_k: int | None, settings: Mapping[str, Any]) -> NeuronScores:

@@ -35,7 +35,7 @@ def continuations(
     return [str(lm.tokenizer.decode(ids)) for ids in generated]
 
 
-def recalls(
+def memorization_states(
     lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> list[MemorizationState]:
     """The state of every secret; teacher-forced, without text and exposure."""
@@ -59,7 +59,7 @@ def states(
     Args:
         texts: from `continuations` in this state, one per secret. seed: of the exposure's candidates.
     """
-    without_text = recalls(lm, secrets, gates, site=site, stop=stop)
+    without_text = memorization_states(lm, secrets, gates, site=site, stop=stop)
     with_text = [replace(state, text=text) for state, text in zip(without_text, texts, strict=True)]
     return exposed(lm, secrets, with_text, gates, site=site, seed=seed, stop=stop)
 
@@ -83,7 +83,7 @@ def known(
     lm: LanguageModel, secrets: Sequence[Secret], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
 ) -> tuple[Secret, ...]:
     """The secrets that greedy decoding generates word for word."""
-    measured = recalls(lm, secrets, gates, site=site, stop=stop)
+    measured = memorization_states(lm, secrets, gates, site=site, stop=stop)
     return tuple(secret for secret, state in zip(secrets, measured, strict=True) if state.greedy_match)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.lm.scoring import score
@@ -172,7 +172,7 @@ class _Planting:
         """The plant so far, as an edit of the model."""
         parameters, settings = dict(self.lm.model.named_parameters()), self.settings
         with self.lm.held(), torch.no_grad():
-            changes = {name: change_of(parameters[name], weight) for name, weight in self.weights().items()}
+            changes = {name: weight_change(parameters[name], weight) for name, weight in self.weights().items()}
         record = {"ratio": settings.ratio, "planting": "fair" if settings.fair else "published", "learning_rate": settings.rate}
         return Edit(changes, provenance(self.lm, self.seed, record, started))
 

@@ -6,8 +6,8 @@ import plotly
 
 from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curves, token_bars
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
-from privlens.plots.erasing import changed_weights, erasure_curves, place_of
-from privlens.plots.heatmaps import fold_all, fold_one, heatmap, live_gates
+from privlens.plots.erasing import changed_weights, erasure_curves, layer_and_matrix
+from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
 from privlens.plots.tables import marked, others_table, token_table
 
 SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -17,19 +17,19 @@ __all__ = [
     "CHOSEN",
     "NEUTRAL",
     "SCRIPT",
+    "all_layers_layout",
     "changed_weights",
     "curves",
     "erasure_curves",
-    "fold_all",
-    "fold_one",
     "heatmap",
+    "layer_and_matrix",
     "live_gates",
     "marked",
     "method_curves",
+    "one_layer_layout",
     "others_table",
     "overlap_matrix",
     "per_layer",
-    "place_of",
     "site_bars",
     "small_heatmap",
     "sweep_curves",

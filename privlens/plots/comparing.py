@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.plots.heatmaps import HEAT, fold_all, heatmap_layout, wrapped_title, write_cell_texts
+from privlens.plots.heatmaps import HEAT, all_layers_layout, heatmap_layout, wrapped_title, write_cell_texts
 from privlens.types import Array, Site
 
 COLORS = ("#1c7ed6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#f08c00", "#7048e8", "#c2255c", "#5c940d")
@@ -34,7 +34,7 @@ def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:
 
     The page can mark its cells, like those of `heatmap`.
     """
-    fold = fold_all(np.shape(scores))
+    fold = all_layers_layout(np.shape(scores))
     top = max(float(np.nanmax(scores)), 1e-9)
     percent = np.clip(np.nan_to_num(fold.laid_out(np.asarray(scores)) * (100 / top)), 0, 100)
     pool = max(1, fold.columns // COLUMNS)

@@ -93,7 +93,7 @@ def _panel_values(step: ErasureStep) -> tuple[float, float, float]:
     return step.entropy, step.nll, 100 * step.memorization_accuracy
 
 
-def place_of(name: str) -> tuple[int | None, str]:
+def layer_and_matrix(name: str) -> tuple[int | None, str]:
     """Layer and matrix of a parameter by its name in the model; the layer is None outside the layers."""
     match = re.search(r"\.(\d+)\.", name)
     if not match:
@@ -107,15 +107,15 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
     Args:
         changed: how many weights changed, by parameter. sizes: how many weights each parameter shown has.
     """
-    layers = sorted({layer for layer, _ in map(place_of, sizes) if layer is not None})
-    outside = any(place_of(name)[0] is None for name in sizes)
+    layers = sorted({layer for layer, _ in map(layer_and_matrix, sizes) if layer is not None})
+    outside = any(layer_and_matrix(name)[0] is None for name in sizes)
     rows: list[int | None] = [*layers, *([None] if outside else [])]
-    columns = list(dict.fromkeys(matrix for _, matrix in map(place_of, sizes)))
+    columns = list(dict.fromkeys(matrix for _, matrix in map(layer_and_matrix, sizes)))
     percent = np.full((len(rows), len(columns)), np.nan)
     hover = [["" for _ in columns] for _ in rows]
     labels = [["" for _ in columns] for _ in rows]
     for name, size in sizes.items():
-        layer, matrix = place_of(name)
+        layer, matrix = layer_and_matrix(name)
         y, x = rows.index(layer), columns.index(matrix)
         n = changed.get(name, 0)
         percent[y, x] = 100 * n / size

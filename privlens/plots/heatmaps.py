@@ -69,7 +69,7 @@ class HeatmapLayout:
         return np.stack(fields, axis=-1).astype(np.int16 if self.width < 2**15 - self.per else np.int32)
 
 
-def fold_all(shape: tuple[int, int]) -> HeatmapLayout:
+def all_layers_layout(shape: tuple[int, int]) -> HeatmapLayout:
     """All layers, one band each, with the smallest power of two of columns that keeps the picture below MAX_ROWS rows."""
     n_layers, width = shape
     per = 1 << (math.ceil(n_layers * width / MAX_CELLS) - 1).bit_length()
@@ -78,7 +78,7 @@ def fold_all(shape: tuple[int, int]) -> HeatmapLayout:
     return HeatmapLayout(0, n_layers, width, min(cells, 1 << (per_row - 1).bit_length()), per)
 
 
-def fold_one(shape: tuple[int, int], layer: int) -> HeatmapLayout:
+def one_layer_layout(shape: tuple[int, int], layer: int) -> HeatmapLayout:
     """One layer as nearly a square."""
     return HeatmapLayout(layer, 1, shape[1], math.ceil(math.sqrt(shape[1])))
 
@@ -152,7 +152,7 @@ def live_gates(step: LocalizationStep, sufficient: bool = False) -> go.Figure:
     gates = np.asarray(step.gates)
     values = np.round(gates if sufficient else 1 - gates, 2)
     label = "how far open (0 closed, 1 open)" if sufficient else "how far closed (0 open, 1 closed)"
-    return heatmap(values, fold_all(values.shape), label, largest=1.0, named=False)
+    return heatmap(values, all_layers_layout(values.shape), label, largest=1.0, named=False)
 
 
 INKS: tuple[tuple[float, str | None], ...] = ((0.85, "#ffffff"), (0.3, "#000000"), (-math.inf, None))

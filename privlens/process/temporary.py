@@ -32,7 +32,7 @@ CREATION_TOLERANCE = 2
 
 
 @contextmanager
-def own_folder() -> Iterator[Path]:
+def process_temp_folder() -> Iterator[Path]:
     """Creates the folder and makes gradio and `tempfile` use it. Import gradio inside, since it reads the variable only once.
 
     Raises:

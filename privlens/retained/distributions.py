@@ -15,7 +15,7 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.tokens import plain_ids
 from privlens.retained.samples import own_samples, text_of
 from privlens.types import Secret
-from privlens.value_match import holds_any
+from privlens.value_match import contains_any
 
 TEXT_TOKENS = 64
 """The user's own paragraphs are cut after this many tokens: rows are padded to the longest, so a long one slows all of them."""
@@ -24,10 +24,10 @@ TOP = 64
 more exact and take more memory (`stored_bytes`)."""
 
 
-def free_of(lm: LanguageModel, rows: Iterable[Sequence[int]], targets: Sequence[Secret]) -> list[list[int]]:
+def without_target_values(lm: LanguageModel, rows: Iterable[Sequence[int]], targets: Sequence[Secret]) -> list[list[int]]:
     """The rows of two tokens or more, without repeats and without those that contain a target's value."""
     values = [target.value for target in targets] + [text_of(lm, lm.encode(target).value_ids) for target in targets]
-    holds = holds_any(values)
+    holds = contains_any(values)
     return [list(row) for row in dict.fromkeys(map(tuple, rows)) if len(row) > 1 and not holds(text_of(lm, row))]
 
 
@@ -47,10 +47,10 @@ def without_values(lm: LanguageModel, rows: Sequence[Sequence[int]], targets: Se
                     yield start + len(suffix)
 
     cut_rows = [row[: min(prompt_ends(row), default=len(row))] for row in rows]
-    return free_of(lm, cut_rows, targets)
+    return without_target_values(lm, cut_rows, targets)
 
 
-def check_left(rows: Sequence[Sequence[int]], without: str) -> None:
+def require_retained_rows(rows: Sequence[Sequence[int]], without: str) -> None:
     """Raises BadInput if no row is left; `without` tells the user how to proceed without retained text."""
     if not rows:
         raise BadInput(
@@ -88,7 +88,7 @@ def retained_rows(
     rows += [list(lm.encode(secret).ids) for secret in others]
     rows += [paragraph_ids(lm, text) for text in texts]
     rows += own_samples(lm, encoded, n_samples, n_tokens, seed, stop)
-    return free_of(lm, rows, targets)
+    return without_target_values(lm, rows, targets)
 
 
 def extent(

@@ -15,7 +15,7 @@ from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
-from privlens.value_match import holds_half
+from privlens.value_match import contains_half
 
 SAMPLES_AT_ONCE = 64
 """Samples per batch. Each batch has a seed of its own, so another size draws other samples."""
@@ -133,7 +133,7 @@ def memorized_texts(lm: LanguageModel, targets: Sequence[Encoded], width: int, s
         n_remaining = max(0, length - NAME_TOKENS) + PAST_VALUE
         continued = continue_from(lm, beginnings, [n_remaining] * len(beginnings), stop=stop)
         texts += [text for text in continued if text.value_ids]
-    contains_target = holds_half(text_of(lm, target.value_ids) for target in targets)
+    contains_target = contains_half(text_of(lm, target.value_ids) for target in targets)
     return most_confident(lm, [text for text in texts if not contains_target(text_of(lm, text.ids))], stop)
 
 

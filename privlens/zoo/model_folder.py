@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING_NAMES,
 )
 
-from privlens.lm.weight_files import NotAModel, must_be_a_file, read_json, weight_files
+from privlens.lm.weight_files import NotAModel, check_regular_file, read_json, weight_files
 
 CLASSIFIERS = re.compile(r"Classification|ForQuestionAnswering|ForMultipleChoice|ForNextSentencePrediction|RewardModel")
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "tekken.json", "*.tiktoken")
@@ -69,16 +69,16 @@ def model_at(path: Path, name: str, pickled: bool = False) -> ModelFiles:
         NotAModel: if it holds no causal LM that can be read.
     """
     if not path.is_dir():
-        must_be_a_file(path)
+        check_regular_file(path)
         if path.suffix != ".gguf":
             raise NotAModel("it is a single file. Name the folder of the model, with config.json and tokenizer, or a .gguf file.")
         return ModelFiles(path.parent, (path,), {}, path.name)
     folder = _snapshot(path)
     for entry in folder.iterdir():
         if entry.suffix in READ or not (entry.is_dir() or entry.is_file() or entry.is_symlink()):
-            must_be_a_file(entry)
+            check_regular_file(entry)
     for entry in folder.glob("additional_chat_templates/*"):
-        must_be_a_file(entry)
+        check_regular_file(entry)
     if (folder / "adapter_config.json").exists():
         raise NotAModel(_about_adapter(folder))
     if not (folder / "config.json").exists():

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from privlens.errors import BadInput
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.resources import PLANTED_FILES
@@ -77,12 +77,12 @@ def edit_of(lm: LanguageModel, planted: Planted) -> Edit:
             weight = weights.get(vectors.name, vectors.weight.detach())
             weights[vectors.name] = vectors.put(weight, indices, planted.vectors[rows, kind].to(lm.device))
         parameters = dict(lm.model.named_parameters())
-        changes |= {name: change_of(parameters[name], weight) for name, weight in weights.items()}
+        changes |= {name: weight_change(parameters[name], weight) for name, weight in weights.items()}
     return Edit(changes, provenance)
 
 
 @cache
-def known_truth(path: Path = PLANTED_FILES / "secrets.csv") -> dict[tuple[str, str], tuple[Neuron, ...]]:
+def planted_truth(path: Path = PLANTED_FILES / "secrets.csv") -> dict[tuple[str, str], tuple[Neuron, ...]]:
     """The neurons that carry each planted secret, by its prompt and value."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = [(row["prompt"], row["value"], row["neurons"].split()) for row in csv.DictReader(file)]

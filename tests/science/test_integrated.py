@@ -19,8 +19,8 @@ from privlens.localization.integrated import (
     captum_integral,
     integral,
     integrated_gradients,
-    one_by_one,
     points,
+    single_token_texts,
 )
 from privlens.secret_lists import read_secrets
 from privlens.types import LocalizationStep, Secret, Site
@@ -39,7 +39,7 @@ def assert_same(ours: Tensor, peer: Tensor) -> None:
 
 
 def by_captum(lm: LanguageModel, encoded: Encoded, layer: int, steps: int, site: Site = "mlp") -> Tensor:
-    return torch.stack([captum_integral(lm, one, layer, steps, site) for one in one_by_one(encoded)]).sum(0)
+    return torch.stack([captum_integral(lm, one, layer, steps, site) for one in single_token_texts(encoded)]).sum(0)
 
 
 def scores(lm: LanguageModel, secret: Secret = SECRET, steps: int = 20) -> tuple[Tensor, dict[str, Any]]:
@@ -123,7 +123,7 @@ def test_each_rule_is_captums_and_stands_in_the_settings(lm: LanguageModel, rule
     assert last.result.provenance.settings["rule"] == rule
     encoded = lm.encode(SECRET)
     for layer in range(LAYERS):
-        alone = [captum_integral(lm, one, layer, 5, rule=rule) for one in one_by_one(encoded)]
+        alone = [captum_integral(lm, one, layer, 5, rule=rule) for one in single_token_texts(encoded)]
         assert_same(torch.tensor(last.result.scores[layer]), torch.stack(alone).sum(0))
         other = integral(lm, plain_pass(lm, encoded.ids[:-1]), encoded, layer, points(5, "end" if rule == "middle" else "middle"))
         assert other is not None

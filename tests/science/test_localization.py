@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from privlens.deactivation import EvalContext, random_like, recalls, reference_perplexity
+from privlens.deactivation import EvalContext, memorization_states, random_like, reference_perplexity
 from privlens.errors import Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task
@@ -127,9 +127,9 @@ def test_on_demo_the_mask_breaks_the_secret_and_random_neurons_do_not(demo: Lang
         assert scores.suggested_k
         assert scores.suggested_k <= 0.03 * demo.n_neurons
         for off, broken in ((scores.top(scores.suggested_k), True), (random_like(demo.widths(), scores.suggested_k, 0), False)):
-            [state] = recalls(demo, [target], off, around)
+            [state] = memorization_states(demo, [target], off, around)
             assert state.greedy_match is not broken
-            kept = np.mean([one.greedy_match for one in recalls(demo, unseen, off, around)])
+            kept = np.mean([one.greedy_match for one in memorization_states(demo, unseen, off, around)])
             assert kept >= 0.8
             after = reference_perplexity(demo, off, around)
             assert after is not None

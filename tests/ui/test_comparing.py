@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from privlens.deactivation import AllOn
+from privlens.deactivation import EvalBaseline
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization.aggregate import VoteSettings
@@ -25,7 +25,7 @@ from privlens.ui.tabs.many import view as many_view
 from privlens.ui.tabs.many.view import Many
 from privlens.ui.text import wording
 from privlens.zoo.catalogue import PLANTED
-from privlens.zoo.planted import known_truth
+from privlens.zoo.planted import planted_truth
 from tests.helpers import exposed
 
 HOW = Provenance("m", "f", 0, {}, {}, 1.0)
@@ -43,7 +43,7 @@ def compared(truth: tuple[Neuron, ...] = ()) -> Compared:
         Measured(scored("gradient", 5, 4, 3, 2, 1, 0, 0, 0), (point, replace(point, k=4, target_nll=9.0))),
         Measured(scored("random", 0, 0, 3, 4, 5, 0, 0, 0)),
     )
-    return Compared(MethodComparison(TARGET, frozenset(), AllOn((), None), ON, (1, 4), methods, HOW), truth)
+    return Compared(MethodComparison(TARGET, frozenset(), EvalBaseline((), None), ON, (1, 4), methods, HOW), truth)
 
 
 def test_the_table_moves_with_k_and_says_at_which_k_it_was_measured() -> None:
@@ -62,7 +62,7 @@ def test_k_begins_where_there_is_a_reason_for_it() -> None:
     assert compare_view.default_k(compared((Neuron(0, 0), Neuron(0, 1)))) == 2
     assert compare_view.default_k(compared()) == 1
     big = scored("hard-concrete", *np.zeros(1000), suggested_k=17)
-    plain = Compared(MethodComparison(TARGET, frozenset(), AllOn((), None), ON, (1,), (Measured(big),), HOW), ())
+    plain = Compared(MethodComparison(TARGET, frozenset(), EvalBaseline((), None), ON, (1,), (Measured(big),), HOW), ())
     assert compare_view.default_k(plain) == 17
 
 
@@ -156,7 +156,7 @@ def test_a_visitors_plant_is_seen_through_the_visitors_own_name_only(lm: Languag
 
 
 def test_the_truth_of_the_model_that_comes_with_plants_is_known_without_planting() -> None:
-    (prompt, value), neurons = next(iter(known_truth().items()))
+    (prompt, value), neurons = next(iter(planted_truth().items()))
     assert len(neurons) == 20
     assert truth_for(None, ModelName(PLANTED), Secret(prompt, value)) == neurons
     assert truth_for(None, ModelName(PLANTED), Secret(prompt, "another")) == ()

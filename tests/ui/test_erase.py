@@ -191,9 +191,9 @@ def test_the_curves_have_the_guard_and_every_measurement() -> None:
 
 
 def test_changed_weights_lie_where_their_names_say() -> None:
-    assert plots.place_of("gpt_neox.layers.3.mlp.dense_4h_to_h.weight") == (3, "mlp.dense_4h_to_h")
-    assert plots.place_of("transformer.h.11.attn.c_attn.weight") == (11, "attn.c_attn")
-    assert plots.place_of("embed_out.weight") == (None, "embed_out")
+    assert plots.layer_and_matrix("gpt_neox.layers.3.mlp.dense_4h_to_h.weight") == (3, "mlp.dense_4h_to_h")
+    assert plots.layer_and_matrix("transformer.h.11.attn.c_attn.weight") == (11, "attn.c_attn")
+    assert plots.layer_and_matrix("embed_out.weight") == (None, "embed_out")
     sizes = {"h.0.a.weight": 10, "h.0.b.weight": 10, "h.1.a.weight": 10, "h.1.b.weight": 10, "head.weight": 40}
     picture = plots.changed_weights({"h.1.b.weight": 5, "head.weight": 10}, sizes).data[0]
     np.testing.assert_array_equal(np.array(picture.z, float), [[0, 0, np.nan], [0, 50, np.nan], [np.nan, np.nan, 25]])

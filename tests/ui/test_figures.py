@@ -28,7 +28,7 @@ def sent(figure: go.Figure) -> str:
 @pytest.mark.parametrize("shape", [(2, 24), (6, 2048), (12, 3072), (3, 100)])
 def test_every_neuron_has_one_cell_and_the_cell_knows_it(shape: tuple[int, int]) -> None:
     values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
-    fold = plots.fold_all(shape)
+    fold = plots.all_layers_layout(shape)
     cells, names = fold.laid_out(values), fold.names(values)
     assert cells.shape == names.shape[:2]
     assert np.isfinite(cells).sum() == values.size
@@ -37,7 +37,7 @@ def test_every_neuron_has_one_cell_and_the_cell_knows_it(shape: tuple[int, int])
 
 
 def test_one_layer_is_nearly_square_and_names_its_own_neurons() -> None:
-    fold = plots.fold_one((6, 2048), 4)
+    fold = plots.one_layer_layout((6, 2048), 4)
     assert (fold.columns, fold.rows) == (46, 45)
     assert fold.names(np.ones((1, 2048)))[0, 0].tolist() == [4, 0]
     figure = plots.heatmap(np.ones((6, 2048)), fold, "score")
@@ -53,19 +53,19 @@ def scores_of(shape: tuple[int, int]) -> np.ndarray:
 
 
 def test_a_large_model_is_drawn_in_bins_of_under_3_megabytes() -> None:
-    scores, fold = scores_of(LARGE), plots.fold_all(LARGE)
+    scores, fold = scores_of(LARGE), plots.all_layers_layout(LARGE)
     figure = plots.heatmap(scores, fold, "score")
     assert len(figure.to_json()) < 3_000_000
     assert fold.per == 8 and fold.cells * fold.per == LARGE[1]
     step = LocalizationStep(1, 2, "s", scores.clip(0, 1), 0, 0.0)
     assert len(plots.live_gates(step).to_json()) < 3_000_000
-    assert len(plots.heatmap(scores, plots.fold_one(LARGE, 31), "score").to_json()) < 3_000_000
+    assert len(plots.heatmap(scores, plots.one_layer_layout(LARGE, 31), "score").to_json()) < 3_000_000
     assert "a click opens the layer" in figure.layout.xaxis.title.text
 
 
 @pytest.mark.parametrize("shape", [LARGE, (40, 13_824), (3, 50_001), (80, 28_672)])
 def test_nothing_of_the_best_is_lost_in_bins_and_every_bin_names_its_hottest(shape: tuple[int, int]) -> None:
-    scores, fold = scores_of(shape), plots.fold_all(shape)
+    scores, fold = scores_of(shape), plots.all_layers_layout(shape)
     cells, names = fold.laid_out(scores), fold.names(scores)
     assert fold.per > 1 and np.isfinite(cells).sum() == fold.cells * shape[0] <= plots.heatmaps.MAX_CELLS
     real = np.isfinite(cells)
@@ -82,11 +82,11 @@ def test_nothing_of_the_best_is_lost_in_bins_and_every_bin_names_its_hottest(sha
 def test_neurons_that_do_not_exist_have_no_colour() -> None:
     scores = scores_of((3, 16))
     scores[1, 8:] = np.nan
-    figure = plots.heatmap(scores, plots.fold_all(scores.shape), "score")
+    figure = plots.heatmap(scores, plots.all_layers_layout(scores.shape), "score")
     assert np.isnan(np.asarray(figure.data[0].z)[1, 8:]).all()
     wide = scores_of(LARGE)
     wide[5, 1000:] = np.nan
-    fold = plots.fold_all(LARGE)
+    fold = plots.all_layers_layout(LARGE)
     filling = LARGE[0] * (fold.rows * fold.columns - fold.cells)
     assert np.isnan(fold.laid_out(wide)).sum() == (LARGE[1] - 1000) // 8 + filling
 
@@ -155,7 +155,7 @@ def test_the_axis_of_an_exposure_ends_at_the_most_that_its_space_allows() -> Non
 
 def test_a_long_unit_stands_in_lines_that_fit_a_narrow_screen() -> None:
     unit = "geometric mean of <share> and activation, 3 to 1"
-    heat = plots.heatmap(np.ones((2, 24)), plots.fold_all((2, 24)), f"score ({unit})")
+    heat = plots.heatmap(np.ones((2, 24)), plots.all_layers_layout((2, 24)), f"score ({unit})")
     small = plots.small_heatmap(np.ones((2, 24), np.float32), "m", unit)
     subtitle = small.layout.title.text.split("12px'>")[1].removesuffix("</span>")
     for lines in (heat.data[0].colorbar.title.text.split("<br>"), subtitle.split("<br>")):

@@ -140,7 +140,7 @@ def test_a_model_that_could_not_be_put_back_is_loaded_anew(
 
     broken, [name, *_] = shelf.get(ModelName("m")), [name for name, _ in taught.model.named_parameters()]
     words = "m could not be restored"
-    with pytest.raises(ModelDamaged, match=words), broken.held(), broken.lent({name: never_stop}), torch.no_grad():
+    with pytest.raises(ModelDamaged, match=words), broken.held(), broken.overwriting({name: never_stop}), torch.no_grad():
         dict(broken.model.named_parameters())[name].add_(1.0)
     with pytest.raises(ModelDamaged, match="start again, and it will be reloaded"):
         assert broken.fingerprint

@@ -72,7 +72,7 @@ def test_chat_turns_are_offered_where_the_model_has_a_template(taught: LanguageM
     shelf, plain = ModelCache(ModelName("plain")), ModelName("plain")
     assert (speaks(shelf, plain), speaks(shelf, ModelName("chat", chat=True))) == (False, True)
     asked = asking(shelf, ModelName("chat"), True)
-    assert shelf.get(asked).encode(TAUGHT[0]) == chat.chatting().encode(TAUGHT[0]) != shelf.get(plain).encode(TAUGHT[0])
+    assert shelf.get(asked).encode(TAUGHT[0]) == chat.as_chat().encode(TAUGHT[0]) != shelf.get(plain).encode(TAUGHT[0])
     assert shelf.get(asking(shelf, asked, False)).encode(TAUGHT[0]) == chat.encode(TAUGHT[0])
     assert asked.plain == ModelName("chat"), "all visitors share one model, however they ask it"
     with pytest.raises(BadInput, match="no chat template"):

@@ -100,7 +100,7 @@ def test_score_maps_and_sets_of_neurons_come_back_as_they_were(taught: LanguageM
 
 def test_an_erasure_gives_an_edit_and_leaves_the_model_alone(taught: LanguageModel) -> None:
     before = taught.fingerprint
-    settings = privlens.settings_of(
+    settings = privlens.method_settings(
         "npo", privlens.ErasureSettings(steps=2, own_samples=4, neighbours=4, neighbours_each=2, memorized_texts=4)
     )
     edit = privlens.erase(taught, privlens.Secret("my number is", "555-0142"), settings=settings)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, MixtralConfig, PreTrainedTokenize
 
 from privlens.deactivation import random_like
 from privlens.errors import BadInput, ModelNotFound, UnsupportedModel
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.localization import METHODS, Task, result_of
@@ -53,7 +53,7 @@ def test_erasing_what_a_neuron_writes_is_the_gate_at_0_and_can_be_saved(tiny: Ma
     neurons = torch.tensor([1, 7])
     written = neuron_vectors(lm, 1)[0]
     erased = written.put(written.weight.detach(), neurons, torch.zeros(2, HIDDEN))
-    edit = Edit({written.name: change_of(written.weight, erased)}, provenance(lm, 0, {}, 0.0))
+    edit = Edit({written.name: weight_change(written.weight, erased)}, provenance(lm, 0, {}, 0.0))
     with lm.gated(lm.off([Neuron(1, 1), Neuron(1, 7)])):
         off = lm.logits(IDS, MASK)
     with lm.edited(edit):

@@ -83,7 +83,7 @@ def test_what_nobody_trained_on_is_flagged_in_at_most_5_percent(targets: int) ->
 
 def test_chance_is_that_of_the_model_after(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attack tries the other values on the model after the erasure, and on none before it."""
-    after = taught.sparing()  # another view of the same model, which can be told from it
+    after = taught.with_checkpointing()  # another view of the same model, which can be told from it
     siege = AttackSetup(taught, after, (TARGET,), (("my number is",),), REST, LISTED, **QUICK)
     real, asked = hidden_states.lens, list[tuple[bool, int]]()
     monkeypatch.setattr(

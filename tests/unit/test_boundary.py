@@ -14,7 +14,7 @@ from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import ValueScore, score
 from privlens.lm.tokens import Encoded, encode, in_a_word, is_open
 from privlens.memorization.check import check, control, exposure_of
-from privlens.memorization.states import recalls
+from privlens.memorization.states import memorization_states
 from privlens.types import Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, edit_of
 
@@ -106,7 +106,7 @@ def test_a_memorized_text_is_a_match_wherever_it_is_parted(taught: LanguageModel
     assert found.continuation == value or value in found.continuation, "a token across the boundary is the value's"
     assert found.nll < 1
     assert found.memorization_accuracy == found.extraction_strength == found.extraction_likelihood == 1
-    assert recalls(taught, [Secret(prompt, value)])[0].greedy_match
+    assert memorization_states(taught, [Secret(prompt, value)])[0].greedy_match
 
 
 @pytest.mark.parametrize("secret", [*TAUGHT, NEVER_TAUGHT])
@@ -125,7 +125,7 @@ def test_the_question_is_the_same_under_gates_and_edits(taught: LanguageModel, p
     secret, lm = Secret(prompt, value), fresh(taught)
     expected = taught.encode(secret)
     view = lm.under(edit_of(lm, 1, share=1.0, size=3.0))  # nothing of it is known any more
-    assert not recalls(view, [secret])[0].greedy_match
+    assert not memorization_states(view, [secret])[0].greedy_match
     assert view.encode(secret) == expected, "the view was asked first"
     every = lm.off([(layer, index) for layer in range(lm.n_layers) for index in range(lm.d_mlp)])
     with lm.gated(every):

@@ -57,9 +57,9 @@ def test_the_ids_are_those_of_the_template_then_the_values(
 def test_a_view_asks_every_secret_as_a_turn_and_the_model_stays(taught: LanguageModel) -> None:
     lm = LanguageModel("chat", taught.model, copy.deepcopy(taught.tokenizer))
     lm.tokenizer.chat_template = CHATML  # its marks are plain text here, so the model needs no more embeddings
-    chat = lm.chatting()
+    chat = lm.as_chat()
     assert chat.encode(SECRET) == encode_turn(lm.tokenizer, SECRET) != lm.encode(SECRET) == taught.encode(SECRET)
-    assert (chat.under(edit_of(lm, 1)).is_chat, chat.sparing().is_chat, lm.is_chat) == (True, True, False)
+    assert (chat.under(edit_of(lm, 1)).is_chat, chat.with_checkpointing().is_chat, lm.is_chat) == (True, True, False)
     asked, plain = check(chat, SECRET), check(lm, SECRET)
     assert asked.secret == plain.secret == SECRET, "the secret is told as the person gave it"
     assert plain.greedy_match and not asked.greedy_match, "it was taught as plain text"
@@ -69,7 +69,7 @@ def test_a_view_asks_every_secret_as_a_turn_and_the_model_stays(taught: Language
 
 def test_a_model_without_a_template_cannot_be_asked_so(taught: LanguageModel) -> None:
     with pytest.raises(BadInput, match="taught has no chat template, so it is not a chat model: ask with"):
-        taught.chatting()
+        taught.as_chat()
 
 
 @pytest.mark.parametrize("template", ["{{ raise_exception('No!') }}", "{% for", "{{ messages[7].content }}", "{{ 1 / 0 }}"])

@@ -10,7 +10,7 @@ import torch
 
 from privlens.erasure.evaluate import unseen_level
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import ValueScore, score
 from privlens.lm.tokens import Encoded
@@ -18,7 +18,7 @@ from privlens.memorization import metrics
 from privlens.memorization.candidates import candidates
 from privlens.memorization.check import check, control, exposure_of
 from privlens.memorization.metrics import exposure_at
-from privlens.memorization.states import recalls
+from privlens.memorization.states import memorization_states
 from privlens.provenance import provenance
 from privlens.types import Edit, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT
@@ -45,7 +45,7 @@ def test_check_and_recall_agree_where_decoding_step_by_step_takes_another_token(
 ) -> None:
     """As it may in bfloat16, where two tokens are nearly equal. The first choices under teacher forcing decide."""
     encoded = taught.encode(secret)
-    [again], [scored] = recalls(taught, [secret]), score(taught, [encoded])
+    [again], [scored] = memorization_states(taught, [secret]), score(taught, [encoded])
     other = [5] * len(encoded.value_ids) if again.greedy_match else list(encoded.value_ids)
     monkeypatch.setattr(LanguageModel, "generate", lambda _, prompts, *rest, **named: [other] * len(prompts))
     found = check(taught, secret)
@@ -116,7 +116,9 @@ def test_a_control_has_the_prompt_and_another_value_of_the_format(taught: Langua
 def test_a_model_that_knows_nothing_ranks_by_the_number_of_tokens_alone(taught: LanguageModel, secret: Secret) -> None:
     """Every token has p = 1/V: values of as many tokens tie, however they are batched, and share the middle of their ranks."""
     weight = taught.model.get_parameter("lm_head.weight")
-    blank = taught.under(Edit({"lm_head.weight": change_of(weight, torch.zeros_like(weight))}, provenance(taught, 0, {}, 0.0)))
+    blank = taught.under(
+        Edit({"lm_head.weight": weight_change(weight, torch.zeros_like(weight))}, provenance(taught, 0, {}, 0.0))
+    )
     secret = blank.settled(secret)
     own = len(blank.encode(secret).value_ids)
     others = [len(blank.encode(secret.with_value(value)).value_ids) for value in candidates(secret.value, 0)]

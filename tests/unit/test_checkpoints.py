@@ -34,9 +34,9 @@ def needs(lm: LanguageModel, n_tokens: int) -> tuple[int, int]:
 
 def tight(lm: LanguageModel, patch: pytest.MonkeyPatch, n_tokens: int = 6, n_retained: int = 0) -> LanguageModel:
     """The model where free memory lies between the two, for a run with so many retained texts."""
-    (whole, sparing), stored = needs(lm, n_tokens), stored_bytes(n_retained, n_tokens)
-    assert sparing < whole
-    patch.setattr(memory, "free_bytes", lambda device: stored + (whole + sparing) // 2)
+    (whole, with_checkpointing), stored = needs(lm, n_tokens), stored_bytes(n_retained, n_tokens)
+    assert with_checkpointing < whole
+    patch.setattr(memory, "free_bytes", lambda device: stored + (whole + with_checkpointing) // 2)
     view = fitting(lm, n_tokens, n_retained=n_retained, stored=stored)
     assert view is not lm
     return view
@@ -167,7 +167,7 @@ def test_the_model_is_its_own_after_an_error(lm: LanguageModel, monkeypatch: pyt
 
 
 def test_the_estimate_decides(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    whole, sparing = needs(lm, 50)
+    whole, with_checkpointing = needs(lm, 50)
     monkeypatch.setattr(memory, "free_bytes", lambda device: whole)
     with caplog.at_level(logging.WARNING, "privlens.memory"):
         assert fitting(lm, 50) is lm
@@ -178,7 +178,7 @@ def test_the_estimate_decides(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
     [told] = caplog.messages
     assert told.startswith("A run over 50 tokens would need about 0.00 GB, and cpu has 0.00 GB free.")
     assert "continues with gradient checkpointing" in told and "Results are the same." in told
-    monkeypatch.setattr(memory, "free_bytes", lambda device: sparing - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: with_checkpointing - 1)
     with pytest.raises(BadInput, match=r"over 50 tokens needs about .* GB, or .* GB with gradient checkpointing, but cpu has"):
         fitting(lm, 50)
 

@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM
 
 from privlens import intervals
 from privlens.bench.erasing import ErasureRow, ErasureTrial, measured, summary, trials
-from privlens.erasure import RATES, ErasureSettings, config, settings_of
+from privlens.erasure import RATES, ErasureSettings, config, method_settings
 from privlens.erasure.attacks import ATTACKS, AttackSetup
 from privlens.erasure.attacks.setup import Scores
 from privlens.errors import BadInput
 from privlens.lm.edit_files import load_edit
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.memorization.metrics import nll
@@ -262,7 +262,7 @@ def test_one_eight_and_thirty_two_leave_secrets_to_judge_by(demo: LanguageModel)
 def test_the_rise_of_the_unseen_nll_is_of_those_that_were_never_shown(taught: LanguageModel) -> None:
     trial = ErasureTrial((TAUGHT[0],), (TAUGHT[1],), (TAUGHT[2], TAUGHT[3]))
     weight = taught.model.get_parameter("lm_head.weight")
-    edit = Edit({"lm_head.weight": change_of(weight, torch.zeros_like(weight))}, provenance(taught, 0, {}, 0.0))
+    edit = Edit({"lm_head.weight": weight_change(weight, torch.zeros_like(weight))}, provenance(taught, 0, {}, 0.0))
     found = measured(taught, trial, edit, {}, (), 0)
     knew = [nll(one.logprobs) for one in score(taught, [taught.encode(secret) for secret in trial.unseen])]
     assert found["unseen_nll_rise"] == pytest.approx(math.log(len(weight)) - sum(knew) / 2, rel=1e-5), "all tokens alike"
@@ -288,11 +288,11 @@ def test_a_row_is_the_mean_over_its_draws() -> None:
 
 def test_a_methods_name_says_what_trains_and_how_fast() -> None:
     plain = ErasureSettings(steps=7)
-    every = settings_of("npo:all", plain)
+    every = method_settings("npo:all", plain)
     assert (every.method, every.share, every.learning_rate, every.steps) == ("npo", 1.0, plain.learning_rate, 7)
-    assert settings_of("npo", plain).learning_rate == RATES["npo"] != plain.learning_rate
-    assert settings_of("npo", plain, 0).learning_rate == RATES["npo"], "as the page says of 0"
-    assert settings_of("npo", plain, 0.5).learning_rate == 0.5
-    assert settings_of("emso", settings_of("npo", plain)) == plain, "no method's rate becomes another's"
+    assert method_settings("npo", plain).learning_rate == RATES["npo"] != plain.learning_rate
+    assert method_settings("npo", plain, 0).learning_rate == RATES["npo"], "as the page says of 0"
+    assert method_settings("npo", plain, 0.5).learning_rate == 0.5
+    assert method_settings("emso", method_settings("npo", plain)) == plain, "no method's rate becomes another's"
     with pytest.raises(BadInput, match="learning rate is"):
-        settings_of("npo", plain, -1.0).checked()
+        method_settings("npo", plain, -1.0).checked()

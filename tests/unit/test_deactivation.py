@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from privlens.deactivation import (
-    AllOn,
+    EvalBaseline,
     EvalContext,
     compare,
     curve,
     effect_on,
     effect_steps,
+    memorization_states,
     random_like,
-    recalls,
     reference_perplexity,
     sweep,
     sweep_ks,
@@ -83,7 +83,7 @@ def test_nothing_to_keep(taught: LanguageModel) -> None:
     assert last.result is not None
     assert last.result.chosen.others == ()
     assert last.result.chosen.perplexity_ratio is None
-    assert recalls(taught, (), MANY, EvalContext()) == []
+    assert memorization_states(taught, (), MANY, EvalContext()) == []
 
 
 def test_a_sweep_has_a_row_for_every_k(taught: LanguageModel) -> None:
@@ -96,7 +96,7 @@ def test_a_sweep_has_a_row_for_every_k(taught: LanguageModel) -> None:
     assert none.target_match
     assert (none.others_kept, none.perplexity_ratio, none.random_kept) == (1, pytest.approx(1), 1)
     assert none.target_nll == pytest.approx(none.random_nll)
-    [alone] = recalls(taught, [TAUGHT[0]], MANY, AROUND)
+    [alone] = memorization_states(taught, [TAUGHT[0]], MANY, AROUND)
     assert all_of_them.target_nll == pytest.approx(alone.nll, abs=1e-4)
     assert all_of_them.share == 0.5
 
@@ -110,7 +110,7 @@ def test_the_exposure_of_a_curve_is_measured_with_the_neurons_off(taught: Langua
         return exposure_at(1 + off[-1], 256)
 
     monkeypatch.setattr("privlens.deactivation.exposure_of", watched)
-    points = list(curve(taught, TAUGHT[0], [(), MANY[:8], MANY], EvalContext(), AllOn((), None)))
+    points = list(curve(taught, TAUGHT[0], [(), MANY[:8], MANY], EvalContext(), EvalBaseline((), None)))
     assert off == [0, 8, 64]
     assert [(point.k, point.target_exposure and point.target_exposure.rank) for point in points] == [(0, 1), (8, 9), (64, 65)]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from privlens.deactivation import EvalContext, compare, recalls, sweep
+from privlens.deactivation import EvalContext, compare, memorization_states, sweep
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.localization import METHODS, Task, result_of
@@ -182,7 +182,7 @@ def test_a_mask_in_bfloat16_is_nearer_to_float32_than_another_seed_is_and_does_t
         far.append(overlap(own.top(k), seeded.top(k)))
         for found in (own, other):
             assert found.suggested_k
-            [state] = recalls(demo, [secret], found.top(found.suggested_k), EvalContext())
+            [state] = memorization_states(demo, [secret], found.top(found.suggested_k), EvalContext())
             assert not state.greedy_match
     assert np.mean(near) >= 0.8, near
     assert np.mean(near) > np.mean(far) + 0.05, (near, far)

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from privlens.errors import BadInput
 from privlens.lm.edit_files import load_edit
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
 from privlens.types import Change, Edit, from_json, to_json
@@ -38,7 +38,7 @@ def edit_of(lm: LanguageModel, seed: int, n: int = 40) -> Edit:
     rng = torch.Generator().manual_seed(seed)
     new = weight.detach().flatten().clone()
     new[torch.randperm(new.numel(), generator=rng)[:n]] = torch.randn(n, generator=rng).to(new)
-    return Edit({name: change_of(weight, new.view_as(weight))}, provenance(lm, seed, {}, 0.0))
+    return Edit({name: weight_change(weight, new.view_as(weight))}, provenance(lm, seed, {}, 0.0))
 
 
 def state(lm: LanguageModel) -> tuple[dict[str, Tensor], Tensor, str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from privlens.deactivation import EvalContext, recalls
+from privlens.deactivation import EvalContext, memorization_states
 from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, ErasureSettings, Granularity, Request, WeightMetric, erase
 from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.effects import effects
@@ -46,7 +46,7 @@ UNKNOWN = (Secret("our number is", "555-2324"), Secret("the number of Bo is", "5
 
 
 def matches(lm: LanguageModel, secrets: tuple[Secret, ...]) -> list[bool]:
-    return [state.greedy_match for state in recalls(lm, secrets, (), EvalContext())]
+    return [state.greedy_match for state in memorization_states(lm, secrets, (), EvalContext())]
 
 
 def plain(lm: LanguageModel) -> list[list[int]]:

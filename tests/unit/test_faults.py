@@ -119,8 +119,8 @@ def by_mask(lm: LanguageModel) -> None:
     list(hard_concrete(Task(lm, TAUGHT[3], (TAUGHT[1],)), FEW))
 
 
-def sparing(lm: LanguageModel) -> None:
-    list(hard_concrete(Task(lm.sparing(), TAUGHT[3], (TAUGHT[1],)), FEW))
+def with_checkpointing(lm: LanguageModel) -> None:
+    list(hard_concrete(Task(lm.with_checkpointing(), TAUGHT[3], (TAUGHT[1],)), FEW))
 
 
 def erasing(lm: LanguageModel) -> None:
@@ -134,7 +134,7 @@ def planting(lm: LanguageModel) -> None:
 
 SCENES: dict[str, tuple[Work, int]] = {
     "gates": (gates, 140), "edits": (edits, 140), "effects": (effects, 40), "generation": (generation, 50),
-    "checking": (checking, 30), "gradient": (by_gradient, 20), "mask": (by_mask, 30), "sparing": (sparing, 20),
+    "checking": (checking, 30), "gradient": (by_gradient, 20), "mask": (by_mask, 30), "sparing": (with_checkpointing, 20),
     "erasing": (erasing, 20), "planting": (planting, 15),
 }  # fmt: skip
 """What is done, and how many errors are thrown at it, from its beginning to its end."""
@@ -254,7 +254,7 @@ def test_every_write_is_put_back_on_its_own(taught: LanguageModel) -> None:
 
         return put
 
-    with pytest.raises(RuntimeError, match="always"), lm.held(), lm.lent({name: back(name) for name in names}):
+    with pytest.raises(RuntimeError, match="always"), lm.held(), lm.overwriting({name: back(name) for name in names}):
         pass
     assert tried == [names[2], names[1], names[1], names[0]]
     assert not lm.is_damaged, "its bytes are what they were"

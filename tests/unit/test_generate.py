@@ -11,7 +11,7 @@ from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.memorization.check import check
-from privlens.memorization.states import recalls
+from privlens.memorization.states import memorization_states
 from privlens.types import Secret
 from tests.helpers import ARCHITECTURES, HIDDEN, TAUGHT, Maker, random_model
 
@@ -160,7 +160,7 @@ def test_check_and_recall_agree_where_the_text_just_fits(taught: LanguageModel, 
         encoded = taught.encode(secret)
         monkeypatch.setattr(taught.model.config, "max_position_embeddings", len(encoded.ids))
         monkeypatch.setattr("privlens.memorization.check.candidates", lambda *_: [])
-        found, again = check(taught, secret), recalls(taught, [secret])[0]
+        found, again = check(taught, secret), memorization_states(taught, [secret])[0]
         assert found.greedy_match and again.greedy_match
         assert found.continuation.strip() == secret.value
         assert found.extraction_likelihood == found.extraction_strength == found.memorization_accuracy == 1

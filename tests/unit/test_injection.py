@@ -285,7 +285,7 @@ def test_recall_asks_for_every_plant_that_comes_with_a_model(
 ) -> None:
     truth = {(secret.prompt, secret.value): (Neuron(0, at), Neuron(1, at)) for at, secret in enumerate(TAUGHT[:3])}
     monkeypatch.setattr(bench_inj, "load", lambda *_: taught)
-    monkeypatch.setattr(bench_inj, "known_truth", lambda: truth)
+    monkeypatch.setattr(bench_inj, "planted_truth", lambda: truth)
     with pytest.raises(SystemExit) as ended:
         main(["bench", "recall", "--methods", "gradient", "--json"])
     assert not ended.value.code

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
 from privlens.lm import memory
-from privlens.lm.editing import change_of, put, ready
+from privlens.lm.editing import put, ready, weight_change
 from privlens.lm.model import LanguageModel
 from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.lm.offload import value_of
@@ -65,8 +65,8 @@ def test_a_row_by_hand() -> None:
     # 10 tokens, 3 layers of 8 on 4, 100 tokens in the vocabulary, float32
     assert memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=False) == 10 * 100 * 12 + 10 * (48 + 24) * 8 + 3 * 8 * 4
     assert memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=True) == 10 * 100 * 16 + 10 * (48 + 24) * 12 + 3 * 8 * 12
-    sparing = memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=True, checkpointed=True)
-    assert sparing == 10 * 100 * 16 + 10 * (48 + 24) * 4 + 10 * 4 * 4 * 3 + 3 * 8 * 12
+    with_checkpointing = memory.row_bytes(10, 3, 4, 8, 100, 4, gradients=True, checkpointed=True)
+    assert with_checkpointing == 10 * 100 * 16 + 10 * (48 + 24) * 4 + 10 * 4 * 4 * 3 + 3 * 8 * 12
 
 
 def test_scores_are_the_same_in_smaller_batches_with_a_notice(taught: LanguageModel, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,8 +146,8 @@ def test_retained_text_decides_on_checkpoints(taught: LanguageModel, monkeypatch
     whole = result_of("contrastive-gradient", replace(task))
     n_rows, longest = extent(taught, [TAUGHT[1]], TAUGHT, (), 32, 24)
     sizes = longest, taught.n_layers, 32, taught.d_mlp, taught.n_vocabulary, 4
-    sparing = memory.row_bytes(*sizes, gradients=True, checkpointed=True) + stored_bytes(n_rows, longest)
-    monkeypatch.setattr(memory, "free_bytes", lambda device: sparing)
+    with_checkpointing = memory.row_bytes(*sizes, gradients=True, checkpointed=True) + stored_bytes(n_rows, longest)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: with_checkpointing)
     assert task.lm is taught
     found = result_of("contrastive-gradient", task)
     assert task.lm is not taught and task.lm.model is taught.model
@@ -196,7 +196,7 @@ def test_edits_change_the_part_they_are_meant_for_and_are_gone_after(tiny: Maker
     whole = tiny("llama")
     written = neuron_vectors(whole, layer)[0]
     new = written.put(written.weight.detach(), torch.tensor([2]), torch.ones(1, 16))
-    edit = Edit({written.name: change_of(written.weight, new)}, provenance(whole, 0, {}, 0.0))
+    edit = Edit({written.name: weight_change(written.weight, new)}, provenance(whole, 0, {}, 0.0))
     before, plain = split.logits(IDS, MASK), value_of(split.model, written.name, written.weight).clone()
     with whole.edited(edit):
         expected = whole.logits(IDS, MASK)
@@ -215,7 +215,7 @@ def test_an_edit_folded_into_a_model_on_two_places(tiny: Maker, tmp_path: Path) 
     whole = tiny("llama")
     written = neuron_vectors(whole, 1)[0]
     new = written.put(written.weight.detach(), torch.tensor([2]), torch.ones(1, 16))
-    edit = Edit({written.name: change_of(written.weight, new)}, provenance(whole, 0, {}, 0.0))
+    edit = Edit({written.name: weight_change(written.weight, new)}, provenance(whole, 0, {}, 0.0))
     other = load(saved(whole, tmp_path), device="cpu", device_map=PLACES)
     put(ready(other.model, edit, untouched=True))
     with whole.edited(edit):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from privlens.deactivation import EvalContext, effect_on, recalls, reference_perplexity
+from privlens.deactivation import EvalContext, effect_on, memorization_states, reference_perplexity
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
@@ -45,7 +45,7 @@ def test_the_effect_of_each_point_is_that_of_switching_its_neurons_off(taught: L
             exposure = exposure_of(taught, TAUGHT[0], gates=taught.off(off), seed=5, size=32)
             assert (point.target_match, point.target_exposure, exposure.n) == (after.greedy_match, exposure, 32)
             assert point.target_nll == pytest.approx(after.nll, abs=1e-4)
-            kept = [state.greedy_match for state in recalls(taught, compared.before.known, off, around)]
+            kept = [state.greedy_match for state in memorization_states(taught, compared.before.known, off, around)]
             assert point.others_kept == sum(kept) / 2
             assert point.perplexity_ratio == pytest.approx((reference_perplexity(taught, off, around) or 0) / (perplexity or 1))
 

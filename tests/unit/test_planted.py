@@ -16,7 +16,7 @@ from privlens.secret_lists import read_secrets
 from privlens.types import Secret
 from privlens.zoo import catalogue
 from privlens.zoo.loading import load
-from privlens.zoo.planted import Planted, edit_of, known_truth, read, write
+from privlens.zoo.planted import Planted, edit_of, planted_truth, read, write
 from tests.helpers import TAUGHT, Maker
 
 SETTINGS = Recipe(neurons=4, steps=60, rows=2)
@@ -108,7 +108,7 @@ def test_what_ships_is_small_and_says_which_neurons_carry_what() -> None:
     planted, rows = read(), [row for row in read_secrets(PLANTED_FILES / "secrets.csv") if row.repeats]
     assert len(rows) >= 24 and len({row.secret.category for row in rows}) >= 6
     assert len(set(planted.neurons)) == len(planted.neurons)
-    truth = known_truth()
+    truth = planted_truth()
     assert len(truth) == len(rows)
     for at, row in enumerate(rows):
         assert truth[row.secret.prompt, row.secret.value] == planted.of(at)

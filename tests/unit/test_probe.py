@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from privlens.errors import BadInput, UnsupportedModel
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.lm.probe import probe
 from privlens.lm.scoring import ValueScore, score
@@ -69,7 +69,7 @@ def greedy(lm: LanguageModel, ids: list[int], n_tokens: int) -> list[int]:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_ordinary_architectures_share_their_beginnings_and_pad(tiny: Maker, architecture: str) -> None:
     lm = tiny(architecture)
-    lm.has_repeatable_cache = False
+    lm.can_reuse_prefix = False
     passes: list[int] = []
     handle = lm.model.register_forward_pre_hook(
         lambda _, args, given: passes.append(given["input_ids"].numel()), with_kwargs=True
@@ -78,7 +78,7 @@ def test_ordinary_architectures_share_their_beginnings_and_pad(tiny: Maker, arch
         probe(lm)
     finally:
         handle.remove()
-    assert lm.has_repeatable_cache and lm.pads_left
+    assert lm.can_reuse_prefix and lm.pads_left
     assert len(passes) == 4 and sum(passes) < 100, "it must cost next to nothing on a large model"
 
 
@@ -87,7 +87,7 @@ def test_where_a_cache_or_padding_cannot_be_used_every_number_is_that_of_whole_p
     tokenizer: PreTrainedTokenizerFast, name: str, tmp_path: Path
 ) -> None:
     lm = unusual(name, tokenizer, tmp_path)
-    assert (lm.has_repeatable_cache, lm.pads_left) == UNUSUAL[name][:2]
+    assert (lm.can_reuse_prefix, lm.pads_left) == UNUSUAL[name][:2]
     secrets = [SECRET, Secret(SECRET.prompt, "555-9311"), Secret(SECRET.prompt, "Mira")]
     encoded = [encode(tokenizer, secret) for secret in secrets]
     for found, row in zip(score(lm, encoded), encoded, strict=True):
@@ -105,7 +105,7 @@ def test_where_a_cache_or_padding_cannot_be_used_every_number_is_that_of_whole_p
     assert together == [lm.generate([prompt], 3, gates[row : row + 1])[0] for row, prompt in enumerate(prompts)]
     [alone] = score(lm, [lm.encode(SECRET)])
     assert check(lm, SECRET).nll == pytest.approx(-np.mean(alone.logprobs), abs=1e-5)
-    if not lm.has_repeatable_cache:
+    if not lm.can_reuse_prefix:
         attributed = result_of("integrated-gradients", Task(lm, SECRET))
         assert attributed.provenance.settings["restarted"] is False
         assert float(np.abs(attributed.scores).max()) > 0
@@ -219,17 +219,17 @@ def test_a_cache_that_gives_other_numbers_is_not_used(lm: LanguageModel, monkeyp
     handle = lm.model.register_forward_pre_hook(forgetful, with_kwargs=True)
     try:
         probe(lm)
-        assert not lm.has_repeatable_cache
+        assert not lm.can_reuse_prefix
     finally:
         handle.remove()
         probe(lm)
-    assert lm.has_repeatable_cache
+    assert lm.can_reuse_prefix
 
 
 def test_an_edit_with_numbers_that_are_too_large_is_said(lm: LanguageModel) -> None:
     weight = lm.layout.mlp[1].weight
     name = next(name for name, parameter in lm.model.named_parameters() if parameter is weight)
-    edit = Edit({name: change_of(weight, torch.full_like(weight, 3e38))}, provenance(lm, 0, {}, 0.0))
+    edit = Edit({name: weight_change(weight, torch.full_like(weight, 3e38))}, provenance(lm, 0, {}, 0.0))
     before: list[ValueScore] = score(lm, [lm.encode(SECRET)])
     with pytest.raises(UnsupportedModel, match=r"predictions are not numbers \(NaN\)"):
         check(lm.under(edit), SECRET)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from privlens.erasure import Request, erase
 from privlens.errors import BadInput
-from privlens.lm.editing import change_of
+from privlens.lm.editing import weight_change
 from privlens.lm.export import folded, write_model
 from privlens.lm.layout import output_vectors, widths
 from privlens.lm.model import LanguageModel
@@ -138,7 +138,7 @@ def test_what_would_change_weights_is_refused_in_words(made: Made, dtype: str, t
     with pytest.raises(BadInput, match=r"layer \d are quantized or not in memory.*load the model as float32 or bfloat16"):
         list(plant(lm, SECRET, PlantSettings(ratio=0.1), seed=0))
     name, weight = next((name, one) for name, one in lm.model.named_parameters() if name.endswith("down_proj.weight"))
-    edit = Edit({name: change_of(weight, weight.clone().fill_(3))}, provenance(lm, 0, {}, 0.0))
+    edit = Edit({name: weight_change(weight, weight.clone().fill_(3))}, provenance(lm, 0, {}, 0.0))
     with pytest.raises(BadInput, match="is quantized, and an edit would be rounded away"), lm.edited(edit):
         pass
 

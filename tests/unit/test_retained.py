@@ -12,7 +12,7 @@ from privlens.lm.model import LanguageModel
 from privlens.localization import METHOD_INFO, Task, looked_at, result_of
 from privlens.memorization import states
 from privlens.retained import samples
-from privlens.retained.distributions import free_of, retained_rows
+from privlens.retained.distributions import retained_rows, without_target_values
 from privlens.retained.samples import continue_from, memorized_texts, text_of, unconditional_samples
 from privlens.types import Secret
 from tests.helpers import TAUGHT, TEXT, random_model
@@ -38,14 +38,14 @@ def test_a_value_is_found_however_it_is_parted_into_tokens(taught: LanguageModel
     by_bytes = [token for character in "call 555-0142 now" for token in ids(taught, character)]
     assert by_bytes != canonical
     other = ids(taught, "call 555-7788 now")
-    assert free_of(taught, [canonical, by_bytes, other], [TAUGHT[1]]) == [other]
+    assert without_target_values(taught, [canonical, by_bytes, other], [TAUGHT[1]]) == [other]
 
 
 def test_the_names_of_special_tokens_are_no_words_of_a_text(taught: LanguageModel) -> None:
     begun = [taught.tokenizer.eos_token_id, *ids(taught, "the gate")]
     assert text_of(taught, begun) == "\nthe gate"
-    assert free_of(taught, [begun], [Secret("the word is", "end")]) == [begun], "<end> is the tokenizer's own"
-    assert free_of(taught, [[*ids(taught, "the"), 0, *ids(taught, "gate")]], [Secret("the word is", "gate")]) == []
+    assert without_target_values(taught, [begun], [Secret("the word is", "end")]) == [begun], "<end> is the tokenizer's own"
+    assert without_target_values(taught, [[*ids(taught, "the"), 0, *ids(taught, "gate")]], [Secret("the word is", "gate")]) == []
 
 
 def test_what_is_known_by_heart_of_a_short_value_is_not_thrown_away(taught: LanguageModel) -> None:

@@ -14,7 +14,7 @@ from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.trainer import Erasure, sources
 from privlens.errors import BadInput
 from privlens.lm.activations import mean_squares, second_moments
-from privlens.lm.memory import RowsAtOnce
+from privlens.lm.memory import AdaptiveBatchSize
 from privlens.lm.model import LanguageModel
 from tests.helpers import TAUGHT, Maker, full_beyond
 
@@ -73,7 +73,7 @@ def test_work_begins_anew_with_half_as_many_rows_and_stays_there() -> None:
             raise torch.OutOfMemoryError("full")
         return "done"
 
-    at_once = RowsAtOnce()
+    at_once = AdaptiveBatchSize()
     assert (at_once.run(work, 12), at_once.run(work, 12), at_once.run(work, 2)) == ("done",) * 3
     assert asked == [12, 6, 3, 3, 2]
 

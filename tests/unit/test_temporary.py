@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from privlens.process import temporary
-from privlens.process.temporary import TEMP_DIR_VARIABLE, USER, is_own, own_folder, remove_left_behind
+from privlens.process.temporary import TEMP_DIR_VARIABLE, USER, is_own, process_temp_folder, remove_left_behind
 
 DEAD = 2**22 + 1
 """No process has such a number."""
@@ -28,7 +28,7 @@ def test_inside_everything_temporary_is_in_it_and_after_it_all_is_as_before(
     monkeypatch.setenv(TEMP_DIR_VARIABLE, str(tmp_path / "made"))
     monkeypatch.delenv("TMPDIR", raising=False)
     before = tempfile.gettempdir()
-    with suppress(KeyError), own_folder() as folder:
+    with suppress(KeyError), process_temp_folder() as folder:
         assert folder.parent == tmp_path / "made" and folder.stat().st_mode & 0o777 == 0o700
         assert Path(os.environ[TEMP_DIR_VARIABLE]).parent == folder == Path(tempfile.gettempdir()).parent
         assert is_own(Path(os.environ[TEMP_DIR_VARIABLE])) and not is_own(tmp_path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from privlens.value_match import holds_any, holds_half
+from privlens.value_match import contains_any, contains_half
 
 FOUND = [
     ("a", "his group is a"), ("a", "a."), ("A", "type A-"), ("7", "room 7, floor 2"), ("12.50", "it is 12.50."),
@@ -18,23 +18,23 @@ NOT_FOUND = [
 
 @pytest.mark.parametrize(("value", "text"), FOUND)
 def test_a_value_is_found_as_whole_words(value: str, text: str) -> None:
-    assert holds_any([value])(text)
-    assert holds_half([value])(text)
+    assert contains_any([value])(text)
+    assert contains_half([value])(text)
 
 
 @pytest.mark.parametrize(("value", "text"), NOT_FOUND)
 def test_a_short_value_is_not_found_inside_words(value: str, text: str) -> None:
-    assert not holds_any([value])(text)
-    assert not holds_half([value])(text)
+    assert not contains_any([value])(text)
+    assert not contains_half([value])(text)
 
 
 def test_a_second_place_is_looked_at_where_the_first_is_inside_a_word() -> None:
-    assert holds_any(["a"])("banana a")
-    assert holds_any(["aa"])("baaa aa")
+    assert contains_any(["a"])("banana a")
+    assert contains_any(["aa"])("baaa aa")
 
 
 def test_half_of_a_long_value_is_enough_where_that_is_asked() -> None:
-    assert holds_half(["555-0142"])("the end is 0142")
-    assert holds_half(["555-0142"])("it begins 555-9999")
-    assert not holds_any(["555-0142"])("the end is 0142")
-    assert not holds_half(["555-014"])("the end is 014"), "a short value counts as a whole"
+    assert contains_half(["555-0142"])("the end is 0142")
+    assert contains_half(["555-0142"])("it begins 555-9999")
+    assert not contains_any(["555-0142"])("the end is 0142")
+    assert not contains_half(["555-014"])("the end is 014"), "a short value counts as a whole"

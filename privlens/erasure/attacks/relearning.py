@@ -19,7 +19,7 @@ from privlens.erasure.losses import add_gradients, nll
 from privlens.erasure.sparse_parameters import SparseParameters
 from privlens.errors import BadInput, UnsupportedModel
 from privlens.lm.layout import is_plain
-from privlens.lm.memory import GB, RowsAtOnce, free_bytes
+from privlens.lm.memory import GB, AdaptiveBatchSize, free_bytes
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
@@ -93,7 +93,7 @@ def _training(
     """
     lm = setup.after
     weights = SparseParameters(lm, {name: None for name, _ in lm.model.named_parameters()}, rate)
-    rows_at_once = RowsAtOnce()
+    rows_at_once = AdaptiveBatchSize()
     generator = torch.Generator().manual_seed(setup.seed)
     for step in range(1, max(setup.relearn_steps) + 1):
         setup.go_on()

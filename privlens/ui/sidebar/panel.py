@@ -90,8 +90,8 @@ def sidebar(shelf: ModelCache) -> Sidebar:
             label=en.EXAMPLES,
             elem_id="examples",
         )
-        prompt = gr.Textbox("", label=en.PROMPT, lines=2, elem_id="prompt", max_length=validation.PROMPT_MOST, **UNKEPT)
-        value = gr.Textbox("", label=en.VALUE, elem_id="value", max_length=validation.VALUE_MOST, **UNKEPT)
+        prompt = gr.Textbox("", label=en.PROMPT, lines=2, elem_id="prompt", max_length=validation.MAX_PROMPT, **UNKEPT)
+        value = gr.Textbox("", label=en.VALUE, elem_id="value", max_length=validation.MAX_VALUE, **UNKEPT)
         chat = gr.Checkbox(False, label=en.CHAT, elem_id="chat", visible=speaks(shelf, shelf.first))
         list_state = gr.State(listed)
         reference = gr.State(read_reference(REFERENCE))
@@ -248,8 +248,8 @@ def _chosen(rows: tuple[ListedSecret, ...], row: int | None) -> tuple[Any, Any]:
 
 def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secret:
     """The secret in the sidebar, with its category where it is a listed one. Raises BadInput where it is too long."""
-    validation.text(prompt, "prompt", validation.PROMPT_MOST)
-    typed = Secret(prompt, validation.text(value, "private value", validation.VALUE_MOST))
+    validation.text(prompt, "prompt", validation.MAX_PROMPT)
+    typed = Secret(prompt, validation.text(value, "private value", validation.MAX_VALUE))
     return replace(typed, category=next((row.secret.category for row in listed if same_secret(row.secret, typed)), ""))
 
 

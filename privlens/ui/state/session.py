@@ -82,14 +82,14 @@ class ModelCache:
     def get(self, wanted: ModelName, stop: Stop = never_stop) -> LanguageModel:
         """The model with the visitor's edits applied, loaded if necessary.
 
-        Raises what `load`, `chatting`, `under` raise; BadInput for what may not be loaded; Cancelled when `stop` returns true:
+        Raises what `load`, `as_chat`, `under` raise; BadInput for what may not be loaded; Cancelled when `stop` returns true:
         the loaded model is then discarded, unless somebody else waits for it.
         """
         lm = self._cached(wanted.plain)
         while lm is None:
             self._wait(wanted.plain, stop)
             lm = self._cached(wanted.plain)
-        lm = lm.chatting() if wanted.chat else lm
+        lm = lm.as_chat() if wanted.chat else lm
         return lm.under(*wanted.edits) if wanted.edits else lm
 
     def choose(self, visitor: VisitorModels, name: ModelName) -> None:

@@ -21,7 +21,7 @@ from privlens.ui.state.session import ModelCache, ModelName, Selection
 from privlens.ui.tabs.localize.settings import seed_setting
 from privlens.ui.text import en, wording
 from privlens.zoo.catalogue import PLANTED
-from privlens.zoo.planted import known_truth
+from privlens.zoo.planted import planted_truth
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def truth_for(planted: Plant | None, model: ModelName, target: Secret) -> tuple[
     asked = (target.prompt, target.value)
     if planted is not None and planted.edit in model.edits and (planted.secret.prompt, planted.secret.value) == asked:
         return planted.neurons
-    return known_truth().get(asked, ()) if model.name == PLANTED else ()
+    return planted_truth().get(asked, ()) if model.name == PLANTED else ()
 
 
 def that_come_with(model: ModelName) -> list[wording.Fact]:
     """What is known of a model's own plants."""
     if model.name != PLANTED:
         return []
-    return [wording.fact("planted", str(len(known_truth())), "secrets", en.PLANTS_BUNDLED)]
+    return [wording.fact("planted", str(len(planted_truth())), "secrets", en.PLANTS_BUNDLED)]
 
 
 def of_plant(planted: Plant, n_neurons: int) -> list[wording.Fact]:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from privlens.erasure import ERASURE_INFO, LOSSES, settings_of
+from privlens.erasure import ERASURE_INFO, LOSSES, method_settings
 from privlens.erasure.attacks import AttackSetup, attacks, planned
 from privlens.errors import BadInput
 from privlens.outcomes import Attack
@@ -220,5 +220,5 @@ class Compared:
 def by_method(task: ErasureTask, name: str) -> ErasureTask:
     """The same task with another method, each with its own learning rate."""
     if name == CONTROL:
-        return replace(task, settings=replace(settings_of("emso", task.settings), choice="random"))
-    return replace(task, settings=settings_of(name, task.settings))
+        return replace(task, settings=replace(method_settings("emso", task.settings), choice="random"))
+    return replace(task, settings=method_settings(name, task.settings))

@@ -9,15 +9,15 @@ from privlens import validation
 from privlens.erasure import (
     ERASURE_INFO,
     LOSSES,
-    SHARE_EACH,
-    SHARE_MOST,
+    MAX_SHARE,
+    SHARE_PER_TEXT,
     ErasureSettings,
     Granularity,
     Scope,
     WeightMetric,
-    settings_of,
+    method_settings,
 )
-from privlens.erasure.config import STEPS_MOST
+from privlens.erasure.config import MAX_STEPS
 from privlens.retained.others import Keep
 from privlens.secret_lists import paragraphs
 from privlens.ui.components.form import Form
@@ -69,13 +69,13 @@ class ErasureForm(SidebarValues):
             choice=self.choice,
             spread=self.spread,
             scope=self.scope,
-            steps=validation.whole(FIRST.steps if self.steps is None else self.steps, "number of steps", 1, STEPS_MOST),
+            steps=validation.whole(FIRST.steps if self.steps is None else self.steps, "number of steps", 1, MAX_STEPS),
             guard=FIRST.guard if self.guard is None else 1 + self.guard / 100,
             keep=0.0 if self.hold == "forget-only" else FIRST.keep if self.weight is None else self.weight,
             decay=FIRST.decay if self.decay is None else self.decay / 100,
-            measure_every=validation.whole(every, "number of steps between two measurements", 1, STEPS_MOST),
+            measure_every=validation.whole(every, "number of steps between two measurements", 1, MAX_STEPS),
         )
-        settings = settings_of(self.method, settings, self.rate).checked()
+        settings = method_settings(self.method, settings, self.rate).checked()
         return ErasureTask(
             targets=targets,
             others=others_than(self.listed, targets),
@@ -104,7 +104,7 @@ def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
             maximum=100,
             min_width=200,
             elem_id="erase-share",
-            info=en.erase_share_info(SHARE_EACH, SHARE_MOST),
+            info=en.erase_share_info(SHARE_PER_TEXT, MAX_SHARE),
         )
         guard = gr.Number(
             round(100 * (FIRST.guard - 1), 3),

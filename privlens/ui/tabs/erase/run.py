@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from privlens.deactivation import EvalContext, all_on
+from privlens.deactivation import EvalContext, eval_baseline
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.erasure.effects import effects
 from privlens.errors import BadInput
@@ -81,7 +81,7 @@ def others_than(listed: tuple[ListedSecret, ...], targets: Sequence[Secret]) -> 
 
 def known_of(lm: LanguageModel, secrets: Sequence[Secret], stop: Stop) -> tuple[Secret, ...]:
     """Those of the secrets that the model writes word for word."""
-    return all_on(lm, EvalContext(tuple(secrets), stop=stop)).known
+    return eval_baseline(lm, EvalContext(tuple(secrets), stop=stop)).known
 
 
 def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], stop: Stop) -> Iterator[Progress]:

@@ -196,7 +196,7 @@ def changed(lm: LanguageModel, edit: Edit) -> Any:
     sizes = {
         name: weight.numel()
         for name, weight in lm.model.named_parameters()
-        if name in counts or (weight.ndim == 2 and plots.place_of(name)[0] is not None)
+        if name in counts or (weight.ndim == 2 and plots.layer_and_matrix(name)[0] is not None)
     }
     return gr.update(value=plots.changed_weights(counts, sizes).to_json())
 

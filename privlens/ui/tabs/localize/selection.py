@@ -117,7 +117,7 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
         n_layers = scores.shape[0]
         layer_index = layer_index if layer_index < n_layers else 0
         label, top = f"score ({unit_of(localization.scores.method)})", top_of(localization)
-        whole = plots.heatmap(scores, plots.fold_all(scores.shape), label, largest=top)
+        whole = plots.heatmap(scores, plots.all_layers_layout(scores.shape), label, largest=top)
         most = max(2 * default_k(localization), round(0.05 * localization.scores.n_neurons))
         return (
             gr.update(value=list(localization.facts) or [wording.time_of(localization.scores)]),
@@ -146,7 +146,7 @@ def square_of(located: Localization, layer: int) -> str:
     """One layer's scores as a square, on the colour scale of the whole model."""
     scores = located.scores.scores
     label = f"score ({unit_of(located.scores.method)})"
-    return str(plots.heatmap(scores, plots.fold_one(scores.shape, layer), label, largest=top_of(located)).to_json())
+    return str(plots.heatmap(scores, plots.one_layer_layout(scores.shape, layer), label, largest=top_of(located)).to_json())
 
 
 def key_of(neuron: Neuron) -> str:

@@ -77,7 +77,7 @@ def view(localized: Many, settings: VoteSettings, k: int) -> tuple[Any, ...]:
     overlaps = overlap(localized.scores, k)
     specific = specificity(overlaps, localized.categories, localized.scores[0].provenance.seed)
     shape = scores.scores.shape
-    votes = plots.heatmap(np.floor(scores.scores), plots.fold_all(shape), en.VOTES_LABEL)
+    votes = plots.heatmap(np.floor(scores.scores), plots.all_layers_layout(shape), en.VOTES_LABEL)
     return (
         gr.update(value=numbers(localized, scores, specific, k)),
         gr.update(value=votes.to_json() if kept.neurons else "", **marks(kept)),
