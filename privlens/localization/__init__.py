@@ -108,7 +108,7 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "geometric mean of share and activation, 3 to 1",
     ),
     "integrated-gradients": MethodInfo(
-        "how much the value's probability rises as a layer's neurons open from 0 to 1 where a token is predicted (DEPN)",
+        "how much the value's probability rises as a layer's neurons open from 0 to 1 at each predicted token (DEPN)",
         "20 gate settings per layer and token, restarted at the gated layer",
         "probability, summed over tokens",
         across_sites=True,
