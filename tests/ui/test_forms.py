@@ -114,3 +114,6 @@ def test_every_run_of_the_page_goes_through(pressed: Pressed) -> None:
     assert erased.last.step == 2 and erased.kept.targets[0].value == TAUGHT[0].value
     assert pressed.press("erase-compare-start", erase_methods=["emso"]) > 3
     assert [found.rows[-1]["method"] for found in pressed.kept("Compared") if hasattr(found, "rows")] == ["emso"]
+    assert pressed.press("plant-start", plant_ratio=0.01) > 3
+    [plant] = pressed.kept("Plant")
+    assert plant.secret.value != TAUGHT[0].value
