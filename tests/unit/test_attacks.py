@@ -283,7 +283,7 @@ def test_what_has_no_one_residual_stream_is_refused_in_words(tokenizer: Any) -> 
     for at, layer in enumerate(layers):
         layers[at] = _Listed(layer)
     lm.layout = replace(lm.layout, layers=tuple(layers))
-    with pytest.raises(UnsupportedModel, match="one residual stream"):
+    with pytest.raises(UnsupportedModel, match="single residual stream"):
         lens(lm, [lm.encode(TARGET)])
 
 

@@ -14,6 +14,7 @@ from privlens.types import Secret
 from privlens.ui.components.parts import part
 from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
+from privlens.ui.text import en
 
 Asked = tuple[tuple[str, str], ...]
 """Names and values of what was asked: secret, method, seed ..."""
@@ -21,8 +22,7 @@ PROMPT, SETTINGS, TEXT = "prompt", "settings", "text"
 LONG = {PROMPT: "another prompt", SETTINGS: "other settings", TEXT: "other retained text"}
 """What is compared, but is too long to show: the words shown instead where it differs."""
 DOT = " \u00b7 "
-AGAIN = "These results were made with other settings than the current ones: run again."
-ELSEWHERE = "These neurons were localized with other settings than the current ones: localize again."
+AGAIN, ELSEWHERE = en.RUN_AGAIN, en.LOCALIZE_AGAIN
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ def told(cache: ModelCache, model: ModelName, made: Made | None, asked: Asked, a
     made_with, current = dict(made.asked), dict(asked)
     differing = {name: current[name] for name in made_with if name in current and made_with[name] != current[name]}
     if made.fingerprint == fingerprint and not differing:
-        return {"kind": "current", "text": "Made with", "detail": f"{described(cache, model, made)}."}
+        return {"kind": "current", "text": en.MADE_WITH, "detail": f"{described(cache, model, made)}."}
     if "secret" in differing:
         differing.pop(PROMPT, None)
     changed = [LONG.get(name) or f"{name} {value or 'none'}" for name, value in differing.items()]
     if made.fingerprint != fingerprint:
         changed.append(weights(cache, model, fingerprint, len(model.edits)))
-    detail = f"Made with {described(cache, model, made)}. Now: {DOT.join(changed)}."
+    detail = en.made_with_but_now(described(cache, model, made), DOT.join(changed))
     return {"kind": "stale", "text": again, "detail": detail}
 
 
@@ -83,17 +83,11 @@ def weights(cache: ModelCache, model: ModelName, fingerprint: str, n_edits: int)
     """A description of weights: the model without edits, with the active ones, or with others."""
     lm = cache.get(model)
     if n_edits and fingerprint == lm.fingerprint:
-        return f"{lm.name} with {count(n_edits)} in place ({fingerprint[:8]})"
+        return en.weights_with_edits(lm.name, n_edits, fingerprint[:8])
     if n_edits:
-        verb = "is" if n_edits == 1 else "are"
-        return f"{lm.name} with {count(n_edits)} that {verb} not in place as before ({fingerprint[:8]})"
+        return en.weights_with_other_edits(lm.name, n_edits, fingerprint[:8])
     plain = cache.get(model._replace(edits=())).fingerprint
-    return f"{lm.name} without edits" if fingerprint == plain else f"another model ({fingerprint[:8]})"
-
-
-def count(n: int) -> str:
-    """A number of edits in words."""
-    return "1 edit" if n == 1 else f"{n} edits"
+    return en.weights_without_edits(lm.name) if fingerprint == plain else en.other_model(fingerprint[:8])
 
 
 Telling = tuple[Sequence[Any], Callable[..., dict[str, str]], Sequence[Any] | set[Any]]

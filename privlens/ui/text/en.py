@@ -64,6 +64,38 @@ def step(stage: str, at: int, n_steps: int, seconds: float, left: int | None) ->
     return f"{stage}: step {at} of {n_steps}, {seconds:.0f} s{end}"
 
 
+# What results were made with
+
+RUN_AGAIN = "These results were made with other settings than the current ones: run again."
+LOCALIZE_AGAIN = "These neurons were localized with other settings than the current ones: localize again."
+MADE_WITH = "Made with"
+
+
+def made_with_but_now(made: str, changed: str) -> str:
+    """What an outdated result was made with, and what is different now."""
+    return f"{MADE_WITH} {made}. Now: {changed}."
+
+
+def weights_with_edits(model: str, n: int, fingerprint: str) -> str:
+    """The model with the visitor's active edits."""
+    return f"{model} with {counted(n, 'edit')} in place ({fingerprint})"
+
+
+def weights_with_other_edits(model: str, n: int, fingerprint: str) -> str:
+    """The model with edits that are not all active any more."""
+    return f"{model} with {counted(n, 'edit')} that {'is' if n == 1 else 'are'} not in place as before ({fingerprint})"
+
+
+def weights_without_edits(model: str) -> str:
+    """The model itself."""
+    return f"{model} without edits"
+
+
+def other_model(fingerprint: str) -> str:
+    """A model that is no longer chosen."""
+    return f"another model ({fingerprint})"
+
+
 # Header
 
 SWITCH_EDITS_OFF = "Switch the edits off"
