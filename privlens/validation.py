@@ -90,7 +90,7 @@ def between(value: Any, name: str, minimum: float, maximum: float, example: str,
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     number: float = value if is_number else math.nan
     if not minimum <= number <= maximum or (above and number == minimum):
-        lowest = f"{'above' if above else 'at minimum'} {minimum:g}"
+        lowest = f"{'above' if above else 'at least'} {minimum:g}"
         problem = "missing" if value is None else f"{value:g}" if isinstance(value, float) else shown(value)
         raise BadInput(f"The {name} is {problem}: it must be {lowest} and at most {maximum:g}; {example}.")
     return number

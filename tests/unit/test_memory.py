@@ -160,7 +160,7 @@ def test_an_erasure_counts_what_it_retains(taught: LanguageModel, monkeypatch: p
     with pytest.raises(BadInput, match=r"A run over \d+ tokens with 16 retained texts needs about"):
         next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=settings)))
     with pytest.raises(BadInput, match=r"A run over \d+ tokens needs about"):
-        next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=replace(settings, reference_distributions=0.0))))
+        next(erase(Request(taught, (TAUGHT[0],), tuple(TAUGHT[1:]), settings=replace(settings, keep=0.0))))
 
 
 @pytest.fixture(scope="module")
