@@ -1,0 +1,53 @@
+"""Tables of results are those of their raw JSON, and one row of each is what the program computes today."""
+
+import importlib.util
+import json
+import re
+from types import ModuleType
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+DATA = ROOT / "docs" / "results" / "data"
+
+
+@pytest.fixture(scope="module")
+def check() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check", ROOT / "docs" / "results" / "check.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_row_of_each_table_is_what_is_computed_today(check: ModuleType) -> None:
+    assert set(check.CHECKS) == {path.name for path in DATA.glob("*.json") if not path.name.startswith("load-")}
+    for compute in check.CHECKS.values():
+        assert check.differing(*compute()) == []
+
+
+def test_a_number_that_differs_is_told(check: ModuleType) -> None:
+    row = {"nll": 2.0, "nll_interval": [1.0, 3.0]}
+    assert check.differing(row, {**row, "nll": 2.00001}) == []
+    assert check.differing(row, {**row, "nll": 2.1}) == ["nll: 2.0 in the repository, 2.1 now"]
+
+
+def test_what_demo_has_memorized_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/memorized.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\|" + r" ([\d.]+) \|" * 7 + "$", page, re.MULTILINE)
+    names = ("greedy_match", "memorization_accuracy", "nll", "exposure_bits", "reworded_match")
+    recorded = json.loads((DATA / "memorized.json").read_text())["rows"]
+    assert shown == [(str(row["repeats"]), str(row["n"]), *(f"{row[name]:.3f}" for name in names)) for row in recorded]
+
+
+@pytest.mark.parametrize("name", ["load-8", "load-30", "load-8-ten-minutes"])
+def test_the_waits_of_many_visitors_are_what_the_json_says(name: str) -> None:
+    page = (ROOT / "docs/results/load.md").read_text(encoding="utf-8")
+    rows = {row["kind"]: row for row in json.loads((DATA / f"{name}.json").read_text())["rows"]}
+    assert all(row["errors"] == row["mismatches"] == 0 for row in rows.values())
+    for kind in ("check", "all light"):
+        row = rows[kind]
+        numbers = (row["alone_p50_s"], row["p50_s"], row["p95_s"], row["max_s"], row["first_sign_max_s"])
+        shown = " | ".join([str(row["requests"]), *(f"{number:.2f}" for number in numbers)])
+        assert f"| {shown} |" in page
