@@ -5,6 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from privlens.errors import BadInput, UnsupportedModel
+from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import encode, joined, plain_ids, token_texts
 from privlens.types import Secret
 
@@ -119,3 +120,17 @@ def test_tokens_read_as_text_and_plain_text_is_cut(tokenizer: PreTrainedTokenize
     assert plain_ids(tokenizer, "the garden — né", 3) == ids[:3]
     assert "".join(token_texts(tokenizer, tokenizer("the garden")["input_ids"])) == "the garden"
     assert "\N{REPLACEMENT CHARACTER}" in "".join(token_texts(tokenizer, tokenizer("—")["input_ids"]))
+
+
+@pytest.mark.parametrize("secret", [Secret("a" * 1_000_000, "555-0142"), Secret("Her number is", "5" * 1_000_000)])
+def test_a_megabyte_is_refused_before_anything_is_tokenized(
+    lm: LanguageModel, secret: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tokenized(*_: object, **__: object) -> None:
+        raise AssertionError("a megabyte was tokenized")
+
+    monkeypatch.setattr(type(lm.tokenizer), "__call__", tokenized)
+    with pytest.raises(AssertionError, match="was tokenized"):
+        lm.tokenizer("a")
+    with pytest.raises(BadInput, match="characters"):
+        lm.encode(secret)
