@@ -1,6 +1,8 @@
 """Lists of secrets: kept as they stand, and every way they can be wrong ends in a sentence that helps."""
 
+import gc
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,12 @@ def test_the_bundled_files_can_be_read() -> None:
     assert all(len(one.reworded) == 2 for one in listed)
     assert len({one.secret.category for one in listed}) >= 6
     assert len(read_reference(ROOT / "assets/reference.txt")) > 10
+
+
+@pytest.mark.parametrize("text", ["prompt,value\np,v\n", "prompt,value\n"])
+def test_the_search_for_cycles_goes_on_after_a_list_whether_it_could_be_read_or_not(text: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    assert gc.isenabled()
+    with suppress(BadInput):
+        read_list(tmp_path / "list.csv")
+    assert gc.isenabled()
