@@ -42,8 +42,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_everything_that_the_package_reads(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    tracked = subprocess.run(["git", "ls-files", "privlens", "assets"], cwd=ROOT, capture_output=True, text=True, check=True)
-    needed = {f"privlens/{name}" if name.startswith("assets/") else name for name in tracked.stdout.split("\n") if name}
+    files = [path.relative_to(ROOT).as_posix() for folder in ("privlens", "assets") for path in (ROOT / folder).rglob("*.*")]
+    needed = {f"privlens/{name}" if name.startswith("assets/") else name for name in files if "__pycache__" not in name}
     assert needed <= names
     assert f"privlens-{privlens.__version__}.dist-info/METADATA" in names
     assert not {name for name in names if name.startswith(("tests/", "docs/"))}
