@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import privlens
-from privlens.lm.generation import Sampling, _Draw
+from privlens.lm.generation import Sampling, _Sample
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete
@@ -137,8 +137,8 @@ def test_the_process_generator_is_neither_asked_nor_moved(taught: LanguageModel)
 
 def test_noise_is_drawn_for_every_row_from_the_seed_alone() -> None:
     scores = torch.zeros(3, 5)
-    whole = _Draw(Sampling(7, 1.0, 3), range(3))(scores, scores)
-    part = _Draw(Sampling(7, 1.0, 3), [2])(scores[2:], scores[2:])
+    whole = _Sample(Sampling(7, 1.0, 3), range(3))(scores, scores)
+    part = _Sample(Sampling(7, 1.0, 3), [2])(scores[2:], scores[2:])
     assert torch.equal(part, whole[2:])
     noise = torch.empty(3, 5).exponential_(generator=torch.Generator().manual_seed(7))
     assert torch.allclose(whole, 0.2 / noise)
