@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from privlens.bench import deletion
 from privlens.bench.repeats import by_repeats
-from privlens.resources import SECRETS
-from privlens.secret_lists import read_secrets
+from privlens.resources import REFERENCE, SECRETS
+from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
 
 DATA = Path(__file__).parent / "data"
@@ -29,7 +30,20 @@ def memorized() -> tuple[Row, Row]:
     return recorded, anew
 
 
-CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {"memorized.json": memorized}
+def deletion_of_one() -> tuple[Row, Row]:
+    """The contrastive gradient on the first target of the table, recorded and anew."""
+    recorded = json.loads((DATA / "deletion.json").read_text())
+    row = next(one for one in recorded["each"] if one["method"] == "contrastive-gradient")
+    lm, secrets = load("demo"), [listed.secret for listed in read_secrets(SECRETS)]
+    settings = recorded["settings"]
+    trial = deletion.trials(lm, secrets, read_reference(REFERENCE), settings["n"], settings["seed"])[0]
+    scores = deletion.localized(lm, trial, row["method"])
+    anew = deletion.deletion(lm, trial, scores, round(row["share"] * scores.n_neurons), row["budget"])
+    names = ("match", "accuracy", "nll_change", "seen_kept", "unseen_kept", "n_unseen", "perplexity_ratio")
+    return {name: row[name] for name in names}, {name: getattr(anew, name) for name in names}
+
+
+CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {"memorized.json": memorized, "deletion.json": deletion_of_one}
 
 
 def differing(recorded: Row, anew: Row) -> list[str]:

@@ -149,7 +149,7 @@ def test_what_cannot_be_erased_is_said_and_the_buttons_come_back(visit: Visit) -
     page = visit.page
     open_tab(page, "Erase")
     page.click("#erase-start")
-    page.wait_for_selector("text=No secret stands in the sidebar")
+    page.wait_for_selector("text=There is no secret in the sidebar")
     page.wait_for_function(ENABLED.format("erase-start"))
     page.click("#attack-start")
     page.wait_for_selector("text=There is no edit yet")

@@ -13,7 +13,18 @@ from privlens.localization.hard_concrete import hard_concrete
 from privlens.memorization.check import exposure_of
 from privlens.types import LocalizationStep
 from privlens.ui.tabs.localize.selection import view
-from tests.browser.steps import FACTS, STOPPED, Visit, another_model, cell_of, choose_example, localize, neurons_off, wait_for_off
+from tests.browser.steps import (
+    FACTS,
+    STOPPED,
+    Visit,
+    another_model,
+    answer,
+    cell_of,
+    choose_example,
+    localize,
+    neurons_off,
+    wait_for_off,
+)
 
 HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
 
@@ -27,8 +38,8 @@ def test_check_tells_whether_the_secret_is_memorized(visit: Visit) -> None:
     value = choose_example(page)
     page.click("#check-start")
     page.wait_for_function(FACTS.format("check-facts"))
-    assert page.locator("#true-value").locator("input, textarea").input_value() == value
-    assert "emorized" in page.inner_text("#check-verdict")
+    page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {json.dumps(value)}")
+    assert "emorized" in answer(page)
     assert page.locator("#check-facts .fact").count() == 6
     page.wait_for_selector("#check-bars .main-svg")
     assert page.locator("#own-tokens").is_visible()

@@ -78,5 +78,5 @@ def test_a_load_that_fails_leaves_the_model_and_unloading_goes_back_to_the_first
     page.click("#unload-model")
     page.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({first.splitlines()[1]!r})")
     page.click("#unload-model")
-    page.wait_for_selector("text=there is nothing to unload")
+    page.wait_for_selector("text=it cannot be unloaded")
     assert not visit.errors

@@ -51,3 +51,11 @@ def test_the_waits_of_many_visitors_are_what_the_json_says(name: str) -> None:
         numbers = (row["alone_p50_s"], row["p50_s"], row["p95_s"], row["max_s"], row["first_sign_max_s"])
         shown = " | ".join([str(row["requests"]), *(f"{number:.2f}" for number in numbers)])
         assert f"| {shown} |" in page
+
+
+def test_switching_off_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
+    for row in json.loads((DATA / "deletion.json").read_text())["rows"]:
+        numbers = [f"{row['share']:.3f}", f"{row['target_match']:.2f}", f"{row['target_nll_change']:+.3f}"]
+        numbers += [f"{row['target_exposure_bits']:.1f}", f"{row['forgotten']:.2f}", f"{row['unseen_kept']:.3f}"]
+        assert f"| {row['method']} | {' | '.join(numbers)} | x{row['perplexity_ratio']:.3f} |" in page
