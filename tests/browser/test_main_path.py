@@ -42,7 +42,7 @@ def test_check_tells_whether_the_secret_is_memorized(visit: Visit) -> None:
     assert "emorized" in answer(page)
     assert page.locator("#check-facts .fact").count() == 6
     page.wait_for_selector("#check-bars .main-svg")
-    assert page.locator("#own-tokens").is_visible()
+    page.wait_for_selector("#own-tokens")
     assert not visit.errors
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +64,9 @@ class Pressed:
         inputs = [None if part.stateful else self.values.get(part._id, getattr(part, "value", None)) for part in fn.inputs]
         iterator, n_steps, finished = None, 0, False
         while not finished:
-            answer = asyncio.run(self.page.process_api(fn, inputs, state=self.state, iterator=iterator))
+            with ThreadPoolExecutor(1) as pool:  # the thread of a test has a loop already where a browser was open before
+                step = self.page.process_api(fn, inputs, state=self.state, iterator=iterator)
+                answer = pool.submit(asyncio.run, step).result()
             iterator, n_steps = answer["iterator"], n_steps + 1
             finished = not answer["is_generating"]
             assert len(answer["data"]) == len(fn.outputs)
