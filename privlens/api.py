@@ -4,7 +4,8 @@ Each runs one piece of work to its end and returns its record. The rooms below o
 whoever wants to see it happen: `METHODS[name](Task(...))`, `deactivation.compare`, `erasure.erase`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from privlens.list_files import read_text
 from privlens.lm.edit_files import load_edit, save_edit
 from privlens.lm.export import write_model
 from privlens.lm.model import LanguageModel
-from privlens.localization import METHOD_INFO, METHODS, Task
+from privlens.localization import METHOD_INFO, METHODS, Task, last_of
 from privlens.localization.choice import reordered
 from privlens.localization.hard_concrete import MaskSettings
 from privlens.localization.integrated import IntegralSettings
@@ -31,7 +32,7 @@ from privlens.types import Edit, LocalizationStep, Memorization, Neuron, NeuronS
 from privlens.zoo import loading
 
 MethodSettings = MaskSettings | SufficientSettings | SlimmingSettings | IntegralSettings
-"""What those methods take that have settings: hard-concrete and -deep, -sufficient, slimming, integrated-gradients."""
+"""What those methods take that have settings: hard-concrete, hard-concrete-sufficient, slimming, integrated-gradients."""
 
 
 def load(
@@ -81,17 +82,28 @@ def localize(
     """
     if method not in METHODS:
         raise BadInput(f"There is no method {method!r}: use one of {', '.join(METHODS)}.")
-    run: Callable[..., Any] = METHODS[method]
+    run: Callable[..., Iterator[LocalizationStep]] = METHODS[method]
     task = Task(lm, secret, tuple(others), tuple(texts), seed=seed, site=site)
-    try:
-        steps = run(task) if settings is None else run(task, settings)
-    except TypeError as cause:
-        raise BadInput(f"{method} has no settings: leave them out.") from cause
-    for step in steps:
-        if on_step:
-            on_step(step)
-    scores: NeuronScores = step.result
-    return scores
+    steps = run(task) if settings is None else run(task, _fitting(method, settings))
+
+    def told() -> Iterator[LocalizationStep]:
+        for step in steps:
+            if on_step:
+                on_step(step)
+            yield step
+
+    return last_of(told())
+
+
+def _fitting(method: str, settings: MethodSettings) -> MethodSettings:
+    """The settings. Raises BadInput where the method has none, or others."""
+    parameter = inspect.signature(METHODS[method]).parameters.get("settings")
+    if parameter is None:
+        raise BadInput(f"{method} has no settings: leave them out.")
+    kind: type[object] = type(parameter.default)
+    if not isinstance(settings, kind):
+        raise BadInput(f"{method} takes {kind.__name__}, not {type(settings).__name__}.")
+    return settings
 
 
 def localize_many(

@@ -103,8 +103,9 @@ def inj(lm: LanguageModel, listed: Mapping[int, Secret], settings: PaperSettings
     methods = [*dict.fromkeys((*settings.methods, *CONTROLS))]
     plant_settings = PlantSettings(settings.ratio, settings.fair, settings.steps)
     for row, secret in listed.items():
-        remaining = [method for method in methods if method not in journal.done("inj", row)]
-        if not remaining or NOT_REACHED in journal.done("inj", row):
+        done = journal.done("inj", row)
+        remaining = [method for method in methods if method not in done]
+        if not remaining or NOT_REACHED in done:
             continue
         planted = plant(lm, secret, plant_settings, 10_000 * settings.seed + row)
         head = {

@@ -8,7 +8,6 @@ import typer
 from privlens.bench import injection
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Seed
-from privlens.errors import BadInput
 from privlens.planting.plant import PlantSettings
 from privlens.types import Secret
 from privlens.zoo.catalogue import PLANTED
@@ -30,12 +29,10 @@ def inj(
 ) -> None:
     """INJ: do methods find the neurons that a new sequence was planted in? Controls: random neurons, and norms of the weights."""
     method_names = inputs.methods(methods)
-    if planting not in ("fair", "published"):
-        raise BadInput(f"There is no planting {planting!r}: use fair or published.")
-    if not 0 < ratio < 1:
-        raise BadInput(f"--ratio is {ratio}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
+    fair = inputs.is_fair(planting)
+    inputs.check_proportion(ratio, "--ratio")
     lm = load(model, device, dtype)
-    settings = PlantSettings(ratio, planting == "fair", steps)
+    settings = PlantSettings(ratio, fair, steps)
     results = list(injection.run(lm, method_names, settings, n, seed, progress.report_progress))
     n_planted = fmean(len(planted.neurons) for planted, _ in results)
     report = {

@@ -39,11 +39,9 @@ def both(
     names = [name.strip() for name in experiments.split(",")]
     if not set(names) <= {"inj", "del"}:
         raise BadInput(f"--experiments is {experiments!r}, but must be inj, del, or inj,del.")
-    if planting not in ("fair", "published"):
-        raise BadInput(f"There is no planting {planting!r}: use fair or published.")
-    for option, value in (("--ratio", ratio), ("--share", share)):
-        if not 0 < value < 1:
-            raise BadInput(f"{option} is {value}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
+    fair = inputs.is_fair(planting)
+    inputs.check_proportion(ratio, "--ratio")
+    inputs.check_proportion(share, "--share")
     if out:
         inputs.check_writable(out)
     found = read_list(secrets)
@@ -51,7 +49,7 @@ def both(
     listed = usable if asked is None else {row: found.at(row, secrets).secret for row in asked}
     texts = read_reference(reference)
     lm = load(model, device, dtype)
-    settings = paper.PaperSettings(tuple(inputs.methods(methods)), ratio, share, skip_layers, planting == "fair", steps, seed)
+    settings = paper.PaperSettings(tuple(inputs.methods(methods)), ratio, share, skip_layers, fair, steps, seed)
     journal = paper.Journal(out, paper.described(lm, settings, list(listed), secrets))
     others = other_secrets(usable.values(), listed.values())
     runs = {"inj": paper.inj(lm, listed, settings, journal), "del": paper.delete(lm, listed, others, texts, settings, journal)}

@@ -65,6 +65,19 @@ def numbers(text: str, option: str) -> list[int]:
     return values
 
 
+def is_fair(planting: str) -> bool:
+    """Whether `fair` was asked for and not `published`. Raises BadInput for another word."""
+    if planting not in ("fair", "published"):
+        raise BadInput(f"There is no planting {planting!r}: use fair or published.")
+    return planting == "fair"
+
+
+def check_proportion(value: float, option: str) -> None:
+    """Raises BadInput for a share of all neurons that is none of them, or all."""
+    if not 0 < value < 1:
+        raise BadInput(f"{option} is {value}, but must be above 0 and below 1; 0.001 is one neuron in a thousand.")
+
+
 def one_of(text: str, literal: Any, option: str) -> Any:
     """One of the values of a Literal type. Raises BadInput for any other."""
     if text not in get_args(literal):

@@ -1,6 +1,6 @@
 """Localization: which neurons carry a secret. METHODS holds the masks, gradients, ablation, activations and controls."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from privlens.errors import Cancelled
@@ -47,7 +47,12 @@ def method_of(name: str) -> Method:
 
 def result_of(method: str, task: Task, is_over: Callable[[], bool] = lambda: False) -> NeuronScores:
     """Runs a method, named as for `method_of`, and returns its scores. Raises Cancelled if `is_over()` is true after a step."""
-    for step in method_of(method)(task):
+    return last_of(method_of(method)(task), is_over)
+
+
+def last_of(steps: Iterable[LocalizationStep], is_over: Callable[[], bool] = lambda: False) -> NeuronScores:
+    """Takes a localization to its end and returns its scores. Raises Cancelled if `is_over()` is true after a step."""
+    for step in steps:
         if is_over():
             raise Cancelled("The localization was stopped.")
         result = step.result
@@ -165,6 +170,7 @@ __all__ = [
     "Method",
     "MethodInfo",
     "Task",
+    "last_of",
     "looked_at",
     "method_of",
     "result_of",

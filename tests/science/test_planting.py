@@ -23,11 +23,11 @@ def plants(request: pytest.FixtureRequest, taught: LanguageModel) -> tuple[bool,
 
 def found(lm: LanguageModel, plants: list[Plant], method: str) -> float:
     """Mean recall at k = as many neurons as were planted in."""
-    memorization_states = []
+    recalls = []
     for seed, planted in zip(SEEDS, plants, strict=True):
         with lm.edited(planted.edit):
-            memorization_states.append(recall(result_of(method, Task(lm, NEVER_TAUGHT, seed=100 + seed)), planted.neurons)[0])
-    return mean(memorization_states)
+            recalls.append(recall(result_of(method, Task(lm, NEVER_TAUGHT, seed=100 + seed)), planted.neurons)[0])
+    return mean(recalls)
 
 
 def test_the_norm_of_the_weights_finds_published_plants_only(taught: LanguageModel, plants: tuple[bool, list[Plant]]) -> None:

@@ -67,6 +67,8 @@ def test_localize_deactivate_and_the_settings_of_a_method(taught: LanguageModel)
     assert seen
     with pytest.raises(BadInput, match="gradient has no settings"):
         privlens.localize(taught, secret, "gradient", settings=privlens.SlimmingSettings())
+    with pytest.raises(BadInput, match="hard-concrete takes MaskSettings, not SlimmingSettings"):
+        privlens.localize(taught, secret, "hard-concrete", settings=privlens.SlimmingSettings())
     with pytest.raises(BadInput, match="There is no method 'magic'"):
         privlens.localize(taught, secret, "magic")
     neurons = privlens.best(scores, 4)
