@@ -38,9 +38,7 @@ def test_visitors_at_once_get_the_answers_of_a_visitor_alone_and_nothing_stays_b
     assert {request.kind.name for request in requests} >= {CHECK.name, EFFECT.name, FIRST.name, MASK.name}
     assert all(request.is_same for request in requests)
     assert hooks() == hooks_before
-    # Once the visits have ended. Threads' arenas take some 40 MiB more or less by themselves; one model kept for each visit, or
-    # the logits of each request, would be several times as much.
-    wait_until(lambda: kept_mib() < before + 150)
+    wait_until(lambda: kept_mib() < before + 50)  # once the visits have ended
 
 
 def test_an_answer_that_differs_from_that_of_a_visitor_alone_is_counted(address: str) -> None:
