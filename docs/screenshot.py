@@ -3,6 +3,7 @@
 Starts the app on the bundled model, localizes an invented person's phone number in Chromium, and writes assets/screenshot.png.
 """
 
+import shutil
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -10,7 +11,6 @@ from playwright.sync_api import sync_playwright
 from privlens.bench.serving import served
 
 PICTURE = Path(__file__).parents[1] / "assets" / "screenshot.png"
-CHROMIUM = "/usr/bin/chromium"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 DONE = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
 MINUTES_AT_MOST = 10
@@ -19,7 +19,7 @@ METHOD = "hard-concrete-deep"
 
 def main() -> None:
     with served("demo") as (address, _), sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=SWITCHES)
         page = chromium.new_page(viewport={"width": 1280, "height": 1860})
         page.set_default_timeout(60_000 * MINUTES_AT_MOST)
         page.goto(address)
