@@ -5,7 +5,7 @@ from playwright.sync_api import Page
 from privlens.memorization.check import check
 from privlens.types import Secret
 from privlens.zoo.loading import load
-from tests.browser.steps import FACTS, IN_PLACE, Visit, answer, ask, open_tab, unfold, value_of
+from tests.browser.steps import CHECKED, FACTS, IN_PLACE, Visit, answer, ask, open_tab, unfold, value_of
 from tests.helpers import MODEL
 
 PLANTED = "document.querySelector('#plant-start').disabled === false && document.querySelector('#plant-progress .run').hidden"
@@ -56,6 +56,7 @@ def test_what_one_visitor_planted_no_other_sees_on_the_same_model(visit: Visit, 
         if not turn:
             for page in (planter, bystander):  # the same secret again, so that the next answer is a new one
                 type_in(page, Secret(secret.prompt, "-"))
+                page.wait_for_function("!" + CHECKED)  # or the page may see only the last of two values typed at once: no change
                 type_in(page, secret)
 
     assert (n_edits(planter), n_edits(bystander)) == (1, 0)
