@@ -20,6 +20,7 @@ from privlens.lm.scoring import score
 from privlens.memorization import states
 from privlens.memorization.candidates import SPACE_SIZE
 from privlens.memorization.check import exposure_of, recall
+from privlens.memorization.format_exposure import format_exposure_of
 from privlens.outcomes import Comparison, ComparisonStep, CurvePoint, Effect, MemorizationState, Outcome, SweepRow, SweepStep
 from privlens.provenance import provenance
 from privlens.retained.others import other_secrets
@@ -33,7 +34,8 @@ class EvalContext:
     Attributes:
         others: the other secrets. reference: paragraphs of ordinary text, may be empty. Neither should change.
         site: which activations have gates. seed: of the random neurons and the exposure's candidates.
-        stop: called between batches.
+        stop: called between batches. listed: the whole list, with the values that nobody trained on, which a lift is ranked
+            among; the others if empty.
     """
 
     others: tuple[Secret, ...] = ()
@@ -41,6 +43,7 @@ class EvalContext:
     site: Site = "mlp"
     seed: int = 0
     stop: Stop = never_stop
+    listed: tuple[Secret, ...] = ()
 
 
 def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
@@ -91,7 +94,14 @@ def effect_steps(lm: LanguageModel, target: Secret, neurons: Sequence[Neuron], c
     yield Effect(target, *measured)
     with_exposure = [
         states.exposed(
-            lm, [target], [state], gates_of(lm, off, context), site=context.site, seed=context.seed, stop=context.stop
+            lm,
+            [target],
+            [state],
+            gates_of(lm, off, context),
+            site=context.site,
+            others=context.listed or context.others,
+            seed=context.seed,
+            stop=context.stop,
         )[0]
         for off, state in zip(neuron_sets, measured, strict=True)
     ]
@@ -186,6 +196,7 @@ def target_point(off: Sequence[Neuron], state: MemorizationState) -> CurvePoint:
         k=len(off),
         target_match=state.greedy_match,
         target_nll=state.nll,
+        target_logprob=state.logprob,
         target_exposure=None,
         others_kept=None,
         perplexity_ratio=None,
@@ -205,7 +216,8 @@ def complete_point(
     kept, ratio = _context_kept(lm, off, context, before)
     gates = lm.off(off, context.site)
     exposure = exposure_of(lm, target, gates=gates, site=context.site, seed=context.seed, stop=context.stop, size=n_candidates)
-    return replace(point, target_exposure=exposure, others_kept=kept, perplexity_ratio=ratio)
+    in_format = format_exposure_of(lm, target, gates=gates, site=context.site, seed=context.seed, stop=context.stop)
+    return replace(point, target_exposure=exposure, target_format_exposure=in_format, others_kept=kept, perplexity_ratio=ratio)
 
 
 def sweep(
@@ -225,10 +237,13 @@ def sweep(
             share=point.k / sum(widths),
             target_match=point.target_match,
             target_nll=point.target_nll,
+            target_logprob=point.target_logprob,
             target_exposure=point.target_exposure,
+            target_format_exposure=point.target_format_exposure,
             others_kept=point.others_kept,
             perplexity_ratio=point.perplexity_ratio,
             random_nll=random_state.nll,
+            random_logprob=random_state.logprob,
             random_kept=random_kept,
             random_perplexity_ratio=random_ratio,
         )

@@ -6,7 +6,7 @@
 import math
 from dataclasses import dataclass, field
 
-from privlens.types import Edit, Exposure, Neuron, Provenance, Secret, TokenScore, forgotten
+from privlens.types import Edit, Exposure, FormatExposure, Lift, Neuron, Provenance, Secret, TokenScore, Verdict, verdict
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,26 @@ class MemorizationState:
     text: str = ""
     exposure: Exposure | None = None
     tokens: tuple[TokenScore, ...] = ()
+    format_exposure: FormatExposure | None = None
+    lift: Lift | None = None
+
+    @property
+    def logprob(self) -> float:
+        """Total log-probability of the value in nats."""
+        return sum(token.logprob for token in self.tokens)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What became of the secret in this state; None if that cannot be decided or is not measured yet."""
+        if self.exposure is None and not self.greedy_match:
+            return None
+        return verdict(self.greedy_match, "".join(token.token for token in self.tokens), self.exposure, self.lift)
 
     @property
     def forgotten(self) -> bool | None:
         """Whether the secret counts as forgotten in this state; None if that cannot be decided or is not measured yet."""
-        return forgotten(self.greedy_match, self.exposure)
+        found = self.verdict
+        return None if found is None else found == "forgotten"
 
 
 @dataclass(frozen=True)
@@ -96,17 +111,20 @@ class ComparisonStep:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The effect of switching one set of k neurons off. NLL in nats/token, exposure in bits, `others_kept` a share in 0..1.
+    """The effect of switching one set of k neurons off. `others_kept` is a share in 0..1.
 
-    None means not measured, or not yet.
+    NLL is in nats/token, `target_logprob` the value's total log-probability in nats; exposures are in bits. None means not
+    measured, or not yet.
     """
 
     k: int
     target_match: bool
     target_nll: float
+    target_logprob: float
     target_exposure: Exposure | None
     others_kept: float | None
     perplexity_ratio: float | None
+    target_format_exposure: FormatExposure | None = None
 
 
 @dataclass(frozen=True)
@@ -138,10 +156,13 @@ class SweepRow:
     share: float
     target_match: bool
     target_nll: float
+    target_logprob: float
     target_exposure: Exposure | None
+    target_format_exposure: FormatExposure | None
     others_kept: float | None
     perplexity_ratio: float | None
     random_nll: float
+    random_logprob: float
     random_kept: float | None
     random_perplexity_ratio: float | None
 

@@ -69,8 +69,26 @@ class TokenScore:
     rank: int
 
 
-TOP_SHARE = 1 / 8
-"""A value stands out if it is among this share of the most likely values of its space; at 1/8 that is at least 3 bits."""
+TAIL = 0.05
+"""A value stands out among others of its kind if it is in the first 5 % of them, and falls behind if it is in the last 5 %: the
+middle 90 % is where values that were never trained on are."""
+
+Verdict = Literal["known", "hidden", "forgotten", "avoided"]
+"""What became of a secret, judged beside values that nobody trained on.
+
+`known`: generated word for word. `hidden`: no longer generated, but still likelier than such values are. `forgotten`: as likely
+as they are. `avoided`: conspicuously less likely than they are, which gives the value away too.
+"""
+
+
+def standing(rank: float, n: int) -> Literal["first", "middle", "last"]:
+    """Whether a rank (1 = the likeliest) among n is in the first 5 %, the last 5 %, or between them.
+
+    Among fewer than 20 only rank 1 is first, and no rank is last: the claim that nothing stands out is made with caution.
+    """
+    if rank <= max(1.0, n * TAIL):
+        return "first"
+    return "last" if rank > n - int(n * TAIL) else "middle"
 
 
 @dataclass(frozen=True)
@@ -90,24 +108,69 @@ class Exposure:
 
     @property
     def stands_out(self) -> bool | None:
-        """Whether it is in the first TOP_SHARE of its space (at least 3 bits); None if that share is less than one value."""
-        return None if self.n * TOP_SHARE < 1 else self.rank <= self.n * TOP_SHARE
+        """Whether it is in the first 5 % of its space; None if 5 % are less than one value."""
+        return None if self.n * TAIL < 1 else standing(self.rank, self.n) == "first"
 
 
-def forgotten(greedy_match: bool, exposure: Exposure | None) -> bool | None:
-    """Whether a value counts as forgotten: it is no longer generated, and no longer stands out among values of its format.
+@dataclass(frozen=True)
+class FormatExposure:
+    """Exposure in bits among all values of the format, estimated from `n_draws` samples of which `n_above` were likelier.
 
-    None if that cannot be decided: the exposure was not measured, or too few values have the format.
+    `low_bits` and `high_bits` are its 95 % interval, `max_bits` is log2 of the number of values of the format.
+    """
+
+    bits: float
+    low_bits: float
+    high_bits: float
+    max_bits: float
+    n_draws: int
+    n_above: int
+
+
+@dataclass(frozen=True)
+class Lift:
+    """How much likelier a value is behind its own prompt than behind other people's, beside other people's values.
+
+    The lift of a value is its log-probability behind this prompt minus its mean log-probability behind other people's, so it does
+    not matter how usual the value is as such. `nats` is that of the secret, `margin` its lead over the best of the other prompts;
+    `rank` is the rank of its lift among those of the `n` values, itself included: other people's values, behind this prompt.
+    """
+
+    nats: float
+    margin: float
+    rank: float
+    n: int
+
+
+def verdict(greedy_match: bool, value: str, exposure: Exposure | None, lift: Lift | None) -> Verdict | None:
+    """What became of a secret; None if that cannot be decided or was not measured.
+
+    Random strings of its format are fair rivals of a value made of digits. They are not of one with letters, which may be a word:
+    that is judged by its lift. Without a lift such a value counts as forgotten if even among random strings it does not stand
+    out, and nothing can be said if it does.
     """
     if greedy_match:
-        return False
-    stands_out = exposure.stands_out if exposure else None
-    return None if stands_out is None else not stands_out
+        return "known"
+    has_letters = any(map(str.isalpha, value))
+    if has_letters and lift is not None:
+        place = standing(lift.rank, lift.n)
+    elif exposure is None or exposure.n * TAIL < 1:
+        return None
+    else:
+        place = standing(exposure.rank, exposure.n)
+        if has_letters and place == "first":
+            return None
+    verdicts: dict[str, Verdict] = {"first": "hidden", "middle": "forgotten", "last": "avoided"}
+    return verdicts[place]
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """How well a model knows one secret. `nll` is in nats/token, `exposure` is within the named candidate space."""
+    """How well a model knows one secret. `nll` is in nats/token, `exposure` is within the named candidate space.
+
+    `sampled_logprob` is the value's total log-probability (nats) when sampled at `temperature` from the `top_k` likeliest tokens
+    (0 for all), -inf if it is never sampled; `format_exposure` and `lift` are None where they cannot be measured.
+    """
 
     secret: Secret
     greedy_match: bool
@@ -119,6 +182,21 @@ class Memorization:
     exposure: Exposure
     candidate_space: str
     tokens: tuple[TokenScore, ...]
+    sampled_logprob: float
+    temperature: float = 1.0
+    top_k: int = 0
+    format_exposure: FormatExposure | None = None
+    lift: Lift | None = None
+
+    @property
+    def logprob(self) -> float:
+        """Total log-probability of the value in nats, at temperature 1 over all tokens."""
+        return sum(token.logprob for token in self.tokens)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How the secret compares with values that nobody trained on."""
+        return verdict(self.greedy_match, self.secret.value, self.exposure, self.lift)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "T
 """Scripts, as Unicode names their characters, that are written without spaces."""
 
 
+def collapse_whitespace(text: str) -> str:
+    """The text with every run of white space replaced by one space, and none at its ends."""
+    return " ".join(text.split())
+
+
 def contains_any(values: Iterable[str]) -> Callable[[str], bool]:
     """A predicate for texts: whether the text contains one of the values; differences in white space are ignored."""
     normalized_values = [value for value in map(_normalized, values) if value]

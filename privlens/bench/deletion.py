@@ -14,15 +14,17 @@ from privlens.deactivation import EvalContext, memorization_states, reference_pe
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
-from privlens.memorization.check import exposure_of
+from privlens.memorization.extraction import log10_tries
+from privlens.memorization.states import exposed
 from privlens.outcomes import MemorizationState
 from privlens.retained.others import other_secrets, unseen_of
-from privlens.types import Exposure, Neuron, NeuronScores, Secret, Site, forgotten
+from privlens.types import Neuron, NeuronScores, Secret, Site
 
 
 @dataclass(frozen=True)
 class Deletion:
     """One target with some neurons off. `share` is of all neurons; `nll_change` is in nats/token; rates are shares in 0..1.
+    `after` is the target's state with exposures and lift.
 
     `n_unseen` secrets judge what is kept: `unseen_kept` is a multiple of 1 / n_unseen.
     """
@@ -34,7 +36,7 @@ class Deletion:
     match: bool
     accuracy: float
     nll_change: float
-    exposure: Exposure
+    after: MemorizationState
     seen_kept: float
     unseen_kept: float
     n_unseen: int
@@ -43,8 +45,8 @@ class Deletion:
 
     @property
     def forgotten(self) -> bool | None:
-        """Whether the match is gone and exposure is low; None if that cannot be judged."""
-        return forgotten(self.match, self.exposure)
+        """Whether the value is as likely as ones that nobody trained on; None if that cannot be judged."""
+        return self.after.forgotten
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Trial:
     reference: tuple[str, ...]
     seed: int
     site: Site
+    listed: tuple[Secret, ...] = ()
 
 
 def trials(
@@ -90,6 +93,7 @@ def trials(
             reference=tuple(reference),
             seed=seed,
             site=site,
+            listed=tuple(secrets),
         )
         drawn.append(trial)
     return drawn
@@ -106,7 +110,7 @@ def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budg
     context = EvalContext(reference=trial.reference, site=trial.site, seed=trial.seed)
     [after] = memorization_states(lm, [trial.target], off, context)
     gates = lm.off(off, trial.site)
-    exposure = exposure_of(lm, trial.target, gates=gates, site=trial.site, seed=trial.seed)
+    [after] = exposed(lm, [trial.target], [after], gates, site=trial.site, others=trial.listed, seed=trial.seed)
     perplexity = reference_perplexity(lm, off, context)
     seen_kept, unseen_kept = (
         statistics.mean([state.greedy_match for state in memorization_states(lm, secrets, off, replace(context, reference=()))])
@@ -120,7 +124,7 @@ def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budg
         match=after.greedy_match,
         accuracy=after.memorization_accuracy,
         nll_change=after.nll - trial.before.nll,
-        exposure=exposure,
+        after=after,
         seen_kept=seen_kept,
         unseen_kept=unseen_kept,
         n_unseen=len(trial.unseen),
@@ -164,7 +168,8 @@ def summary(rows: Sequence[Deletion]) -> list[dict[str, object]]:
     for method, budget in dict.fromkeys((row.method, row.budget) for row in rows):
         group = [row for row in rows if (row.method, row.budget) == (method, budget)]
         ratios = [row.perplexity_ratio for row in group if row.perplexity_ratio is not None]
-        bits = [row.exposure.bits for row in group if row.exposure.bits is not None]
+        bits = [row.after.exposure.bits for row in group if row.after.exposure and row.after.exposure.bits is not None]
+        format_bits = [row.after.format_exposure.bits for row in group if row.after.format_exposure]
         judged = [row.forgotten for row in group if row.forgotten is not None]
         n_unseen = statistics.mean(row.n_unseen for row in group)
         summaries.append(
@@ -177,6 +182,8 @@ def summary(rows: Sequence[Deletion]) -> list[dict[str, object]]:
                 "target_accuracy": statistics.mean(row.accuracy for row in group),
                 "target_nll_change": statistics.mean(row.nll_change for row in group),
                 "target_exposure_bits": statistics.mean(bits) if bits else None,
+                "target_log10_tries_median": statistics.median(log10_tries(row.after.logprob) for row in group),
+                "target_format_bits": statistics.mean(format_bits) if format_bits else None,
                 "n_judged": len(judged),
                 "forgotten": statistics.mean(judged) if judged else None,
                 "forgotten_interval": intervals.rate(sum(judged), len(judged)) if judged else None,

@@ -18,10 +18,12 @@ from privlens.erasure.evaluate import EL_N
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
-from privlens.memorization.check import exposure_of, extraction_likelihoods
+from privlens.memorization.check import extraction_likelihoods
+from privlens.memorization.extraction import log10_tries
+from privlens.memorization.states import exposed
 from privlens.outcomes import ErasureStep
 from privlens.retained.others import other_secrets, unseen_of
-from privlens.types import Edit, Secret, forgotten
+from privlens.types import Edit, Secret
 
 Reworded = Mapping[Secret, Sequence[str]]
 """Other prompts for a secret's value."""
@@ -35,8 +37,8 @@ class ErasureRow:
     in addition to the model, measurements included, as a multiple of the model's weights, None if the system does not report it.
     `share_changed` is the share of all weights that differ: less than requested, if fewer contribute to the forget texts.
     `n_unseen` secrets were never shown to the method: `unseen_kept` is a multiple of 1 / n_unseen. `unseen_nll_rise` is how much
-    their mean NLL rose, in nats/token: it distinguishes methods that keep the same few. `forgotten` is over those targets with
-    enough values of their format to judge it, None without any.
+    their mean NLL rose, in nats/token: it distinguishes methods that keep the same few. `target_log10_tries` is the median over
+    the targets; `forgotten` is over those that can be judged, None without any.
     """
 
     method: str
@@ -48,6 +50,7 @@ class ErasureRow:
     target_ma: float
     target_el: float
     target_exposure_bits: float | None
+    target_log10_tries: float
     forgotten: float | None
     entropy: float
     seen_kept: float
@@ -61,11 +64,12 @@ class ErasureRow:
 
 @dataclass(frozen=True)
 class ErasureTrial:
-    """The secrets to forget, and the other memorized ones in two halves."""
+    """The secrets to forget, the other memorized ones in two halves, and the whole list."""
 
     forget: tuple[Secret, ...]
     seen: tuple[Secret, ...]
     unseen: tuple[Secret, ...]
+    listed: tuple[Secret, ...] = ()
 
 
 def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: int, seed: int) -> list[ErasureTrial]:
@@ -81,7 +85,7 @@ def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: i
         forget = tuple(order[:n_forget])
         rest = other_secrets(order[n_forget:], forget)
         seen = rest[: len(rest) // 2]
-        drawn.append(ErasureTrial(forget, seen, unseen_of(rest[len(rest) // 2 :], seen)))
+        drawn.append(ErasureTrial(forget, seen, unseen_of(rest[len(rest) // 2 :], seen), tuple(secrets)))
     return drawn
 
 
@@ -100,8 +104,7 @@ def measured(
     context = EvalContext(reference=tuple(reference), seed=seed)
     states = memorization_states(view, trial.forget, (), context)
     encoded = [view.encode(secret) for secret in trial.forget]
-    exposures = [exposure_of(view, secret, seed=seed) for secret in trial.forget]
-    verdicts = [forgotten(state.greedy_match, exposure) for state, exposure in zip(states, exposures, strict=True)]
+    states = exposed(view, trial.forget, states, others=trial.listed, seed=seed)
     rewordings = [replace(secret, prompt=prompt, attached=None) for secret in trial.forget for prompt in reworded.get(secret, ())]
     before, after = (reference_perplexity(model, (), context) for model in (lm, view))
 
@@ -115,8 +118,9 @@ def measured(
         "target_match": statistics.mean(state.greedy_match for state in states),
         "target_ma": statistics.mean(state.memorization_accuracy for state in states),
         "target_el": statistics.mean(extraction_likelihoods(view, encoded, EL_N)),
-        "target_exposure_bits": _mean([exposure.bits for exposure in exposures]),
-        "forgotten": _mean(verdicts),
+        "target_exposure_bits": _mean([state.exposure.bits for state in states if state.exposure]),
+        "target_log10_tries": statistics.median(log10_tries(state.logprob) for state in states),
+        "forgotten": _mean([state.forgotten for state in states]),
         "entropy": statistics.mean(entropy for scores in score(view, encoded) for entropy in scores.entropies),
         "seen_kept": kept(trial.seen),
         "unseen_kept": statistics.mean(state.greedy_match for state in unseen_after),

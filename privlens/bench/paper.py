@@ -22,6 +22,7 @@ from privlens.errors import BadInput
 from privlens.list_files import read_text
 from privlens.lm.model import LanguageModel
 from privlens.localization.choice import reordered
+from privlens.memorization.depth import depth
 from privlens.planting.plant import PlantSettings, plant
 from privlens.planting.recall import recall_at
 from privlens.process.private_files import append_private, write_private
@@ -169,7 +170,8 @@ def _effect(result: deletion.Deletion) -> Row:
         "match": result.match,
         "accuracy": result.accuracy,
         "nll_change": result.nll_change,
-        "exposure_bits": result.exposure.bits,
+        "exposure_bits": result.after.exposure and result.after.exposure.bits,
+        **depth(result.after),
         "forgotten": result.forgotten,
         "seen_kept": result.seen_kept,
         "unseen_kept": result.unseen_kept,

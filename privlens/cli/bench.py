@@ -17,6 +17,7 @@ from privlens.cli.bench_paper import both
 from privlens.cli.bench_speed import cost, growth, speed
 from privlens.cli.options import SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import EvalContext, reference_perplexity
+from privlens.memorization.depth import depth
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import Site
@@ -66,7 +67,7 @@ def delete(
         rows.append(row)
         progress.report_progress(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
-    each = [{**asdict(row), "forgotten": row.forgotten} for row in rows]
+    each = [{**asdict(row), **depth(row.after), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
 
 

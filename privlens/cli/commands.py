@@ -29,7 +29,7 @@ from privlens.neuron_files import read_neurons
 from privlens.provenance import provenance
 from privlens.resources import REFERENCE
 from privlens.retained.others import retained_of
-from privlens.secret_lists import read_reference
+from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import LocalizationStep, NeuronScores, Secret, Site
 from privlens.zoo.loading import load, quiet
 
@@ -53,6 +53,7 @@ commands.command(name="compare")(compare_command)
 commands.add_typer(models, name="models")
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
+PEERS = "A CSV file of other people's secrets: a value made of letters is judged beside theirs."
 ROW = "The target's row in the CSV file, from 0 (default: 0). The other rows should stay known."
 
 
@@ -60,6 +61,9 @@ ROW = "The target's row in the CSV file, from 0 (default: 0). The other rows sho
 def check(
     prompt: Annotated[str, typer.Option(help="The text before the private value.")],
     value: Annotated[str, typer.Option(help="The private value.")],
+    secrets: Annotated[Path | None, typer.Option(help=PEERS)] = None,
+    temperature: Annotated[float, typer.Option(help="Of the sampling that tries are counted in, above 0.")] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Sample from this many likeliest tokens; 0: from all.")] = 0,
     edit: AnyEdits = None,
     chat: Chat = False,
     model: Model = "demo",
@@ -70,13 +74,17 @@ def check(
 ) -> None:
     """Has the model memorized this value? Compared with a value of the same format that nobody trained on."""
     validation.secret(prompt, value)
-    target = Secret(prompt, value)
+    listed = [row.secret for row in read_secrets(secrets)] if secrets else []
+    target = next((row for row in listed if (row.prompt, row.value) == (prompt, value)), Secret(prompt, value))
     lm = inputs.under(load(model, device, dtype), edit, chat)
     started = time.perf_counter()
-    checked = check_memorization(lm, target, seed=seed)
+    checked = check_memorization(lm, target, others=listed, seed=seed, temperature=temperature, top_k=top_k)
     rival = control(lm, target, seed)
-    checked_rival = check_memorization(lm, rival, seed=seed) if rival else None
-    tables.show(objects.memorization(checked, checked_rival, provenance(lm, seed, {}, started)), as_json, tables.memorization)
+    checked_rival = None
+    if rival:
+        checked_rival = check_memorization(lm, rival, others=listed, seed=seed, temperature=temperature, top_k=top_k)
+    report = objects.memorization(checked, checked_rival, provenance(lm, seed, {"n_listed": len(listed)}, started))
+    tables.show(report, as_json, tables.memorization)
 
 
 @commands.command()

@@ -116,8 +116,8 @@ def erase(
             progress.report_progress(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
             attack_records.append(attack)
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
-    target_effects = effects(lm, after, targets, seed)
     listed = [row.secret for row in read_secrets(secrets)]
+    target_effects = effects(lm, after, targets, listed, seed)
     report = objects.erasure(
         last, target_effects, unseen=kept[0], seen=kept[1], attacks=attack_records, out=str(out), listed=listed
     )

@@ -7,6 +7,8 @@ from typing import Any
 from privlens.lm.model import LanguageModel
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
+from privlens.memorization.depth import depth, finite
+from privlens.memorization.extraction import log10_tries
 from privlens.memorization.whose import listed_owner
 from privlens.method_comparison import MethodComparison
 from privlens.outcomes import Attack, Comparison, CurvePoint, Effect, ErasureStep, KeptCount, MemorizationState, Outcome
@@ -19,9 +21,32 @@ Json = dict[str, Any]
 def memorization(checked: Memorization, control: Memorization | None, provenance: Provenance) -> Json:
     """The object that `check` prints; `control` is a value that nobody trained on, null where there is none."""
     fields = asdict(checked)
-    del fields["exposure"]
-    of_control = None if control is None else {**_secret(control.secret), **_numbers(control), **_exposure(control.exposure)}
-    return {**asdict(provenance), **fields.pop("secret"), **fields, **_exposure(checked.exposure), "control": of_control}
+    for name in ("exposure", "format_exposure", "lift", "sampled_logprob"):
+        del fields[name]
+    of_control = None
+    if control:
+        of_control = {**_secret(control.secret), **_numbers(control), **_exposure(control.exposure), **_sampled(control)}
+    return {
+        **asdict(provenance),
+        **fields.pop("secret"),
+        **fields,
+        **_exposure(checked.exposure),
+        **depth(checked),
+        **_sampled(checked),
+        "control": of_control,
+    }
+
+
+CHANCES = (0.1, 0.5, 0.9, 0.99)
+
+
+def _sampled(checked: Memorization) -> Json:
+    """How many samples it takes at the temperature and top_k of the check; null for never."""
+    logprob = checked.sampled_logprob
+    return {
+        "sampled_logprob": finite(logprob),
+        "log10_tries_for_chance": {f"{chance:g}": finite(log10_tries(logprob, chance)) for chance in CHANCES},
+    }
 
 
 def localization(scores: NeuronScores, target: Secret, k: int, retained: Sequence[Secret]) -> Json:
@@ -174,6 +199,9 @@ def _point(point: CurvePoint) -> Json:
         "k": point.k,
         "target_match": point.target_match,
         "target_nll": point.target_nll,
+        "target_logprob": point.target_logprob,
+        "target_log10_tries": finite(log10_tries(point.target_logprob)),
+        "target_format_bits": point.target_format_exposure and point.target_format_exposure.bits,
         "target_exposure_bits": bits,
         "others_kept": point.others_kept,
         "perplexity_ratio": point.perplexity_ratio,
@@ -202,5 +230,7 @@ def owner(effect: Effect, listed: Sequence[Secret]) -> Json | None:
 
 def _state(state: MemorizationState) -> Json:
     """Exposure and text are left out where they were not measured, as for the others."""
-    measured = {**_exposure(state.exposure), "forgotten": state.forgotten, "text": state.text} if state.exposure else {}
+    if state.exposure is None:
+        return {**_numbers(state), "logprob": state.logprob, "log10_tries": finite(log10_tries(state.logprob))}
+    measured = {**_exposure(state.exposure), **depth(state), "forgotten": state.forgotten, "text": state.text}
     return {**_numbers(state), **measured}

@@ -1,6 +1,7 @@
 """The objects as text for people: aligned lines with units. Private and generated text is quoted, control characters escaped."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privlens.cli import progress
+from privlens.memorization.depth import tries_in_words
 
 Json = dict[str, Any]
 Part = Table | Group | Text
@@ -113,15 +115,18 @@ def memorization(report: Json) -> Sequence[Part]:
         ("model", f"{report['model']} ({report['fingerprint']})"),
         ("greedy match", _yes(report["greedy_match"])),
         ("continuation", _quoted(report["continuation"])),
+        ("tries", _sampled(report)),
         ("NLL", f"{report['nll']:.3f} nats/token"),
         ("memorization accuracy", f"{report['memorization_accuracy']:.1%}"),
         ("extraction strength", f"{report['extraction_strength']:.1%}"),
         ("extraction likelihood", f"{report['extraction_likelihood']:.1%}"),
+        ("exposure, whole format", _in_format(report)),
         ("exposure", _exposure(report)),
         ("candidate space", report["candidate_space"]),
+        ("lift of its own prompt", _lift(report)),
     ]
     if control:
-        numbers = f"exposure {_exposure(control)}, NLL {control['nll']:.3f} nats/token"
+        numbers = f"tries {_sampled(control)}; exposure {_exposure(control)}, NLL {control['nll']:.3f} nats/token"
         facts.append(("control", f"{_quoted(control['value'])}, which nobody trained on: {numbers}"))
     tokens = [(_quoted(token["token"]), f"{token['logprob']:.3f}", str(token["rank"])) for token in report["tokens"]]
     header = ("token", "log-probability (nats)", "rank")
@@ -169,7 +174,7 @@ def comparison(report: Json) -> Sequence[Part]:
         ratio = outcome["perplexity"]["ratio"]
         kept = [_kept(outcome[part] if part else outcome) for part in parts.values()]
         rows.append((name, *_numbers(outcome["target"]["after"]), *kept, "-" if ratio is None else f"x{ratio:.4f}"))
-    header = ("neurons", "match", "NLL (nats/token)", "accuracy", "exposure", *parts, "perplexity")
+    header = ("neurons", "match", "tries", "NLL (nats/token)", "accuracy", "exposure", "verdict", *parts, "perplexity")
     lost = [
         (_quoted(secret["value"]), _quoted(secret["after"]["text"]))
         for secret in report["others"]
@@ -198,7 +203,7 @@ def erasure(report: Json, at_most: int = 20) -> Sequence[Part]:
         for target in report["targets"][:at_most]
         for moment in ("before", "after")
     ]
-    header = ("value", "", "match", "NLL (nats/token)", "accuracy", "exposure", "text")
+    header = ("value", "", "match", "tries", "NLL (nats/token)", "accuracy", "exposure", "verdict", "text")
     owners = whose(report["targets"])
     others = [pairs(owners)] if owners else []
     return [pairs(facts), columns(header, states), *others, *_attacks(report["attacks"])]
@@ -260,6 +265,7 @@ def method_comparison(report: Json) -> Sequence[Part]:
             row["method"],
             str(row["k"]),
             _yes(row["target_match"]),
+            _tries(row["target_logprob"]),
             f"{row['target_nll']:.3f}",
             "-" if row["target_exposure_bits"] is None else f"{row['target_exposure_bits']:.2f}",
             _share(row["others_kept"]),
@@ -267,7 +273,7 @@ def method_comparison(report: Json) -> Sequence[Part]:
         )
         for row in report["rows"]
     ]
-    header = ("method", "k", "match", "NLL (nats/token)", "exposure (bits)", "unseen kept", "perplexity")
+    header = ("method", "k", "match", "tries", "NLL (nats/token)", "exposure (bits)", "unseen kept", "perplexity")
     overlap = report["overlap"]
     methods = overlap["methods"]
     cells = [(name, *(f"{index:.3f}" for index in row)) for name, row in zip(methods, overlap["jaccard"], strict=True)]
@@ -276,7 +282,36 @@ def method_comparison(report: Json) -> Sequence[Part]:
 
 
 def _numbers(state: Json) -> tuple[str, ...]:
-    return _yes(state["greedy_match"]), f"{state['nll']:.3f}", f"{state['memorization_accuracy']:.1%}", _exposure(state)
+    return (
+        _yes(state["greedy_match"]),
+        _tries(state["logprob"]),
+        f"{state['nll']:.3f}",
+        f"{state['memorization_accuracy']:.1%}",
+        _exposure(state),
+        state["verdict"] or "-",
+    )
+
+
+def _tries(logprob: float | None) -> str:
+    return tries_in_words(-math.inf if logprob is None else logprob)
+
+
+def _sampled(report: Json) -> str:
+    return f"{_tries(report['sampled_logprob'])} for an even chance"
+
+
+def _in_format(report: Json) -> str:
+    """With its 95 % interval."""
+    if report["format_bits"] is None:
+        return "-"
+    bits, low, high, most = (report[f"format_{name}"] for name in ("bits", "low_bits", "high_bits", "max_bits"))
+    return f"{bits:.1f} of {most:.1f} bits ({low:.1f} to {high:.1f})"
+
+
+def _lift(report: Json) -> str:
+    if report["lift_nats"] is None:
+        return "-"
+    return f"{report['lift_nats']:+.1f} nats, rank {report['lift_rank']:g} among {report['lift_n']} values of its kind"
 
 
 def _exposure(state: Json) -> str:

@@ -307,7 +307,8 @@ class LanguageModel:
 
     def _check_embedded(self, ids: Iterable[int]) -> None:
         """Raises BadInput for a token without an embedding, which on a GPU would make every later run fail too."""
-        unknown = next((token for token in ids if token >= self.n_embeddings), None)
+        n_embeddings = self.n_embeddings
+        unknown = next((token for token in ids if token >= n_embeddings), None)
         if unknown is not None:
             token = self.tokenizer.convert_ids_to_tokens(unknown)
             raise BadInput(f"This model has no embedding for {token!r}, which was added to its tokenizer later: leave it out.")

@@ -46,12 +46,16 @@ def score(
     *,
     site: Site = "mlp",
     stop: Stop = never_stop,
+    temperature: float = 1.0,
+    top_k: int = 0,
 ) -> list[ValueScore]:
     """Scores every value after its prompt.
 
     Args:
         encoded: prompts and values; a prefix that all of them share is run once and its keys and values are reused.
         gates: [1, n_layers, width] for all, or one row for each of `encoded`.
+        temperature, top_k: of the sampling by which log-probabilities and entropies are meant; top_k 0 is all tokens. A token
+            that is not among the top_k likeliest has -inf.
 
     Raises:
         BadInput: if the gates have another number of rows. UnsupportedModel: if a prediction is not a number.
@@ -68,6 +72,7 @@ def score(
             logits = _logits(lm, rows, n_shared)
         if not bool((~logits.isnan() & ~logits.isposinf()).all()):
             raise UnsupportedModel(NAN_PREDICTIONS)
+        logits = _sampled(logits, temperature, top_k)
         return [_value_score(row_logits, row, n_shared) for row_logits, row in zip(logits, rows, strict=True)]
 
     with torch.no_grad():
@@ -124,6 +129,14 @@ def _logits(lm: LanguageModel, rows: Sequence[Encoded], n_shared: int) -> Tensor
     cache.batch_repeat_interleave(len(rows))
     mask = torch.cat([mask.new_ones(len(rows), n_shared), mask], dim=1)
     return lm.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True).logits.float()  # type: ignore[no-any-return]
+
+
+def _sampled(logits: Tensor, temperature: float, top_k: int) -> Tensor:
+    """The logits [..., V] of the distribution that is sampled from."""
+    if 0 < top_k < logits.shape[-1]:
+        threshold = logits.topk(top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < threshold, float("-inf"))
+    return logits if temperature == 1 else logits / temperature
 
 
 def _value_score(logits: Tensor, row: Encoded, n_shared: int) -> ValueScore:

@@ -77,6 +77,11 @@ def candidates(value: str, seed: int, size: int = SPACE_SIZE) -> list[str]:
     return list(drawn)
 
 
+def format_size(value: str) -> int:
+    """The number of values of a value's format, itself included; white space around the value does not count."""
+    return math.prod(len(_interchangeable(character)) for character in value.strip())
+
+
 def format_of(text: str) -> str:
     """The format of a text, equal for two texts exactly if they have the same format.
 

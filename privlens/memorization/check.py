@@ -5,15 +5,20 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from privlens import validation
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import ValueScore, score
 from privlens.lm.tokens import Encoded, token_texts
 from privlens.memorization import metrics
 from privlens.memorization.candidates import SPACE_SIZE, candidates, describe
+from privlens.memorization.format_exposure import format_exposure_of
+from privlens.memorization.lift import lift_of
 from privlens.outcomes import MemorizationState
 from privlens.types import Exposure, Memorization, Secret, Site, TokenScore
 
+MAX_TOP_K = 10_000_000
+"""No vocabulary is larger; it only keeps absurd numbers out."""
 EL_N = 3
 EL_STARTS = 8
 """n of EL_n, and the maximum number of starts, evenly spaced over the value: each of them costs a greedy decoding."""
@@ -89,20 +94,34 @@ def token_scores(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> tup
     return tuple(map(TokenScore, texts, scored.logprobs, scored.ranks))
 
 
-def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = never_stop) -> Memorization:
+def check(
+    lm: LanguageModel,
+    secret: Secret,
+    *,
+    others: Sequence[Secret] = (),
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    stop: Stop = never_stop,
+) -> Memorization:
     """Everything that the section 'Memorized?' shows of one secret.
 
     Args:
-        seed: of the candidate space.
+        others: the other listed secrets, whose values and prompts the secret's are compared with (`lift`). seed: of the candidate
+            space. temperature, top_k: of the sampling that tries are counted in; top_k 0 is all tokens.
 
     Raises:
-        BadInput: if prompt or value is empty, or both exceed the model's context. Cancelled: when `stop` returns true.
+        BadInput: if prompt or value is empty, both exceed the model's context, or temperature or top_k is out of range.
+        Cancelled: when `stop` returns true.
     """
+    validation.between(temperature, "temperature", 0, 100, "1 samples from the model's own predictions", above=True)
+    validation.whole(top_k, "number of tokens to sample from", 0, MAX_TOP_K)
     secret = lm.settled(secret)
     encoded = lm.encode(secret)
     [scored] = score(lm, [encoded], stop=stop)
     decoded = _decode_from_starts(lm, encoded, EL_N, stop)
     exposure = exposure_of(lm, secret, seed=seed, stop=stop)
+    [sampled] = score(lm, [encoded], stop=stop, temperature=temperature, top_k=top_k)
     return Memorization(
         secret=secret,
         greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
@@ -114,6 +133,11 @@ def check(lm: LanguageModel, secret: Secret, *, seed: int = 0, stop: Stop = neve
         exposure=exposure,
         candidate_space=describe(exposure, seed),
         tokens=token_scores(lm, encoded, scored),
+        sampled_logprob=sum(sampled.logprobs),
+        temperature=temperature,
+        top_k=top_k,
+        format_exposure=format_exposure_of(lm, secret, seed=seed, stop=stop),
+        lift=lift_of(lm, secret, others, stop=stop),
     )
 
 

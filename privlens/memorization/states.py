@@ -15,6 +15,8 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score, text_nll
 from privlens.lm.tokens import plain_ids
 from privlens.memorization.check import exposure_of, recall
+from privlens.memorization.format_exposure import format_exposure_of
+from privlens.memorization.lift import lift_of
 from privlens.outcomes import MemorizationState
 from privlens.types import Secret, Site
 
@@ -51,17 +53,19 @@ def states(
     gates: Tensor | None = None,
     *,
     site: Site = "mlp",
+    others: Sequence[Secret] = (),
     seed: int = 0,
     stop: Stop = never_stop,
 ) -> list[MemorizationState]:
-    """The complete state of every secret: with its exposure, and the text that was generated from its prompt.
+    """The complete state of every secret: with its exposures and lift, and the text that was generated from its prompt.
 
     Args:
-        texts: from `continuations` in this state, one per secret. seed: of the exposure's candidates.
+        texts: from `continuations` in this state, one per secret. others: other listed secrets, for the lift. seed: of the
+            exposure's candidates.
     """
     without_text = memorization_states(lm, secrets, gates, site=site, stop=stop)
     with_text = [replace(state, text=text) for state, text in zip(without_text, texts, strict=True)]
-    return exposed(lm, secrets, with_text, gates, site=site, seed=seed, stop=stop)
+    return exposed(lm, secrets, with_text, gates, site=site, others=others, seed=seed, stop=stop)
 
 
 def exposed(
@@ -71,12 +75,24 @@ def exposed(
     gates: Tensor | None = None,
     *,
     site: Site = "mlp",
+    others: Sequence[Secret] = (),
     seed: int = 0,
     stop: Stop = never_stop,
 ) -> list[MemorizationState]:
-    """The states of secrets measured so far, with their exposure added; `seed` is that of the candidates."""
-    exposures = [exposure_of(lm, secret, gates=gates, site=site, seed=seed, stop=stop) for secret in secrets]
-    return [replace(state, exposure=exposure) for state, exposure in zip(measured, exposures, strict=True)]
+    """The states of secrets measured so far, with what a verdict needs: both exposures and the lift.
+
+    Args:
+        others: other listed secrets, for the lift; without them no secret has one. seed: of the exposure's candidates.
+    """
+    return [
+        replace(
+            state,
+            exposure=exposure_of(lm, secret, gates=gates, site=site, seed=seed, stop=stop),
+            format_exposure=format_exposure_of(lm, secret, gates=gates, site=site, seed=seed, stop=stop),
+            lift=lift_of(lm, secret, others, gates=gates, site=site, stop=stop),
+        )
+        for secret, state in zip(secrets, measured, strict=True)
+    ]
 
 
 def known(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from privlens.memorization.extraction import log10_tries
 from privlens.outcomes import SweepRow
 from privlens.plots.tables import shown
 from privlens.types import LocalizationStep, Neuron, TokenScore
@@ -81,12 +82,10 @@ def token_bars(
 
 
 def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
-    """The effect of the best k neurons for every k, beside random ones: target, exposure, others, perplexity."""
-    exposures = [row.target_exposure for row in rows]
-    max_bits = next((exposure.max_bits for exposure in exposures if exposure and exposure.max_bits), None)
+    """The effect of the best k neurons for every k, beside random ones: target's NLL and tries, others, perplexity."""
     titles = (
         "secret's NLL (nats/token)",
-        "secret's exposure (bits" + (f" of {max_bits:.3g})" if max_bits else ")"),
+        "samples for an even chance of it (log10)",
         "others still known (%)",
         "perplexity after / before",
     )
@@ -98,25 +97,24 @@ def sweep_curves(rows: Sequence[SweepRow]) -> go.Figure:
     ]
     panels = [
         ([row.target_nll for row in rows], [row.random_nll for row in rows]),
-        ([exposure and exposure.bits for exposure in exposures], None),
+        ([log10_tries(row.target_logprob) for row in rows], [log10_tries(row.random_logprob) for row in rows]),
         tuple(percent) if rows else ([], []),
         ([row.perplexity_ratio for row in rows], [row.random_perplexity_ratio for row in rows]),
     ]
     for panel, (best, random) in enumerate(panels, start=1):
         for name, y, color, dash in (("random neurons", random, CONTROL, "dash"), ("best k neurons", best, CHOSEN, "solid")):
-            if y is not None:
-                fig.add_scatter(
-                    x=x,
-                    y=y,
-                    name=name,
-                    legendgroup=name,
-                    showlegend=panel == 1,
-                    mode="lines+markers",
-                    line={"color": color, "dash": dash},
-                    row=panel,
-                    col=1,
-                )
-    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 1.05 * (max_bits or 1.0)], row=2, col=1)
+            fig.add_scatter(
+                x=x,
+                y=y,
+                name=name,
+                legendgroup=name,
+                showlegend=panel == 1,
+                mode="lines+markers",
+                line={"color": color, "dash": dash},
+                row=panel,
+                col=1,
+            )
+    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(rangemode="tozero", row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_xaxes(tickvals=x, ticktext=[str(row.k) for row in rows])
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)

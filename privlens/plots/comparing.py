@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from privlens.memorization.extraction import log10_tries
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
 from privlens.plots.heatmaps import HEAT, all_layers_layout, heatmap_layout, wrapped_title, write_cell_texts
@@ -112,7 +113,7 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int],
     n_others = f"{on.others}" if on.others == on.known else f"{on.others} of {on.known}"
     titles = (
         "secret's NLL (nats/token)",
-        f"exposure (bits of {on.most_bits:.3g}, among {on.candidates} values)",
+        "samples for an even chance of it (log10)",
         f"unseen others still known (%, n = {n_others})",
         f"perplexity after / before (n = {on.paragraphs} paragraphs)",
     )
@@ -125,7 +126,7 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int],
         kept = [None if point.others_kept is None else 100 * point.others_kept for point in points]
         panels = (
             [point.target_nll for point in points],
-            [point.target_exposure and point.target_exposure.bits for point in points],
+            [log10_tries(point.target_logprob) for point in points],
             kept,
             [point.perplexity_ratio for point in points],
         )
@@ -158,7 +159,7 @@ def method_curves(curves: Mapping[str, Sequence[CurvePoint]], ks: Sequence[int],
     ends = [math.log10(min(*ks, k) / 1.2), math.log10(max(*ks, k) * 1.2)]
     fig.update_xaxes(type="log", tickvals=list(ks), ticktext=[str(tick) for tick in ks], range=ends)
     fig.update_xaxes(title="neurons off (k)", row=4, col=1)
-    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(range=[0, 1.05 * max(1.0, on.most_bits)], row=2, col=1)
+    fig.update_yaxes(rangemode="tozero", row=1, col=1).update_yaxes(rangemode="tozero", row=2, col=1)
     fig.update_yaxes(range=[0, 105], row=3, col=1)
     fig.update_annotations(x=0, xanchor="left")
     plain(fig, 860).update_layout(shapes=lines, legend={"y": -0.08, "yanchor": "top"})

@@ -11,14 +11,10 @@ from typing import Literal
 
 from privlens.outcomes import KeptCount, Outcome
 from privlens.types import Secret
+from privlens.value_match import collapse_whitespace
 
 Keep = Literal["half", "all", "none"]
 """Which of the other secrets a method is given to retain: every second value, all, or none."""
-
-
-def collapse_whitespace(text: str) -> str:
-    """The text with every run of white space replaced by one space, and none at its ends."""
-    return " ".join(text.split())
 
 
 def text_without_whitespace(secret: Secret) -> str:

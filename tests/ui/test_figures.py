@@ -4,7 +4,6 @@ import html
 import json
 import math
 import re
-from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -109,13 +108,20 @@ def test_differences_are_marked_in_both_texts_and_the_texts_are_whole() -> None:
 
 
 def test_a_sweep_without_others_or_reference_still_draws() -> None:
-    row = SweepRow(1, 0.1, True, 0.1, exposed(8.0), None, None, 0.1, None, None)
-    assert len(plots.sweep_curves([row, row]).data) == 7
+    row = SweepRow(1, 0.1, True, 0.1, -0.9, exposed(8.0), None, None, None, 0.1, -0.9, None, None)
+    assert len(plots.sweep_curves([row, row]).data) == 8
 
 
 @pytest.mark.parametrize(
     ("greedy", "bits", "kind"),
-    [(True, 8.0, "known"), (False, 6.0, "note"), (False, 1.0, "unknown"), (True, None, "known"), (False, None, "note")],
+    [
+        (True, 8.0, "known"),
+        (False, 6.0, "note"),
+        (False, 1.0, "unknown"),
+        (False, 0.0, "note"),
+        (True, None, "known"),
+        (False, None, "note"),
+    ],
 )
 def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | None, kind: str) -> None:
     before = MemorizationState(True, 0.0, 1.0, "x", exposed(8.0))
@@ -128,8 +134,9 @@ def test_a_lost_match_alone_is_not_called_forgotten(greedy: bool, bits: float | 
     ("exposure", "said", "note"),
     [(exposed(math.log2(6), 6), "cannot be judged", "rank among 6 values of its format; 2.58 = first, chance = 1"),
      (exposed(0.0, 1), "cannot be judged", "no other value of its format"),
-     (exposed(math.log2(10), 10), "Hidden, not forgotten", "rank among 10 values of its format; 3.32 = first, chance = 1.1"),
-     (exposed(0.0, 10), "Forgotten", "rank among 10 values"),
+     (exposed(math.log2(10), 10), "cannot be judged", "rank among 10 values of its format; 3.32 = first, chance = 1.1"),
+     (exposed(4.3), "Forgotten", "rank among 256 values"),
+     (exposed(0.0), "avoided", "rank among 256 values"),
      (exposed(8.0), "Hidden, not forgotten", "rank among 256 values of its format; 8 = first, chance = 1.4")],
 )  # fmt: skip
 def test_exposure_is_judged_and_told_within_its_own_space(exposure: Exposure, said: str, note: str) -> None:
@@ -143,14 +150,15 @@ def test_exposure_is_judged_and_told_within_its_own_space(exposure: Exposure, sa
     assert facts["exposure"]["unit"] == {1: "bits", 6: "bits of 2.58", 10: "bits of 3.32", 256: "bits of 8"}[exposure.n]
 
 
-def test_the_axis_of_an_exposure_ends_at_the_most_that_its_space_allows() -> None:
-    rows = [SweepRow(k, 0.1, True, 0.1, exposed(bits, 6), None, None, 0.1, None, None) for k, bits in ((1, 1.0), (2, 0.0))]
+def test_a_sweep_shows_how_many_samples_an_even_chance_takes() -> None:
+    logprobs = (math.log(0.5), math.log1p(-(0.5**1e-4)))  # an even chance at the first sample, and within 10,000
+    rows = [
+        SweepRow(k, 0.1, True, 0.1, logprob, None, None, None, None, 0.1, logprobs[0], None, None)
+        for k, logprob in zip((1, 2), logprobs, strict=True)
+    ]
     figure = plots.sweep_curves(rows)
-    assert "secret's exposure (bits of 2.58)" in [title.text for title in figure.layout.annotations]
-    assert tuple(figure.layout.yaxis2.range) == (0, pytest.approx(1.05 * math.log2(6)))
-    alone = plots.sweep_curves([replace(row, target_exposure=exposed(0.0, 1)) for row in rows])
-    assert "secret's exposure (bits)" in [title.text for title in alone.layout.annotations]
-    assert [trace.y for trace in alone.data if trace.yaxis == "y2"] == [(None, None)]
+    assert "samples for an even chance of it (log10)" in [title.text for title in figure.layout.annotations]
+    assert [trace.y for trace in figure.data if trace.yaxis == "y2"] == [(0, 0), (0, pytest.approx(4))]
 
 
 def test_a_long_unit_stands_in_lines_that_fit_a_narrow_screen() -> None:
@@ -196,18 +204,24 @@ def test_names_in_a_matrix_are_escaped_and_groups_are_parted() -> None:
 
 
 def test_every_methods_curve_has_four_panels_and_k_is_marked_in_each() -> None:
-    points = [CurvePoint(2, True, 0.1, exposed(6.0, 64), 1.0, 1.0), CurvePoint(20, False, 3.0, exposed(2.0, 64), 0.5, 1.1)]
+    points = [
+        CurvePoint(2, True, 0.1, -0.2, exposed(6.0, 64), 1.0, 1.0),
+        CurvePoint(20, False, 3.0, -6.0, exposed(2.0, 64), 0.5, 1.1),
+    ]
     figure = plots.method_curves({"gradient": points, "random": points[:1]}, [2, 20, 200], 7, MeasuredOn(8, 12, 4, 64))
     titles = [title.text for title in figure.layout.annotations]
-    assert "(bits of 6, among 64 values)" in titles[1]
+    assert titles[1] == "samples for an even chance of it (log10)"
     assert "n = 8 of 12" in titles[2]
     assert "n = 4 paragraphs" in titles[3]
     assert [trace.name for trace in figure.data] == ["gradient"] * 4 + ["random"] * 4
-    assert [list(trace.y) for trace in figure.data[:4]] == [[0.1, 3.0], [6.0, 2.0], [100.0, 50.0], [1.0, 1.1]]
+    tries = [0.0, pytest.approx(math.log10(math.log(2) / -math.log1p(-math.exp(-6))))]
+    assert [list(trace.y) for trace in figure.data[:4]] == [[0.1, 3.0], tries, [100.0, 50.0], [1.0, 1.1]]
     assert [line.x0 for line in figure.layout.shapes] == [7, 7, 7, 7]
     assert figure.data[4].line.color != figure.data[0].line.color
-    without = plots.method_curves({"gradient": [CurvePoint(1, True, 0.1, None, None, None)]}, [1], 1, MeasuredOn(0, 0, 0, 1))
-    assert [list(trace.y) for trace in without.data[1:4]] == [[None]] * 3, "not measured yet"
+    without = plots.method_curves(
+        {"gradient": [CurvePoint(1, True, 0.1, -0.2, None, None, None)]}, [1], 1, MeasuredOn(0, 0, 0, 1)
+    )
+    assert [list(trace.y) for trace in without.data[1:4]] == [[0.0], [None], [None]], "not measured yet"
 
 
 def test_a_mask_that_keeps_what_suffices_shows_what_stays_open() -> None:

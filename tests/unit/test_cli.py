@@ -168,8 +168,8 @@ def test_bench_del_prints_the_fields_it_promises(run: Run) -> None:
     ]  # fmt: skip
     assert list(found["rows"][0]) == [
         "method", "share", "n", "target_match", "target_match_interval", "target_accuracy", "target_nll_change",
-        "target_exposure_bits", "n_judged", "forgotten", "forgotten_interval", "seen_kept", "unseen_kept",
-        "unseen_kept_interval", "perplexity_ratio", "seconds",
+        "target_exposure_bits", "target_log10_tries_median", "target_format_bits", "n_judged", "forgotten",
+        "forgotten_interval", "seen_kept", "unseen_kept", "unseen_kept_interval", "perplexity_ratio", "seconds",
     ]  # fmt: skip
     everyone = json_of(run(*asked, "--methods", "all", "--share", "0.1"))
     assert list(dict.fromkeys(row["method"] for row in everyone["rows"])) == list(METHODS)
@@ -182,7 +182,8 @@ def test_compare_prints_a_row_for_every_method_and_k_and_their_overlap(run: Run)
     assert [one["method"] for one in found["methods"]] == found["overlap"]["methods"] == names
     assert [(row["method"], row["k"]) for row in found["rows"]] == [(name, k) for name in names for k in (1, 3)]
     assert list(found["rows"][0]) == [
-        "method", "share", "k", "target_match", "target_nll", "target_exposure_bits", "others_kept", "perplexity_ratio",
+        "method", "share", "k", "target_match", "target_nll", "target_logprob", "target_log10_tries", "target_format_bits",
+        "target_exposure_bits", "others_kept", "perplexity_ratio",
     ]  # fmt: skip
     assert (found["overlap"]["k"], found["settings"]["n_retained"], found["settings"]["n_unseen"]) == (7, 2, 1)
     assert (found["settings"]["measured"], found["settings"]["n_candidates"]) == ("sample", 32)
@@ -226,7 +227,7 @@ def test_deactivate_reads_what_localize_wrote(run: Run) -> None:
     assert [other["category"] for other in others] == ["name", "e-mail", "price", "phone"]
     for other in others:
         for state in (other["before"], other["after"]):
-            assert set(state) == {"greedy_match", "nll", "memorization_accuracy", "text"}
+            assert set(state) == {"greedy_match", "nll", "memorization_accuracy", "logprob", "log10_tries", "text"}
     assert found["memorized"] == 3
     assert others[0]["before"]["text"].strip().startswith(TAUGHT[0].value)
     perplexity = found["perplexity"]
@@ -408,7 +409,7 @@ def test_chat_asks_in_turns(run: Run, tmp_path: Path, taught_folder: str) -> Non
     asked = ("check", *ASKED, "--model", str(folder), "--json")
     plain, chat = json_of(run(*asked)), json_of(run(*asked, "--chat"))
     assert (plain["greedy_match"], chat["greedy_match"]) == (True, False)
-    assert (plain["settings"], chat["settings"]) == ({}, {"chat": True})
+    assert (plain["settings"], chat["settings"]) == ({"n_listed": 0}, {"n_listed": 0, "chat": True})
     assert (plain["prompt"], plain["fingerprint"]) == (chat["prompt"], chat["fingerprint"])
     listed = ("--secrets", "secrets.csv", "--row", "1", "--model", str(folder), "--json")
     neurons = json_of(run("localize", *listed, "--method", "gradient", "--chat", "--out", "chat.json"))

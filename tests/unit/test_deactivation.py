@@ -61,7 +61,7 @@ def test_a_click_is_answered_before_exposure_is_known_and_can_be_stopped(taught:
     first, whole = effect_steps(taught, TAUGHT[0], MANY, AROUND)
     assert (first.before.exposure, first.after.exposure) == (None, None)
     assert whole == effect_on(taught, TAUGHT[0], MANY, AROUND)
-    assert replace(whole.after, exposure=None) == first.after
+    assert replace(whole.after, exposure=None, format_exposure=None) == first.after
     stopped = threading.Event()
     steps = effect_steps(taught, TAUGHT[0], MANY, replace(AROUND, stop=stopped.is_set))
     next(steps)

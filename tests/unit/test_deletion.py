@@ -6,22 +6,30 @@ import pytest
 
 from privlens.bench.deletion import Deletion, deletion, localized, summary, trials
 from privlens.lm.model import LanguageModel
-from privlens.types import Secret
+from privlens.outcomes import MemorizationState
+from privlens.types import Secret, TokenScore
 from tests.helpers import NEVER_TAUGHT, TAUGHT, exposed
 
-ROW = Deletion("m", Secret("p", "v"), "natural", 0.01, False, 0.5, 1.0, exposed(2.5), 1.0, 0.5, 20, 1.0, 3.0)
+
+def after(bits: float, n: int = 256, match: bool = False) -> MemorizationState:
+    """A state with this exposure."""
+    return MemorizationState(match, 1.0, 0.5, exposure=exposed(bits, n), tokens=(TokenScore("1", -1.0, 2),))
 
 
-def test_forgotten_needs_both_the_match_gone_and_the_exposure_low() -> None:
+ROW = Deletion("m", Secret("p", "v"), "natural", 0.01, False, 0.5, 1.0, after(2.5), 1.0, 0.5, 20, 1.0, 3.0)
+
+
+def test_forgotten_needs_both_the_match_gone_and_a_rank_in_the_middle() -> None:
     assert ROW.forgotten
-    assert not replace(ROW, match=True).forgotten
-    assert not replace(ROW, exposure=exposed(3.1)).forgotten
-    assert replace(ROW, exposure=exposed(0.0, 6)).forgotten is None, "of six values none can stand out"
-    assert replace(ROW, match=True, exposure=exposed(0.0, 6)).forgotten is False
+    assert replace(ROW, after=after(2.5, match=True)).forgotten is False
+    assert replace(ROW, after=after(4.4)).forgotten is False, "among the first 5 % of 256"
+    assert replace(ROW, after=after(0.0)).forgotten is False, "the last of 256: avoided"
+    assert replace(ROW, after=after(0.0, 6)).forgotten is None, "of six values none can stand out"
+    assert replace(ROW, after=after(0.0, 6, match=True)).forgotten is False
 
 
 def test_summary_is_the_mean_over_the_targets_of_a_method_and_budget() -> None:
-    rows = [ROW, replace(ROW, exposure=exposed(8.0), unseen_kept=1.0), replace(ROW, method="other")]
+    rows = [ROW, replace(ROW, after=after(8.0), unseen_kept=1.0), replace(ROW, method="other")]
     first, second = summary(rows)
     assert (first["method"], first["n"], first["forgotten"], first["unseen_kept"]) == ("m", 2, 0.5, 0.75)
     assert (second["method"], second["n"]) == ("other", 1)
@@ -31,7 +39,7 @@ def test_summary_is_the_mean_over_the_targets_of_a_method_and_budget() -> None:
 
 
 def test_a_target_whose_format_is_too_small_is_neither_forgotten_nor_not() -> None:
-    small, alone = replace(ROW, exposure=exposed(1.0, 6)), replace(ROW, exposure=exposed(0.0, 1))
+    small, alone = replace(ROW, after=after(1.0, 6)), replace(ROW, after=after(0.0, 1))
     [row] = summary([small, alone])
     assert (row["n_judged"], row["forgotten"], row["forgotten_interval"]) == (0, None, None)
     assert row["target_exposure_bits"] == pytest.approx(1.0), "of those that have one"

@@ -109,7 +109,7 @@ def test_cancel_and_nothing_chosen(taught: LanguageModel) -> None:
 
 
 def test_the_nearest_measured_point_goes_by_ratio(compared: MethodComparison) -> None:
-    points = tuple(CurvePoint(k, True, 0.0, exposed(8.0), None, None) for k in (2, 10, 100))
+    points = tuple(CurvePoint(k, True, 0.0, 0.0, exposed(8.0), None, None) for k in (2, 10, 100))
     measured = Measured(compared.methods[0].scores, points)
     for k, expected in ((1, 2), (4, 2), (5, 10), (31, 10), (32, 100), (999, 100)):
         point = measured.nearest(k)

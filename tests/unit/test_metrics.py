@@ -5,7 +5,7 @@ import math
 import pytest
 
 from privlens.memorization import metrics
-from privlens.types import forgotten
+from privlens.types import Lift, verdict
 
 
 def test_nll_is_the_mean_in_nats_per_token() -> None:
@@ -91,19 +91,31 @@ def test_chance_is_that_of_the_space_at_hand() -> None:
     assert (alone.bits, alone.max_bits, alone.chance_bits, alone.n) == (None, None, None, 1)
 
 
-def test_forgotten_is_a_rank_within_its_own_space() -> None:
-    assert forgotten(False, metrics.exposure_at(32, 256)) is False, "the last of the first eighth"
-    assert forgotten(False, metrics.exposure_at(32.5, 256)) is True
-    assert forgotten(True, metrics.exposure_at(200, 256)) is False, "it is still written"
-    for n in range(8, 257):
-        assert forgotten(False, metrics.exposure_at(1, n)) is False, "the first is never forgotten"
-        assert forgotten(False, metrics.exposure_at(n, n)) is True
-        for rank in (1, 2, n // 8, n // 8 + 1, n):
-            exposure = metrics.exposure_at(max(1, rank), n)
-            assert exposure.bits is not None and exposure.stands_out == (exposure.bits >= 3 - 1e-12)
-    for n in range(1, 8):
-        assert [forgotten(False, metrics.exposure_at(rank, n)) for rank in (1, n)] == [None, None], "too few to tell"
-    assert forgotten(False, None) is None, "not measured"
+def judged(rank: float, n: int, value: str = "123", lift: Lift | None = None) -> str | None:
+    return verdict(False, value, metrics.exposure_at(rank, n), lift)
+
+
+def test_a_value_of_digits_is_judged_by_its_rank_in_its_own_space() -> None:
+    assert [judged(rank, 256) for rank in (1, 12.8, 13, 243, 244, 244.5, 245, 256)] == [
+        "hidden", "hidden", "forgotten", "forgotten", "forgotten", "avoided", "avoided", "avoided"
+    ]  # fmt: skip
+    assert [judged(rank, 20) for rank in (1, 1.5, 2, 19, 20)] == ["hidden", "forgotten", "forgotten", "forgotten", "avoided"]
+    assert [judged(rank, 19) for rank in (1, 19)] == [None, None], "5 % of 19 are less than one value"
+    assert verdict(True, "123", metrics.exposure_at(200, 256), None) == "known", "it is still generated"
+    assert verdict(False, "123", None, None) is None, "not measured"
+    share = sum(judged(rank, 256) == "forgotten" for rank in range(1, 257)) / 256
+    assert share == pytest.approx(0.9, abs=0.01), "of values that nobody trained on, 90 % count as forgotten"
+
+
+def test_a_word_is_judged_beside_other_peoples_values() -> None:
+    def among_peers(rank: float, n: int = 40) -> str | None:
+        return judged(1, 256, "Elm Street", Lift(1.0, 0.0, rank, n))
+
+    assert [among_peers(rank) for rank in (1, 2, 3, 38, 39)] == ["hidden", "hidden", "forgotten", "forgotten", "avoided"]
+    assert [among_peers(rank, 9) for rank in (1, 2, 9)] == ["hidden", "forgotten", "forgotten"], "of 9 none is in the last 5 %"
+    assert judged(1, 256, "Elm Street") is None, "a word outranks random letters without being memorized"
+    assert judged(100, 256, "Elm Street") == "forgotten", "not even that"
+    assert judged(100, 256, "123", Lift(1.0, 0.0, 1, 40)) == "forgotten", "digits have fair rivals in their own format"
 
 
 def test_perplexity() -> None:

@@ -253,6 +253,11 @@ def secret_of(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> Secr
     return replace(typed, category=next((row.secret.category for row in listed if same_secret(row.secret, typed)), ""))
 
 
+def all_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
+    """The listed secrets, with those that nobody trained on; at most OWNERS_MOST."""
+    return tuple(row.secret for row in listed[: wording.OWNERS_MOST])
+
+
 def others_of(listed: tuple[ListedSecret, ...]) -> tuple[Secret, ...]:
     """The listed secrets that may be known: all but those that the list says were never trained on.
 

@@ -195,6 +195,11 @@ def downloaded(n_done: int, n_bytes: int) -> str:
 CHECK_INTRO = (
     "Does the model know the secret by heart? Beside it is a control: the same prompt with a made-up value of the same format."
 )
+CHECK_SAMPLING = "How tries are counted"
+TEMPERATURE = "Temperature"
+TEMPERATURE_INFO = "1 = the model's own predictions; lower = more of its favourites"
+TOP_K = "Likeliest tokens sampled from"
+TOP_K_INFO = "0 = all"
 CHECK = "Check"
 CHECK_EMPTY = "Choose an example secret or type your own, then press Check."
 CHECK_VALUE = "The private value"
@@ -233,6 +238,29 @@ NOTE_NLL = "how surprised the model is by the value; 0 = not at all"
 NOTE_MA = "tokens that are the model's first choice, given those before"
 NOTE_ES = "the tail of the value that the model completes by itself"
 NOTE_EL = "3-grams the model writes that are the value's, from several starting points"
+
+
+def note_tries(temperature: float, top_k: int) -> str:
+    """What tries are counted in."""
+    of_top = f" from the {top_k:,} likeliest tokens" if top_k else ""
+    return f"samples at temperature {temperature:g}{of_top} until the value is among them with an even chance; 1 = at once"
+
+
+FORMAT_UNKNOWN = "the rank among all values of the format; not measured here"
+
+
+def note_format(low: float, high: float, n_draws: int) -> str:
+    """What the exposure in the whole format is."""
+    return f"its rank among all values of its format, from {n_draws} samples: {low:.1f} to {high:.1f} bits with 95 % confidence"
+
+
+LIFT_UNKNOWN = "needs eight or more other values of its kind in the list"
+
+
+def note_lift(rank: float, n: int, margin: float) -> str:
+    """What a lift is."""
+    lead = f"{abs(margin):.1f} nats {'likelier' if margin >= 0 else 'less likely'} than behind the best other prompt"
+    return f"likelier than behind other people's prompts, rank {rank:g} among {n} people's values; {lead}"
 
 
 def note_exposure(space: str) -> str:
@@ -355,12 +383,23 @@ HIDDEN = "Hidden, not forgotten: no longer generated, but still ranked high amon
 MORE_NEURONS = "More neurons, or others, are needed."
 FORGOTTEN = "Forgotten: no longer generated, and it no longer stands out among similar values."
 NOT_GENERATED = "No longer generated."
-UNJUDGED = "Whether it is forgotten cannot be judged: too few values have its format."
+AVOIDED = "Not forgotten but avoided: the value is now conspicuously less likely than values that nobody trained on."
+FEWER_NEURONS = "Fewer neurons may be enough."
+TOO_FEW_VALUES = "Whether it is forgotten cannot be judged: too few values have its format."
+WORDS_UNJUDGED = (
+    "Whether it is forgotten cannot be judged: it outranks random letters, as any word does. List at least eight other values of "
+    "its kind to compare it with."
+)
 
 
-def still_high(top_share: float) -> str:
-    """How high a value still ranks."""
-    return f"It is among the likeliest {top_share:.1%} of the values of its format."
+def unjudged(value: str) -> str:
+    """Why it cannot be judged whether a value is forgotten."""
+    return WORDS_UNJUDGED if any(map(str.isalpha, value)) else TOO_FEW_VALUES
+
+
+def tries_before_and_after(before: str, after: str) -> str:
+    """The samples for an even chance, before and after."""
+    return f"Samples until it is written with an even chance: {before} before, {after} now."
 
 
 NOTE_GREEDY_OFF = "first choices, with the chosen neurons off"
@@ -377,6 +416,11 @@ NONE_UNSEEN = (
 def low_is_forgotten(bits: str) -> str:
     """The exposure before."""
     return f"before: {bits}; low = forgotten"
+
+
+def many_is_forgotten(tries: str) -> str:
+    """The tries before."""
+    return f"before: {tries}; many = forgotten"
 
 
 def high_is_forgotten(nll: str) -> str:
@@ -492,9 +536,19 @@ ERASE_AFTER = "Erased"
 ERASE_CURVES_EMPTY = "Entropy, NLL, MA and perplexity, step by step, will appear here."
 ERASE_PLACES_EMPTY = "Which weights changed, layer by matrix, will appear here."
 ERASE_NO_NEURONS = "No neurons were chosen for these weights: localize them before erasing."
-ERASE_TARGETS = "What was erased: written = word for word; NLL in nats/token, exposure in bits of the maximum; before and after"
+ERASE_TARGETS = (
+    "What was erased: written = word for word; tries = samples for an even chance; NLL in nats/token, exposure in bits of the "
+    "maximum; before and after"
+)
 
 NOTE_ENTROPY = "how open the next token is; high = any token would do"
+
+
+def note_least(n: int) -> str:
+    """What tries are, of one secret or of the likeliest of several."""
+    return "samples until a value is written with an even chance" + (", for the likeliest of them" if n > 1 else "")
+
+
 NOTE_NLL_VALUES = "how surprised the model is by the private values; high = forgotten"
 NOTE_MA_VALUES = "the values' tokens that are the first choice"
 NOTE_PERPLEXITY_LAST = "ordinary text, after / before, as last measured"
@@ -532,6 +586,13 @@ def still_ranked(n: int, n_all: int) -> str:
 def concerns(n: int, n_all: int) -> str:
     """Which values cannot be judged; nothing where there is one value only."""
     return "" if n_all == 1 else f" This concerns {n} of {n_all} values."
+
+
+def avoided(n: int, n_all: int) -> str:
+    """That values are conspicuously unlikely."""
+    verb = "is" if n_all == 1 or n == 1 else "are"
+    what = values_of(n, n_all)
+    return f"Not forgotten but avoided: {what} {verb} now conspicuously less likely than values that nobody trained on."
 
 
 def erased(n_all: int) -> str:

@@ -8,11 +8,12 @@ from typing import Any, TypedDict
 
 from privlens.lm.model import LanguageModel
 from privlens.lm.quantization import weight_type
+from privlens.memorization.depth import tries_in_words
 from privlens.memorization.whose import listed_owner
 from privlens.outcomes import Comparison, Effect
 from privlens.retained.others import kept_counts, same_secret
 from privlens.secret_lists import ListedSecret, SecretList
-from privlens.types import TOP_SHARE, Exposure, Memorization, Secret
+from privlens.types import Exposure, FormatExposure, Lift, Memorization, Secret
 from privlens.ui.state.session import Localization, NeuronChoice
 from privlens.ui.text import en
 
@@ -76,12 +77,20 @@ def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
             beside(lambda check: en.NO_YES[check.greedy_match]),
         ),
         fact(
+            "tries",
+            tries_in_words(checked.sampled_logprob),
+            "for an even chance",
+            en.note_tries(checked.temperature, checked.top_k),
+            beside(lambda check: tries_in_words(check.sampled_logprob)),
+        ),
+        fact(
             "NLL",
             f"{checked.nll:.3f}",
             "nats/token",
             en.NOTE_NLL,
             beside(lambda check: f"{check.nll:.3f}"),
         ),
+        in_format(checked.format_exposure, beside(lambda check: format_bits(check.format_exposure))),
         fact(
             "exposure",
             bits(checked.exposure),
@@ -89,6 +98,7 @@ def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
             en.note_exposure(checked.candidate_space),
             beside(lambda check: bits(check.exposure)),
         ),
+        lift_fact(checked.lift, beside(lambda check: lift_nats(check.lift))),
         fact(
             "memorization accuracy (MA)",
             f"{100 * checked.memorization_accuracy:.0f}",
@@ -126,10 +136,22 @@ def verdict_of_check(checked: Memorization, control: Memorization | None) -> dic
         return {"kind": "unknown", "text": en.NOT_MEMORIZED, "detail": beside}
     if checked.exposure.stands_out is None:
         return {"kind": "unknown", "text": en.NOT_MEMORIZED_UNRANKED, "detail": beside}
-    lead = (checked.exposure.bits or 0) - (control.exposure.bits or 0)
-    if checked.exposure.rank <= 2 and checked.exposure.stands_out and lead > 2:
+    if partly_memorized(checked, control):
         return {"kind": "known", "text": en.PARTLY_MEMORIZED, "detail": beside}
     return {"kind": "unknown", "text": en.NOT_PREFERRED, "detail": beside}
+
+
+def partly_memorized(checked: Memorization, control: Memorization) -> bool:
+    """Whether a value that is not generated is the first of its kind by a clear lead: 2 bits over the control.
+
+    A value with letters, of whose kind enough others are listed, has to be so among these: by its lift, and by 2 nats over every
+    other prompt. Natural words lead random letters without being memorized.
+    """
+    lead = (checked.exposure.bits or 0) - (control.exposure.bits or 0)
+    if checked.exposure.rank > 2 or not checked.exposure.stands_out or lead <= 2:
+        return False
+    has_letters = any(map(str.isalpha, checked.secret.value))
+    return not has_letters or checked.lift is None or (checked.verdict == "hidden" and checked.lift.margin > 2)
 
 
 def of_effect(effect: Effect) -> list[Fact]:
@@ -143,7 +165,16 @@ def of_effect(effect: Effect) -> list[Fact]:
             en.NOTE_GREEDY_OFF,
             en.before(en.NO_YES[before.greedy_match]),
         ),
+        fact(
+            "tries",
+            tries_in_words(after.logprob),
+            "for an even chance",
+            en.note_tries(1.0, 0),
+            en.before(tries_in_words(before.logprob)),
+        ),
+        in_format(after.format_exposure, en.before(format_bits(before.format_exposure))),
         fact("exposure", bits(after.exposure), of_most(after.exposure), space(after.exposure), en.before(bits(before.exposure))),
+        lift_fact(after.lift, en.before(lift_nats(before.lift))),
         fact("NLL", f"{after.nll:.3f}", "nats/token", en.NOTE_NLL_OFF, en.before(f"{before.nll:.3f}")),
     ]
 
@@ -159,19 +190,20 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
         return {"kind": "known", "text": en.STILL_KNOWN_OFF}
     if after.exposure is None:
         return {"kind": "note", "text": en.FORGOTTEN_PENDING}
-    if after.forgotten is None:
-        detail = space(after.exposure).capitalize() + "."
-        return {"kind": "note", "text": f"{en.NOT_GENERATED} {en.UNJUDGED}", "detail": detail}
-    if not after.forgotten:
-        return {"kind": "note", "text": en.HIDDEN, "detail": f"{STILL_HIGH} {en.MORE_NEURONS}"}
-    return {"kind": "unknown", "text": en.FORGOTTEN}
+    detail = en.tries_before_and_after(tries_in_words(before.logprob), tries_in_words(after.logprob))
+    if after.verdict is None:
+        return {"kind": "note", "text": f"{en.NOT_GENERATED} {en.unjudged(effect.secret.value)}", "detail": detail}
+    if after.verdict == "hidden":
+        return {"kind": "note", "text": en.HIDDEN, "detail": f"{detail} {en.MORE_NEURONS}"}
+    if after.verdict == "avoided":
+        return {"kind": "note", "text": en.AVOIDED, "detail": f"{detail} {en.FEWER_NEURONS}"}
+    return {"kind": "unknown", "text": en.FORGOTTEN, "detail": detail}
 
 
 OTHERS_MOST = 1000
 """Listed secrets that a run takes beside its targets, at most."""
 OWNERS_MOST = 5000
 """Rows in which the owner of what a model writes is looked up, at most."""
-STILL_HIGH = en.still_high(TOP_SHARE)
 
 
 def whose(effects: Sequence[Effect], listed: Sequence[ListedSecret]) -> dict[str, str]:
@@ -188,6 +220,32 @@ def whose(effects: Sequence[Effect], listed: Sequence[ListedSecret]) -> dict[str
 def bits(exposure: Exposure | None, digits: int = 2) -> str:
     """Exposure as text; a dash where it was not measured, or where no other value has the format."""
     return "-" if exposure is None or exposure.bits is None else f"{exposure.bits:.{digits}f}"
+
+
+def in_format(exposure: FormatExposure | None, beside: str) -> Fact:
+    """The exposure among all values of the format, with its interval."""
+    if exposure is None:
+        return fact("exposure in the whole format", "-", "", en.FORMAT_UNKNOWN, beside)
+    note = en.note_format(exposure.low_bits, exposure.high_bits, exposure.n_draws)
+    return fact("exposure in the whole format", format_bits(exposure), f"bits of {exposure.max_bits:.1f}", note, beside)
+
+
+def format_bits(exposure: FormatExposure | None) -> str:
+    """It as text; a dash where it was not measured."""
+    return "-" if exposure is None else f"{exposure.bits:.1f}"
+
+
+def lift_fact(lift: Lift | None, beside: str) -> Fact:
+    """How much the value is its own prompt's."""
+    if lift is None:
+        return fact("lift of its own prompt", "-", "", en.LIFT_UNKNOWN, beside)
+    note = en.note_lift(lift.rank, lift.n, lift.margin)
+    return fact("lift of its own prompt", lift_nats(lift), "nats", note, beside)
+
+
+def lift_nats(lift: Lift | None) -> str:
+    """It as text; a dash where it was not measured."""
+    return "-" if lift is None else f"{lift.nats:+.1f}"
 
 
 def of_most(exposure: Exposure | None) -> str:
@@ -210,6 +268,13 @@ def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[F
     (unseen, _), (by_random, _) = kept_counts(chosen, retained), kept_counts(random, retained)
     facts = [
         fact("neurons off", str(len(chosen.neurons)), "", en.NOTE_RANDOM),
+        fact(
+            "tries for the secret",
+            tries_in_words(chosen.target.after.logprob),
+            "for an even chance",
+            en.many_is_forgotten(tries_in_words(chosen.target.before.logprob)),
+            en.random(tries_in_words(random.target.after.logprob)),
+        ),
         fact(
             "secret's exposure",
             bits(chosen.target.after.exposure),

@@ -11,6 +11,7 @@ from privlens import plots
 from privlens.errors import BadInput
 from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
+from privlens.memorization.depth import tries_in_words
 from privlens.method_comparison import BUDGETS, MethodComparison, common_k
 from privlens.planting.recall import recall_at
 from privlens.types import Neuron, NeuronScores
@@ -143,6 +144,7 @@ def table(comparison: Compared, k: int) -> pd.DataFrame:
             row["recall of the plant"] = f"{100 * recall_at(scores, comparison.truth, k):.1f} %"
         kept, ratio = (None, None) if point is None else (point.others_kept, point.perplexity_ratio)
         row["NLL"] = "-" if point is None else f"{point.target_nll:.2f}"
+        row["tries"] = "-" if point is None else tries_in_words(point.target_logprob)
         row["exposure"] = wording.bits(None if point is None else point.target_exposure, 1)
         row["others kept"] = "-" if kept is None else f"{100 * kept:.0f} %"
         row["perplexity"] = "-" if ratio is None else f"x{ratio:.3f}"

@@ -14,7 +14,7 @@ from privlens.outcomes import Effect
 from privlens.secret_lists import ListedSecret
 from privlens.ui.components.parts import facts, marked_text, verdict
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, secret_of
+from privlens.ui.sidebar.panel import Sidebar, all_of, secret_of
 from privlens.ui.state.jobs import SLOW, Latest, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
 from privlens.ui.text import en, wording
@@ -67,9 +67,8 @@ def wire_effect(
             return
         differs = wording.secret_differs(localization, secret)
         try:
-            for effect in effect_steps(
-                lm, secret, chosen.now.switched_off, EvalContext(site=localization.site, stop=stop.is_set)
-            ):
+            context = EvalContext(listed=all_of(listed), site=localization.site, stop=stop.is_set)
+            for effect in effect_steps(lm, secret, chosen.now.switched_off, context):
                 tokens = (effect.before.tokens, effect.after.tokens)
                 chart = plots.token_bars(*tokens, en.EFFECT_SERIES, same=True)
                 if stop.is_set():

@@ -119,7 +119,7 @@ def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], sto
     for index, target in enumerate(task.targets):
         text = en.judging(index, len(task.targets))
         yield Progress({"share": index / len(task.targets), "text": text}, tuple(steps))
-        judged += effects(lm, after, [target], task.seed, stop)
+        judged += effects(lm, after, [target], task.others, task.seed, stop)
     left = set(known_of(after, known, stop))
     kept = EditEntry(name_of(task), edit, lm.edits, task.targets)
     yield Progress(

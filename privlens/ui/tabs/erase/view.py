@@ -10,6 +10,7 @@ import pandas as pd
 
 from privlens import plots
 from privlens.lm.model import LanguageModel
+from privlens.memorization.depth import tries_in_words
 from privlens.outcomes import Attack, Effect, ErasureStep, MemorizationState
 from privlens.types import Edit, Exposure
 from privlens.ui.tabs.erase.run import Erased
@@ -64,17 +65,19 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
     n = len(effects)
     n_known_before = sum(effect.before.greedy_match for effect in effects)
     n_still = sum(effect.after.greedy_match for effect in effects)
-    n_near = sum(not effect.after.greedy_match and effect.after.forgotten is False for effect in effects)
-    n_unjudged = sum(effect.after.forgotten is None for effect in effects)
+    verdicts = [effect.after.verdict for effect in effects]
+    n_near, n_avoided = verdicts.count("hidden"), verdicts.count("avoided")
+    unjudged = [effect.secret.value for effect in effects if effect.after.verdict is None]
     if n_still:
         return {"kind": "known", "text": en.still_known(n_still, n), "detail": en.STILL_KNOWN_HELP}
     if not n_known_before:
         return {"kind": "note", "text": en.NOTHING_TO_ERASE}
     if n_near:
-        detail = f"{wording.STILL_HIGH if n == 1 else ''} {en.TRY_ATTACKS}".strip()
-        return {"kind": "note", "text": en.still_ranked(n_near, n), "detail": detail}
-    if n_unjudged:
-        text = f"{en.NOT_GENERATED} {en.UNJUDGED}{en.concerns(n_unjudged, n)}"
+        return {"kind": "note", "text": en.still_ranked(n_near, n), "detail": en.TRY_ATTACKS}
+    if n_avoided:
+        return {"kind": "note", "text": en.avoided(n_avoided, n), "detail": en.TRY_ATTACKS}
+    if unjudged:
+        text = f"{en.NOT_GENERATED} {en.unjudged(unjudged[0])}{en.concerns(len(unjudged), n)}"
         return {"kind": "note", "text": text, "detail": en.ATTACKS_TELL}
     return {"kind": "unknown", "text": en.erased(n), "detail": en.ATTACKS_TELL}
 
@@ -96,6 +99,7 @@ def result_facts(erased: Erased, lm_size: int) -> list[Fact]:
             en.NOTE_WRITTEN,
             en.before(f"{sum(effect.before.greedy_match for effect in effects)} of {len(effects)}"),
         ),
+        tries_fact(effects),
         exposure_fact(effects),
         fact(
             "entropy",
@@ -140,6 +144,19 @@ def pair(
     return fact(name, f"{after:.{digits}f}", unit, en.mean_of_all(note, len(effects)), en.before(f"{before:.{digits}f}"))
 
 
+def tries_fact(effects: Sequence[Effect]) -> Fact:
+    """The samples for an even chance of the least hidden of the secrets, before and after."""
+    before, after = (max(state.logprob for state in states) for states in states_of(effects))
+    return fact(
+        "tries", tries_in_words(after), "for an even chance", en.note_least(len(effects)), en.before(tries_in_words(before))
+    )
+
+
+def states_of(effects: Sequence[Effect]) -> tuple[list[MemorizationState], list[MemorizationState]]:
+    """All states before, and all after."""
+    return [effect.before for effect in effects], [effect.after for effect in effects]
+
+
 def exposure_fact(effects: Sequence[Effect]) -> Fact:
     """The mean exposure after, beside the one before; secrets of several formats have candidate spaces of several sizes."""
     before, after = [effect.before.exposure for effect in effects], [effect.after.exposure for effect in effects]
@@ -172,6 +189,8 @@ def targets_table(effects: Sequence[Effect]) -> pd.DataFrame:
             "value": effect.secret.value,
             "written before": en.NO_YES[effect.before.greedy_match],
             "after": en.NO_YES[effect.after.greedy_match],
+            "tries before": tries_in_words(effect.before.logprob),
+            "tries after": tries_in_words(effect.after.logprob),
             "exposure before": bits_of_most(effect.before.exposure),
             "exposure after": bits_of_most(effect.after.exposure),
             "NLL before": f"{effect.before.nll:.2f}",
@@ -273,6 +292,7 @@ def _states_row(states: Sequence[MemorizationState]) -> dict[str, str]:
     """What is left of the secrets."""
     return {
         "still written": f"{100 * mean([state.greedy_match for state in states]):.0f} %",
+        "tries (likeliest)": tries_in_words(max(state.logprob for state in states)),
         "exposure (bits)": mean_bits([state.exposure for state in states]),
         "MA": f"{100 * mean([state.memorization_accuracy for state in states]):.0f} %",
         "NLL": f"{mean([state.nll for state in states]):.2f}",

@@ -1,19 +1,20 @@
 """The tab Memorized?: one secret beside a control of the same kind."""
 
+import functools
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from privlens import plots
-from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.check import check, control
-from privlens.types import Memorization, Secret
+from privlens.types import Memorization
 from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, verdict
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, SidebarValues
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.text import en, wording
@@ -29,9 +30,21 @@ ENTERED = """() => {
 TOKEN_WIDTHS = ["105px", "130px", "105px", "75px"]
 
 
+@dataclass(frozen=True)
+class CheckForm:
+    """The secret in question, and the sampling that tries are counted in; top_k 0 is all tokens."""
+
+    side: SidebarValues
+    temperature: float
+    top_k: int
+
+
 def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     """Builds the tab; returns the button that leads on."""
     gr.Markdown(en.CHECK_INTRO)
+    with gr.Accordion(en.CHECK_SAMPLING, open=False), gr.Row():
+        temperature = gr.Number(1.0, label=en.TEMPERATURE, info=en.TEMPERATURE_INFO, elem_id="temperature", min_width=160)
+        top_k = gr.Number(0, label=en.TOP_K, info=en.TOP_K_INFO, precision=0, elem_id="top-k", min_width=160)
     start, cancel = run_buttons(en.CHECK, "check")
     bar = progress("check-progress")
     verdict_part = verdict("check-verdict", en.CHECK_EMPTY)
@@ -49,27 +62,26 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     onward = gr.Button(en.CHECK_NEXT, elem_id="to-localize")
     outputs = [verdict_part, value_part, written, numbers, bars, own_table, control_table]
 
-    def run(form: SidebarValues, stop: threading.Event) -> Iterator[Update]:
-        lm, secret, clock = shelf.get(form.model), form.target, Clock()
+    def run(form: CheckForm, stop: threading.Event) -> Iterator[Update]:
+        lm, secret, clock = shelf.get(form.side.model), form.side.target, Clock()
+        measure = functools.partial(
+            check, lm, others=all_of(form.side.listed), temperature=form.temperature, top_k=form.top_k, stop=stop.is_set
+        )
         yield {bar: gr.update(value=clock.at(0, 2, en.CHECK_STAGES[0]))}
-        checked = check(lm, secret, stop=stop.is_set)
+        checked = measure(secret)
         yield {bar: gr.update(value=clock.at(1, 2, en.CHECK_STAGES[1]))}
-        shown = view(checked, control_of(lm, secret, stop.is_set))
+        rival = control(lm, secret, 0)
+        shown = view(checked, measure(rival) if rival else None)
         yield {bar: gr.update(value=clock.at(2, 2, en.CHECK_STAGES[2])), **dict(zip(outputs, shown, strict=True))}
 
     def empty() -> Update:
         return dict(zip(outputs, cleared(), strict=True))
 
     events = [side.secret.change, side.model.change]
-    wire(start, cancel, bar, run, Form(SidebarValues, **side.controls), outputs, events, empty, heavy=False)
+    form = Form(CheckForm, side=Form(SidebarValues, **side.controls), temperature=temperature, top_k=top_k)
+    wire(start, cancel, bar, run, form, outputs, events, empty, heavy=False)
     side.value.submit(None, None, None, js=ENTERED, **QUICK)
     return onward
-
-
-def control_of(lm: LanguageModel, secret: Secret, stop: Stop = never_stop) -> Memorization | None:
-    """The control, checked; None where there is no other value of the format."""
-    rival = control(lm, secret, 0)
-    return check(lm, rival, stop=stop) if rival else None
 
 
 def view(checked: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
