@@ -19,8 +19,8 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Site
 
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
-"""Row i is drawn at the temperature i mod 4. At 8 nearly all allowed tokens are alike. With temperature 1 alone the interval of an
-exposure held the true one in 14 of 21 cases on a small overfitted model."""
+"""Row i is drawn at the temperature i mod 4. At 8 nearly all allowed tokens are alike. With temperature 1 alone the interval of
+an exposure held the true one in 14 of 21 cases on a small overfitted model."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ may still lead 255 random ones. The whole format has, say, 10^8 values, and the 
 
     rank(v) = 1 + E_{z ~ q} [ 1{p(z) > p(v)} / q(z) ],
 
-with z drawn from the model itself, constrained to the format, and q(z) the probability of that draw. A quarter of the draws are at
-temperature 1, so every z above v has q(z) >= p(z)/4, and no weight exceeds 4/p(v); the estimate is unbiased. The others are at
-higher temperatures (`constrained_sampling`), because a model that is sure of one value hardly writes another. A z whose tokens
-are not the tokenizer's own for its text does not count. Exposure log2|R| - log2 rank is that of Carlini et al. (2019), the scale of DEPN (Wu et al. 2023).
+with z drawn from the model itself, constrained to the format, and q(z) the probability of that draw. A quarter of the draws are
+at temperature 1, so every z above v has q(z) >= p(z)/4, and no weight exceeds 4/p(v); the estimate is unbiased. The others are
+at higher temperatures (`constrained_sampling`), because a model that is sure of one value hardly writes another. A z whose
+tokens are not the tokenizer's own for its text does not count. Exposure log2|R| - log2 rank is that of Carlini et al. (2019),
+the scale of DEPN (Wu et al. 2023).
 
 Formats with letters or digits beyond ASCII are not measured: their values may have tokens that are no text on their own.
 """
@@ -94,8 +95,8 @@ def estimate(weights: Sequence[float], logprob: float, n_values: int) -> FormatE
     """The exposure from the samples' weights.
 
     The interval is that of a bootstrap (bias-corrected and accelerated) of the mean weight. Where no sample is likelier than the
-    value, the rank may still be above 1: by the rule of three for the N draws at temperature 1 it is at most 1 + 3 / (N p(v)) with
-    95 % confidence. In any case it is at most 1/p(v), since probabilities sum to 1.
+    value, the rank may still be above 1: by the rule of three for the N draws at temperature 1 it is at most 1 + 3 / (N p(v))
+    with 95 % confidence. In any case it is at most 1/p(v), since probabilities sum to 1.
 
     Args:
         weights: of every sample. logprob: of the value, nats. n_values: of the format.
