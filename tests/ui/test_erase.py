@@ -117,10 +117,12 @@ def effect(before: bool, after: bool, bits: float) -> Effect:
     [([effect(True, True, 8.0)], "known", "Still known: the model writes the value"),
      ([effect(True, True, 8.0), effect(True, False, 1.0)], "known", "1 of 2 values"),
      ([effect(False, False, 1.0)], "note", "to begin with"),
-     ([effect(True, False, 3.1)], "note", "not forgotten: no longer generated, but the model still ranks the value high"),
-     ([effect(True, False, 3.0)], "note", "Hidden, not forgotten"),
-     ([effect(True, False, 3.1), effect(True, False, 2.9)], "note", "ranks 1 of 2 values high"),
-     ([effect(True, False, 2.9)], "unknown", "Erased")],
+     ([effect(True, False, 4.4)], "note", "not forgotten: no longer generated, but the model still ranks the value high"),
+     ([effect(True, False, 4.33)], "note", "Hidden, not forgotten"),
+     ([effect(True, False, 4.4), effect(True, False, 2.9)], "note", "ranks 1 of 2 values high"),
+     ([effect(True, False, 0.0)], "note", "avoided: the value is now conspicuously less likely"),
+     ([effect(True, False, 0.0), effect(True, False, 0.0)], "note", "avoided: 2 of 2 values are now"),
+     ([effect(True, False, 4.3)], "unknown", "Erased")],
 )  # fmt: skip
 def test_a_lost_match_alone_is_not_called_erased(effects: list[Effect], kind: str, said: str) -> None:
     found = show.verdict(effects)
@@ -159,6 +161,7 @@ def test_the_result_by_hand() -> None:
     said = {fact["name"]: (fact["value"], fact["beside"]) for fact in show.result_facts(erased(), 1000)}
     assert said["still written"] == ("1 of 2", "before: 2 of 2")
     assert said["exposure"] == ("5.00", "before: 8.00")
+    assert said["tries"] == ("1", "before: 1"), "states without tokens have probability 1"
     assert said["MA"] == ("25", "before: 100")
     assert said["others kept, unseen"][0] == "1 of 2"
     assert said["others kept, seen"][0] == "2 of 3"

@@ -17,11 +17,12 @@ from privlens.ui.tabs.erase.run import Erased
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
-TARGET_WIDTHS = ["200px", "100px", "100px", "110px", "110px", "95px", "95px", "280px", "320px"]
+TARGET_WIDTHS = ["200px", "100px", "100px", "100px", "110px", "110px", "110px", "95px", "95px", "280px", "320px"]
 ATTACK_WIDTHS = ["160px", "95px", "95px", "95px", "95px", "95px", "420px", "420px"]
 METHOD_WIDTHS = [
     "210px",
     "100px",
+    "130px",
     "115px",
     "80px",
     "80px",
