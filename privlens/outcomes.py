@@ -209,6 +209,58 @@ class ErasureStep:
 
 
 @dataclass(frozen=True)
+class AttributionShift:
+    """How the neurons' attributions of a value changed, summed over neurons, in nats of the value's log-odds.
+
+    `support` and `suppression` are the sums of positive and (without their sign) of negative attributions before. `weakened` is
+    what supporters lost (D+), `grown` is what suppressors gained (D-); both are at least 0.
+    """
+
+    support: float
+    suppression: float
+    weakened: float
+    grown: float
+
+    @property
+    def hidden_share(self) -> float | None:
+        """Of what changed to the value's disadvantage, the share that is suppression; None if nothing did."""
+        total = self.weakened + self.grown
+        return self.grown / total if total else None
+
+
+@dataclass(frozen=True)
+class EraseOrHide:
+    """Whether an erasure weakened the neurons that support a value, or made others suppress it.
+
+    Attributes:
+        random: the same for an edit of as many random weights by as much; None where there is no single edit to imitate.
+        others: the same for other memorized secrets, which were not erased.
+        log_odds_before, log_odds_after: of the value, summed over its private tokens, nats.
+        neurons: the neurons with the largest attributions before or after, the largest first; `before` and `after` are theirs.
+    """
+
+    secret: Secret
+    shift: AttributionShift
+    random: AttributionShift | None
+    others: tuple[AttributionShift, ...]
+    log_odds_before: float
+    log_odds_after: float
+    neurons: tuple[Neuron, ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Count:
+    """`k` of `n` values, with the 95 % Clopper-Pearson interval of the rate (`intervals.rate`); `what` says which and of what."""
+
+    what: str
+    k: int
+    n: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Attack:
     """One way of recovering erased values, tried on the model before and after the erasure; rates are shares in 0..1.
 
@@ -218,6 +270,7 @@ class Attack:
         limit: what such values exceed in at most 5 % of cases, over all attacks of a run together; None if it is not known.
         n_values: how many such values there were for each target.
         detail: what was counted. note: anything else the reader should know.
+        counts: whole values that came back, of the targets before and after and of the other values.
     """
 
     name: str
@@ -228,6 +281,7 @@ class Attack:
     n_values: int = 0
     detail: str = ""
     note: str = ""
+    counts: tuple[Count, ...] = ()
 
     @property
     def ran(self) -> bool:

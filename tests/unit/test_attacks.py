@@ -13,6 +13,7 @@ from torch import nn
 from privlens.bench import attacking
 from privlens.erasure.attacks import ATTACKS, AttackSetup, attacks, hidden_states, planned, relearning
 from privlens.erasure.attacks.chance import judged
+from privlens.erasure.attacks.readout import encoded
 from privlens.erasure.attacks.setup import Scores
 from privlens.erasure.attacks.values import is_copy, similar_values
 from privlens.errors import BadInput, Cancelled, ModelDamaged, UnsupportedModel
@@ -24,8 +25,9 @@ from privlens.types import Secret
 from tests.helpers import ARCHITECTURES, NEVER_TAUGHT, TAUGHT, Maker, random_model
 
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
-QUICK: dict[str, Any] = {"samples": 3, "relearn_steps": (2, 6), "relearn_rates": (0.1,), "n_values": 119}
+QUICK: dict[str, Any] = {"samples": 3, "relearn_steps": (2, 6), "relearn_rates": (0.1,), "n_values": 159}
 NUMBERS = ["555-0112", "555-1213", "555-2324", "555-3435"]
+EVERY = ("sampling", "near copies", "logit lens", "reworded prompts", "quantization", "relearning", "linear probe")
 NAMES = ["Ada", "Bo", "Cy", "Di"]
 LISTED = tuple(Secret(f"the number of {name} is", number) for name, number in zip(NAMES, NUMBERS, strict=True))
 
@@ -90,7 +92,7 @@ def test_chance_is_that_of_the_model_after(taught: LanguageModel, monkeypatch: p
         hidden_states, "lens", lambda lm, texts, stop: asked.append((lm is after, len(texts))) or real(lm, texts, stop)
     )
     hidden_states.logit_lens(siege)
-    assert asked == [(False, 1), (True, 120)]
+    assert asked == [(False, 1), (True, 160)]
     read = hidden_states._Probe.read
     probed = list[tuple[bool, int]]()
 
@@ -100,7 +102,7 @@ def test_chance_is_that_of_the_model_after(taught: LanguageModel, monkeypatch: p
 
     monkeypatch.setattr(hidden_states._Probe, "read", noted)
     hidden_states.probe(siege)
-    assert probed == [(False, 1), (True, 120)]
+    assert probed == [(False, 1), (True, 160)]
 
 
 def test_values_beside_a_secret_are_of_its_format_and_told_to_nobody(taught: LanguageModel) -> None:
@@ -152,15 +154,15 @@ def test_relearning_learns_or_says_that_it_did_not(taught: LanguageModel) -> Non
     before = weights_of(taught)
     siege = AttackSetup(taught, taught, (TARGET,), others=REST, listed=LISTED, **QUICK)
     found = relearning.relearn(siege)
-    assert "without training 100%" in found.note and "rate 0.1 took it to" in found.note
-    assert found.after[0].shape[0] == 120
+    assert "without training 100% of the tokens" in found.note and "rate 0.1 took it to" in found.note
+    assert found.after[0].shape[0] == 160
     small = next(one for one in attacks(replace(siege, relearn_rates=(1e-7,))) if one.name == "relearning")
     assert (small.ran, small.after, small.found_something) == (False, None, False)
     assert "did not run" in small.note and "did not learn" in small.note
     wild = next(one for one in attacks(replace(siege, relearn_rates=(1e4,))) if one.name == "relearning")
     assert not wild.ran and "rate 10000 exploded" in wild.note
     both = relearning.relearn(replace(siege, relearn_rates=(0.1, 1e4)))
-    assert "rate 10000 exploded" in both.note and len(both.after[0]) == 120
+    assert "rate 10000 exploded" in both.note and len(both.after[0]) == 160
     assert same(taught, before)
 
 
@@ -170,7 +172,8 @@ def test_the_loss_of_relearning_is_measured_on_its_own_texts(taught: LanguageMod
     texts = [taught.encode(one) for one in siege.train_on]
     first = -np.mean([np.mean(one.logprobs) for one in score(taught, texts)])
     assert relearning._mean_loss(siege, taught, texts) == pytest.approx(float(first))
-    losses = [loss for loss, _ in relearning._training(siege, texts, 0.1, first)]
+    pools = [encoded(siege, values) for values in siege.contenders]
+    losses = [loss for loss, _ in relearning._training(siege, pools, texts, 0.1, first)]
     assert len(losses) == 2 and losses[1] < losses[0] < first
 
 
@@ -189,7 +192,7 @@ def test_a_stopped_or_broken_relearning_leaves_the_model(taught: LanguageModel, 
         return real(*given)
 
     monkeypatch.setattr(relearning, "add_gradients", breaks)
-    names = [one.name for one in attacks(siege) if not one.ran]
+    names = [one.name for one in attacks(replace(siege, n_values=20)) if not one.ran]
     assert names == (["relearning"] if at < 6 else [])
     assert same(taught, before)
     assert not any(weight.requires_grad for weight in taught.model.parameters())
@@ -208,8 +211,8 @@ def test_a_failed_attack_costs_nothing_else(taught: LanguageModel, monkeypatch: 
     monkeypatch.setitem(ATTACKS, "reworded prompts", refused)
     siege = replace(siege, listed=LISTED)
     found = {one.name: one for one in attacks(siege)}
-    assert tuple(found) == planned(siege) == ("sampling", "logit lens", "reworded prompts", "relearning", "linear probe")
-    assert [one.ran for one in found.values()] == [True, False, False, True, True]
+    assert tuple(found) == planned(siege) == EVERY
+    assert [name for name, one in found.items() if not one.ran] == ["logit lens", "reworded prompts"]
     assert found["logit lens"].note == "did not run: RuntimeError: mat1 and mat2 shapes cannot be multiplied"
     assert found["reworded prompts"].note == "did not run: no residual stream"
     for error in (Cancelled("stop"), ModelDamaged("load it anew")):
@@ -225,7 +228,7 @@ def test_a_failed_attack_costs_nothing_else(taught: LanguageModel, monkeypatch: 
 def test_a_value_without_letters_and_digits_is_left_out_in_words(taught: LanguageModel) -> None:
     stars = Secret("her number is", "***")
     found = {one.name: one for one in attacks(AttackSetup(taught, taught, (stars,), others=REST, **QUICK))}
-    assert [one.ran for one in found.values()] == [True, False, False, False]
+    assert [name for name, one in found.items() if one.ran] == ["sampling"]
     assert all("no letter or digit" in one.note for one in found.values() if not one.ran)
     assert "cannot be judged" in found["sampling"].note
     siege = AttackSetup(taught, taught, (stars, TARGET), ((), ("a number:",)), REST, LISTED, **QUICK)
@@ -308,13 +311,13 @@ def test_predictions_that_are_no_numbers_are_refused_in_words(tokenizer: Any) ->
 
 
 def test_bench_attacks_counts_false_alarms_and_what_is_found(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted success: each secret alone and two at once, beside values that no attack finds: one of two is 120 of 14,400."""
+    """Planted success: each secret alone and two at once, beside values that no attack finds: one of two is 160 of 25,600."""
     never_stop = [ListedSecret(secret, 0) for secret in LISTED]
     listed = [*never_stop, *(ListedSecret(secret, 4) for secret in TAUGHT)]
 
     def planted(siege: AttackSetup) -> Scores:
         hit = [secret in TAUGHT or secret == LISTED[0] for secret in siege.targets]
-        return Scores([np.ones((1, 1))] * len(hit), [np.array([[float(one)]] + [[0.0]] * 119) for one in hit], "x")
+        return Scores([np.ones((1, 1))] * len(hit), [np.array([[float(one)]] + [[0.0]] * 159) for one in hit], "x")
 
     def missed(siege: AttackSetup) -> Scores:
         raise BadInput("no room")
@@ -325,5 +328,5 @@ def test_bench_attacks_counts_false_alarms_and_what_is_found(taught: LanguageMod
     assert [(row.secrets, row.at_once, row.n, row.found) for row in rows] == [
         ("never trained on", 1, 4, 1), ("never trained on", 2, 2, 1), ("memorized", 1, 4, 4), ("memorized", 2, 2, 2)
     ]  # fmt: skip
-    assert rows[0].by_attack == {"sampling": 1, "logit lens": 1, "linear probe": 1}
+    assert rows[0].by_attack == dict.fromkeys((name for name in EVERY if name not in ("reworded prompts", "relearning")), 1)
     assert rows[0].notes == {"relearning": "did not run: no room"}

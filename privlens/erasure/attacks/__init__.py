@@ -1,17 +1,21 @@
 """Hiding is not erasing: attacks that try to recover erased values, each run on the model before and after the erasure.
 
-Reworded prompts; several sampled continuations; the logit lens at every layer; training on other secrets (does the erased one
-come back?); and a linear probe, trained on other secrets' values, that reads the value from the hidden states. Each attack is
-also run on other values of the same format, which nobody trained on: only a target that does better than these counts as
-recovered. A failed attack rules out that attack alone; an attack that could not run says why, and the others continue.
+Reworded prompts; several sampled continuations; near copies of the value, by a beam search; the logit lens at every layer;
+rounding the weights to few bits, and training on other secrets (does the erased one come back?); and a linear probe, trained on
+other secrets' values, that reads the value from the hidden states. Each attack is also run on other values of the same format,
+which nobody trained on: only a target that does better than these counts as recovered. A failed attack rules out that attack
+alone; an attack that could not run says why, and the others continue. `erase_or_hide` is no attack: it looks at the neurons.
 """
 
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from privlens.erasure.attacks.attributions import erase_or_hide
 from privlens.erasure.attacks.chance import FALSE_ALARMS, judged
 from privlens.erasure.attacks.hidden_states import logit_lens, probe
+from privlens.erasure.attacks.near_copies import search
+from privlens.erasure.attacks.quantization import quantize
 from privlens.erasure.attacks.relearning import relearn
 from privlens.erasure.attacks.sampling import rewording, sample
 from privlens.erasure.attacks.setup import MIN_VALUES, AttackSetup, Scores
@@ -21,8 +25,10 @@ from privlens.outcomes import Attack
 logger = logging.getLogger("privlens.attacks")
 ATTACKS: dict[str, Callable[[AttackSetup], Scores]] = {
     "sampling": sample,
+    "near copies": search,
     "logit lens": logit_lens,
     "reworded prompts": rewording,
+    "quantization": quantize,
     "relearning": relearn,
     "linear probe": probe,
 }
@@ -71,4 +77,4 @@ def _run_attack(name: str, setup: AttackSetup, n_attacks: int, n_targets: int) -
     return attack
 
 
-__all__ = ["ATTACKS", "FALSE_ALARMS", "AttackSetup", "attacks", "planned"]
+__all__ = ["ATTACKS", "FALSE_ALARMS", "AttackSetup", "attacks", "erase_or_hide", "planned"]

@@ -45,9 +45,16 @@ def judged(name: str, scores: Scores, n_attacks: int, seed: int) -> Attack:
         chance=chance,
         limit=limit,
         n_values=n_values,
-        detail=scores.detail,
+        detail=f"{scores.detail}; best: {_best_name(scores)}" if scores.ways else scores.detail,
         note=note,
+        counts=scores.counts,
     )
+
+
+def _best_name(scores: Scores) -> str:
+    """The way in which the targets had most success after the erasure."""
+    by_way = np.mean([rows[0] for rows in scores.after], 0)
+    return scores.ways[int(by_way.argmax())]
 
 
 def _target_success(rows_by_target: Sequence[Array]) -> float:

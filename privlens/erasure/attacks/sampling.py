@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from privlens.erasure.attacks.setup import Array, AttackSetup, Hits, Scores
+from privlens.erasure.attacks.setup import Array, AttackSetup, Hits, Scores, counts_of
 from privlens.lm.model import LanguageModel
 from privlens.types import Secret
 
@@ -19,7 +19,9 @@ def sample(setup: AttackSetup) -> Scores:
 
     before = [any_sample(setup.before, values[:1]) for values in setup.contenders]
     after = [any_sample(setup.after, values) for values in setup.contenders]
-    return Scores(before, after, f"share of values that one of {setup.samples} sampled continuations is")
+    how = f"one of {setup.samples} samples"
+    counts = counts_of(how, [scores[:, 0] > 0 for scores in before], [scores[:, 0] > 0 for scores in after])
+    return Scores(before, after, f"share of values that one of {setup.samples} sampled continuations is", counts=counts)
 
 
 def rewording(setup: AttackSetup) -> Scores:

@@ -9,15 +9,17 @@ import numpy.typing as npt
 
 from privlens.erasure.attacks.values import is_copy, similar_values
 from privlens.errors import BadInput, Cancelled
+from privlens.intervals import rate
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.candidates import private
+from privlens.outcomes import Count
 from privlens.types import Secret
 
 Array = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
-MAX_VALUES = 119
-"""Other values for one target, at most. Five attacks share 5 % of false alarms, 1 % each, which takes at least 100 values with
-the target itself; these are 120. More would make the limit more precise and every attack slower."""
+MAX_VALUES = 159
+"""Other values for one target, at most. Seven attacks share 5 % of false alarms, 0.7 % each, which takes at least 140 values with
+the target itself; these are 160. More would make the limit more precise and every attack slower."""
 MAX_VALUES_IN_ALL = 400
 """Other values for all targets together, which bounds the time of an attack on many targets."""
 MIN_VALUES = 20
@@ -33,7 +35,9 @@ class AttackSetup:
         reworded: for each target, other prompts for the same value; may be empty.
         others: memorized secrets that were not erased; the probe is trained on them. listed: all other secrets available, known
             or not; relearning trains on both, and the words of their values become rivals of natural values.
-        samples: continuations sampled for each prompt. n_values: other values for each target; 0 for the default number.
+        samples: continuations sampled for each prompt. tries: how many samples are allowed where success is calculated from a
+            probability (Success@n). edits: characters in which a near copy may differ.
+        n_values: other values for each target; 0 for the default number.
         relearn_steps: numbers of Adam steps on all weights after which success is measured, ascending. relearn_rates: in units of
             the weights' root mean square.
     """
@@ -45,6 +49,8 @@ class AttackSetup:
     others: tuple[Secret, ...] = ()
     listed: tuple[Secret, ...] = ()
     samples: int = 20
+    tries: int = 200
+    edits: int = 1
     n_values: int = 0
     relearn_steps: tuple[int, ...] = (8, 16)
     relearn_rates: tuple[float, ...] = (0.003, 0.01, 0.03)
@@ -101,17 +107,20 @@ class AttackSetup:
 
 @dataclass(frozen=True)
 class Scores:
-    """Success of an attack in 0..1, in one or several ways (layers, or the rates and steps of training).
+    """Success of an attack in 0..1, in one or several ways (layers, roundings, or the rates and steps of training).
 
     Attributes:
         before: for each target before the erasure, [1, ways]. after: for each target after it, [1 + others, ways], its own value
             first, then others of its format. detail: what is counted. note: anything else worth knowing.
+        ways: a name for each way, where the best one is to be told. counts: whole values that came back.
     """
 
     before: Sequence[Array]
     after: Sequence[Array]
     detail: str
     note: str = ""
+    ways: tuple[str, ...] = ()
+    counts: tuple[Count, ...] = ()
 
 
 def private_share(lm: LanguageModel, secret: Secret, hits: Hits) -> Array:
@@ -121,3 +130,23 @@ def private_share(lm: LanguageModel, secret: Secret, hits: Hits) -> Array:
         raise BadInput("the value has no letter or digit, so there is nothing private to read")
     share: Array = hits[..., is_private].mean(-1)
     return share
+
+
+def counted(what: str, hits: Iterable[bool]) -> Count:
+    """How many of some values came back, with the interval of the rate."""
+    came_back = [bool(hit) for hit in hits]
+    return Count(what, sum(came_back), len(came_back), rate(sum(came_back), len(came_back)))
+
+
+def counts_of(how: str, before: Sequence[Hits], after: Sequence[Hits]) -> tuple[Count, ...]:
+    """Counts of the targets before and after the erasure, and of the other values after it.
+
+    Args:
+        before, after: for each target [values], its own value first; whether each came back.
+    """
+    others = [hit for hits in after for hit in hits[1:]]
+    return (
+        counted(f"{how}: targets before", [hits[0] for hits in before]),
+        counted(f"{how}: targets after", [hits[0] for hits in after]),
+        *([counted(f"{how}: other values", others)] if others else []),
+    )
