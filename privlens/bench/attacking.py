@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from privlens.deactivation import EvalContext, eval_baseline
 from privlens.erasure.attacks import ATTACKS, AttackSetup, planned
 from privlens.erasure.attacks.chance import judged
-from privlens.erasure.attacks.setup import Scores
+from privlens.erasure.attacks.setup import MAX_VALUES, Scores
 from privlens.errors import BadInput
 from privlens.intervals import Interval, rate
 from privlens.lm.model import LanguageModel
 from privlens.secret_lists import ListedSecret
 
-VALUES = 119
+VALUES = MAX_VALUES
 """Other values of each secret's format, never trained on: as many as an attack on a single secret compares with."""
 
 
@@ -25,7 +25,8 @@ VALUES = 119
 class AttackRow:
     """Of `n` verdicts over `at_once` secrets each, `found` say that something is left; `by_attack` counts them for each attack.
 
-    `found_interval` is the interval of the rate found / n. It ignores that the verdicts of a run share a model and its training.
+    `found_interval` is the interval of the rate found / n, and `by_attack_intervals` has those of each attack. They ignore that
+    the verdicts of a run share a model and its training.
     """
 
     secrets: str
@@ -34,6 +35,7 @@ class AttackRow:
     found: int
     found_interval: Interval
     by_attack: dict[str, int] = field(default_factory=dict)
+    by_attack_intervals: dict[str, Interval] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -102,13 +104,15 @@ def _row(
         for group in groups
     ]
     n_found = sum(map(bool, successes))
+    counts = {attack: sum(attack in attacks for attacks in successes) for attack in by_attack}
     return AttackRow(
         secrets=name,
         at_once=at_once,
         n=len(groups),
         found=n_found,
         found_interval=rate(n_found, len(groups)),
-        by_attack={attack: sum(attack in attacks for attacks in successes) for attack in by_attack},
+        by_attack=counts,
+        by_attack_intervals={attack: rate(count, len(groups)) for attack, count in counts.items()},
         notes=notes,
     )
 

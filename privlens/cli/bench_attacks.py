@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from privlens.bench import attacking
+from privlens.bench import attacking, hiding
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AsJson, Device, Dtype, Model, Secrets, Seed
 from privlens.resources import SECRETS
@@ -23,11 +23,15 @@ def attacks(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """False alarms of the attacks on secrets that nobody trained on, and what they find in memorized ones; nothing is erased."""
+    """False alarms of the attacks on secrets that nobody trained on, and what they find in memorized ones; nothing is erased.
+
+    Then whether "erased or hidden" tells neurons that were switched off from others that were turned up against a value.
+    """
     counts = inputs.numbers(at_once, "--at-once")
     listed = read_secrets(secrets)
     lm = load(model, device, dtype)
     rows = [asdict(row) for row in attacking.run(lm, listed, counts, most, seed, progress.report_progress)]
+    shifts = [asdict(row) for row in hiding.run(lm, listed, most, seed, progress.report_progress)]
     settings = {
         "model": lm.name,
         "fingerprint": lm.fingerprint,
@@ -35,4 +39,4 @@ def attacks(
         "values": attacking.VALUES,
         "device": str(lm.device),
     }
-    tables.show({"rows": rows, "settings": settings}, as_json, tables.measured)
+    tables.show({"rows": rows, "erase_or_hide": shifts, "settings": settings}, as_json, tables.bench_attacks)

@@ -23,7 +23,7 @@ from privlens.erasure import (
     method_settings,
 )
 from privlens.erasure import erase as erase_steps
-from privlens.erasure.attacks import AttackSetup
+from privlens.erasure.attacks import AttackSetup, diagnosed
 from privlens.erasure.attacks import attacks as attack_steps
 from privlens.erasure.effects import effects
 from privlens.errors import BadInput
@@ -31,7 +31,7 @@ from privlens.lm.edit_files import save_edit
 from privlens.lm.export import check_folder, folded, write_model
 from privlens.memorization.states import known as known_after
 from privlens.neuron_files import read_neurons
-from privlens.outcomes import ErasureStep, KeptCount
+from privlens.outcomes import Attack, EraseOrHide, ErasureStep, KeptCount
 from privlens.provenance import provenance
 from privlens.resources import REFERENCE
 from privlens.retained.others import retained_of, unseen_of
@@ -109,17 +109,20 @@ def erase(
     assert last.result, "an erasure ends with its edit"
     save_edit(last.result, out)
     after = lm.under(last.result)
-    attack_records = []
+    attack_records: list[Attack] = []
+    shifts: tuple[EraseOrHide, ...] = ()
     if attacks:
         setup = AttackSetup(lm, after, targets, tuple(row.reworded for row in chosen), known, tuple(rest), seed=seed)
         for attack in attack_steps(setup):
             progress.report_progress(f"attack: {attack.name}{'' if attack.ran else ' ' + attack.note}")
             attack_records.append(attack)
+        shifts, note = diagnosed(setup)
+        progress.report_progress(f"erase or hide{': ' + note if note else ''}")
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
     listed = [row.secret for row in read_secrets(secrets)]
     target_effects = effects(lm, after, targets, listed, seed)
     report = objects.erasure(
-        last, target_effects, unseen=kept[0], seen=kept[1], attacks=attack_records, out=str(out), listed=listed
+        last, target_effects, unseen=kept[0], seen=kept[1], attacks=attack_records, shifts=shifts, out=str(out), listed=listed
     )
     tables.show(report, as_json, tables.erasure)
 

@@ -11,7 +11,17 @@ from privlens.memorization.depth import depth, finite
 from privlens.memorization.extraction import log10_tries
 from privlens.memorization.whose import listed_owner
 from privlens.method_comparison import MethodComparison
-from privlens.outcomes import Attack, Comparison, CurvePoint, Effect, ErasureStep, KeptCount, MemorizationState, Outcome
+from privlens.outcomes import (
+    Attack,
+    Comparison,
+    CurvePoint,
+    Effect,
+    EraseOrHide,
+    ErasureStep,
+    KeptCount,
+    MemorizationState,
+    Outcome,
+)
 from privlens.retained.others import kept_counts, key_of
 from privlens.types import Exposure, Memorization, NeuronScores, Provenance, Secret
 
@@ -91,6 +101,7 @@ def erasure(
     unseen: KeptCount,
     seen: KeptCount,
     attacks: Sequence[Attack],
+    shifts: Sequence[EraseOrHide],
     out: str,
     listed: Sequence[Secret] = (),
 ) -> Json:
@@ -119,6 +130,7 @@ def erasure(
         "seen": _count(seen),
         "perplexity_ratio": last.perplexity_ratio,
         "attacks": [{**asdict(attack), "ran": attack.ran, "found_something": attack.found_something} for attack in attacks],
+        "erase_or_hide": [{**asdict(record), "hidden_share": record.shift.hidden_share} for record in shifts],
         "edit": out,
     }
 

@@ -100,6 +100,11 @@ def measured(report: Json) -> Sequence[Part]:
     return [Group(records(report["rows"]), line(json.dumps(report["settings"])))]
 
 
+def bench_attacks(report: Json) -> Sequence[Part]:
+    """What `bench attacks` prints without --json."""
+    return [records(report["rows"]), records(report["erase_or_hide"]), line(json.dumps(report["settings"]))]
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
@@ -206,7 +211,7 @@ def erasure(report: Json, at_most: int = 20) -> Sequence[Part]:
     header = ("value", "", "match", "tries", "NLL (nats/token)", "accuracy", "exposure", "verdict", "text")
     owners = whose(report["targets"])
     others = [pairs(owners)] if owners else []
-    return [pairs(facts), columns(header, states), *others, *_attacks(report["attacks"])]
+    return [pairs(facts), columns(header, states), *others, *_attacks(report["attacks"]), *_shifts(report["erase_or_hide"])]
 
 
 def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
@@ -242,7 +247,38 @@ def _attacks(attacks: Sequence[Json]) -> list[Part]:
         "any of the attacks, in at most 5 % of cases"
     )
     notes = [f"{attack['name']}: {attack['note']}" for attack in attacks if attack["note"]]
-    return [Group(columns(header, rows, shares), *map(line, [legend, *notes]))] if attacks else []
+    counts = [
+        (attack["name"], count["what"], f"{count['k']} of {count['n']}", _interval(tuple(count["interval"])))
+        for attack in attacks
+        for count in attack["counts"]
+    ]
+    whole = [columns(("attack", "whole values that came back", "", "95 % interval"), counts)] if counts else []
+    return [Group(columns(header, rows, shares), *map(line, [legend, *notes])), *whole] if attacks else []
+
+
+def _shifts(records: Sequence[Json], at_most: int = 20) -> list[Part]:
+    """Whether supporters weakened or suppressors grew, beside the controls; empty where nothing was looked at."""
+    rows = [
+        (_quoted(record["secret"]["value"]), name, *_shift(shift))
+        for record in records[:at_most]
+        for name, shift in (("this edit", record["shift"]), ("random edit", record["random"]), *_other_shift(record))
+        if shift
+    ]
+    header = ("value", "", "supporters lost (D+)", "suppressors gained (D-)", "hidden")
+    legend = "nats of the value's log-odds, summed over the MLP neurons; hidden: D- of both together"
+    return [Group(columns(header, rows), line(legend))] if rows else []
+
+
+def _shift(shift: Json) -> tuple[str, str, str]:
+    lost, gained = shift["weakened"], shift["grown"]
+    return f"{lost:.2f} of {shift['support']:.2f}", f"{gained:.2f}", f"{gained / (lost + gained):.0%}" if lost + gained else "-"
+
+
+def _other_shift(record: Json) -> list[tuple[str, Json]]:
+    """The mean over the other secrets, where there are any."""
+    others = record["others"]
+    mean = {name: sum(shift[name] for shift in others) / len(others) for name in others[0]} if others else {}
+    return [(f"{len(others)} other secrets, mean", mean)]
 
 
 def applied(report: Json) -> Sequence[Part]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from privlens.errors import Cancelled
-from privlens.lm.memory import in_parts
+from privlens.lm.memory import in_parts, release
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import LOGITS_AT_ONCE, score
 from privlens.lm.tokens import Encoded, token_texts
@@ -154,7 +154,14 @@ def near_verbatim(
         at_once = max(1, LOGITS_AT_ONCE // (lm.n_vocabulary * beams))
 
         def search(part: Sequence[int], prompt: tuple[int, ...] = prompt) -> list[float]:
-            return _Search(lm, known, prompt, [texts[row] for row in part], edits, beams).run(stop)
+            chosen = [texts[row] for row in part]
+            try:
+                return _Search(lm, known, prompt, chosen, edits, beams, lm.can_reuse_prefix).run(stop)
+            except torch.OutOfMemoryError:
+                if len(part) > 1:
+                    raise
+            release()
+            return _Search(lm, known, prompt, chosen, edits, beams, False).run(stop)  # beam by beam, if need be
 
         for start in range(0, len(rows), at_once):
             part = rows[start : start + at_once]
@@ -164,12 +171,19 @@ def near_verbatim(
 
 
 class _Search:
-    """The beams of several values after one prompt."""
+    """The beams of several values after one prompt; `cached` keeps keys and values from step to step."""
 
     def __init__(
-        self, lm: LanguageModel, vocabulary: Vocabulary, prompt: tuple[int, ...], texts: Sequence[Encoded], edits: int, beams: int
+        self,
+        lm: LanguageModel,
+        vocabulary: Vocabulary,
+        prompt: tuple[int, ...],
+        texts: Sequence[Encoded],
+        edits: int,
+        beams: int,
+        cached: bool,
     ) -> None:
-        self.lm, self.vocabulary, self.prompt, self.beams = lm, vocabulary, prompt, beams
+        self.lm, self.vocabulary, self.prompt, self.beams, self.cached = lm, vocabulary, prompt, beams, cached
         self.value_ids = [text.value_ids for text in texts]
         values = ["".join(token_texts(lm.tokenizer, ids)) for ids in self.value_ids]
         self.automata = [_NearCopies(vocabulary, value, edits) for value in values]
@@ -206,13 +220,15 @@ class _Search:
 
     def _logprobs(self, beams: Sequence[_Beam]) -> Logprobs:
         """[beams, tokens in the vocabulary's order]; of the prompt alone, which all begin with, [1, tokens]."""
-        logits = self._continued(beams) if self.lm.can_reuse_prefix else self._whole(beams)
+        logits = self._continued(beams) if self.cached else self._whole(beams)
         logprobs = logits.float().log_softmax(-1).cpu().numpy()[:, self.vocabulary.order]
         return np.asarray(logprobs, dtype=np.float64)
 
     def _whole(self, beams: Sequence[_Beam]) -> Tensor:
-        rows = [(*self.prompt, *beam.ids) for beam in (beams if beams[0].ids else beams[:1])]
-        return self.lm.logits(*self.lm.padded(rows))[:, -1]
+        def last(rows: Sequence[tuple[int, ...]]) -> list[Tensor]:
+            return list(self.lm.logits(*self.lm.padded(rows))[:, -1])
+
+        return torch.stack(in_parts(last, [(*self.prompt, *beam.ids) for beam in (beams if beams[0].ids else beams[:1])]))
 
     def _continued(self, beams: Sequence[_Beam]) -> Tensor:
         """The next logits by the keys and values of the rows that the beams go on from."""

@@ -6,7 +6,7 @@ import plotly
 
 from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curves, token_bars
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
-from privlens.plots.erasing import changed_weights, erasure_curves, layer_and_matrix
+from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
 from privlens.plots.tables import marked, others_table, token_table
 
@@ -20,6 +20,7 @@ __all__ = [
     "all_layers_layout",
     "changed_weights",
     "curves",
+    "erase_or_hide",
     "erasure_curves",
     "heatmap",
     "layer_and_matrix",

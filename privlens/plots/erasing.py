@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from privlens.outcomes import ErasureStep
+from privlens.outcomes import AttributionShift, EraseOrHide, ErasureStep
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
 from privlens.plots.heatmaps import HEAT, write_cell_texts
 
@@ -155,6 +155,63 @@ def changed_weights(changed: Mapping[str, int], sizes: Mapping[str, int]) -> go.
         ticktext=[_short(column) for column in columns],
     )
     return plain(fig, min(700, 170 + 30 * len(rows)), top=16)
+
+
+MAX_POINTS = 1200
+"""Neurons in the scatter, at most: more would lie on top of one another, and make the page slow."""
+
+
+def erase_or_hide(records: Sequence[EraseOrHide]) -> go.Figure:
+    """Left, the neurons' attributions before and after; right, what supporters lost and suppressors gained, beside the controls.
+
+    On the diagonal nothing changed; towards the horizontal line a supporter was weakened; below it a neuron suppresses the value.
+    """
+    titles = ("attribution of a neuron (nats), before and after", "sums over the neurons (nats)")
+    fig = make_subplots(rows=1, cols=2, column_widths=[0.55, 0.45], horizontal_spacing=0.12, subplot_titles=titles)
+    each = max(1, MAX_POINTS // max(1, len(records)))
+    points = [
+        (before, after, f"layer {neuron.layer}, neuron {neuron.index}<br>{html.escape(record.secret.value)}")
+        for record in records
+        for neuron, before, after in zip(record.neurons[:each], record.before[:each], record.after[:each], strict=True)
+    ]
+    for name, color, group in (
+        ("supporters before", NEUTRAL, [point for point in points if point[0] > 0]),
+        ("others before", CHOSEN, [point for point in points if point[0] <= 0]),
+    ):
+        fig.add_scatter(
+            x=[point[0] for point in group],
+            y=[point[1] for point in group],
+            text=[point[2] for point in group],
+            hovertemplate="%{text}<br>%{x:.3g} before, %{y:.3g} after<extra></extra>",
+            name=name,
+            mode="markers",
+            marker={"color": color, "size": 5, "opacity": 0.6},
+            row=1,
+            col=1,
+        )
+    ends = [min((point[0] for point in points), default=0.0), max((point[0] for point in points), default=0.0)]
+    line = {"color": CONTROL, "dash": "dot"}
+    fig.add_scatter(x=ends, y=ends, name="unchanged", mode="lines", line=line, hoverinfo="skip", row=1, col=1)
+    controls = [record.random for record in records if record.random]
+    others = [shift for record in records[:1] for shift in record.others]
+    for name, color, shifts in (
+        ("this edit", CHOSEN, [record.shift for record in records]),
+        ("random edit", CONTROL, controls),
+        ("other secrets", NEUTRAL, others),
+    ):
+        fig.add_bar(
+            x=["supporters lost", "suppressors gained"], y=_mean_shift(shifts), name=name, marker_color=color, row=1, col=2
+        )
+    fig.update_xaxes(title="before", row=1, col=1).update_yaxes(title="after", row=1, col=1)
+    fig.update_annotations(font={"size": 13})
+    return plain(fig, 380, top=84, legend_y=1.12)
+
+
+def _mean_shift(shifts: Sequence[AttributionShift]) -> list[float | None]:
+    """D+ and D-, the mean over secrets; None where there are none."""
+    if not shifts:
+        return [None, None]
+    return [float(np.mean([shift.weakened for shift in shifts])), float(np.mean([shift.grown for shift in shifts]))]
 
 
 def _short(matrix: str) -> str:

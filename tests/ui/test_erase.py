@@ -14,11 +14,12 @@ import pytest
 from privlens import plots
 from privlens.erasure import LOSSES, ErasureSettings
 from privlens.errors import BadInput, Cancelled
+from privlens.intervals import rate
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
-from privlens.outcomes import Attack, Effect, ErasureStep, MemorizationState
+from privlens.outcomes import Attack, AttributionShift, Count, Effect, EraseOrHide, ErasureStep, MemorizationState
 from privlens.secret_lists import ListedSecret
-from privlens.types import Change, Edit, Provenance, Secret
+from privlens.types import Change, Edit, Neuron, Provenance, Secret
 from privlens.ui.sidebar.panel import Sidebar
 from privlens.ui.state.edits import EditEntry
 from privlens.ui.state.session import Localization, Selection, best
@@ -291,3 +292,26 @@ def test_deactivated_text_comes_only_from_neurons_of_the_same_weights(taught: La
     assert "localize them before erasing" in middle["value"][0][0]
     assert [text for text, mark in first["value"] if mark] == ["12"]
     assert [text for text, mark in last["value"] if mark] == ["34"]
+
+
+def test_counts_and_shifts_are_shown_with_their_intervals_and_controls() -> None:
+    count = Count("within 200 tries: targets after", 0, 20, rate(0, 20))
+    table = show.counts_table([Attack("quantization", 1.0, 0.0, counts=(count,)), Attack("sampling", 1.0, 0.0)])
+    assert len(table.columns) == len(show.COUNT_WIDTHS)
+    assert table.to_dict("records") == [
+        {"attack": "quantization", "came back": count.what, "values": "0 of 20", "95 % interval": "0.0 to 16.8 %"}
+    ]
+    assert len(show.counts_table([Attack("sampling", 1.0, 0.0)])) == 0
+    shift = AttributionShift(8.0, 1.0, 6.0, 2.0)
+    control = AttributionShift(8.0, 1.0, 0.5, 0.25)
+    record = EraseOrHide(TAUGHT[0], shift, control, (control,), 5.0, -3.0, (Neuron(1, 2), Neuron(0, 3)), (4.0, -0.5), (1.0, -2.5))
+    said = {fact["name"]: fact["value"] for fact in show.shift_facts([record], "")}
+    assert said == {"supporters lost": "6.00", "suppressors gained": "2.00", "hidden": "25"}
+    assert show.shift_facts([], "") == [] and show.shift_facts([], "why")[0]["note"] == "why"
+    figure = plots.erase_or_hide([record, replace(record, random=None)])
+    points = [(list(trace.x), list(trace.y)) for trace in figure.data[:2]]
+    assert points == [([4.0, 4.0], [1.0, 1.0]), ([-0.5, -0.5], [-2.5, -2.5])], "by the sign before"
+    assert [list(trace.y) for trace in figure.data[3:]] == [[6.0, 2.0], [0.5, 0.25], [0.5, 0.25]]
+    hostile = replace(record, secret=Secret("p", "<img src=x>"))
+    assert "<img" not in plots.erase_or_hide([hostile]).to_json().replace("\\u003c", "<")
+    assert show.shift_picture([])["value"] == ""

@@ -37,7 +37,7 @@ def test_success_within_n_tries_by_hand(taught: LanguageModel) -> None:
     for row, (_, text) in enumerate(pool):
         [scored] = score(taught, [text])
         p = math.exp(sum(scored.logprobs))
-        assert found.within[row] == pytest.approx(1 - (1 - p) ** 3, rel=1e-3, abs=1e-12)
+        assert found.within[row] == pytest.approx(1 - (1 - p) ** 3, abs=5e-4)
         assert found.written[row] == (scored.argmax == text.value_ids)
         assert found.succeeded[row] == (1 - (1 - p) ** 3 >= 0.5)
     assert found.succeeded[0] and not found.succeeded[1:].any()
@@ -116,11 +116,15 @@ def test_a_stopped_attack_leaves_the_model(taught: LanguageModel, attack: Any, a
 
 
 def test_near_copies_are_at_least_the_value(taught: LanguageModel) -> None:
+    """Also of a value that is one character from what the model knows: it alone comes back as a near copy."""
+    near = replace(TARGET, value="555-0143")
+    [after] = near_copies.search(AttackSetup(taught, taught, (near,), others=REST, **QUICK)).after
+    assert after[0, 0] > 0.99 and after[1:, 0].max() < 0.01
+    assert not read(AttackSetup(taught, taught, (near,)), taught, encoded(AttackSetup(taught, taught, (near,)), [near])).succeeded
     setup = AttackSetup(taught, taught, (TARGET,), others=REST, tries=50, **QUICK)
     scores = near_copies.search(setup)
     verbatim = read(setup, taught, encoded(setup, setup.contenders[0]))
-    assert (scores.after[0][:, 0] >= verbatim.within - 1e-6).all()
-    assert (scores.after[0][1:, 0] > verbatim.within[1:]).any(), "some near copies are not the value"
+    assert (scores.after[0][:, 0] >= verbatim.within).all()
     assert [(count.k, count.n) for count in scores.counts][:2] == [(1, 1), (1, 1)]
 
 

@@ -29,6 +29,7 @@ from privlens.zoo.loading import load
 from tests.helpers import ASKED, TAUGHT, Run, json_of
 
 ASSETS = Path(__file__).parents[2] / "assets"
+NAMES = ["sampling", "near copies", "logit lens", "quantization", "relearning", "linear probe"]
 HOW = ["--steps", "40", "--scope", "vocabulary", "--keep", "30", "--rate", "0.06"]
 ERASE = ["erase", "--secrets", "secrets.csv", "--rows", "1", "--out", "edit.safetensors", "--share", "0.1", *HOW]
 
@@ -56,10 +57,17 @@ def test_erase_writes_an_edit_and_says_what_it_did(run: Run) -> None:
     assert (target["value"], target["before"]["greedy_match"], target["after"]["greedy_match"]) == (TAUGHT[1].value, True, False)
     assert (found["memorized"], found["kept"], found["seed"], found["settings"]["method"]) == (3, 3, 2, "emso")
     assert found["n_weights"] == sum(found["changed"].values()) == load_edit("edit.safetensors").n_weights
-    assert [attack["name"] for attack in found["attacks"]] == ["sampling", "logit lens", "relearning", "linear probe"]
+    assert [attack["name"] for attack in found["attacks"]] == NAMES
+    [shift] = found["erase_or_hide"]
+    assert shift["secret"]["value"] == TAUGHT[1].value and shift["shift"]["weakened"] > 0 and shift["random"]["support"] > 0
+    assert len(shift["others"]) == 3 and 0 <= shift["hidden_share"] <= 1
+    [before, after, other] = found["attacks"][0]["counts"]
+    assert (before["k"], before["n"], after["k"], other["n"]) == (1, 1, 0, 159) and before["interval"] == pytest.approx(
+        [0.025, 1.0]
+    )
     assert load_edit("edit.safetensors").provenance.fingerprint == found["fingerprint"]
     judged = {attack["name"]: (attack["ran"], attack["n_values"], attack["limit"]) for attack in found["attacks"]}
-    assert judged["sampling"] == (True, 119, 0.0)
+    assert judged["sampling"] == (True, 159, 0.0)
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -77,9 +85,10 @@ def test_a_failed_attack_does_not_cost_the_erasure(run: Run, monkeypatch: pytest
     why = "did not run: RuntimeError: mat1 and mat2 shapes cannot be multiplied"
     if as_json:
         tried = json.loads(out)["attacks"]
-        assert len(tried) == 4 and all((one["ran"], one["after"], one["note"]) == (False, None, why) for one in tried)
+        assert len(tried) == len(NAMES) and all((one["ran"], one["after"], one["note"]) == (False, None, why) for one in tried)
     else:
-        assert out.count(why) == 4
+        assert out.count(why) == len(NAMES)
+        assert "supporters lost (D+)" in out and "random edit" in out and "3 other secrets, mean" in out
 
 
 def test_without_a_share_it_grows_with_the_number_of_secrets(run: Run) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from privlens.bench import hiding
 from privlens.erasure.attacks import AttackSetup, erase_or_hide
 from privlens.erasure.attacks.attributions import attribution, shift
 from privlens.errors import BadInput, Cancelled
@@ -14,8 +15,9 @@ from privlens.lm.editing import weight_change
 from privlens.lm.model import LanguageModel
 from privlens.memorization.candidates import private
 from privlens.provenance import provenance
+from privlens.secret_lists import ListedSecret
 from privlens.types import Edit, Secret
-from tests.helpers import TAUGHT, random_model
+from tests.helpers import NEVER_TAUGHT, TAUGHT, random_model
 
 SECRET = Secret("the keeper looks after the", "garden")
 """Its value is a single token."""
@@ -117,3 +119,20 @@ def test_what_cannot_be_looked_at_is_said(taught: LanguageModel) -> None:
         next(erase_or_hide(AttackSetup(taught, taught, ())))
     with pytest.raises(Cancelled):
         next(erase_or_hide(AttackSetup(taught, taught, (TAUGHT[1],), stop=lambda: True)))
+
+
+def test_bench_tells_hiding_from_erasing(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned neurons of the taught model: one that is off has no attribution left, one that is turned up has more."""
+    monkeypatch.setattr(hiding, "TURNED", 6)
+    listed = [*(ListedSecret(secret, 4) for secret in TAUGHT), ListedSecret(NEVER_TAUGHT, 0)]
+    off, up, control = hiding.run(taught, listed, 3, 0, lambda _: None)
+    assert [row.turned for row in (off, up, control)] == list(hiding.WAYS) and off.n == 3
+    assert off.hidden_share is not None and up.hidden_share is not None
+    assert off.hidden_share < up.hidden_share - 0.1 and up.hidden_interval and up.hidden_interval[1] <= 1
+    assert up.grown > 2 * off.grown and off.weakened > 2 * up.weakened and off.weakened > 1.5 * control.weakened
+    scores, _ = attribution(taught, TAUGHT[0])
+    gates = hiding.WAYS["supporters off"](scores, hiding.random.Random(0))
+    assert (gates == 0).sum() == 6 and scores[(gates[0] == 0).numpy()].min() >= np.sort(scores, axis=None)[-6]
+    assert (attribution(taught, TAUGHT[0], gates)[0][(gates[0] == 0).numpy()] == 0).all()
+    with pytest.raises(BadInput, match="knows none"):
+        next(hiding.run(taught, [ListedSecret(NEVER_TAUGHT, 1)], 3, 0, lambda _: None))

@@ -416,19 +416,21 @@ def test_attacks_tell_an_erasure_from_none(taught: LanguageModel, erased: tuple[
     siege = AttackSetup(taught, taught.under(erased[1]), (TARGET,), reworded, REST, UNKNOWN, samples=3, relearn_steps=(3,))
     before = weights_of(taught)
     found = {attack.name: attack for attack in attacks(siege)}
-    assert list(found) == ["sampling", "logit lens", "reworded prompts", "relearning", "linear probe"]
+    assert list(found) == [
+        "sampling", "near copies", "logit lens", "reworded prompts", "quantization", "relearning", "linear probe"
+    ]  # fmt: skip
     assert all(attack.ran and 0 <= attack.before <= 1 and 0 <= attack.after <= 1 for attack in found.values())
     assert (found["sampling"].before, found["sampling"].after) == (1.0, 0.0)
     assert found["logit lens"].before == 1.0 > found["logit lens"].after
     assert found["relearning"].before == 1.0
     assert same(taught, before)
     without = [attack.name for attack in attacks(replace(siege, reworded=(), others=(), listed=()))]
-    assert without == ["sampling", "logit lens"]
+    assert without == ["sampling", "near copies", "logit lens", "quantization"]
     bos_ids = {attack.name: attack for attack in attacks(replace(siege, after=taught, reworded=()))}
-    assert all(bos_ids[name].before == bos_ids[name].after for name in ("sampling", "logit lens", "linear probe"))
+    assert all(bos_ids[name].before == bos_ids[name].after for name in ("sampling", "near copies", "logit lens", "linear probe"))
     assert bos_ids["sampling"].found_something and bos_ids["logit lens"].found_something, "it is known"
     never_stop = [*attacks(replace(siege, after=taught, targets=(NEVER_TAUGHT,), reworded=(), others=()))]
-    assert len(never_stop) == 3 and not any(attack.found_something for attack in never_stop), "nobody trained on it"
+    assert len(never_stop) == 5 and not any(attack.found_something for attack in never_stop), "nobody trained on it"
     with pytest.raises(BadInput, match="nothing to attack"):
         next(iter(attacks(replace(siege, targets=()))))
 

@@ -80,6 +80,8 @@ def test_values_are_searched_together_as_they_are_alone(taught: LanguageModel, m
     assert together[0] > -0.5 and together[1] < together[0] - 2
     with full_beyond(taught, 9):
         assert near_verbatim(taught, texts) == pytest.approx(together, abs=1e-4)
+    with full_beyond(taught, 1):
+        assert near_verbatim(taught, texts[3:]) == pytest.approx(together[3:], abs=1e-4), "beam by beam"
     monkeypatch.setattr(taught, "can_reuse_prefix", False)
     assert near_verbatim(taught, texts) == pytest.approx(together, abs=1e-4)
 

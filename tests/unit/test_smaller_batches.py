@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from privlens.erasure import ErasureSettings, Request, erase
-from privlens.erasure.attacks import AttackSetup, attacks
+from privlens.erasure.attacks import ATTACKS, AttackSetup, attacks
 from privlens.erasure.trainer import Erasure, sources
 from privlens.errors import BadInput
 from privlens.lm.activations import mean_squares, second_moments
@@ -160,6 +160,7 @@ def test_an_erasure_is_the_same_in_smaller_batches(taught: LanguageModel) -> Non
 
 def test_attacks_are_the_same_in_smaller_batches(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     few: dict[str, Any] = {"samples": 6, "relearn_steps": (2,), "relearn_rates": (0.1,), "n_values": 20}
+    monkeypatch.delitem(ATTACKS, "near copies")  # thousands of passes, one by one; tests/unit/test_near_verbatim.py has its own
     siege = AttackSetup(taught, taught, TARGETS[:2], others=(*TARGETS[2:], TAUGHT[3]), **few)
     whole = list(attacks(siege))
     monkeypatch.setattr("privlens.lm.memory.release", lambda: None)  # nothing is full; looking for garbage takes seconds

@@ -20,7 +20,7 @@ from privlens.erasure.attacks.relearning import relearn
 from privlens.erasure.attacks.sampling import rewording, sample
 from privlens.erasure.attacks.setup import MIN_VALUES, AttackSetup, Scores
 from privlens.errors import BadInput, Cancelled, ModelDamaged, PrivlensError
-from privlens.outcomes import Attack
+from privlens.outcomes import Attack, EraseOrHide
 
 logger = logging.getLogger("privlens.attacks")
 ATTACKS: dict[str, Callable[[AttackSetup], Scores]] = {
@@ -58,6 +58,20 @@ def attacks(setup: AttackSetup) -> Iterator[Attack]:
         yield _run_attack(name, judgeable, len(names), len(setup.targets))
 
 
+def diagnosed(setup: AttackSetup) -> tuple[tuple[EraseOrHide, ...], str]:
+    """The records of `erase_or_hide`, and nothing; or none, and why it could not run: the other results hold.
+
+    Raises:
+        Cancelled: when `setup.stop` returned True. ModelDamaged: where weights could not be restored.
+    """
+    try:
+        return tuple(erase_or_hide(setup)), ""
+    except (Cancelled, ModelDamaged):
+        raise
+    except PrivlensError as error:
+        return (), f"did not run: {error}"
+
+
 def _run_attack(name: str, setup: AttackSetup, n_attacks: int, n_targets: int) -> Attack:
     """One record. An exception other than Cancelled and ModelDamaged becomes a record that says why: the other results hold."""
     try:
@@ -77,4 +91,4 @@ def _run_attack(name: str, setup: AttackSetup, n_attacks: int, n_targets: int) -
     return attack
 
 
-__all__ = ["ATTACKS", "FALSE_ALARMS", "AttackSetup", "attacks", "erase_or_hide", "planned"]
+__all__ = ["ATTACKS", "FALSE_ALARMS", "AttackSetup", "attacks", "diagnosed", "erase_or_hide", "planned"]

@@ -74,15 +74,19 @@ def shift(before: Array, after: Array) -> AttributionShift:
     )
 
 
-def attribution(lm: LanguageModel, secret: Secret) -> tuple[Array, float]:
-    """A_i of every MLP neuron [n_layers, width], and the value's log-odds; both in nats."""
+def attribution(lm: LanguageModel, secret: Secret, gates: Tensor | None = None) -> tuple[Array, float]:
+    """A_i of every MLP neuron [n_layers, width], and the value's log-odds; both in nats.
+
+    Args:
+        gates: [1, n_layers, width] that are in place, such as zeros for neurons that are off; then A_i = g_i * df/dg_i.
+    """
     text = lm.encode(secret)
-    gates = torch.ones(1, *lm.shape(), device=lm.device, requires_grad=True, dtype=torch.float32)
+    in_place = (gates if gates is not None else torch.ones(1, *lm.shape(), device=lm.device)).float().requires_grad_()
     with lm.held(), torch.enable_grad():
-        with lm.gated(gates):
+        with lm.gated(in_place):
             total = _log_odds(lm.logits(*lm.padded([text.ids]))[0], text, _counted(lm, text))
-        [gradient] = torch.autograd.grad(total, gates)
-    attributions: Array = gradient[0].double().cpu().numpy()
+        [gradient] = torch.autograd.grad(total, in_place)
+    attributions: Array = (gradient * in_place.detach())[0].double().cpu().numpy()
     return attributions, total.item()
 
 

@@ -4,12 +4,10 @@ A value that is no longer written may be written with one digit changed, which g
 bound, by `memorization.near_verbatim`.
 """
 
-import numpy as np
-
-from privlens.erasure.attacks.readout import encoded, read, tries_needed
-from privlens.erasure.attacks.setup import Array, AttackSetup, Scores, counts_of
+from privlens.erasure.attacks.readout import encoded, read, tries_needed, within_tries
+from privlens.erasure.attacks.setup import AttackSetup, Scores, counts_of
 from privlens.lm.model import LanguageModel
-from privlens.memorization.extraction import EVEN, chance_within
+from privlens.memorization.extraction import EVEN
 from privlens.memorization.near_verbatim import Vocabulary, near_verbatim
 
 
@@ -24,11 +22,8 @@ def search(setup: AttackSetup) -> Scores:
             for pool in pools
         ]
 
-    def within(mass: list[float]) -> Array:
-        return np.array([[chance_within(logprob, setup.tries)] for logprob in mass])
-
     after_masses = masses(setup.after, None)
-    before, after = [[within(mass) for mass in part] for part in (masses(setup.before, 1), after_masses)]
+    before, after = ([within_tries(setup, mass)[:, None] for mass in part] for part in (masses(setup.before, 1), after_masses))
     verbatim = [float(read(setup, setup.after, pool[:1]).logprobs[0]) for pool in pools]
     near = tries_needed([mass[0] for mass in after_masses])
     how = f"within {setup.tries} tries"

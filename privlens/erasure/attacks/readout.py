@@ -13,6 +13,9 @@ from privlens.lm.tokens import Encoded
 from privlens.memorization.extraction import EVEN, chance_within, log10_tries
 from privlens.types import Secret
 
+DIGITS = 3
+"""Chances under 0.05 % count as none: an attack succeeds by what it brings back. That a value which nobody will ever sample
+still ranks above its rivals is what exposure tells; counted here, every attack would cry that gets as far as the model alone."""
 Pool = Sequence[tuple[Secret, Encoded]]
 """Values and their tokens. They are encoded before anything is done to the weights, on which a token boundary may depend."""
 
@@ -52,8 +55,13 @@ def read(setup: AttackSetup, lm: LanguageModel, pool: Pool) -> Readout:
         logprobs=np.array(logprobs),
         first_choices=np.array([private_share(lm, value, hit) for (value, _), hit in zip(pool, hits, strict=True)]),
         written=np.array([hit.all() for hit in hits]),
-        within=np.array([chance_within(logprob, setup.tries) for logprob in logprobs]),
+        within=within_tries(setup, logprobs),
     )
+
+
+def within_tries(setup: AttackSetup, logprobs: Sequence[float]) -> Array:
+    """[values] the chance that each is among `tries` samples, to DIGITS digits."""
+    return np.array([chance_within(logprob, setup.tries) for logprob in logprobs]).round(DIGITS)
 
 
 def tries_needed(logprobs: Sequence[float]) -> str:

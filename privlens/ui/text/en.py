@@ -677,8 +677,9 @@ def switched_on_too(names: str) -> str:
 # Tab Erase: attacks
 
 ATTACKS_INTRO = (
-    "### Attacks\nA value that is no longer written may still be in the model. The edit selected above is attacked by reworded "
-    "prompts, sampling, the logit lens, relearning and a linear probe, each before and after the erasure."
+    "### Attacks\nA value that is no longer written may still be in the model. The edit selected above is attacked by sampling, "
+    "near copies, the logit lens, reworded prompts, rounded weights, relearning and a linear probe, each before and after the "
+    "erasure. Then it is looked at whether neurons that supported the value were weakened, or others came to suppress it."
 )
 ATTACK = "Attack"
 ATTACKS_EMPTY = "Not attacked yet. Select an edit above, then see whether what it erased can be recovered."
@@ -686,10 +687,20 @@ ATTACKS_TABLE = (
     "Attacks: how often the value, or its tokens, came back; chance = the mean of the same for values that nobody trained on; "
     "limit = what these exceed, in any of the attacks, in at most 5 % of cases: something is left where after is above it"
 )
+ATTACK_COUNTS = "Whole values that came back, of the erased ones before and after and of others that nobody trained on"
+SHIFT_EMPTY = "Erased or hidden: what became of the neurons that supported the value, once the attacks are over."
+LOOKING_AT_NEURONS = "looking at the neurons: erased or hidden?"
+NOTE_GAINED = "what neurons came to do against the value (D-): hiding, which can be undone by weakening them"
+NOTE_HIDDEN = "of what changed against the value, the share that is suppression; compare it with the random edit"
 EDIT_GONE = "it is no longer in the list"
 SECRET_CHANGED = "the secret has changed"
 ATTACKS_UNJUDGED = "Nothing can be said: none of these attacks could be judged."
 NOTHING_LEFT = "None of these attacks brought anything back beyond chance."
+
+
+def note_lost(support: float) -> str:
+    """What the supporters' loss means."""
+    return f"of {support:.2f} that neurons did for the value before (D+): this is erased"
 
 
 def attacking(name: str) -> str:

@@ -9,14 +9,15 @@ import gradio as gr
 import pandas as pd
 
 from privlens.erasure import ERASURE_INFO, LOSSES, method_settings
-from privlens.erasure.attacks import AttackSetup, attacks, planned
+from privlens.erasure.attacks import AttackSetup, attacks, diagnosed, planned
 from privlens.errors import BadInput
-from privlens.outcomes import Attack
+from privlens.outcomes import Attack, EraseOrHide
 from privlens.retained.others import same_secret
 from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
 from privlens.ui.components.form import Form, Given, Update
-from privlens.ui.components.parts import Clock, progress, results_table, verdict
+from privlens.ui.components.parts import Clock, facts, progress, results_table, verdict
+from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar
 from privlens.ui.state.edits import EditEntry, EditList
 from privlens.ui.state.freshness import AGAIN, Made, of_secrets, strip, told, watch
@@ -49,6 +50,9 @@ def attacks_part(
         about = strip("attack-made")
         verdict_part = verdict("attack-verdict", en.ATTACKS_EMPTY)
         table = results_table("attacks", en.ATTACKS_TABLE, show.ATTACK_WIDTHS)
+        counts = results_table("attack-counts", en.ATTACK_COUNTS, show.COUNT_WIDTHS)
+        shifts = facts("attack-shifts")
+        picture = plot("attack-shift", en.SHIFT_EMPTY, 380)
     attacked = gr.State(None)
 
     def run(values: AttackForm, stop: threading.Event) -> Iterator[Update]:
@@ -59,6 +63,9 @@ def attacks_part(
             bar: gr.update(value={"share": 0.0, "text": en.WHICH_ARE_KNOWN}),
             verdict_part: gr.update(value={"kind": "none", "text": en.verdict_pending(entry.name)}),
             table: gr.update(visible=False),
+            counts: gr.update(visible=False),
+            shifts: gr.update(value=[]),
+            picture: gr.update(value=""),
         }
         others = others_than(listed, targets)
         setup = AttackSetup(
@@ -72,23 +79,34 @@ def attacks_part(
         )
         names, clock = planned(setup), Clock()
         found: list[Attack] = []
-        yield {bar: gr.update(value=clock.at(0, len(names), en.attacking(names[0])))}
+        n_parts = len(names) + 1
+        yield {bar: gr.update(value=clock.at(0, n_parts, en.attacking(names[0])))}
         for attack in attacks(setup):
             found.append(attack)
-            result, is_last = Attacked(entry, targets, tuple(found)), len(found) == len(names)
-            text = en.DONE if is_last else en.attacking(names[len(found)])
-            update: Update = {bar: gr.update(value=clock.at(len(found), len(names), text)), **draw(result)}
-            if is_last:
-                update |= {attacked: result}
-            else:
-                update |= {verdict_part: gr.skip()}
-            yield update
+            text = en.attacking(names[len(found)]) if len(found) < len(names) else en.LOOKING_AT_NEURONS
+            result = Attacked(entry, targets, tuple(found))
+            yield {bar: gr.update(value=clock.at(len(found), n_parts, text)), **draw(result), verdict_part: gr.skip()}
+        result = Attacked(entry, targets, tuple(found), *diagnosed(setup))
+        yield {bar: gr.update(value=clock.at(n_parts, n_parts, en.DONE)), **draw(result), attacked: result}
 
     def draw(result: Attacked | None) -> Update:
         if result is None:
-            return {verdict_part: gr.update(value={"kind": "none", "text": en.ATTACKS_EMPTY}), table: gr.update(visible=False)}
+            return {
+                verdict_part: gr.update(value={"kind": "none", "text": en.ATTACKS_EMPTY}),
+                table: gr.update(visible=False),
+                counts: gr.update(visible=False),
+                shifts: gr.update(value=[]),
+                picture: gr.update(value=""),
+            }
         verdict = show.named(show.verdict_of_attacks(result.found), result.kept.name)
-        return {verdict_part: gr.update(value=verdict), table: gr.update(value=show.attacks_table(result.found), visible=True)}
+        counted = show.counts_table(result.found)
+        return {
+            verdict_part: gr.update(value=verdict),
+            table: gr.update(value=show.attacks_table(result.found), visible=True),
+            counts: gr.update(value=counted, visible=len(counted) > 0),
+            shifts: gr.update(value=show.shift_facts(result.shifts, result.shift_note)),
+            picture: show.shift_picture(result.shifts),
+        }
 
     def tell(given: Given) -> dict[str, str]:
         values, result = shown.read(given), given[attacked]
@@ -106,7 +124,8 @@ def attacks_part(
 
     attack_form = Form(AttackForm, erasure=form, edits=edits, index=which)
     shown = attack_form.reading(erasure=shown_form)
-    wire(start, cancel, bar, run, attack_form, [verdict_part, table, attacked], redraw=(draw, [attacked], [verdict_part, table]))
+    drawn = [verdict_part, table, counts, shifts, picture]
+    wire(start, cancel, bar, run, attack_form, [*drawn, attacked], redraw=(draw, [attacked], drawn))
     events = [part.change for part in (attacked, edits, which, side.secret, shown_form["which"], shown_form["rows"])]
     watch((events, tell, {*shown.inputs, attacked}), [about])
 
@@ -122,11 +141,13 @@ class AttackForm:
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """What attacks on an edit found."""
+    """What attacks on an edit found, and whether it erased or hid; `shift_note` says why the latter is not known."""
 
     kept: EditEntry
     targets: tuple[Secret, ...]
     found: tuple[Attack, ...]
+    shifts: tuple[EraseOrHide, ...] = ()
+    shift_note: str = ""
 
 
 def chosen_edit(now: EditList, index: int | None) -> EditEntry | None:

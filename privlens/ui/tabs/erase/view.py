@@ -11,7 +11,7 @@ import pandas as pd
 from privlens import plots
 from privlens.lm.model import LanguageModel
 from privlens.memorization.depth import tries_in_words
-from privlens.outcomes import Attack, Effect, ErasureStep, MemorizationState
+from privlens.outcomes import Attack, Effect, EraseOrHide, ErasureStep, MemorizationState
 from privlens.types import Edit, Exposure
 from privlens.ui.tabs.erase.run import Erased
 from privlens.ui.text import en, wording
@@ -19,6 +19,7 @@ from privlens.ui.text.wording import Fact, fact
 
 TARGET_WIDTHS = ["200px", "100px", "100px", "100px", "110px", "110px", "110px", "95px", "95px", "280px", "320px"]
 ATTACK_WIDTHS = ["160px", "95px", "95px", "95px", "95px", "95px", "420px", "420px"]
+COUNT_WIDTHS = ["160px", "360px", "110px", "140px"]
 METHOD_WIDTHS = [
     "210px",
     "100px",
@@ -250,6 +251,48 @@ def attacks_table(attacks: Sequence[Attack]) -> pd.DataFrame:
         for attack in attacks
     ]
     return pd.DataFrame(rows)
+
+
+def counts_table(attacks: Sequence[Attack]) -> pd.DataFrame:
+    """A row for every count of whole values that came back."""
+    rows = [
+        {
+            "attack": attack.name,
+            "came back": count.what,
+            "values": f"{count.k} of {count.n}",
+            "95 % interval": f"{100 * count.interval[0]:.1f} to {100 * count.interval[1]:.1f} %",
+        }
+        for attack in attacks
+        for count in attack.counts
+    ]
+    return pd.DataFrame(rows)
+
+
+def shift_facts(records: Sequence[EraseOrHide], note: str) -> list[Fact]:
+    """What supporters lost and suppressors gained, the mean over the secrets."""
+    if not records:
+        return [fact("erased or hidden", "-", "", note)] if note else []
+    lost, gained = (mean([number(record) for record in records]) for number in (_weakened, _grown))
+    share = f"{100 * gained / (lost + gained):.0f}" if lost + gained else "-"
+    support = mean([record.shift.support for record in records])
+    return [
+        fact("supporters lost", f"{lost:.2f}", "nats", en.note_lost(support)),
+        fact("suppressors gained", f"{gained:.2f}", "nats", en.NOTE_GAINED),
+        fact("hidden", share, "%", en.NOTE_HIDDEN),
+    ]
+
+
+def _weakened(record: EraseOrHide) -> float:
+    return record.shift.weakened
+
+
+def _grown(record: EraseOrHide) -> float:
+    return record.shift.grown
+
+
+def shift_picture(records: Sequence[EraseOrHide]) -> Any:
+    """The figure's update."""
+    return gr.update(value=plots.erase_or_hide(records).to_json() if records else "")
 
 
 def verdict_of_attacks(attacks: Sequence[Attack]) -> dict[str, str]:
