@@ -1,6 +1,5 @@
 """What a model gives away of values under teacher forcing: first choices, and probability as a chance within n tries."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ from privlens.erasure.attacks.setup import Array, AttackSetup, Hits, private_sha
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
-from privlens.memorization.extraction import EVEN, chance_within, log10_tries
+from privlens.memorization.depth import tries_in_words
+from privlens.memorization.extraction import EVEN, chance_within
 from privlens.types import Secret
 
 DIGITS = 3
@@ -66,5 +66,4 @@ def within_tries(setup: AttackSetup, logprobs: Sequence[float]) -> Array:
 
 def tries_needed(logprobs: Sequence[float]) -> str:
     """How many samples make it even that one is the value, in words; the median over several values."""
-    exponent = float(np.median([log10_tries(logprob) for logprob in logprobs]))
-    return f"10^{exponent:.1f}" if exponent > 4 else f"{math.ceil(10**exponent):,}"
+    return tries_in_words(float(np.median(logprobs)))
