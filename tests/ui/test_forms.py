@@ -13,6 +13,7 @@ from gradio.state_holder import SessionState
 
 from privlens.ui import build_ui
 from privlens.ui.components.form import Form
+from privlens.ui.state.edits import EditList
 from tests.helpers import TAUGHT
 
 MOST = 8
@@ -120,3 +121,16 @@ def test_every_run_of_the_page_goes_through(pressed: Pressed) -> None:
     assert pressed.press("plant-start", plant_ratio=0.01) > 3
     [plant] = pressed.kept("Plant")
     assert plant.secret.value != TAUGHT[0].value
+
+
+def test_attacks_on_an_edit_go_through(pressed: Pressed) -> None:
+    """An edit on the list is attacked, and the neurons are looked at last."""
+    pressed.press("erase-start", **SECRET, erase_steps=2, erase_every=1)
+    [listed] = [part for part in pressed.page.blocks.values() if isinstance(getattr(part, "value", None), EditList)]
+    pressed.state.state_data[listed._id] = EditList().added(pressed.kept("Erased")[-1].kept)
+    pressed.parts["edit-which"].choices = [("the edit", 0)]  # which a change of the list tells the browser
+    unlisted = {"sampling", "near copies", "logit lens", "quantization"}  # those that need no other secrets
+    assert pressed.press("attack-start", edit_which=0) > len(unlisted)
+    [attacked] = pressed.kept("Attacked")
+    assert {attack.name for attack in attacked.found} >= unlisted
+    assert attacked.shifts[0].random is not None and not attacked.shift_note
