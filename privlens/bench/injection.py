@@ -134,7 +134,7 @@ def summary(results: Sequence[Sequence[PlantRecall]], planted: float, ratio: flo
     """A row for every method and k, over all plants; `seconds` is the mean of one localization.
 
     `interval` is a 95 % interval of the recall over the plants, `auc_interval` one of the AUC, which has no k; None for a single
-    plant. The interval of the AUC treats each planted neuron's share of the others that it beats as all or nothing, so it is wide.
+    plant. The interval of the AUC takes each planted neuron's share of the others that it beats as all or nothing: it is wide.
 
     Args:
         planted: the mean number of neurons of a plant, from which `chance` follows. ratio: the share that was requested.
