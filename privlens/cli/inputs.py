@@ -101,7 +101,7 @@ def erasure_methods(text: str) -> list[str]:
     for name in names:
         if name not in ERASURE_METHODS and name.removesuffix(ALL) not in LOSSES:
             raise BadInput(
-                f"There is no erasure method {name!r}: use all, or {', '.join(ERASURE_METHODS)}; with {ALL} after those that train."
+                f"There is no erasure method {name!r}: use all, or {', '.join(ERASURE_METHODS)}; {ALL} after those that train."
             )
     return names
 

@@ -66,11 +66,11 @@ class Spectrum:
     @classmethod
     def of(cls, weight: Tensor, gradient_moment: Tensor, input_moment: Tensor) -> "Spectrum":
         """That of a matrix [out, in] with these moments, G and A."""
-        (output_values, outputs), (input_values, inputs) = map(torch.linalg.eigh, (gradient_moment, input_moment))
-        products = torch.outer(output_values.clamp_min(0), input_values.clamp_min(0)).flatten()
+        (output_values, outputs), (input_values, inputs) = map(_eigen, (gradient_moment, input_moment))
+        products = torch.outer(output_values, input_values).flatten()
         descending, order = products.sort(descending=True, stable=True)
-        sums = descending.cpu().double().cumsum(0)
-        return cls(weight, outputs, inputs, order, sums / sums[-1].clamp_min(torch.finfo(sums.dtype).tiny))
+        sums = descending.cumsum(0)
+        return cls(weight, outputs.to(weight), inputs.to(weight), order.to(weight.device), sums / sums[-1])
 
     def n_kept(self, share: float) -> int:
         """How many pairs have at least this share of the curvature; all of them for 1."""
@@ -81,6 +81,17 @@ class Spectrum:
         coefficients = self.outputs.T @ self.weight @ self.inputs
         chosen = torch.zeros_like(coefficients).flatten().scatter(0, dropped, 1.0).view_as(coefficients)
         return self.weight - self.outputs @ (chosen * coefficients) @ self.inputs.T
+
+
+def _eigen(moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues >= 0 that sum to 1, and eigenvectors in columns.
+
+    In double precision on the CPU: in single precision LAPACK gives up on moments with many values near 0, as dead neurons have.
+    """
+    exact = moment.double().cpu()
+    values, vectors = torch.linalg.eigh(exact / exact.trace().clamp_min(torch.finfo(exact.dtype).tiny))
+    positive = values.clamp_min(0)
+    return positive / positive.sum().clamp_min(torch.finfo(exact.dtype).tiny), vectors
 
 
 class LowCurvature(Erasure):
