@@ -37,6 +37,8 @@ OUTPUT_RANK = 0.08
 """The rank in the model's predictions at which a token is left alone, as a share of the vocabulary: 10,000 of 128,256 there."""
 NEURONS_A_STEP = 5
 """Neurons of each layer in which a step demotes a token: where the authors' code begins."""
+SMALLEST = 1e-5
+"""Singular values of the unembedding below this share of the largest count as 0: a norm that centers leaves one such direction."""
 MARGIN = 1e-4
 """What is added to a demotion, as a share of the largest lead: the least one only draws level, and rounding may undo that."""
 
@@ -90,7 +92,7 @@ class Revs(Erasure):
         self.values = torch.tensor([token for text in self.texts for token in text.value_ids], device=lm.device)
         # U^+ e_t = (U^T U)^+ u_t; in double precision, because squaring U squares what its directions differ by.
         exact = self.unembedding.cpu().double()
-        inverse = torch.linalg.pinv(exact.T @ exact, hermitian=True).to(self.unembedding)
+        inverse = torch.linalg.pinv(exact.T @ exact, rtol=SMALLEST**2, hermitian=True).to(self.unembedding)
         self.directions = self.unembedding[self.values] @ inverse
         size = self.unembedding.shape[1]
         n_neurons = max(1, round(self.settings.share_for(len(self.texts)) * lm.n_parameters) // size)

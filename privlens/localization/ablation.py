@@ -1,7 +1,7 @@
 """Zero-out: how much the value's log-probability falls when a single neuron is off, exactly, for every neuron.
 
 f(1) - f(g_i = 0), nats: one forward pass per neuron, many neurons in a batch because gates have a row per example. The layers
-below the neuron's own are the same for all and are not run again. The gate acts on the prompt too, so the prompt cannot be cached.
+below the neuron's own are the same for all and run once. The gate acts on the prompt too, so the prompt cannot be cached.
 """
 
 from collections.abc import Iterator, Sequence

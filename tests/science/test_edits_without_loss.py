@@ -112,6 +112,8 @@ def test_revs_makes_a_taught_secret_unlikely_and_leaves_the_model_as_it_was(taug
 
 def test_revs_lowers_the_tokens_of_its_queue_to_the_rank_it_says(taught: LanguageModel) -> None:
     work = Revs(Request(taught, (TARGET,), settings=REVS), 0.0, [])
+    back = torch.linalg.pinv(work.unembedding.double(), rtol=1e-5).T[work.values].float()
+    torch.testing.assert_close(work.directions, back, rtol=1e-3, atol=1e-3 * float(back.abs().max()))
     token = next(index for index, queues in enumerate(work.queues) if any(queues))
     layer = next(layer for layer, queue in enumerate(work.queues[token]) if queue)
     first, rest = work.queues[token][layer][:5], work.queues[token][layer][5:]
@@ -137,7 +139,7 @@ def test_the_control_of_revs_changes_as_many_neurons_and_forgets_less(taught: La
 
 
 def test_what_is_kept_of_two_by_two_by_hand() -> None:
-    """G = diag(2, 1), A = diag(3, 1): products 6, 3 (the first column), 2, 1. Of 12, 60 % are 7.2: 6 + 3 are kept, 2 + 1 dropped."""
+    """G = diag(2, 1), A = diag(3, 1): products 6, 3 (the first column), 2, 1. 60 % of 12 are 7.2: 6 + 3 are kept."""
     weight = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     spectrum = Spectrum.of(weight, torch.diag(torch.tensor([2.0, 1.0])), torch.diag(torch.tensor([3.0, 1.0])))
     assert [spectrum.n_kept(share) for share in (1.0, 0.95, 0.9, 0.6, 0.5)] == [4, 4, 3, 2, 1]
