@@ -38,7 +38,7 @@ OUTPUT_RANK = 0.08
 NEURONS_A_STEP = 5
 """Neurons of each layer in which a step demotes a token: where the authors' code begins."""
 SMALLEST = 1e-5
-"""Singular values of the unembedding below this share of the largest count as 0: a norm that centers leaves one such direction."""
+"""Singular values of the unembedding below this share of the largest count as 0; a norm that centers leaves one such value."""
 MARGIN = 1e-4
 """What is added to a demotion, as a share of the largest lead: the least one only draws level, and rounding may undo that."""
 

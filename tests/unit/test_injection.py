@@ -228,6 +228,8 @@ def test_the_auc_of_an_edit_by_hand(lm: LanguageModel) -> None:
     wins = 16 * rivals + (unchanged + 0.5) + 15 * unchanged / 2
     assert edit_auc(lm, edit, [Neuron(0, 5), Neuron(2, 7)]) == pytest.approx(wins / (32 * rivals))
     assert edit_auc(lm, edit, [Neuron(1, 9)]) == pytest.approx(1118 / 2 / 1136), "18 rivals changed"
+    elsewhere = Edit({outputs[0].name: changes[outputs[0].name]}, edit.provenance)
+    assert edit_auc(lm, elsewhere, [Neuron(2, 7)]) == pytest.approx(1120 / 2 / 1136), "a layer that was left alone counts"
     assert edit_auc(lm, Edit({}, edit.provenance), [Neuron(0, 5)]) is None
 
 
