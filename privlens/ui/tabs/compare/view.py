@@ -19,7 +19,7 @@ from privlens.ui.components.plot import pairs
 from privlens.ui.text import en, wording
 
 LARGEST_SHARE = 0.02
-WIDTHS = ["210px", *["120px"] * 10]
+WIDTHS = ["210px", *["120px"] * 11]
 
 
 @dataclass(frozen=True, eq=False)
