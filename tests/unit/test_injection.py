@@ -11,7 +11,7 @@ import torch
 
 from privlens import intervals
 from privlens.bench import injection
-from privlens.bench.injection import PlantRecall, summary
+from privlens.bench.injection import PlantErasure, PlantRecall, erasure_summary, summary
 from privlens.cli import bench_inj
 from privlens.cli.commands import main
 from privlens.errors import BadInput, Cancelled
@@ -299,6 +299,24 @@ def test_every_run_carries_all_controls_and_leaves_the_model_alone(taught: Langu
     assert any("plant 2/2" in line for line in said)
 
 
+def test_a_plants_erasure_is_judged_by_where_it_changed_the_weights(taught: LanguageModel) -> None:
+    planted = plant(taught, NEVER_TAUGHT, PlantSettings(0.2, until=0.2, learning_rate=0.03), seed=1)
+    before = taught.fingerprint
+    revs = next(injection.erasures(taught, planted, ["revs"], 0))
+    assert (revs.method, revs.written) == ("revs", False)
+    assert revs.auc is not None and revs.auc > 0.5
+    assert taught.fingerprint == before
+
+
+def test_the_summary_of_erasures_by_hand() -> None:
+    results = [[PlantErasure("a", 0.6, True, 1.0), PlantErasure("b", None, False, 2.0)], [PlantErasure("a", 0.8, False, 3.0)]]
+    rows = erasure_summary(results, 7)
+    assert [(row["edit"], row["n"], row["written"], row["seconds"]) for row in rows] == [("a", 2, 0.5, 2.0), ("b", 1, 0.0, 2.0)]
+    assert rows[0]["auc"] == pytest.approx(0.7)
+    assert rows[0]["interval"] == intervals.share([0.6, 0.8], 7)
+    assert (rows[1]["auc"], rows[1]["interval"]) == (None, None), "an edit that reached no neuron's vectors"
+
+
 def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["bench", "inj", "--model", taught_folder, "--ratio", "0.1", "--methods", "gradient", "--n", "2", "--steps", "30"]
     with pytest.raises(SystemExit) as ended:
@@ -311,7 +329,17 @@ def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> 
     assert all(keys <= set(row) for row in found["rows"])
     assert (found["settings"]["planting"], found["settings"]["seed"], len(found["plants"])) == ("fair", 3, 2)
     assert {"nll", "greedy_match", "steps"} <= set(found["plants"][0])
-    refused = {"--ratio=0": "--ratio is 0.0", "--planting=odd": "fair or published", "--methods=x": "no method 'x'"}
+    refused = {
+        "--ratio=0": "--ratio is 0.0",
+        "--planting=odd": "fair or published",
+        "--methods=x": "no method 'x'",
+        "--edits=revs:all": "method 'revs:all'",
+    }
+        "--ratio=0": "--ratio is 0.0",
+        "--planting=odd": "fair or published",
+        "--methods=x": "no method 'x'",
+        "--edits=revs:all": "method 'revs:all'",
+    }
     for wrong, words in refused.items():
         with pytest.raises(SystemExit) as ended:
             main([*asked, wrong])
