@@ -335,11 +335,6 @@ def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> 
         "--methods=x": "no method 'x'",
         "--edits=revs:all": "method 'revs:all'",
     }
-        "--ratio=0": "--ratio is 0.0",
-        "--planting=odd": "fair or published",
-        "--methods=x": "no method 'x'",
-        "--edits=revs:all": "method 'revs:all'",
-    }
     for wrong, words in refused.items():
         with pytest.raises(SystemExit) as ended:
             main([*asked, wrong])
