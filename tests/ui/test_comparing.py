@@ -38,7 +38,7 @@ def scored(method: str, *values: float, suggested_k: int | None = None) -> Neuro
 
 
 def compared(truth: tuple[Neuron, ...] = ()) -> Compared:
-    point = CurvePoint(1, False, 2.5, exposed(3.0), 0.75, 1.02)
+    point = CurvePoint(1, False, 2.5, -20.0, exposed(3.0), 0.75, 1.02)
     methods = (
         Measured(scored("gradient", 5, 4, 3, 2, 1, 0, 0, 0), (point, replace(point, k=4, target_nll=9.0))),
         Measured(scored("random", 0, 0, 3, 4, 5, 0, 0, 0)),
