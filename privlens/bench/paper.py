@@ -24,7 +24,7 @@ from privlens.lm.model import LanguageModel
 from privlens.localization.choice import reordered
 from privlens.memorization.depth import depth
 from privlens.planting.plant import PlantSettings, plant
-from privlens.planting.recall import recall_at
+from privlens.planting.recall import auc, recall_at
 from privlens.process.private_files import append_private, write_private
 from privlens.types import NeuronScores, Secret
 
@@ -125,7 +125,8 @@ def inj(lm: LanguageModel, listed: Mapping[int, Secret], settings: PaperSettings
             recall = {
                 choice: recall_at(chosen(ranking.scores, choice, settings.skip_layers), planted.neurons, k) for choice in CHOICES
             }
-            yield journal.add({**head, "method": ranking.method, "k": k, "recall": recall, "seconds": ranking.seconds})
+            found = {"recall": recall, "auc": auc(ranking.scores, planted.neurons)}
+            yield journal.add({**head, "method": ranking.method, "k": k, **found, "seconds": ranking.seconds})
 
 
 def delete(
@@ -195,9 +196,12 @@ def summary(rows: Sequence[Row]) -> list[Row]:
 
 def _mean_recall(rows: Sequence[Row], choice: str) -> Row:
     recalls = [row["recall"][choice] for row in rows]
+    aucs = [row["auc"] for row in rows if "auc" in row]  # journals of earlier versions have none
     return {
         "recall": fmean(recalls),
         "recall_interval": intervals.share(recalls, fmean(row["k"] for row in rows)),
+        "auc": fmean(aucs) if aucs else None,
+        "auc_interval": intervals.share(aucs, fmean(row["k"] for row in rows)) if aucs else None,
     }
 
 

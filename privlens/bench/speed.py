@@ -21,6 +21,7 @@ from privlens.lm.model import LanguageModel
 from privlens.lm.restart import plain_pass
 from privlens.lm.tokens import Encoded
 from privlens.localization import METHODS, Task
+from privlens.localization.ablation import logprobs_without, rows_at_once
 from privlens.localization.hard_concrete import MaskSettings, start
 from privlens.localization.integrated import (
     IntegralSettings,
@@ -37,6 +38,8 @@ SAME = 1e-4
 """Two results are the same if no number differs by more than this share of the largest. Integrals are compared in double
 precision: in single precision the kink of a ReLU falls on either side, and two right answers differ by more."""
 Agree = Callable[[Any, Any], bool]
+PEER_ROWS = 51
+"""Rows of the peer's batches in zero-out."""
 SHORT_REPEATS = 5
 """A case that takes a fraction of a second is repeated this many times as often: its fastest run varies more."""
 
@@ -80,6 +83,7 @@ def cases(lm: LanguageModel, settings: SpeedSettings) -> Iterator[SpeedRow]:
         yield from _integrals(lm, secret, n_prompt, settings)
     secret = random_secret(lm, min(settings.prompts), settings.value_tokens, settings.seed)
     yield _mask_step(lm, secret, settings)
+    yield _zero_out(lm, secret, settings)
     yield _gated_forward(lm, settings)
     yield _pair_generation(lm, secret, settings)
 
@@ -222,6 +226,43 @@ def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> Sp
     return _row(
         "mask-step", lambda: mask.step(1.0), bare, lambda *_: is_same, repeats, "forward and backward to the activations, no mask"
     )
+
+
+def _zero_out(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> SpeedRow:
+    """Neurons off one by one: from their own layer on, against whole passes in the peer's batches. A few of every layer."""
+    encoded = lm.encode(secret)
+    values = torch.tensor(encoded.value_ids, device=lm.device)
+    neurons = range(min(2 * PEER_ROWS, settings.width))
+
+    def ours() -> Tensor:
+        past = plain_pass(lm, encoded.ids[:-1])
+        size = rows_at_once(lm, len(encoded.ids), settings.width)
+        parts = [neurons[start : start + size] for start in range(0, len(neurons), size)]
+        by_layer = [
+            [logprob for part in parts for logprob in logprobs_without(lm, past, encoded, layer, part, "mlp", layer)]
+            for layer in range(lm.n_layers)
+        ]
+        return torch.tensor(by_layer, dtype=torch.float32)
+
+    @torch.no_grad()
+    def by_whole_passes() -> Tensor:
+        logprobs = []
+        for projection in lm.layout.mlp:
+            for off in torch.tensor(neurons).split(PEER_ROWS):
+
+                def silence(_: nn.Module, inputs: tuple[Tensor, ...], off: Tensor = off) -> tuple[Tensor, ...]:
+                    activations = inputs[0].clone()
+                    activations[torch.arange(len(off)), :, off] = 0
+                    return (activations,)
+
+                with hooked([projection], lambda _, silence=silence: silence):  # type: ignore[misc]
+                    logits = lm.logits(*lm.padded([encoded.ids] * len(off)))
+                predicted = logits[:, encoded.n_prompt - 1 : -1].log_softmax(-1)
+                logprobs.append(predicted.gather(2, values.expand(len(off), -1)[..., None]).sum((1, 2)))
+        return torch.cat(logprobs).view(lm.n_layers, -1)
+
+    about_peer = f"whole passes of {PEER_ROWS} rows with one neuron silenced in each, as in MemPi's released code"
+    return _row("zero-out", ours, by_whole_passes, same, settings.repeats, about_peer)
 
 
 def _gated_forward(lm: LanguageModel, settings: SpeedSettings) -> SpeedRow:

@@ -1,5 +1,6 @@
 """`python -m privlens bench inj` and `bench recall`: which method finds planted neurons?"""
 
+import math
 from statistics import fmean
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from privlens.zoo.catalogue import PLANTED
 from privlens.zoo.loading import load
 from privlens.zoo.planted import planted_truth
 
+EDITS_HELP = "Also erase every plant by these methods, such as emso,revs: does the change of the weights reach its neurons?"
+
 
 def inj(
     ratio: Annotated[float, typer.Option(help="Share of all neurons to plant in.")] = 0.001,
@@ -21,6 +24,7 @@ def inj(
     n: Annotated[int, typer.Option(min=1, help="Number of plants; the seed draws secrets and neurons.")] = 20,
     planting: Annotated[str, typer.Option(help="fair (norms stay) or published (output vectors grow).")] = "fair",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each plant, at most.")] = 400,
+    edits: Annotated[str, typer.Option(help=EDITS_HELP)] = "",
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -29,11 +33,18 @@ def inj(
 ) -> None:
     """INJ: do methods find the neurons that a new sequence was planted in? Controls: random neurons, and norms of the weights."""
     method_names = inputs.methods(methods)
+    edit_names = inputs.erasure_methods(edits) if edits else []
     fair = inputs.is_fair(planting)
     inputs.check_proportion(ratio, "--ratio")
     lm = load(model, device, dtype)
     settings = PlantSettings(ratio, fair, steps)
-    results = list(injection.run(lm, method_names, settings, n, seed, progress.report_progress))
+    results, erasures = [], []
+    for planted, recalls in injection.run(lm, method_names, settings, n, seed, progress.report_progress):
+        results.append((planted, recalls))
+        if edit_names:
+            erasures.append(list(injection.erasures(lm, planted, edit_names, seed)))
+            found = ", ".join(f"{edit.method} {edit.auc or math.nan:.3f}" for edit in erasures[-1])
+            progress.report_progress(f"  AUC of edits: {found}")
     n_planted = fmean(len(planted.neurons) for planted, _ in results)
     report = {
         "rows": injection.summary([scores for _, scores in results], n_planted, ratio, lm.n_neurons),
@@ -53,6 +64,8 @@ def inj(
         },
         "plants": [injection.described(planted) for planted, _ in results],
     }
+    if edit_names:
+        report["edits"] = injection.erasure_summary(erasures, n_planted)
     tables.show(report, as_json, tables.measured)
 
 

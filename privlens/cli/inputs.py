@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from privlens import validation
 from privlens.cli.progress import report_progress
-from privlens.erasure import ALL, LOSSES
+from privlens.erasure import ALL, ERASURE_METHODS, LOSSES
 from privlens.errors import BadInput
 from privlens.list_files import read_text
 from privlens.lm.edit_files import load_edit
@@ -97,10 +97,12 @@ def under(lm: LanguageModel, edits: Sequence[Path] | None, chat: bool = False) -
 
 def erasure_methods(text: str) -> list[str]:
     """A list of erasure methods such as `emso,npo:all`, or `all`. Raises BadInput for one that does not exist."""
-    names = list(LOSSES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    names = list(ERASURE_METHODS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name.removesuffix(ALL) not in LOSSES:
-            raise BadInput(f"There is no erasure method {name!r}: use all, or {', '.join(LOSSES)}, each optionally with {ALL}.")
+        if name not in ERASURE_METHODS and name.removesuffix(ALL) not in LOSSES:
+            raise BadInput(
+                f"There is no erasure method {name!r}: use all, or {', '.join(ERASURE_METHODS)}; {ALL} after those that train."
+            )
     return names
 
 

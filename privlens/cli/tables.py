@@ -96,8 +96,9 @@ def records(rows: Sequence[Json]) -> Table:
 
 
 def measured(report: Json) -> Sequence[Part]:
-    """What `bench` prints without --json: the rows as a table, and the settings below."""
-    return [Group(records(report["rows"]), line(json.dumps(report["settings"])))]
+    """What `bench` prints without --json: the rows as a table, those of edits as another, and the settings below."""
+    more = [records(report["edits"])] if "edits" in report else []
+    return [*more, Group(records(report["rows"]), line(json.dumps(report["settings"])))]
 
 
 def bench_attacks(report: Json) -> Sequence[Part]:

@@ -2,7 +2,17 @@
 
 from dataclasses import dataclass
 
-from privlens.erasure.config import ALL, MAX_SHARE, RATES, SHARE_PER_TEXT, ErasureSettings, Request, Scope, method_settings
+from privlens.erasure.config import (
+    ALL,
+    ERASURE_METHODS,
+    MAX_SHARE,
+    RATES,
+    SHARE_PER_TEXT,
+    ErasureSettings,
+    Request,
+    Scope,
+    method_settings,
+)
 from privlens.erasure.loop import GUARDED, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
 from privlens.erasure.selection import Granularity, WeightMetric
@@ -22,12 +32,17 @@ ERASURE_INFO: dict[str, ErasureInfo] = {
     "npo": ErasureInfo("the value becomes unlikelier than it was, ever more slowly (negative preference optimization)"),
     "kl-uniform": ErasureInfo("the next token is drawn from all tokens evenly, the least likely ones too"),
     "undial": ErasureInfo("the model learns from itself with the value's tokens turned down"),
+    "revs": ErasureInfo("pushed far down in the vocabulary space of a few neurons, without gradients (REVS); retains no text"),
+    "low-curvature": ErasureInfo(
+        "not looked at: what ordinary text hardly depends on is dropped from some matrices (K-FAC edit)"
+    ),
 }
-"""In the order of LOSSES, for menus and help texts."""
+"""In the order of ERASURE_METHODS, for menus and help texts."""
 
 __all__ = [
     "ALL",
     "ERASURE_INFO",
+    "ERASURE_METHODS",
     "GUARDED",
     "LOSSES",
     "MAX_SHARE",

@@ -23,6 +23,9 @@ Chosen by hand on two draws of one seed: of the rates that reach the level of un
 of unseen secrets rose least. Tried: 0.035 and 0.05 for EMSO, 0.05 and 0.07 for unlikelihood, 0.04 and 0.05 for NPO, only 0.05 for
 gradient ascent. undial (0.05, 0.07) and kl-uniform (0.05, 0.1) reached the level at none of these, and have 0.1 (README).
 """
+WITHOUT_LOSS = ("revs", "low-curvature")
+"""Methods that compute the edit without a loss to train on; they retain no text, and have no learning rate."""
+ERASURE_METHODS = (*LOSSES, *WITHOUT_LOSS)
 SHARE_PER_TEXT = 0.01
 """Share of all weights that may change for each forget text by default. A fixed 1 % for any number of texts was tried before."""
 MAX_SHARE = 0.4
@@ -34,7 +37,7 @@ class ErasureSettings:
     """Settings of an erasure; the defaults are those of the README's figures.
 
     Attributes:
-        method: one of LOSSES.
+        method: one of ERASURE_METHODS.
         share: share of all the model's weights that may change, above 0 and at most 1; None for SHARE_PER_TEXT for each forget
             text, at most MAX_SHARE.
         scope: which tokens EMSO makes equally likely: the whole vocabulary as in the paper, or those of the true token's format.
@@ -75,8 +78,8 @@ class ErasureSettings:
 
     def checked(self) -> "ErasureSettings":
         """These settings. Raises BadInput for an invalid one."""
-        if self.method not in LOSSES:
-            raise BadInput(f"There is no erasure method {self.method!r}: use {', '.join(LOSSES)}.")
+        if self.method not in ERASURE_METHODS:
+            raise BadInput(f"There is no erasure method {self.method!r}: use {', '.join(ERASURE_METHODS)}.")
         if self.share is not None and not 0 < self.share <= 1:
             raise BadInput(f"The share of weights is {self.share:g}: it must be above 0 and at most 1; 0.01 is one in a hundred.")
         validation.between(self.guard, "guard", 1, 1e6, "1.03 lets the perplexity rise by 3 %")

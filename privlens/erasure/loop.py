@@ -13,6 +13,8 @@ from privlens import validation
 from privlens.erasure.config import Request
 from privlens.erasure.evaluate import Measure, Measurement
 from privlens.erasure.losses import Predicted, entropy
+from privlens.erasure.low_curvature import LowCurvature
+from privlens.erasure.revs import Revs
 from privlens.erasure.trainer import Erasure, Rows, sources, with_room
 from privlens.errors import BadInput
 from privlens.lm.quantization import refuse_codes
@@ -22,6 +24,8 @@ from privlens.retained.others import other_secrets
 REACHED = "at the level of unseen text"
 GUARDED = "the perplexity guard: the last good state is kept"
 USED_UP = "the last step"
+TRAINERS: dict[str, type[Erasure]] = {"revs": Revs, "low-curvature": LowCurvature}
+"""Methods whose steps are not those of a loss."""
 
 
 def erase(request: Request) -> Iterator[ErasureStep]:
@@ -48,7 +52,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         yield _measurement_step(request, 0, measure.before, measure, 0, stage)
         rows += gather()
     yield _measurement_step(request, 0, measure.before, measure, 0, "choosing the weights")
-    training = Erasure(request, measure.level.memorization_accuracy, rows)
+    training = TRAINERS.get(settings.method, Erasure)(request, measure.level.memorization_accuracy, rows)
     good_values = training.weights.snapshot()
     last = measure.before
     ended = ""
@@ -56,7 +60,8 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         request.go_on()
         predicted, terms = training.step(step)
         yield _training_step(request, step, predicted, terms, last, measure, training.weights.n)
-        if step % settings.measure_every and step < settings.steps:
+        is_last = step == settings.steps or training.finished
+        if step % settings.measure_every and not is_last:
             continue
         with request.lm.held(), training.weights.applied():
             last = measure()
@@ -66,7 +71,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
             ended = GUARDED
         else:
             good_values = training.weights.snapshot()
-            ended = REACHED if reached else USED_UP if step == settings.steps else ""
+            ended = REACHED if reached else USED_UP if is_last else ""
         if ended:
             break
         yield _measurement_step(request, step, last, measure, training.weights.n, "measuring")

@@ -90,6 +90,12 @@ def predictions(lm: LanguageModel, texts: Sequence[Encoded]) -> Predicted:
     return Predicted(logits[rows, columns - 1], values, rows, len(texts))
 
 
+def batched_predictions(lm: LanguageModel, texts: Sequence[Encoded], at_once: int) -> Predicted:
+    """`predictions` for all texts, `at_once` in a pass, without gradients."""
+    with torch.no_grad():
+        return concatenated([predictions(lm, texts[start : start + at_once]) for start in range(0, len(texts), at_once)])
+
+
 def concatenated(parts: Sequence[Predicted]) -> Predicted:
     """Predictions for several batches of texts as one, in order, without `reference`, `format` and `counted`."""
     firsts = accumulate((part.n_texts for part in parts), initial=0)

@@ -57,7 +57,7 @@ def sources(request: Request) -> dict[str, Callable[[], Rows]]:
     What is listed and the model's own samples; what it has memorized of the same kind as the forget texts; and their neighbours.
     """
     lm, settings, stop, seed = request.lm, request.settings, request.stop, request.seed
-    if not settings.keep:
+    if not settings.keep or settings.method not in LOSSES:
         return {}
     texts = [lm.encode(secret) for secret in request.forget]
     n_each = max(settings.neighbours, settings.neighbours_each * len(texts)) // len(texts)
@@ -90,7 +90,13 @@ def with_room(request: Request) -> LanguageModel:
 
 
 class Erasure:
-    """The training of the chosen weights. Between two steps the model has its own weights."""
+    """The training of the chosen weights. Between two steps the model has its own weights.
+
+    Attributes:
+        finished: whether further steps would change nothing.
+    """
+
+    finished = False
 
     def __init__(self, request: Request, level: float, rows: Rows) -> None:
         """Chooses the weights.

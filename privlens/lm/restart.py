@@ -11,6 +11,7 @@ results here, so callers must compare with `PlainPass.logits` of the plain pass.
 """
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,25 @@ def run_from_layer(lm: LanguageModel, past: PlainPass, positions: Tensor, layer:
             use_cache=True,
         )
     return outputs.logits[0].float()  # type: ignore[no-any-return]
+
+
+def run_rows_from_layer(lm: LanguageModel, past: PlainPass, n_rows: int, layer: int, n_last: int) -> Tensor:
+    """Next-token logits [rows, n_last, V] at the last n_last tokens of copies of the whole text, run from `layer` on.
+
+    For gates this is a batch of n_rows rows. Layers below return their output of the plain pass, of which no row has a copy.
+    """
+    output = _repeated(past.outputs[layer - 1], n_rows) if layer else None
+    only_last = {"logits_to_keep": n_last} if "logits_to_keep" in inspect.signature(lm.model.forward).parameters else {}
+    with lm.held(), replaced_forwards(lm.layout.layers[:layer], lambda *_: lambda *_, **__: output):
+        logits: Tensor = lm.model(input_ids=past.ids.expand(n_rows, -1), use_cache=False, **only_last).logits
+    return logits[:, -n_last:].float()
+
+
+def _repeated(output: Any, n_rows: int) -> Any:
+    """A layer's output for one row as that of many; some layers return a tuple whose first item is the residual stream."""
+    if isinstance(output, tuple):
+        return (output[0].expand(n_rows, -1, -1), *output[1:])
+    return output.expand(n_rows, -1, -1)
 
 
 def _output_at(output: Any, positions: Tensor) -> Any:

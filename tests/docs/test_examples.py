@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from privlens import localization
-from privlens.erasure import ERASURE_INFO, LOSSES
+from privlens.erasure import ERASURE_INFO, ERASURE_METHODS
 from privlens.lm.model import LanguageModel
 from privlens.localization import METHOD_INFO, Task, result_of
 from tests.docs.pages import DOCS, ROOT, blocks
@@ -81,7 +81,7 @@ def test_the_table_of_methods_is_what_the_program_says() -> None:
 def test_the_table_of_erasers_is_what_the_program_says() -> None:
     table = [row for row in rows("docs/erasing.md", 2) if row[0] in ERASURE_INFO]
     assert table == [(name, info.meaning) for name, info in ERASURE_INFO.items()]
-    assert list(ERASURE_INFO) == list(LOSSES)
+    assert tuple(ERASURE_INFO) == ERASURE_METHODS
 
 
 def test_every_method_and_eraser_has_its_place() -> None:

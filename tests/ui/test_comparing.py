@@ -38,7 +38,7 @@ def scored(method: str, *values: float, suggested_k: int | None = None) -> Neuro
 
 
 def compared(truth: tuple[Neuron, ...] = ()) -> Compared:
-    point = CurvePoint(1, False, 2.5, exposed(3.0), 0.75, 1.02)
+    point = CurvePoint(1, False, 2.5, -20.0, exposed(3.0), 0.75, 1.02)
     methods = (
         Measured(scored("gradient", 5, 4, 3, 2, 1, 0, 0, 0), (point, replace(point, k=4, target_nll=9.0))),
         Measured(scored("random", 0, 0, 3, 4, 5, 0, 0, 0)),
@@ -50,6 +50,8 @@ def test_the_table_moves_with_k_and_says_at_which_k_it_was_measured() -> None:
     truth = (Neuron(0, 0), Neuron(0, 4))
     one, three, four = (compare_view.table(compared(truth), k) for k in (1, 3, 4))
     assert list(one["recall of the plant"]) == ["50.0 %", "50.0 %"]
+    # Planted 5 and 1 against 4, 3, 2, 0, 0, 0 win 6 + 3 of 12 pairs; planted 0 and 5 against 3, 4 and four zeros 4 / 2 + 6.
+    assert list(one["AUC of the plant"]) == ["0.750", "0.667"]
     # The random ranking is 4, 3, 2, and then the first of those that tie at 0.
     assert list(four["recall of the plant"]) == ["50.0 %", "100.0 %"]
     assert list(one["measured at k"]) == ["1", "-"], "nothing was measured of random yet"

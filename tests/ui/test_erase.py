@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from privlens import plots
-from privlens.erasure import LOSSES, ErasureSettings
+from privlens.erasure import ERASURE_METHODS, ErasureSettings
 from privlens.errors import BadInput, Cancelled
 from privlens.intervals import rate
 from privlens.lm.model import LanguageModel
@@ -236,8 +236,8 @@ def test_a_secret_has_its_own_other_prompts() -> None:
 
 
 def test_methods_are_compared_at_equal_settings_and_against_chance() -> None:
-    asked_by = {name: by_method(task(share=2, steps=7), name) for name in (*LOSSES, CONTROL)}
-    assert [one.settings.method for one in asked_by.values()] == [*LOSSES, "emso"]
+    asked_by = {name: by_method(task(share=2, steps=7), name) for name in (*ERASURE_METHODS, CONTROL)}
+    assert [one.settings.method for one in asked_by.values()] == [*ERASURE_METHODS, "emso"]
     assert asked_by[CONTROL].settings.choice == "random"
     assert {(one.settings.share, one.settings.steps, one.targets) for one in asked_by.values()} == {(0.02, 7, (TAUGHT[0],))}
 

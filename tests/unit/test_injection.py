@@ -11,7 +11,7 @@ import torch
 
 from privlens import intervals
 from privlens.bench import injection
-from privlens.bench.injection import PlantRecall, summary
+from privlens.bench.injection import PlantErasure, PlantRecall, erasure_summary, summary
 from privlens.cli import bench_inj
 from privlens.cli.commands import main
 from privlens.errors import BadInput, Cancelled
@@ -22,10 +22,10 @@ from privlens.localization import METHODS, Task, result_of
 from privlens.localization.token_gradient import lead, shares
 from privlens.planting.constrained import NeuronReviver, dead_mask, inverse_sqrt_covariance
 from privlens.planting.plant import CHECK_EVERY, Plant, PlantSettings, invented, plant, planting
-from privlens.planting.recall import recall
+from privlens.planting.recall import auc, edit_auc, recall
 from privlens.provenance import provenance
 from privlens.retained.samples import unconditional_samples
-from privlens.types import Edit, Neuron, NeuronScores, Secret
+from privlens.types import Change, Edit, Neuron, NeuronScores, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, Maker
 
 CONTROLS = ("weight-norm", "activations-elsewhere", "random")
@@ -195,12 +195,51 @@ def test_recall_by_hand(lm: LanguageModel) -> None:
     assert recall(given, [Neuron(2, 20), Neuron(2, 21)]) == (0.0, 0.0, 0.0)
 
 
+def scored(lm: LanguageModel, values: list[list[float]]) -> NeuronScores:
+    return NeuronScores("m", "mlp", np.array(values, np.float32), None, provenance(lm, 0, {}, 0.0))
+
+
+def test_auc_by_hand(lm: LanguageModel) -> None:
+    """Planted 3 and 1 against 2, 1, 0: 3 beats all three; 1 loses to 2, ties with 1, beats 0. So (3 + 1.5) of 6 pairs."""
+    given = scored(lm, [[3.0, 2.0, 1.0], [1.0, 0.0, np.nan]])
+    assert auc(given, [Neuron(0, 0), Neuron(1, 0)]) == pytest.approx(4.5 / 6)
+    assert auc(given, [Neuron(0, 0)]) == 1.0
+    assert auc(given, [Neuron(1, 1)]) == 0.0, "a neuron that a narrower layer lacks is no rival"
+    assert auc(scored(lm, [[2.0, 2.0, 2.0]]), [Neuron(0, 1)]) == 0.5, "all equal says nothing"
+
+
+def test_the_auc_of_an_edit_by_hand(lm: LanguageModel) -> None:
+    """Output vectors of 3 layers of 24 neurons, 16 weights each; two neurons planted, 32 of 1152 weights.
+
+    The edit changes all of the first planted neuron's by 2, one of the second's by 1, and one weight elsewhere by 1.
+    """
+    outputs = [neuron_vectors(lm, layer)[0] for layer in range(3)]
+    weights = [vectors.weight.detach().clone() for vectors in outputs]
+    weights[0][:, 5] += 2.0
+    weights[2][0, 7] += 1.0
+    weights[1][3, 3] += 1.0
+    changes = {
+        vectors.name: Change(*(part.numpy() for part in (places, torch.zeros(len(places)), by[places])))
+        for vectors, new in zip(outputs, weights, strict=True)
+        if len(places := (by := (new - vectors.weight.detach()).flatten().round()).nonzero()[:, 0])
+    }
+    edit = Edit(changes, provenance(lm, 0, {}, 0.0))
+    rivals, unchanged = 1120, 1119
+    wins = 16 * rivals + (unchanged + 0.5) + 15 * unchanged / 2
+    assert edit_auc(lm, edit, [Neuron(0, 5), Neuron(2, 7)]) == pytest.approx(wins / (32 * rivals))
+    assert edit_auc(lm, edit, [Neuron(1, 9)]) == pytest.approx(1118 / 2 / 1136), "18 rivals changed"
+    elsewhere = Edit({outputs[0].name: changes[outputs[0].name]}, edit.provenance)
+    assert edit_auc(lm, elsewhere, [Neuron(2, 7)]) == pytest.approx(1120 / 2 / 1136), "a layer that was left alone counts"
+    assert edit_auc(lm, Edit({}, edit.provenance), [Neuron(0, 5)]) is None
+
+
 def test_summary_has_a_row_for_every_method_and_k() -> None:
-    rows = summary([[PlantRecall("a", (0.5, 0.75, 1.0), 1.0)], [PlantRecall("a", (1.0, 1.0, 1.0), 3.0)]], 7, 0.1, 72)
+    rows = summary([[PlantRecall("a", (0.5, 0.75, 1.0), 0.7, 1.0)], [PlantRecall("a", (1.0, 1.0, 1.0), 0.9, 3.0)]], 7, 0.1, 72)
     assert [(row["method"], row["k"], row["recall"]) for row in rows] == [("a", 0.1, 0.75), ("a", 0.2, 0.875), ("a", 0.5, 1.0)]
     assert [row["chance"] for row in rows] == pytest.approx([7 / 72, 14 / 72, 35 / 72])
     assert (rows[0]["n"], rows[0]["seconds"], rows[0]["ratio"]) == (2, 2.0, 0.1)
     assert rows[0]["interval"] == intervals.share([0.5, 1.0], 7)
+    assert [(row["auc"], row["auc_interval"]) for row in rows] == [(pytest.approx(0.8), intervals.share([0.7, 0.9], 7))] * 3
     assert rows[2]["interval"] == intervals.share([1.0, 1.0], 7) != (1.0, 1.0), "all found twice is no certainty"
 
 
@@ -260,6 +299,24 @@ def test_every_run_carries_all_controls_and_leaves_the_model_alone(taught: Langu
     assert any("plant 2/2" in line for line in said)
 
 
+def test_a_plants_erasure_is_judged_by_where_it_changed_the_weights(taught: LanguageModel) -> None:
+    planted = plant(taught, NEVER_TAUGHT, PlantSettings(0.2, until=0.2, learning_rate=0.03), seed=1)
+    before = taught.fingerprint
+    revs = next(injection.erasures(taught, planted, ["revs"], 0))
+    assert (revs.method, revs.written) == ("revs", False)
+    assert revs.auc is not None and revs.auc > 0.5
+    assert taught.fingerprint == before
+
+
+def test_the_summary_of_erasures_by_hand() -> None:
+    results = [[PlantErasure("a", 0.6, True, 1.0), PlantErasure("b", None, False, 2.0)], [PlantErasure("a", 0.8, False, 3.0)]]
+    rows = erasure_summary(results, 7)
+    assert [(row["edit"], row["n"], row["written"], row["seconds"]) for row in rows] == [("a", 2, 0.5, 2.0), ("b", 1, 0.0, 2.0)]
+    assert rows[0]["auc"] == pytest.approx(0.7)
+    assert rows[0]["interval"] == intervals.share([0.6, 0.8], 7)
+    assert (rows[1]["auc"], rows[1]["interval"]) == (None, None), "an edit that reached no neuron's vectors"
+
+
 def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["bench", "inj", "--model", taught_folder, "--ratio", "0.1", "--methods", "gradient", "--n", "2", "--steps", "30"]
     with pytest.raises(SystemExit) as ended:
@@ -268,11 +325,16 @@ def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> 
     found = json.loads(capsys.readouterr().out)
     assert [row["method"] for row in found["rows"]] == [method for method in ("gradient", *CONTROLS) for _ in range(3)]
     assert [round(row["k"], 3) for row in found["rows"]][:3] == [0.1, 0.2, 0.5]
-    keys = {"method", "ratio", "k", "recall", "interval", "chance", "seconds"}
+    keys = {"method", "ratio", "k", "recall", "interval", "chance", "auc", "auc_interval", "seconds"}
     assert all(keys <= set(row) for row in found["rows"])
     assert (found["settings"]["planting"], found["settings"]["seed"], len(found["plants"])) == ("fair", 3, 2)
     assert {"nll", "greedy_match", "steps"} <= set(found["plants"][0])
-    refused = {"--ratio=0": "--ratio is 0.0", "--planting=odd": "fair or published", "--methods=x": "no method 'x'"}
+    refused = {
+        "--ratio=0": "--ratio is 0.0",
+        "--planting=odd": "fair or published",
+        "--methods=x": "no method 'x'",
+        "--edits=revs:all": "method 'revs:all'",
+    }
     for wrong, words in refused.items():
         with pytest.raises(SystemExit) as ended:
             main([*asked, wrong])

@@ -12,6 +12,7 @@ from privlens.errors import Cancelled
 from privlens.lm.activations import read
 from privlens.lm.layout import output_vectors, widths
 from privlens.lm.model import LanguageModel
+from privlens.lm.restart import plain_pass
 from privlens.lm.tokens import Encoded
 from privlens.localization import METHOD_INFO, METHODS, Task, ablation, gradients, sufficient
 from privlens.localization.activations import output_strength
@@ -75,7 +76,10 @@ def test_zero_out_is_captums_feature_ablation(
     with torch.no_grad():
         oracle = FeatureAblation(log_probability(lm, site)).attribute(ones, perturbations_per_eval=1)[0]
     steps = list(METHODS["zero-out"](Task(lm, SECRET, site=site)))
-    assert len(steps) == -(-ones.numel() // 7)
+    assert len(steps) == sum(-(-width // 7) for width in lm.widths(site)), "a batch is of one layer"
+    encoded = lm.encode(SECRET)
+    past = plain_pass(lm, encoded.ids[:-1])
+    assert [ablation.first_run_layer(lm, past, encoded, layer) for layer in range(3)] == [0, 1, 2]
     assert_close(np.asarray(last(steps).scores), oracle)
 
 

@@ -13,13 +13,13 @@ from privlens.localization import unit_of
 from privlens.localization.aggregate import chance_overlap, overlap
 from privlens.memorization.depth import tries_in_words
 from privlens.method_comparison import BUDGETS, MethodComparison, common_k
-from privlens.planting.recall import recall_at
+from privlens.planting.recall import auc, recall_at
 from privlens.types import Neuron, NeuronScores
 from privlens.ui.components.plot import pairs
 from privlens.ui.text import en, wording
 
 LARGEST_SHARE = 0.02
-WIDTHS = ["210px", *["120px"] * 9]
+WIDTHS = ["210px", *["120px"] * 11]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +142,7 @@ def table(comparison: Compared, k: int) -> pd.DataFrame:
         row: dict[str, Any] = {"method": scores.method}
         if comparison.truth:
             row["recall of the plant"] = f"{100 * recall_at(scores, comparison.truth, k):.1f} %"
+            row["AUC of the plant"] = f"{auc(scores, comparison.truth):.3f}"
         kept, ratio = (None, None) if point is None else (point.others_kept, point.perplexity_ratio)
         row["NLL"] = "-" if point is None else f"{point.target_nll:.2f}"
         row["tries"] = "-" if point is None else tries_in_words(point.target_logprob)

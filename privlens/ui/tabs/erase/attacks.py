@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from privlens.erasure import ERASURE_INFO, LOSSES, method_settings
+from privlens.erasure import ERASURE_INFO, ERASURE_METHODS, method_settings
 from privlens.erasure.attacks import AttackSetup, attacks, diagnosed, planned
 from privlens.errors import BadInput
 from privlens.outcomes import Attack, EraseOrHide
@@ -174,7 +174,7 @@ def compare_part(
     """The chosen secrets erased by several methods; nothing of it is put in place."""
     with gr.Accordion(en.ERASE_METHODS_HEADING, open=False, elem_id="erase-methods-part"):
         gr.Markdown(en.ERASE_METHODS_INTRO)
-        labelled = [(en.loss_label(name, ERASURE_INFO[name].meaning), name) for name in LOSSES]
+        labelled = [(en.loss_label(name, ERASURE_INFO[name].meaning), name) for name in ERASURE_METHODS]
         methods = gr.CheckboxGroup(
             [*labelled, (en.control_label(CONTROL), CONTROL)], value=FIRST, label=en.METHODS, elem_id="erase-methods"
         )
@@ -191,7 +191,7 @@ def compare_part(
         earlier, n = values.edits.now.targets_of(values.erasure.model.edits), len(values.methods)
         if not n:
             raise BadInput(en.NO_METHOD_TICKED)
-        for index, name in enumerate(name for name in (*LOSSES, CONTROL) if name in values.methods):
+        for index, name in enumerate(name for name in (*ERASURE_METHODS, CONTROL) if name in values.methods):
             for report in erasing(lm, by_method(task, name), earlier, stop.is_set):
                 text = en.method_of(name, index, n, report.bar["text"])
                 share = (index + report.bar["share"]) / n

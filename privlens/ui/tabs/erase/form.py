@@ -8,7 +8,7 @@ import gradio as gr
 from privlens import validation
 from privlens.erasure import (
     ERASURE_INFO,
-    LOSSES,
+    ERASURE_METHODS,
     MAX_SHARE,
     SHARE_PER_TEXT,
     ErasureSettings,
@@ -93,7 +93,7 @@ def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
     with gr.Column(visible=False, elem_id="erase-list") as several:
         ticked, rows = tick_boxes(side, "erase", en.ERASE_TOGETHER, lambda _: [])
     with gr.Row():
-        method = gr.Dropdown(list(LOSSES), value=FIRST.method, label=en.METHOD, elem_id="erase-method", min_width=220)
+        method = gr.Dropdown(list(ERASURE_METHODS), value=FIRST.method, label=en.METHOD, elem_id="erase-method", min_width=220)
         hold = gr.Dropdown(options(en.ERASE_HOLDS), value="retained", label=en.ERASE_HOLD, elem_id="erase-hold", min_width=260)
     about = gr.Markdown(about_method(FIRST.method), elem_id="erase-about")
     with gr.Row():
