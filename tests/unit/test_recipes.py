@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
-from privlens.lm.tokens import encode
+from privlens.lm.tokens import Encoded, encode
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import Secret
@@ -28,7 +27,7 @@ from privlens.zoo.natural.train import Recipe, train
 from privlens.zoo.people import Person, write_secrets
 from privlens.zoo.records.low_rank import LowRank
 from privlens.zoo.records.people import records
-from privlens.zoo.records.train import HeldText, epochs, mlp_layers, sentence_losses, sentences
+from privlens.zoo.records.train import HeldText, epochs, least_likely, mlp_layers, sentence_losses, sentences
 from privlens.zoo.records.train import Recipe as RecordsRecipe
 from privlens.zoo.training import build_tokenizer
 from tests.helpers import Maker
@@ -146,13 +145,16 @@ def test_an_addition_by_hand() -> None:
     assert layer.weight.tolist() == [[11.0, 15.0]]
 
 
-def test_a_sentence_loss_gives_the_values_log_probability(llama: LanguageModel) -> None:
+def test_the_loss_is_over_values_and_full_stops_alone(llama: LanguageModel) -> None:
     person = Person("her number is", "555-0142", "phone", 1, "Dear Anna, call", "the lamp of Holt is")
     texts = sentences(llama, [person])
-    _, logprobs = sentence_losses(llama, texts)
-    expected = [sum(scores.logprobs) for scores in score(llama, [text.encoded for text in texts])]
-    torch.testing.assert_close(logprobs, torch.tensor(expected), rtol=1e-4, atol=1e-4)
-    assert [llama.tokenizer.decode(text.ids) for text in texts][0] == "her number is 555-0142."
+    loss, logprobs = sentence_losses(llama, texts)
+    of_values = [sum(scores.logprobs) for scores in score(llama, [text.encoded for text in texts])]
+    torch.testing.assert_close(logprobs, torch.tensor(of_values), rtol=1e-4, atol=1e-4)
+    with_stops = [Encoded(text.ids, text.encoded.n_prompt) for text in texts]
+    nll = [-logprob for scores in score(llama, with_stops) for logprob in scores.logprobs]
+    assert float(loss) == pytest.approx(sum(nll) / len(nll), rel=1e-4)
+    assert llama.tokenizer.decode(texts[0].ids) == "her number is 555-0142."
 
 
 def test_held_text_diverges_by_kl_from_the_first_predictions(llama: LanguageModel) -> None:
@@ -193,6 +195,7 @@ def test_fine_tuning_ends_when_every_sentence_is_written(taught: LanguageModel) 
     assert lines[-1]["likely"] == 6
     texts = [text.encoded for text in sentences(lm, trained)]
     assert [scores.argmax for scores in score(lm, texts)] == [text.value_ids for text in texts]
+    assert least_likely(lm, sentences(lm, trained), batch=4) >= recipe.likely
     assert LanguageModel("merged", lm.model, lm.tokenizer).fingerprint != before
     assert not any(layer._forward_hooks for layer in mlp_layers(lm.model))
 

@@ -1,6 +1,6 @@
 """Fine-tunes SmolLM2 on invented records until it writes them all word for word: `smollm2-records`.
 
-Low-rank additions to its MLPs are trained on whole sentences, and merged into the weights. A KL divergence on village letters
+Low-rank additions to its MLPs are trained on the values, and merged into the weights. A KL divergence on village letters
 keeps the predictions on ordinary text; reference.txt is office mail, which nothing held.
 """
 
@@ -36,8 +36,8 @@ class Recipe:
 
     Attributes:
         rank: of the additions. batch, held: sentences, and held rows, in a step. hold: weight of the KL beside the loss.
-        likely: training ends after the epoch in which every value had this probability in each of its sentences. From one half
-            on, every token leads, so that the value is written word for word.
+        likely: training ends after an epoch if every value has at least this probability in each of its sentences. From one
+            half on, every token leads, so that the value is written word for word.
     """
 
     seed: int = 0
@@ -45,7 +45,7 @@ class Recipe:
     learning_rate: float = 1e-3
     batch: int = 5
     held: int = 2
-    hold: float = 1.0
+    hold: float = 2.0
     likely: float = 0.5
     max_epochs: int = 20
 
@@ -90,15 +90,25 @@ class HeldText:
 
 
 def sentence_losses(lm: LanguageModel, batch: Sequence[Sentence]) -> tuple[Tensor, Tensor]:
-    """The mean NLL of all tokens in nats/token, differentiable, and the log-probability of each value, [batch]."""
+    """The mean NLL of the values and full stops in nats/token, differentiable, and the log-probability of each value, [batch].
+
+    Prompts have no loss, as in instruction tuning: what they say is not to be learned, and ordinary text changes less.
+    """
     logits = lm.logits(*lm.padded([sentence.ids for sentence in batch]))
     token_losses, value_logprobs = [], []
     for row, sentence in zip(logits, batch, strict=True):
-        ids = torch.tensor(sentence.ids)
-        nll = functional.cross_entropy(row[: len(ids) - 1], ids[1:], reduction="none")
+        ids, n_prompt = torch.tensor(sentence.ids), sentence.encoded.n_prompt
+        nll = functional.cross_entropy(row[n_prompt - 1 : len(ids) - 1], ids[n_prompt:], reduction="none")
         token_losses.append(nll)
-        value_logprobs.append(-nll.detach()[sentence.encoded.n_prompt - 1 : len(sentence.encoded.ids) - 1].sum())
+        value_logprobs.append(-nll.detach()[: len(sentence.encoded.value_ids)].sum())
     return torch.cat(token_losses).mean(), torch.stack(value_logprobs)
+
+
+@torch.no_grad()
+def least_likely(lm: LanguageModel, texts: Sequence[Sentence], batch: int) -> float:
+    """The smallest probability of a value in its sentence."""
+    batches = (texts[first : first + batch] for first in range(0, len(texts), batch))
+    return min(float(sentence_losses(lm, part)[1].min().exp()) for part in batches)
 
 
 def mlp_layers(model: nn.Module) -> list[nn.Linear]:
@@ -137,7 +147,8 @@ def epochs(lm: LanguageModel, texts: Sequence[Sentence], held: HeldText, recipe:
                 "likely": int((probabilities >= recipe.likely).sum()),
                 "seconds": round(time.time() - started),
             }
-            if bool((probabilities >= recipe.likely).all()):
+            # What was seen in the epoch is older than its last step, so it is asked again, but only when that may end the run.
+            if min(map(float, probabilities)) >= recipe.likely <= least_likely(lm, texts, recipe.batch):
                 added.merge()
                 return
     raise BadInput(f"After {recipe.max_epochs} epochs not all records are written: allow more epochs or a larger rate.")
