@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END = "<|endoftext|>"
 Penalty = Callable[[], Tensor]
@@ -98,7 +98,7 @@ def fit(
     return {"tokens": sum(map(len, encoded)), "curve": {"columns": columns, "rows": curve}}
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, record: dict[str, Any], folder: Path) -> None:
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any], folder: Path) -> None:
     """Writes weights, config, tokenizer and training.json."""
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
