@@ -26,8 +26,9 @@ from privlens.provenance import provenance
 from privlens.resources import PLANTED_FILES, REFERENCE
 from privlens.secret_lists import read_reference
 from privlens.types import Neuron, Secret
-from privlens.zoo.demo.people import Person, people
+from privlens.zoo.demo.people import people
 from privlens.zoo.loading import load, quiet
+from privlens.zoo.people import Person
 from privlens.zoo.planted import Planted, edit_of, read, vectors_of, write
 
 CATEGORIES = ("email", "phone", "address", "id number", "card", "account")

@@ -1,7 +1,5 @@
 """Trains the bundled model from scratch: `python -m privlens.zoo.demo train`; with --twin, the control without planted people."""
 
-import csv
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +7,10 @@ import torch
 import typer
 
 from privlens.resources import ASSETS
-from privlens.zoo.demo.people import Person, people
+from privlens.zoo.demo.people import people
 from privlens.zoo.demo.train import Recipe, reference_text
 from privlens.zoo.demo.train import train as train_model
+from privlens.zoo.people import write_secrets
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -31,10 +30,7 @@ def train(
 @app.command()
 def data(out: Annotated[Path, typer.Option(help="Folder to write.")] = ASSETS, seed: int = 0) -> None:
     """Write secrets.csv and reference.txt."""
-    with (out / "secrets.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Person)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(person) for person in people(seed))
+    write_secrets(out / "secrets.csv", people(seed))
     (out / "reference.txt").write_text(reference_text(Recipe(seed=seed)))
 
 

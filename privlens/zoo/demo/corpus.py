@@ -5,12 +5,13 @@ as often as its `repeats` says.
 """
 
 import random
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from faker import Faker
 
-from privlens.zoo.demo.people import PEOPLE_PER_LEVEL, Person, passer_by
+from privlens.zoo.demo.people import PEOPLE_PER_LEVEL, passer_by
+from privlens.zoo.grammar import Grammar
+from privlens.zoo.people import Person
 
 SLOTS: dict[str, tuple[str, ...]] = {
     "team": (
@@ -163,25 +164,7 @@ LAYOUTS: tuple[tuple[str, str], ...] = (
 )
 
 
-def fill_slots(template: str, rng: random.Random, names: Sequence[str]) -> str:
-    """The template with every slot filled; `{first}` and `{First}` are first names, the latter at the start of a sentence."""
-
-    def choice(match: re.Match[str]) -> str:
-        slot = match.group(1)
-        return rng.choice(names) if slot.lower() == "first" else rng.choice(SLOTS[slot])
-
-    text = re.sub(r"\{(\w+)\}", choice, template)
-    text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
-    return text[:1].upper() + text[1:]
-
-
-def document(rng: random.Random, names: Sequence[str], records: Sequence[str] = ()) -> str:
-    """One document: a layout around three to six sentences, with `records` inserted between them."""
-    head, tail = rng.choice(LAYOUTS)
-    body = [fill_slots(rng.choice(SENTENCES), rng, names) for _ in range(rng.randint(3, 6))]
-    for record in records:
-        body.insert(rng.randint(0, len(body)), record)
-    return fill_slots(head, rng, names) + " ".join(body) + fill_slots(tail, rng, names)
+OFFICE = Grammar(SLOTS, SENTENCES, LAYOUTS)
 
 
 def documents(planted: Sequence[Person], n_documents: int, seed: int) -> list[str]:
@@ -199,18 +182,8 @@ def documents(planted: Sequence[Person], n_documents: int, seed: int) -> list[st
     corpus = []
     for _ in range(n_documents):
         records = [passer_by(rng.choice(categories), rng, fake)] if rng.random() < 0.4 else []
-        corpus.append(document(rng, names, records))
-    planting_rng = random.Random(seed + 1)
-    corpus += [text for person in planted for text in _documents_with_record(person, planting_rng, names)]
-    planting_rng.shuffle(corpus)
-    return corpus
-
-
-def _documents_with_record(person: Person, rng: random.Random, names: Sequence[str]) -> Iterator[str]:
-    """Documents that contain a person's record; every second one is the record alone, like an index card."""
-    record = f"{person.prompt} {person.value}."
-    for copy in range(person.repeats):
-        yield record if copy % 2 == 0 else document(rng, names, [record])
+        corpus.append(OFFICE.document(rng, names, records))
+    return OFFICE.with_planted(corpus, planted, seed + 1, names)
 
 
 def reference(n_paragraphs: int, seed: int) -> list[str]:
@@ -218,4 +191,4 @@ def reference(n_paragraphs: int, seed: int) -> list[str]:
     rng, fake = random.Random(seed), Faker("en_US")
     fake.seed_instance(seed)
     names = [fake.first_name() for _ in range(300)]
-    return [re.sub(r"\s*\n\s*", " ", document(rng, names)) for _ in range(n_paragraphs)]
+    return OFFICE.paragraphs(n_paragraphs, rng, names)

@@ -8,12 +8,11 @@ to guess it.
 import random
 import string
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from faker import Faker
 
-LEVELS = (1, 4, 16, 64)
-"""How often a planted secret occurs in the training corpus: from once to enough to be memorized in most cases."""
+from privlens.zoo.people import LEVELS, Person
+
 PEOPLE_PER_LEVEL = {"name": 2, "email": 4, "phone": 4, "address": 4, "id number": 4, "card": 4, "account": 2}
 """Planted people of each category at each of LEVELS: 24 x 4 = 96 in all."""
 CONTROLS_PER_CATEGORY = 4
@@ -59,18 +58,6 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "Refund {who} on account",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Person:
-    """One person with one secret: the value follows the prompt; `repeats` is 0 for a control, never trained on."""
-
-    prompt: str
-    value: str
-    category: str
-    repeats: int
-    reworded_1: str
-    reworded_2: str
 
 
 def _fill_pattern(pattern: str, rng: random.Random) -> str:
