@@ -175,20 +175,22 @@ def erase(
     """Takes secrets out of the weights; the model stays as it is, the edit is used by `lm.under(edit)` or `with lm.edited(edit)`.
 
     Args:
-        retained: listed secrets that should stay. others: secrets that are only watched.
+        retained: listed secrets that should stay. others: secrets that are only watched. Both are what the values are compared with.
         texts: paragraphs that should stay. reference: paragraphs that the perplexity guard is measured on.
         settings: of `ErasureSettings`; `method_settings(method, settings)` gives another method with its own learning rate.
     """
+    retained, others = tuple(retained), tuple(others)
     forget = (secrets,) if isinstance(secrets, Secret) else tuple(secrets)
     request = Request(
         lm,
         forget,
-        retained=tuple(retained),
+        retained=retained,
         texts=tuple(texts),
-        others=tuple(others),
+        others=others,
         reference=tuple(reference),
         settings=settings or ErasureSettings(),
         seed=seed,
+        listed=(*retained, *others),
     )
     *_, last = erasure.erase(request)
     assert last.result, "an erasure ends with its edit"

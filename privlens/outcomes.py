@@ -181,7 +181,8 @@ class ErasureStep:
     """One step of an erasure, measured over the value tokens of the forget texts before the step changes the weights.
 
     `entropy` of the next-token distribution (nats), `nll` (nats/token) and `memorization_accuracy` are means over the targets of
-    this step's batch, or over all targets if `measured`; `n_matches` counts the targets that are still generated word for word.
+    this step's batch, or over all targets if `measured`; `n_matches` counts the targets that are still generated word for word,
+    `n_forgotten` those that were forgotten when last judged (None before the first one is).
     `perplexity_ratio` of the reference text (None without one) and `kept`, the share of the memorized others that still match
     (None without others), are those of the last measurement. `n_weights` is how many weights are trained. `unseen_accuracy` is
     the memorization accuracy of text that was never trained on, at which the run may end. `terms` has the terms of the loss.
@@ -202,6 +203,7 @@ class ErasureStep:
     n_weights: int
     unseen_accuracy: float
     measured: bool = False
+    n_forgotten: int | None = None
     terms: dict[str, float] = field(default_factory=dict)
     text: str = ""
     ended: str = ""

@@ -7,6 +7,7 @@ stopping rule. A method's name followed by `:all` runs on all weights by Adam, w
 
 import random
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -25,6 +26,8 @@ from privlens.outcomes import ErasureStep
 from privlens.retained.others import other_secrets, unseen_of
 from privlens.types import Edit, Secret
 
+NOT_MEANS = ("method", "n_forget", "ended", "target_log10_tries", "forgotten", "n_judged")
+"""Columns of a row whose mean over the draws says nothing, or something else."""
 Reworded = Mapping[Secret, Sequence[str]]
 """Other prompts for a secret's value."""
 
@@ -38,11 +41,12 @@ class ErasureRow:
     `share_changed` is the share of all weights that differ: less than requested, if fewer contribute to the forget texts.
     `n_unseen` secrets were never shown to the method: `unseen_kept` is a multiple of 1 / n_unseen. `unseen_nll_rise` is how much
     their mean NLL rose, in nats/token: it distinguishes methods that keep the same few. `target_log10_tries` is the median over
-    the targets; `forgotten` is over those that can be judged, None without any.
+    the targets; `forgotten` is over the `n_judged` of them that can be judged, None without any. `ended` says why the run ended.
     """
 
     method: str
     n_forget: int
+    ended: str
     steps: int
     seconds: float
     share_changed: float
@@ -52,6 +56,7 @@ class ErasureRow:
     target_exposure_bits: float | None
     target_log10_tries: float
     forgotten: float | None
+    n_judged: int
     entropy: float
     seen_kept: float
     unseen_kept: float
@@ -91,7 +96,8 @@ def trials(lm: LanguageModel, secrets: Sequence[Secret], n_forget: int, draws: i
 
 def erased(lm: LanguageModel, trial: ErasureTrial, reference: Sequence[str], settings: ErasureSettings, seed: int) -> ErasureStep:
     """Runs an erasure to its end; the unseen half is not used."""
-    for step in erase(Request(lm, trial.forget, trial.seen, reference=tuple(reference), settings=settings, seed=seed)):
+    request = Request(lm, trial.forget, trial.seen, reference=tuple(reference), settings=settings, seed=seed, listed=trial.listed)
+    for step in erase(request):
         last = step
     return last
 
@@ -99,7 +105,7 @@ def erased(lm: LanguageModel, trial: ErasureTrial, reference: Sequence[str], set
 def measured(
     lm: LanguageModel, trial: ErasureTrial, edit: Edit, reworded: Reworded, reference: Sequence[str], seed: int
 ) -> dict[str, float | None]:
-    """The columns of a row that describe the model under the edit: all but method, n_forget, steps, seconds, share and memory."""
+    """The columns of a row that describe the model under the edit: all but method, n_forget, ended, steps, seconds, share, memory."""
     view = lm.under(edit)
     context = EvalContext(reference=tuple(reference), seed=seed)
     states = memorization_states(view, trial.forget, (), context)
@@ -121,6 +127,7 @@ def measured(
         "target_exposure_bits": _mean([state.exposure.bits for state in states if state.exposure]),
         "target_log10_tries": statistics.median(log10_tries(state.logprob) for state in states),
         "forgotten": _mean([state.forgotten for state in states]),
+        "n_judged": sum(state.forgotten is not None for state in states),
         "entropy": statistics.mean(entropy for scores in score(view, encoded) for entropy in scores.entropies),
         "seen_kept": kept(trial.seen),
         "unseen_kept": statistics.mean(state.greedy_match for state in unseen_after),
@@ -143,8 +150,8 @@ def run(
     rate: float | None,
     seed: int,
     tell: Callable[[str], None],
-) -> Iterator[tuple[ErasureRow, str]]:
-    """A row for every method, number of forget texts and draw, with the reason why the run ended.
+) -> Iterator[ErasureRow]:
+    """A row for every method, number of forget texts and draw.
 
     Args:
         rate: the learning rate; None for each method's own. tell: is called with a line on each row.
@@ -163,23 +170,27 @@ def run(
                 row = ErasureRow(
                     method=method,
                     n_forget=n_forget,
+                    ended=last[0].ended,
                     steps=int(edit.provenance.settings["steps_taken"]),
                     seconds=edit.provenance.seconds,
                     share_changed=edit.n_weights / lm.n_parameters,
                     **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
                     peak_memory_ratio=None if peak is None else peak / model_mb,
                 )
-                target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}"
+                share = "-" if row.forgotten is None else f"{row.forgotten:.2f}"
+                target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}, forgotten {share}"
                 unseen = f"unseen kept {row.unseen_kept:.2f}, their NLL {row.unseen_nll_rise:+.3f}"
-                tell(f"{method} {n_forget}: {last[0].ended}; {target}; {unseen}")
-                yield row, last[0].ended
+                tell(f"{method} {n_forget}: {row.ended}; {target}; {unseen}")
+                yield row
 
 
 def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     """Means over the `draws`, a row for each method and number of forget texts.
 
     `unseen_kept_interval` is a 95 % interval over the draws, None for a single one. The draws share the model and its secrets, so
-    it says how much depends on which texts are drawn, and nothing about other models. `unseen_nll_rise_beside_first` is such an
+    it says how much depends on which texts are drawn, and nothing about other models. `forgotten` is the share of all targets that
+    could be judged, `forgotten_interval` its Clopper-Pearson interval, None without any, and `target_log10_tries` the median over
+    the draws. `ended` counts the reasons why the runs ended. `unseen_nll_rise_beside_first` is such an
     interval of how much more (if negative, less) the unseen secrets' NLL rose than with the first method on the same draws; None
     for that one.
     """
@@ -190,7 +201,7 @@ def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     first = next((row.method for row in rows), "")
     for (method, n_forget), group in groups.items():
         numbers = [asdict(row) for row in group]
-        means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in ("method", "n_forget")}
+        means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in NOT_MEANS}
         kept_interval = intervals.share([row.unseen_kept for row in group], statistics.mean(row.n_unseen for row in group))
         baseline = groups[first, n_forget]
         differences = [row.unseen_nll_rise - base.unseen_nll_rise for row, base in zip(group, baseline, strict=True)]
@@ -199,11 +210,25 @@ def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
             "n_forget": n_forget,
             "draws": len(group),
             **means,
+            **_depth(group),
             "unseen_kept_interval": kept_interval,
             "unseen_nll_rise_beside_first": intervals.mean(differences) if method != first else None,
         }
         summaries.append(summary_row)
     return summaries
+
+
+def _depth(group: Sequence[ErasureRow]) -> dict[str, object]:
+    """How many of the targets were forgotten, how deep they are, and why the runs ended."""
+    n_judged = sum(row.n_judged for row in group)
+    n_forgotten = sum(round((row.forgotten or 0.0) * row.n_judged) for row in group)
+    return {
+        "target_log10_tries": statistics.median(row.target_log10_tries for row in group),
+        "forgotten": n_forgotten / n_judged if n_judged else None,
+        "n_judged": n_judged,
+        "forgotten_interval": intervals.rate(n_forgotten, n_judged) if n_judged else None,
+        "ended": dict(Counter(row.ended for row in group)),
+    }
 
 
 def _mean(numbers: Sequence[float | None]) -> float | None:

@@ -7,9 +7,9 @@ import typer
 
 from privlens.bench import erasing
 from privlens.cli import inputs, progress, tables
-from privlens.cli.erase import DECAY_HELP, DEFAULTS, SHARE_HELP
+from privlens.cli.erase import DECAY_HELP, DEFAULTS, DEPTH_HELP, SHARE_HELP
 from privlens.cli.options import AsJson, Device, Dtype, Model, Reference, Secrets, Seed
-from privlens.erasure import ErasureSettings, Granularity, WeightMetric, method_settings
+from privlens.erasure import Depth, ErasureSettings, Granularity, WeightMetric, method_settings
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
@@ -26,6 +26,7 @@ def erase(
     share: Annotated[float | None, typer.Option(help=SHARE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help="Weight of retained text; 0 retains nothing.")] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
+    depth: Annotated[str, typer.Option(help=DEPTH_HELP)] = DEFAULTS.depth,
     steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = DEFAULTS.steps,
     choice: Annotated[str, typer.Option(help="The metric that chooses weights.")] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help="neuron, global or matrix.")] = DEFAULTS.spread,
@@ -36,13 +37,14 @@ def erase(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Erase memorized secrets by every method until they are known no better than unseen text; how much else is lost?"""
+    """Erase memorized secrets by every method to the same depth; how much else is lost?"""
     method_names = inputs.erasure_methods(methods)
     counts = inputs.numbers(forget, "--forget")
     settings = ErasureSettings(
         share=share,
         keep=keep,
         decay=decay,
+        depth=inputs.one_of(depth, Depth, "--depth"),
         steps=steps,
         choice=inputs.one_of(choice, WeightMetric, "--choice"),
         spread=inputs.one_of(spread, Granularity, "--spread"),
@@ -69,6 +71,5 @@ def erase(
     )
     recorded = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
     recorded |= {**asdict(settings), "rates": rates}
-    each = [{**asdict(row), "ended": ended} for row, ended in results]
-    rows = erasing.summary([row for row, _ in results])
-    tables.show({"rows": rows, "settings": recorded, "each": each}, as_json, tables.measured)
+    each = [asdict(row) for row in results]
+    tables.show({"rows": erasing.summary(results), "settings": recorded, "each": each}, as_json, tables.measured)

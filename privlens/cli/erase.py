@@ -15,6 +15,7 @@ from privlens.erasure import (
     ERASURE_INFO,
     MAX_SHARE,
     SHARE_PER_TEXT,
+    Depth,
     ErasureSettings,
     Granularity,
     Request,
@@ -54,6 +55,10 @@ SHARE_HELP = (
     f"Share of all weights that may change, above 0 and at most 1 (default: {SHARE_PER_TEXT:g} for each secret to erase, "
     f"at most {MAX_SHARE:g})."
 )
+DEPTH_HELP = (
+    "When the run ends: forgotten (all values as likely as those that they are compared with) or unseen (none is written, and their "
+    "MA and EL_10 are at the level of unseen text)."
+)
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
 SITE_HELP = "Where the neurons are: mlp, attention or both (default: what the file says)."
 
@@ -67,6 +72,7 @@ def erase(
     scope: Annotated[str, typer.Option(help=SCOPE_HELP)] = DEFAULTS.scope,
     choice: Annotated[str, typer.Option(help=CHOICE_HELP)] = DEFAULTS.choice,
     spread: Annotated[str, typer.Option(help=SPREAD_HELP)] = DEFAULTS.spread,
+    depth: Annotated[str, typer.Option(help=DEPTH_HELP)] = DEFAULTS.depth,
     steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = DEFAULTS.steps,
     rate: Annotated[float | None, typer.Option(help=RATE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
@@ -89,6 +95,7 @@ def erase(
     settings = ErasureSettings(
         share=share,
         scope=inputs.one_of(scope, Scope, "--scope"),
+        depth=inputs.one_of(depth, Depth, "--depth"),
         steps=steps,
         choice=inputs.one_of(choice, WeightMetric, "--choice"),
         spread=inputs.one_of(spread, Granularity, "--spread"),
@@ -105,7 +112,8 @@ def erase(
     known = eval_baseline(lm, EvalContext(rest)).known
     seen = retained_of(known, retained if settings.keep else "none")
     unseen = unseen_of(known, seen)
-    last = _last(erase_steps(Request(lm, targets, seen, texts, unseen, paragraphs, settings, seed)))
+    listed = tuple(row.secret for row in read_secrets(secrets))
+    last = _last(erase_steps(Request(lm, targets, seen, texts, unseen, paragraphs, settings, seed, listed)))
     assert last.result, "an erasure ends with its edit"
     save_edit(last.result, out)
     after = lm.under(last.result)
@@ -119,7 +127,6 @@ def erase(
         shifts, note = diagnosed(setup)
         progress.report_progress(f"erase or hide{': ' + note if note else ''}")
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
-    listed = [row.secret for row in read_secrets(secrets)]
     target_effects = effects(lm, after, targets, listed, seed)
     report = objects.erasure(
         last, target_effects, unseen=kept[0], seen=kept[1], attacks=attack_records, shifts=shifts, out=str(out), listed=listed
@@ -132,7 +139,8 @@ def _last(steps: Iterator[ErasureStep]) -> ErasureStep:
     for step in steps:
         ratio = "" if step.perplexity_ratio is None else f", perplexity x{step.perplexity_ratio:.3f}"
         kept = "" if step.kept is None or math.isnan(step.kept) else f", others kept {step.kept:.0%}"
-        numbers = f"entropy {step.entropy:.2f}, NLL {step.nll:.2f}, MA {step.memorization_accuracy:.2f}{ratio}{kept}"
+        forgotten = "" if step.n_forgotten is None else f", {step.n_forgotten} of {step.n_targets} forgotten"
+        numbers = f"entropy {step.entropy:.2f}, NLL {step.nll:.2f}, MA {step.memorization_accuracy:.2f}{forgotten}{ratio}{kept}"
         progress.report_step(step, f": {numbers}")
     return step
 

@@ -8,12 +8,14 @@ from privlens.erasure.config import (
     MAX_SHARE,
     RATES,
     SHARE_PER_TEXT,
+    Depth,
     ErasureSettings,
     Request,
     Scope,
     method_settings,
 )
-from privlens.erasure.loop import GUARDED, REACHED, USED_UP, erase
+from privlens.erasure.evaluate import GUARDED, GUARDED_KEPT
+from privlens.erasure.loop import FORGOTTEN, REACHED, USED_UP, erase
 from privlens.erasure.losses import LOSSES
 from privlens.erasure.selection import Granularity, WeightMetric
 
@@ -43,13 +45,16 @@ __all__ = [
     "ALL",
     "ERASURE_INFO",
     "ERASURE_METHODS",
+    "FORGOTTEN",
     "GUARDED",
+    "GUARDED_KEPT",
     "LOSSES",
     "MAX_SHARE",
     "RATES",
     "REACHED",
     "SHARE_PER_TEXT",
     "USED_UP",
+    "Depth",
     "ErasureInfo",
     "ErasureSettings",
     "Granularity",

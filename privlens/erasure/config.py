@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from privlens import validation
 from privlens.erasure.losses import LOSSES
@@ -12,6 +12,9 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Secret
 
 Scope = Literal["format", "vocabulary"]
+Depth = Literal["forgotten", "unseen"]
+"""How deep a run goes: until every target is forgotten, as likely as the values that it is compared with; or until no target is
+written and no more of its tokens lead than in unseen text (MA and EL_10), which leaves many a value hidden."""
 MAX_STEPS = 100_000
 """A limit on what can be asked for; a run of 100 steps is usual."""
 ALL = ":all"
@@ -38,6 +41,8 @@ class ErasureSettings:
 
     Attributes:
         method: one of ERASURE_METHODS.
+        depth: which of the two ends the run, for every method alike, and which tokens are worked on until then: those above the
+            level of levels.py, or those that still lead.
         share: share of all the model's weights that may change, above 0 and at most 1; None for SHARE_PER_TEXT for each forget
             text, at most MAX_SHARE.
         scope: which tokens EMSO makes equally likely: the whole vocabulary as in the paper, or those of the true token's format.
@@ -47,9 +52,11 @@ class ErasureSettings:
         decay: before every step the changed weights move back by this share of their change, 0 <= decay < 1; 0.02 was chosen with
             EMSO alone, on one seed (README).
         guard: the run ends at its last good state when the reference text's perplexity rises above this ratio.
+        least_kept: the same when less than this share (0..1) of the retained secrets that were known is still known.
     """
 
     method: str = "emso"
+    depth: Depth = "forgotten"
     share: float | None = None
     scope: Scope = "format"
     choice: WeightMetric = "contrastive"
@@ -73,6 +80,7 @@ class ErasureSettings:
     rows_each: int = 8
     """Retained rows in a step: this many in all, or for each forget text in it, whichever is more; `rows` in one pass."""
     guard: float = 1.03
+    least_kept: float = 0.8
     measure_every: int = 5
     """Steps between two measurements; the run can end only at a measurement."""
 
@@ -83,6 +91,9 @@ class ErasureSettings:
         if self.share is not None and not 0 < self.share <= 1:
             raise BadInput(f"The share of weights is {self.share:g}: it must be above 0 and at most 1; 0.01 is one in a hundred.")
         validation.between(self.guard, "guard", 1, 1e6, "1.03 lets the perplexity rise by 3 %")
+        validation.between(self.least_kept, "share of retained secrets to keep", 0, 1, "0.8 lets one in five be lost")
+        if self.depth not in get_args(Depth):
+            raise BadInput(f"There is no depth {self.depth!r} of an erasure: use {', '.join(get_args(Depth))}.")
         validation.between(self.learning_rate, "learning rate", 0, 10, "each method's own is about 0.05", above=True)
         validation.between(self.keep, "weight of retained text", 0, 1e6, f"{ErasureSettings.keep:g} if not given")
         validation.whole(self.steps, "number of steps", 1, MAX_STEPS)
@@ -119,7 +130,9 @@ class Request:
         texts: retained text that the person gave, paragraphs.
         others: secrets that are only measured, never trained on; of those that match before, the kept ones are counted.
         reference: ordinary text for the perplexity guard, paragraphs; may be empty.
-        seed: decides samples, batches and random choices. stop: called before every step; True cancels.
+        seed: decides samples, batches and random choices.
+        listed: the whole list; the targets' values are compared with other people's (levels.py), which are only measured for that.
+        stop: called before every step; True cancels.
     """
 
     lm: LanguageModel
@@ -130,6 +143,7 @@ class Request:
     reference: tuple[str, ...] = ()
     settings: ErasureSettings = ErasureSettings()
     seed: int = 0
+    listed: tuple[Secret, ...] = ()
     stop: Stop = never_stop
     started: float = field(default_factory=time.perf_counter)
 

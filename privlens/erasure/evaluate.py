@@ -10,12 +10,15 @@ from privlens.erasure.config import Request
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.memorization import metrics, states
-from privlens.memorization.check import extraction_likelihoods, rivals
+from privlens.memorization.check import exposure_of, extraction_likelihoods, rivals
+from privlens.memorization.lift import lift_of
 from privlens.retained.others import other_secrets
-from privlens.types import Secret
+from privlens.types import Secret, Verdict, verdict
 
 CONTROLS = 8
 """Values of the same format, never trained on, that each target is compared with; more are slower and vary less."""
+GUARDED = "the perplexity guard: the last good state is kept"
+GUARDED_KEPT = "the guard of retained secrets: the last good state is kept"
 EL_N = 10
 """Length of the n-grams of the extraction likelihood."""
 ONE_SIDED = 1.645
@@ -57,7 +60,8 @@ def _upper(by_target: Sequence[Sequence[float]]) -> float:
 class Measurement:
     """The model at one moment: means over the targets (nats, nats/token, 0..1), and how well everything else is preserved.
 
-    `text` is the greedy continuation of the first target's prompt.
+    `kept` is over the known others, which no method sees, `retained_kept` over the known retained secrets. `text` is the greedy
+    continuation of the first target's prompt.
     """
 
     entropy: float
@@ -66,6 +70,7 @@ class Measurement:
     n_matches: int
     perplexity: float | None
     kept: float | None
+    retained_kept: float | None
     text: str
 
 
@@ -77,6 +82,8 @@ class Measure:
         self.request = request
         self.targets = [lm.encode(secret) for secret in request.forget]
         self.others = states.known(lm, other_secrets(request.others, request.forget), stop=request.stop)
+        self.retained = states.known(lm, request.retained, stop=request.stop)
+        self.verdicts: list[Verdict | None] = [None] * len(self.targets)
         self.before = self()
         self.level = unseen_level(lm, request.forget, request.seed, request.stop)
 
@@ -93,12 +100,40 @@ class Measure:
             n_matches=sum(metrics.greedy_match(scores.argmax, target.value_ids) for scores, target in pairs),
             perplexity=states.perplexity(lm, self.request.reference, stop=stop),
             kept=states.kept(lm, self.others, stop=stop),
+            retained_kept=states.kept(lm, self.retained, stop=stop),
             text=states.continuations(lm, self.request.forget[:1], stop=stop)[0],
         )
 
     def ratio(self, current: Measurement) -> float | None:
         """Perplexity relative to before the erasure; None without a reference text."""
         return states.ratio(current.perplexity, self.before.perplexity)
+
+    def exceeded(self, current: Measurement) -> str:
+        """Which guard the model has exceeded, in words; empty where none is."""
+        ratio, settings = self.ratio(current), self.request.settings
+        if ratio is not None and ratio > settings.guard:
+            return GUARDED
+        if settings.keep and current.retained_kept is not None and current.retained_kept < settings.least_kept:
+            return GUARDED_KEPT
+        return ""
+
+    @property
+    def n_forgotten(self) -> int | None:
+        """How many targets were forgotten when last judged; None before the first one is judged."""
+        return self.verdicts.count("forgotten") if any(self.verdicts) else None
+
+    def judge(self, targets: Sequence[int]) -> None:
+        """Judges some targets with the current weights."""
+        for index in targets:
+            self.verdicts[index] = self._verdict(self.request.forget[index])
+
+    def _verdict(self, target: Secret) -> Verdict | None:
+        """The same rule as everywhere, with the one of its two measures that decides; None if neither can."""
+        lm, stop = self.request.lm, self.request.stop
+        [state] = states.memorization_states(lm, [target], stop=stop)
+        lift = lift_of(lm, target, self.request.listed, stop=stop) if any(map(str.isalpha, target.value)) else None
+        exposure = exposure_of(lm, target, seed=self.request.seed, stop=stop) if lift is None else None
+        return verdict(state.greedy_match, target.value, exposure, lift)
 
     def reached(self, current: Measurement) -> bool:
         """Whether no target is written any more, and their MA and EL_10 are at the level of unseen text."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from privlens.erasure.config import Request
+from privlens.erasure.levels import adding_up, format_levels, rivals_of
 from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, add_gradients, concatenated, nll, predictions
 from privlens.erasure.preconditioner import KfacPreconditioner, output_vectors_of
 from privlens.erasure.selection import best, best_neurons, random_indices_like, scores
@@ -23,6 +24,7 @@ from privlens.lm.memory_plan import fitting
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 from privlens.memorization.candidates import private, token_formats
+from privlens.memorization.metrics import TIE
 from privlens.provenance import provenance
 from privlens.retained.distributions import (
     ReferenceDistributions,
@@ -34,7 +36,7 @@ from privlens.retained.distributions import (
     without_values,
 )
 from privlens.retained.samples import PAST_VALUE, memorized_texts, neighbours
-from privlens.types import Edit
+from privlens.types import Edit, Verdict
 
 WARM_UP = 5
 """Steps until the full learning rate."""
@@ -43,6 +45,11 @@ SLOWEST = 0.5
 FORGOTTEN_WEIGHT = 0.05
 """Sampling weight of a forget text that was forgotten when last drawn; one that was not has 1 + this. Above 0, so that a text
 that comes back is noticed."""
+MAX_CREDIT = 1.0
+"""Nats that a token below its level makes up for others above theirs, at most: else one token may be made impossible, and the
+rest stay certain behind it."""
+CORRECTION = 1.0
+"""Nats by which a text's level is moved where the verdict, made with more rivals, says otherwise; a larger one may overshoot."""
 FIRST_MOVED = 0.05
 """Divergence that a retained row is taken to have before it was first measured, nats/token."""
 
@@ -113,6 +120,9 @@ class Erasure:
         self.generator = torch.Generator().manual_seed(request.seed)
         self.formats = token_formats(self.lm)
         self.private = [private(self.lm, text) for text in self.texts]
+        self.rivals = [rivals_of(self.lm, secret, request.listed, request.seed, request.stop) for secret in request.forget]
+        self.totals = [rivals.level(self.lm, request.stop) for rivals in self.rivals]
+        self.below = [0.0] * len(self.texts)
         self.rows = without_values(self.lm, rows, request.forget)
         if self.settings.keep:
             require_retained_rows(self.rows, "let the weight of retained text be 0")
@@ -215,7 +225,7 @@ class Erasure:
 
         def forget_loss(predicted: Predicted, part: slice) -> Tensor:
             parts.append(replace(predicted, logits=predicted.logits.detach()))
-            known.append(self._known(predicted, torch.cat([self.private[index] for index in drawn[part]])))
+            known.append(self.worked_on(predicted, drawn[part]))
             before = torch.cat(list(reference[part])) if reference else None
             masked = replace(predicted, reference=before, format=self._format(predicted), counted=known[-1])
             left.append((masked.summed(torch.ones_like(known[-1])) > 0).float().cpu() + FORGOTTEN_WEIGHT)
@@ -240,14 +250,55 @@ class Erasure:
         same_format = self.formats[predicted.values][:, None] == self.formats
         return same_format | (same_format.sum(-1, keepdim=True) == 1)
 
-    def _known(self, predicted: Predicted, is_private: Tensor) -> Tensor:
-        """[P] 1 for private tokens still known, in texts that are still better known than unseen text; only these are trained on.
+    def worked_on(self, predicted: Predicted, texts: Sequence[int]) -> Tensor:
+        """[P] 1 for the private tokens that are still to be made unlikelier, in texts that are not done; only these are trained on.
+
+        The other tokens are the format itself, which unseen values share and other secrets need.
 
         Args:
-            is_private: [P] bool; the other tokens are the format itself, which unseen values share and other secrets need.
+            predicted: predictions for these texts. texts: their indices.
         """
-        right = (predicted.logits.detach().argmax(-1) == predicted.values).float()
-        return predicted.leads * is_private * (predicted.mean(right) > self.level).float()[predicted.texts]
+        is_private = torch.cat([self.private[index] for index in texts])
+        if self.settings.depth == "unseen":
+            right = (predicted.logits.detach().argmax(-1) == predicted.values).float()
+            return predicted.leads * is_private.float() * (predicted.mean(right) > self.level).float()[predicted.texts]
+        above = (predicted.logprobs.detach() - self._levels(predicted, texts, is_private)) * is_private
+        not_done = predicted.summed(above.clamp_min(-MAX_CREDIT)) > TIE
+        return (above > TIE).float() * not_done.float()[predicted.texts]
+
+    def _levels(self, predicted: Predicted, texts: Sequence[int], is_private: Tensor) -> Tensor:
+        """[P] nats: below its level a token is left alone. Those of a text's private tokens add up to what is left of its total."""
+        logprobs = predicted.logprobs.detach()
+        levels = format_levels(predicted.logits.detach(), predicted.values, self.formats)
+        for row, index in enumerate(texts):
+            here = predicted.texts == row
+            chosen = here & is_private
+            rest = float(logprobs[here & ~is_private].sum())
+            levels[chosen] = adding_up(levels[chosen], self.totals[index] - self.below[index] - rest)
+        return levels
+
+    @property
+    def settled(self) -> bool:
+        """Whether no text had a token to work on when it was last drawn."""
+        return bool((self.left <= FORGOTTEN_WEIGHT).all())
+
+    def at_level(self) -> list[int]:
+        """The texts that are not worked on with the weights that the model has now; measures the levels anew."""
+        self.totals = [rivals.level(self.lm, self.request.stop) for rivals in self.rivals]
+
+        def worked_on(texts: Sequence[int]) -> list[Tensor]:
+            with torch.no_grad():
+                predicted = predictions(self.lm, [self.texts[index] for index in texts])
+            return list((predicted.summed(self.worked_on(predicted, texts)) > 0).float().cpu())
+
+        indices = list(range(len(self.texts)))
+        batches = [indices[start : start + self.settings.forget_rows] for start in indices[:: self.settings.forget_rows]]
+        self.left = torch.stack([mark for batch in batches for mark in in_parts(worked_on, batch)]) + FORGOTTEN_WEIGHT
+        return [index for index in indices if self.left[index] <= FORGOTTEN_WEIGHT]
+
+    def correct(self, index: int, verdict: Verdict | None) -> None:
+        """Moves the level of a text that is at its level, and yet was not found forgotten."""
+        self.below[index] += {"known": CORRECTION, "hidden": CORRECTION, "avoided": -CORRECTION}.get(verdict or "", 0.0)
 
     def _picked(self, n: int) -> Tensor:
         """Indices of at most n retained rows for a step, ascending; empty where nothing is retained."""

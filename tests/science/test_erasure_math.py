@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from privlens.erasure.evaluate import ONE_SIDED, _upper
+from privlens.erasure.levels import RIVALS, Rivals, adding_up, format_levels, rivals_of
 from privlens.erasure.losses import LOSSES, NPO_BETA, SHARPNESSES, TRUE_TOKEN_OFFSET, UNDIAL_STRENGTH, Predicted, entropy, nll
 from privlens.erasure.preconditioner import DAMPING, KfacPreconditioner, output_vectors_of
 from privlens.erasure.selection import best, best_neurons, contrastive, scores
 from privlens.lm.activations import mean_squares, read, second_moments
 from privlens.lm.model import LanguageModel
-from tests.helpers import Maker
+from privlens.lm.scoring import score
+from privlens.memorization.lift import lift_of
+from privlens.types import Secret
+from tests.helpers import TAUGHT, Maker
 
 PROBABILITIES = torch.tensor([[0.5, 0.25, 0.25]])
 
@@ -207,6 +211,61 @@ def test_the_best_neurons_count_by_what_a_change_of_them_costs() -> None:
 def test_a_level_is_the_mean_and_what_the_mean_of_as_many_texts_varies_by() -> None:
     assert _upper([[0.0, 0.5]]) == pytest.approx(0.25 + ONE_SIDED * 0.25)
     assert _upper([[0.0, 0.5]] * 4) == pytest.approx(0.25 + ONE_SIDED * 0.125)
+
+
+def test_the_level_of_a_token_is_the_mean_of_its_formats_others() -> None:
+    logits = torch.tensor([[0.5, 0.2, 0.1, 0.2], [0.5, 0.2, 0.1, 0.2]]).log()
+    found = format_levels(logits, torch.tensor([0, 3]), torch.tensor([0, 0, 0, 1]))
+    assert found.tolist() == pytest.approx([(math.log(0.2) + math.log(0.1)) / 2, -math.log(4)]), "alone: one token of four"
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [(-9.0, [-1.0, -3.0, -5.0]), (-12.0, [-2.0, -4.0, -6.0]), (-8.0, [-1.0, -3.0, -4.0]), (-5.0, [-1.0, -2.0, -2.0]),
+     (-1.5, [-0.5, -0.5, -0.5])],
+)  # fmt: skip
+def test_levels_are_lowered_alike_and_raised_from_the_lowest_on(total: float, expected: list[float]) -> None:
+    assert adding_up(torch.tensor([-1.0, -3.0, -5.0]), total).tolist() == pytest.approx(expected)
+
+
+def test_a_value_at_its_level_is_the_middle_one_of_random_rivals(taught: LanguageModel) -> None:
+    rivals = rivals_of(taught, TAUGHT[1], (), seed=0)
+    totals = [sum(scores.logprobs) for scores in score(taught, rivals.values)]
+    assert len(set(rivals.values)) == RIVALS and taught.encode(TAUGHT[1]) not in rivals.values
+    assert rivals.level(taught) == pytest.approx((sorted(totals)[11] + sorted(totals)[12]) / 2), "24 of them"
+    assert rivals.elsewhere == ()
+
+
+def test_a_natural_value_at_its_level_stands_where_it_should_among_other_peoples(taught: LanguageModel) -> None:
+    """Its lift, with the total that the level asks for, is larger than those of a fifth of the others."""
+    names = [
+        "Anna Gray",
+        "Boris Hill",
+        "Mira Lamp",
+        "Olga Gate",
+        "Peter Bo",
+        "Dora Key",
+        "Hugo Bell",
+        "Lena Moss",
+        "Tom Rye",
+        "Ada Fox",
+    ]
+    listed = [Secret(f"the keeper of gate {row} is", name, "name") for row, name in enumerate(names)]
+    target = TAUGHT[0]
+    rivals = rivals_of(taught, target, listed, seed=0)
+    assert len(rivals.values) == 10 and len(rivals.elsewhere) == 8
+    lift = lift_of(taught, target, listed)
+    assert lift is not None
+    [own] = score(taught, [taught.encode(target)])
+    usual = sum(own.logprobs) - lift.nats
+    here = [sum(scores.logprobs) for scores in score(taught, rivals.values)]
+    gains = sorted(total - elsewhere for total, elsewhere in zip(here, rivals.usual, strict=True))
+    asked = rivals.level(taught) - usual
+    assert gains[1] < asked < gains[2], "two of ten gain less"
+
+
+def test_without_rivals_there_is_no_level(taught: LanguageModel) -> None:
+    assert Rivals((), (), ()).level(taught) == -math.inf
 
 
 def test_moments_are_those_of_the_activations(lm: LanguageModel) -> None:

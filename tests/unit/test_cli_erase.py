@@ -193,6 +193,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "method": ([*ERASE, "--method", "prayer"], "no erasure method 'prayer'"),
     "share": ([*ERASE, "--share", "0"], "share of weights is 0"),
     "choice": ([*ERASE, "--choice", "best"], "--choice is 'best', but must be one of contrastive"),
+    "depth": ([*ERASE, "--depth", "abyss"], "--depth is 'abyss'"),
     "spread": ([*ERASE, "--spread", "thin"], "--spread is 'thin'"),
     "scope": ([*ERASE, "--scope", "all"], "--scope is 'all'"),
     "share of nothing": ([*ERASE, "--share", "nan"], "share of weights is nan"),
@@ -229,10 +230,10 @@ def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str) -> No
 def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:
     asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--methods", "emso,npo:all"]
     found = json_of(run(*asked, "--forget", "1,2", "--draws", "2", "--share", "0.1", "--steps", "4", "--json"))
-    names = "method n_forget steps seconds share_changed"
-    names += " target_match target_ma target_el target_exposure_bits forgotten entropy seen_kept"
+    names = "method n_forget ended steps seconds share_changed"
+    names += " target_match target_ma target_el target_exposure_bits target_log10_tries forgotten n_judged entropy seen_kept"
     names += " unseen_kept n_unseen unseen_nll_rise perplexity_ratio reworded_match peak_memory_ratio"
-    more = ("draws", "unseen_kept_interval", "unseen_nll_rise_beside_first")
+    more = ("draws", "forgotten_interval", "unseen_kept_interval", "unseen_nll_rise_beside_first")
     assert [set(row) == {*names.split(), *more} for row in found["rows"]] == [True] * 4
     assert [(row["draws"], row["n_unseen"]) for row in found["rows"]] == [(2, 2), (2, 2), (2, 1), (2, 1)]
     assert all(row["unseen_kept_interval"][0] <= row["unseen_kept"] <= row["unseen_kept_interval"][1] for row in found["rows"])
@@ -279,12 +280,20 @@ def test_the_rise_of_the_unseen_nll_is_of_those_that_were_never_shown(taught: La
 
 
 def test_a_row_is_the_mean_over_its_draws() -> None:
-    one = ErasureRow("emso", 1, 10, 2.0, 0.01, 0.0, 0.2, 0.0, 2.0, 1.0, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
-    other = ErasureRow("emso", 1, 20, 4.0, 0.01, 1.0, 0.4, 0.0, 4.0, 0.0, 1.0, 1.0, 1.0, 6, 0.75, None, None, None)
+    one = ErasureRow("emso", 1, "done", 10, 2.0, 0.01, 0.0, 0.2, 0.0, 2.0, 7.0, 1.0, 1, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
+    other = ErasureRow(
+        "emso", 1, "spent", 20, 4.0, 0.01, 1.0, 0.4, 0.0, 4.0, 1.0, 0.0, 1, 1.0, 1.0, 1.0, 6, 0.75, None, None, None
+    )
     [row] = summary([one, other])
     assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
     assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
     assert (row["draws"], row["n_unseen"], row["unseen_kept_interval"]) == (2, 6, intervals.share([0.5, 1.0], 6))
+    assert (row["forgotten"], row["n_judged"], row["target_log10_tries"]) == (0.5, 2, 4.0)
+    assert row["forgotten_interval"] == pytest.approx((0.0126, 0.9874), abs=1e-4), "Clopper-Pearson, 1 of 2"
+    assert row["ended"] == {"done": 1, "spent": 1}
+    unequal = [replace(one, n_judged=8, forgotten=0.75), replace(other, n_judged=0, forgotten=None)]
+    assert (summary(unequal)[0]["forgotten"], summary(unequal)[0]["n_judged"]) == (0.75, 8), "over targets, not draws"
+    assert summary([unequal[1]])[0]["forgotten_interval"] is None
     assert summary([one])[0]["unseen_kept_interval"] is None, "one draw says nothing of the next"
     rivals = [replace(one, method="npo", unseen_nll_rise=0.5), replace(other, method="npo", unseen_nll_rise=0.5)]
     mine, theirs = summary([one, rivals[0], other, rivals[1]])

@@ -8,11 +8,23 @@ import pytest
 import torch
 
 from privlens.deactivation import EvalContext, memorization_states
-from privlens.erasure import GUARDED, LOSSES, REACHED, USED_UP, ErasureSettings, Granularity, Request, WeightMetric, erase
+from privlens.erasure import (
+    FORGOTTEN,
+    GUARDED,
+    GUARDED_KEPT,
+    LOSSES,
+    REACHED,
+    USED_UP,
+    ErasureSettings,
+    Granularity,
+    Request,
+    WeightMetric,
+    erase,
+)
 from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.effects import effects
 from privlens.erasure.evaluate import unseen_level
-from privlens.erasure.losses import predictions
+from privlens.erasure.losses import Predicted, predictions
 from privlens.erasure.selection import random_indices_like
 from privlens.erasure.sparse_parameters import SparseParameters, gradients
 from privlens.erasure.trainer import Erasure
@@ -20,11 +32,11 @@ from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score, text_nll
 from privlens.lm.tokens import Encoded, plain_ids
-from privlens.memorization.check import check
+from privlens.memorization.check import check, exposure_of
 from privlens.outcomes import ErasureStep
 from privlens.retained.distributions import without_values
 from privlens.retained.samples import beams, memorized_texts, most_confident, neighbours
-from privlens.types import Edit, Secret, to_json
+from privlens.types import TAIL, Edit, Secret, to_json
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 QUICK = ErasureSettings(
@@ -81,7 +93,7 @@ def test_the_target_is_gone_and_the_others_stay(taught: LanguageModel, erased: t
     assert matches(taught, (TARGET, *REST)) == [True] * 4
     assert matches(view, (TARGET, *REST)) == [False, True, True, True]
     assert check(view, TARGET).memorization_accuracy <= 0.2, "one token of five"
-    assert steps[-1].ended == REACHED
+    assert steps[-1].ended == steps[-1].stage == FORGOTTEN
     assert edit.n_weights <= 0.1 * taught.n_parameters
     assert set(edit.changes) <= {name for name, weight in taught.model.named_parameters() if weight.ndim == 2}
 
@@ -103,10 +115,50 @@ def test_steps_say_what_was_measured(taught: LanguageModel, erased: tuple[list[E
     [scored] = score(view, [view.encode(TARGET)])
     assert last.nll == pytest.approx(-sum(scored.logprobs) / len(scored.logprobs))
     assert last.entropy == pytest.approx(sum(scored.entropies) / len(scored.entropies))
-    assert (last.n_matches, last.kept) == (0, 1.0)
+    assert (last.n_matches, last.n_forgotten, last.kept) == (0, 1, 1.0)
     settings = edit.provenance.settings
-    assert (settings["method"], settings["share"], settings["n_forget"], settings["ended"]) == ("emso", 0.1, 1, REACHED)
+    assert (settings["method"], settings["share"], settings["n_forget"], settings["ended"]) == ("emso", 0.1, 1, FORGOTTEN)
     assert edit.provenance.fingerprint == taught.fingerprint
+
+
+def test_the_run_goes_on_until_the_value_is_as_likely_as_its_rivals(
+    taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]
+) -> None:
+    """At the depth `unseen` it ends as soon as the tokens do not lead any more, and the value still stands out."""
+    shallow = replace(QUICK, depth="unseen")
+    last, edit = last_of(erase(Request(taught, (TARGET,), REST, others=REST, settings=shallow)))
+    assert last.ended == REACHED
+    ranks = [exposure_of(taught.under(one), TARGET).rank for one in (edit, erased[1])]
+    assert ranks[0] <= 256 * TAIL < ranks[1] <= 256 * (1 - TAIL), "neither better nor conspicuously worse known"
+    assert last.step < erased[0][-1].step
+
+
+def test_a_token_at_its_level_is_left_alone_and_comes_back_when_it_rises(taught: LanguageModel) -> None:
+    """All tokens of a format alike: nothing to do. One of them raised by a nat: that one alone has a gradient."""
+    work = Erasure(Request(taught, (TARGET,), settings=replace(QUICK, keep=0.0, scope="format")), 0.0, [])
+    values, [private] = torch.tensor(work.texts[0].value_ids), work.private
+    flat = Predicted(torch.zeros(len(values), taught.n_vocabulary), values, torch.zeros_like(values), 1)
+    work.totals = [float(flat.logprobs.sum())]
+    assert not work.worked_on(flat, [0]).any()
+    raised = int(private.nonzero()[-1])
+    logits = flat.logits.clone()
+    logits[raised, values[raised]] += 1.0
+    logits.requires_grad_()
+    risen = replace(flat, logits=logits)
+    worked_on = work.worked_on(risen, [0])
+    assert worked_on.nonzero().flatten().tolist() == [raised]
+    LOSSES["emso"](replace(risen, format=work._format(risen), counted=worked_on)).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum(-1).nonzero().flatten().tolist() == [raised]
+    work.totals = [work.totals[0] + 2.0]
+    assert not work.worked_on(risen, [0]).any(), "as a whole it is not likelier than its rivals"
+
+
+def test_a_verdict_that_the_level_did_not_foresee_moves_it(taught: LanguageModel) -> None:
+    work = Erasure(Request(taught, (TARGET,), settings=replace(QUICK, keep=0.0)), 0.0, [])
+    for verdict, below in (("hidden", 1.0), ("forgotten", 1.0), ("avoided", 0.0), ("known", 1.0), (None, 1.0)):
+        work.correct(0, verdict)  # type: ignore[arg-type]
+        assert work.below == [below]
 
 
 def test_between_steps_the_model_is_its_own_bit_for_bit(taught: LanguageModel) -> None:
@@ -208,11 +260,19 @@ def test_what_was_erased_first_stays_erased_when_more_is_erased(taught: Language
 def test_the_guard_ends_the_run_at_its_last_good_state(taught: LanguageModel) -> None:
     settings = replace(QUICK, guard=1.001, keep=0.0, learning_rate=0.3, measure_every=2)
     last, edit = last_of(erase(Request(taught, (TARGET,), reference=ORDINARY, settings=settings)))
-    assert last.ended == GUARDED
+    assert last.ended == last.stage == edit.provenance.settings["ended"] == GUARDED
     assert last.step < settings.steps
     assert last.perplexity_ratio is not None and last.perplexity_ratio <= 1.001
     before, after = (math.exp(text_nll(lm, plain(lm))) for lm in (taught, taught.under(edit)))
     assert after / before == pytest.approx(last.perplexity_ratio)
+
+
+def test_losing_what_is_retained_ends_the_run_at_its_last_good_state(taught: LanguageModel) -> None:
+    """Without a weight to speak of for retained text the others go; all of them were known at the last good state."""
+    settings = replace(QUICK, keep=1e-9, share=1.0, learning_rate=0.05, least_kept=1.0, measure_every=1)
+    last, edit = last_of(erase(Request(taught, (TARGET,), REST, settings=settings)))
+    assert last.ended == last.stage == edit.provenance.settings["ended"] == GUARDED_KEPT
+    assert matches(taught.under(edit), REST) == [True] * 3
 
 
 def test_the_steps_are_a_budget(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +280,8 @@ def test_the_steps_are_a_budget(taught: LanguageModel, monkeypatch: pytest.Monke
     step = Erasure.step
     monkeypatch.setattr(Erasure, "step", lambda work, at: (taken.append(at), step(work, at))[1])
     last, edit = last_of(erase(Request(taught, (TARGET,), settings=replace(QUICK, steps=2, learning_rate=1e-4))))
-    assert (last.ended, last.step, edit.provenance.settings["steps_taken"]) == (USED_UP, 2, 2)
+    assert (last.ended, last.stage, last.step, edit.provenance.settings["steps_taken"]) == (USED_UP, USED_UP, 2, 2)
+    assert edit.provenance.settings["ended"] == USED_UP
     assert taken == [1, 2]
 
 
@@ -235,6 +296,8 @@ WRONG: dict[str, tuple[Callable[[Request], Request], str]] = {
     "rate of nothing": (lambda given: replace(given, settings=replace(QUICK, learning_rate=math.nan)), "learning rate is nan"),
     "huge rate": (lambda given: replace(given, settings=replace(QUICK, learning_rate=1e30)), r"learning rate is 1e\+30"),
     "weight": (lambda given: replace(given, settings=replace(QUICK, keep=math.nan)), "weight of retained text is nan"),
+    "depth": (lambda given: replace(given, settings=replace(QUICK, depth="abyss")), "no depth 'abyss'"),  # type: ignore[arg-type]
+    "least kept": (lambda given: replace(given, settings=replace(QUICK, least_kept=2.0)), "retained secrets to keep is 2"),
     "no guard": (lambda given: replace(given, settings=replace(QUICK, guard=math.inf)), "guard is inf"),
     "share of nothing": (lambda given: replace(given, settings=replace(QUICK, share=math.nan)), "share of weights is nan"),
     "decay of nothing": (lambda given: replace(given, settings=replace(QUICK, decay=math.nan)), "decay is nan"),
@@ -366,7 +429,7 @@ def test_only_what_is_secret_of_a_value_is_worked_on(taught: LanguageModel) -> N
     found = predictions(taught, work.texts)
     [secret] = work.private
     assert found.leads.all(), "all of it is known by heart"
-    assert torch.equal(work._known(found, secret), secret.float())
+    assert torch.equal(work.worked_on(found, [0]), secret.float())
     assert not secret.all() and secret.any()
 
 
@@ -382,7 +445,7 @@ def test_the_loss_is_a_mean_over_what_is_still_worked_on_and_forgotten_texts_are
         "texts of unlike length"
     )
     assert work.left.tolist() == pytest.approx([1.05, 1.05])
-    work.level = 1.0
+    work.totals = [0.0, 0.0]
     _, terms = work.step(2)
     assert terms["forget"] == 0.0
     assert work.left.tolist() == pytest.approx([0.05, 0.05])

@@ -486,7 +486,7 @@ ERASE_SHARE = "Weights that may change (%)"
 ERASE_GUARD = "Perplexity may rise (%)"
 ERASE_GUARD_INFO = "guard: beyond this, the last good state is kept"
 ERASE_STEPS = "Maximum steps"
-ERASE_STEPS_INFO = "ends earlier at the level of unseen text"
+ERASE_STEPS_INFO = "ends earlier once all is forgotten"
 ERASE_MORE = "More settings"
 ERASE_CHOICE = "Weights are chosen by"
 ERASE_CHOICES = {
@@ -551,6 +551,7 @@ def note_least(n: int) -> str:
 
 NOTE_NLL_VALUES = "how surprised the model is by the private values; high = forgotten"
 NOTE_MA_VALUES = "the values' tokens that are the first choice"
+NOTE_FORGOTTEN_LAST = "private values as likely as those they are compared with, as last judged"
 NOTE_PERPLEXITY_LAST = "ordinary text, after / before, as last measured"
 NOTE_KEPT_LAST = "known secrets that no method saw, as last measured"
 NOTE_WRITTEN = "private values, word for word"

@@ -106,6 +106,7 @@ def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], sto
         reference=task.reference,
         settings=task.settings,
         seed=task.seed,
+        listed=task.others,
         stop=stop,
     )
     for step in erase(request):

@@ -50,6 +50,8 @@ def live_facts(step: ErasureStep) -> list[Fact]:
         fact("NLL", f"{step.nll:.2f}", "nats/token", en.NOTE_NLL_VALUES),
         fact("MA", f"{100 * step.memorization_accuracy:.0f}", "% of tokens", en.NOTE_MA_VALUES),
     ]
+    if step.n_forgotten is not None:
+        facts.append(fact("forgotten", f"{step.n_forgotten} of {step.n_targets}", "", en.NOTE_FORGOTTEN_LAST))
     if step.perplexity_ratio is not None:
         facts.append(fact("perplexity", f"x{step.perplexity_ratio:.3f}", "", en.NOTE_PERPLEXITY_LAST))
     if step.kept is not None and not math.isnan(step.kept):
