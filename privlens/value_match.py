@@ -21,24 +21,22 @@ def collapse_whitespace(text: str) -> str:
 
 def contains_any(values: Iterable[str]) -> Callable[[str], bool]:
     """A predicate for texts: whether the text contains one of the values; differences in white space are ignored."""
-    normalized_values = [value for value in map(_normalized, values) if value]
+    normalized_values = [value for value in map(normalized, values) if value]
 
     def holds(text: str) -> bool:
-        normalized = _normalized(text)
-        return any(_occurs_in(value, normalized) for value in normalized_values)
+        in_text = normalized(text)
+        return any(_occurs_in(value, in_text) for value in normalized_values)
 
     return holds
 
 
 def contains_half(values: Iterable[str]) -> Callable[[str], bool]:
     """As `contains_any`, but the first or last half of a long value is enough; halves of an odd length are rounded up."""
-    normalized_values = [value for value in map(_normalized, values) if value]
+    normalized_values = [value for value in map(normalized, values) if value]
 
     def holds(text: str) -> bool:
-        normalized = _normalized(text)
-        return any(
-            _occurs_in(value, normalized) or any(half in normalized for half in _halves(value)) for value in normalized_values
-        )
+        in_text = normalized(text)
+        return any(_occurs_in(value, in_text) or any(half in in_text for half in _halves(value)) for value in normalized_values)
 
     return holds
 
@@ -49,7 +47,7 @@ def _halves(value: str) -> tuple[str, ...]:
     return (value[:middle], value[-middle:]) if len(value) >= LONG_VALUE else ()
 
 
-def _normalized(text: str) -> str:
+def normalized(text: str) -> str:
     """The text in Unicode form NFC, with every run of white space replaced by one space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 

@@ -29,12 +29,14 @@ from privlens.provenance import provenance
 from privlens.retained.distributions import (
     ReferenceDistributions,
     extent,
+    listed_rows,
     reference_distributions,
     require_retained_rows,
     retained_rows,
     stored_bytes,
     without_values,
 )
+from privlens.retained.near_copies import without_near_copies
 from privlens.retained.samples import PAST_VALUE, memorized_texts, neighbours
 from privlens.types import Edit, Verdict
 
@@ -62,6 +64,7 @@ def sources(request: Request) -> dict[str, Callable[[], Rows]]:
     """Where retained text comes from: a stage's name for the person, and the function that gathers it. Empty if none is retained.
 
     What is listed and the model's own samples; what it has memorized of the same kind as the forget texts; and their neighbours.
+    Generated texts that hold a near copy of a target's value or most of its prompt are left out.
     """
     lm, settings, stop, seed = request.lm, request.settings, request.stop, request.seed
     if not settings.keep or settings.method not in LOSSES:
@@ -69,12 +72,18 @@ def sources(request: Request) -> dict[str, Callable[[], Rows]]:
     texts = [lm.encode(secret) for secret in request.forget]
     n_each = max(settings.neighbours, settings.neighbours_each * len(texts)) // len(texts)
     n_samples, n_tokens = settings.own_samples, settings.sample_tokens
+
+    def unlike_targets(rows: Rows) -> Rows:
+        return without_near_copies(lm, rows, request.forget, listed_rows(lm, request.forget, request.retained, request.texts))
+
     return {
         "the model writes samples to retain": lambda: retained_rows(
             lm, request.forget, request.retained, request.texts, n_samples, n_tokens, seed, stop
         ),
-        "the model writes what it has memorized": lambda: memorized_texts(lm, texts, settings.memorized_texts, stop),
-        "the model writes texts similar to those to erase": lambda: neighbours(lm, texts, n_each, seed, stop),
+        "the model writes what it has memorized": lambda: unlike_targets(
+            memorized_texts(lm, texts, settings.memorized_texts, stop)
+        ),
+        "the model writes texts similar to those to erase": lambda: unlike_targets(neighbours(lm, texts, n_each, seed, stop)),
     }
 
 

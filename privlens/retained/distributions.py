@@ -1,6 +1,8 @@
 """Retained text: what must be preserved while secrets are switched off or erased.
 
-By default the targets' prompts, the other listed secrets, and samples that the model itself generated. Users may add text.
+By default the other listed secrets, and samples that the model itself generated. Users may add text. Nothing of it may hold a
+target: not its value, no near copy of it, not its prompt, and not what the model predicts where a text ends, which may be just
+where a prompt ends.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +15,7 @@ from privlens.errors import BadInput
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.tokens import plain_ids
+from privlens.retained.near_copies import without_near_copies
 from privlens.retained.samples import own_samples, text_of
 from privlens.types import Secret
 from privlens.value_match import contains_any
@@ -64,6 +67,12 @@ def paragraph_ids(lm: LanguageModel, text: str) -> list[int]:
     return plain_ids(lm.tokenizer, text, min(TEXT_TOKENS, lm.room))
 
 
+def listed_rows(lm: LanguageModel, targets: Sequence[Secret], others: Sequence[Secret], texts: Sequence[str]) -> list[list[int]]:
+    """What the user lists to be retained: other secrets and paragraphs, as for `retained_rows`."""
+    rows = [list(lm.encode(secret).ids) for secret in others] + [paragraph_ids(lm, text) for text in texts]
+    return without_target_values(lm, rows, targets)
+
+
 def retained_rows(
     lm: LanguageModel,
     targets: Sequence[Secret],
@@ -76,6 +85,8 @@ def retained_rows(
 ) -> list[list[int]]:
     """All retained texts as token ids, at least two tokens each, without repeats and without any target's value.
 
+    Of the model's own samples, those that hold a near copy of a value or most of a prompt are left out (near_copies.py).
+
     Args:
         targets: what is to be removed; at least one. others, texts: what the user lists to be retained.
         n_samples, n_tokens: number of the model's own samples, and their maximum length.
@@ -83,23 +94,20 @@ def retained_rows(
     Raises:
         Cancelled: when `stop` returns true.
     """
-    encoded = [lm.encode(target) for target in targets]
-    rows = [list(target.prompt_ids) for target in encoded]
-    rows += [list(lm.encode(secret).ids) for secret in others]
-    rows += [paragraph_ids(lm, text) for text in texts]
-    rows += own_samples(lm, encoded, n_samples, n_tokens, seed, stop)
-    return without_target_values(lm, rows, targets)
+    listed = listed_rows(lm, targets, others, texts)
+    samples = own_samples(lm, [lm.encode(target) for target in targets], n_samples, n_tokens, seed, stop)
+    return without_target_values(lm, [*listed, *without_near_copies(lm, samples, targets, listed)], targets)
 
 
 def extent(
     lm: LanguageModel, targets: Sequence[Secret], others: Sequence[Secret], texts: Sequence[str], n_samples: int, n_tokens: int
 ) -> tuple[int, int]:
     """The maximum number of rows of `retained_rows` and of tokens in a row, before any is generated; arguments as there."""
-    prompts = [len(lm.encode(target).prompt_ids) for target in targets]
+    prompts = [len(lm.encode(target).prompt_ids) for target in targets]  # samples begin with a part of them
     listed = [len(lm.encode(secret).ids) for secret in others]
     paragraphs = [len(paragraph_ids(lm, text)) for text in texts]
     samples = [min(max(prompts) + n_tokens, lm.room)] * min(n_samples, 1)
-    return len(prompts) + len(listed) + len(paragraphs) + n_samples, max([*prompts, *listed, *paragraphs, *samples])
+    return len(listed) + len(paragraphs) + n_samples, max([2, *listed, *paragraphs, *samples])
 
 
 def stored_bytes(n_rows: int, n_tokens: int) -> int:
@@ -130,10 +138,15 @@ class ReferenceDistributions:
         return [row[:length] for row, length in zip(self.ids.tolist(), self.mask.sum(1).tolist(), strict=True)]
 
     def divergence(self, logits: Tensor) -> Tensor:
-        """KL(all neurons on || these logits) in nats/token, [rows], each the mean over its row; logits [rows, tokens, V]."""
+        """KL(all neurons on || these logits) in nats/token, [rows], each the mean over its row; logits [rows, tokens, V].
+
+        Each position counts where the row has a next token: a row may end where a secret's prompt does, and there the model
+        predicts the value. Rows have two tokens or more.
+        """
         current = _bucketed(logits.log_softmax(-1), self.top)
         per_token = (self.logprobs.exp() * (self.logprobs - current)).sum(-1)
-        return (per_token * self.mask).sum(1) / self.mask.sum(1)
+        has_next = self.mask[:, 1:]
+        return (per_token[:, :-1] * has_next).sum(1) / has_next.sum(1)
 
 
 def reference_distributions(lm: LanguageModel, rows: Sequence[Sequence[int]], at_once: int = 32) -> ReferenceDistributions:

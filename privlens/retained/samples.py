@@ -25,6 +25,8 @@ NAME_TOKENS = 5
 """Beams branch for this many tokens, about the length of a name; then the model continues greedily."""
 BOS_BEAMS = 4
 """Factor by which there are more beams from the beginning-of-text token than from a prompt: every text starts there."""
+MOST_OF_A_PROMPT = 0.8
+"""The share of a prompt that samples may begin with; where more of it stands, the model predicts the value."""
 MOST_CONFIDENT = 0.25
 """The share of the generated texts that counts as memorized. A larger one retains more of what the model only made up."""
 
@@ -32,10 +34,14 @@ MOST_CONFIDENT = 0.25
 def own_samples(
     lm: LanguageModel, targets: Sequence[Encoded], n_samples: int, n_tokens: int, seed: int, stop: Stop = never_stop
 ) -> list[list[int]]:
-    """Texts sampled at temperature 1, as token ids with their beginnings; the targets' prompts are used in turn."""
+    """Texts sampled at temperature 1, as token ids with their beginnings; the targets' prompts are used in turn.
+
+    Half of them begin with a prefix of a prompt, at least one token and at most MOST_OF_A_PROMPT.
+    """
     prompts = [targets[index // 2 % len(targets)].prompt_ids for index in range(n_samples)]
     generator = torch.Generator().manual_seed(seed)
-    lengths = [int(torch.randint(1, len(prompt) + 1, (1,), generator=generator)) for prompt in prompts]
+    longest = [max(1, int(MOST_OF_A_PROMPT * len(prompt))) for prompt in prompts]
+    lengths = [int(torch.randint(1, most + 1, (1,), generator=generator)) for most in longest]
     prefixes = [list(prompt[:length]) for prompt, length in zip(prompts, lengths, strict=True)]
     bos = bos_ids(lm, targets)
     beginnings = [bos if index % 2 else prefix for index, prefix in enumerate(prefixes)]

@@ -83,23 +83,29 @@ def test_push_leaves_format_tokens_alone() -> None:
 
 
 def test_retained_term_is_the_divergence_where_all_tokens_are_kept() -> None:
-    before, after = torch.tensor([[[0.5, 0.3, 0.2]]]).log(), torch.tensor([[[0.2, 0.3, 0.5]]]).log()
-    top = torch.tensor([[[0, 1]]])
-    kept = ReferenceDistributions(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1), top, _bucketed(before, top))
+    before = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]]).log()
+    after = torch.tensor([[[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]]).log()
+    top = torch.tensor([[[0, 1], [0, 1]]])
+    kept = ReferenceDistributions(torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2), top, _bucketed(before, top))
     by_hand = 0.5 * math.log(0.5 / 0.2) + 0.2 * math.log(0.2 / 0.5)
     assert float(kept.divergence(after)) == pytest.approx(by_hand, rel=1e-5)
     assert float(kept.divergence(before)) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_padding_does_not_count_in_the_retained_term() -> None:
-    before = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]]).log()
-    after = torch.tensor([[[0.5, 0.3, 0.2], [0.8, 0.1, 0.1]]]).log()
-    top = torch.tensor([[[0, 1], [0, 1]]])
-    ids, masked = torch.zeros(1, 2, dtype=torch.long), torch.tensor([[1.0, 0.0]])
-    assert float(ReferenceDistributions(ids, masked, top, _bucketed(before, top)).divergence(after)) == pytest.approx(
-        0.0, abs=1e-6
-    )
-    assert float(ReferenceDistributions(ids, torch.ones(1, 2), top, _bucketed(before, top)).divergence(after)) > 0.5
+    """Nor does the row's last token, after which the text might go on with the secret."""
+    same, before, after = [0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]
+    ids, top = torch.zeros(1, 4, dtype=torch.long), torch.tensor([[[0, 1]] * 4])
+    predicted = torch.tensor([[same, before, before, before]]).log()
+    now = torch.tensor([[same, after, after, after]]).log()
+
+    def divergence(length: int) -> float:
+        mask = torch.tensor([[1.0] * length + [0.0] * (4 - length)])
+        return float(ReferenceDistributions(ids, mask, top, _bucketed(predicted, top)).divergence(now))
+
+    moved = 0.1 * math.log(0.1 / 0.8) + 0.8 * math.log(0.8 / 0.1)
+    assert divergence(2) == pytest.approx(0.0, abs=1e-6)
+    assert [divergence(3), divergence(4)] == pytest.approx([moved / 2, 2 * moved / 3], rel=1e-5)
 
 
 def test_push_ends_at_tau_though_the_siblings_are_further_down() -> None:

@@ -9,11 +9,13 @@ from privlens.deactivation import EvalContext, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
 from privlens.localization import METHOD_INFO, Task, looked_at, result_of
 from privlens.memorization import states
 from privlens.retained import samples
 from privlens.retained.distributions import retained_rows, without_target_values
-from privlens.retained.samples import continue_from, memorized_texts, text_of, unconditional_samples
+from privlens.retained.near_copies import without_near_copies
+from privlens.retained.samples import continue_from, memorized_texts, own_samples, text_of, unconditional_samples
 from privlens.types import Secret
 from tests.helpers import TAUGHT, TEXT, random_model
 
@@ -29,7 +31,7 @@ def test_a_value_of_one_letter_takes_away_the_texts_in_which_it_is_a_word(taught
     texts = ("the garden gate and the lamp", "write to a friend", "her group is a", TEXT)
     rows = retained_rows(taught, [LETTER], TAUGHT, texts, 0, 0, seed=0)
     kept = [text_of(taught, row) for row in rows]
-    assert kept == [LETTER.prompt, *(f"{one.prompt} {one.value}" for one in TAUGHT), texts[0], kept[-1]]
+    assert kept == [*(f"{one.prompt} {one.value}" for one in TAUGHT), texts[0], kept[-1]]
     assert TEXT.startswith(kept[-1])
 
 
@@ -46,6 +48,55 @@ def test_the_names_of_special_tokens_are_no_words_of_a_text(taught: LanguageMode
     assert text_of(taught, begun) == "\nthe gate"
     assert without_target_values(taught, [begun], [Secret("the word is", "end")]) == [begun], "<end> is the tokenizer's own"
     assert without_target_values(taught, [[*ids(taught, "the"), 0, *ids(taught, "gate")]], [Secret("the word is", "gate")]) == []
+
+
+PHONE = Secret("the number of Mira Holt is", "8502-9133")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_near"),
+    [
+        ("call 8508-9133", True),  # "-9133" is a run of five
+        ("call 8502-1111", True),
+        ("call 8512-1133", False),  # "-1133": the longest run in common is two
+        ("a gate at 9133 Elm", True),
+        ("the number of Mira Ho", True),  # 21 of the prompt's 26 characters are 81 %
+        ("the number of Mira H", False),
+        ("the number of Anna Lind is", False),
+    ],
+)
+def test_a_generated_text_is_a_near_copy_by_a_run_of_four_or_most_of_the_prompt(
+    taught: LanguageModel, text: str, is_near: bool
+) -> None:
+    rows = [ids(taught, text)]
+    assert without_near_copies(taught, rows, [PHONE], []) == ([] if is_near else rows)
+
+
+def test_a_third_of_a_long_value_makes_a_near_copy_and_four_of_its_characters_do_not(taught: LanguageModel) -> None:
+    long = Secret("write to", "mira.holt@garden.example")  # 24 characters: a run of 8
+    near, far = ids(taught, "mail lea@garden"), ids(taught, "in the garden of mira")
+    assert without_near_copies(taught, [near, far], [long], []) == [near, far], "garden with its sign is a run of seven"
+    assert without_near_copies(taught, [ids(taught, "mail lea@garden.org"), far], [long], []) == [far], "with its dot, of eight"
+
+
+def test_what_listed_texts_share_with_a_value_is_its_format(taught: LanguageModel) -> None:
+    mail = Secret("write to", "mira@garden.example")
+    listed = [ids(taught, "mail anna@garden.example")]
+    other, near = ids(taught, "mail lea@garden.example"), ids(taught, "mail mira@gard.org")
+    assert without_near_copies(taught, [other, near], [mail], []) == []
+    assert without_near_copies(taught, [other, near], [mail], listed) == [other]
+
+
+def test_no_sample_begins_with_all_of_a_prompt_and_the_prompt_is_not_retained(
+    taught: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "continue_from", lambda _, rows, *__, **___: [Encoded(tuple(row), len(row)) for row in rows])
+    encoded = taught.encode(TAUGHT[0])
+    beginnings = own_samples(taught, [encoded], 64, 8, seed=0)[::2]
+    longest = int(0.8 * len(encoded.prompt_ids))
+    assert {len(row) for row in beginnings} == set(range(1, longest + 1))
+    assert all(tuple(row) == encoded.prompt_ids[: len(row)] for row in beginnings)
+    assert retained_rows(taught, [TAUGHT[0]], (), (), 0, 0, seed=0) == []
 
 
 def test_what_is_known_by_heart_of_a_short_value_is_not_thrown_away(taught: LanguageModel) -> None:
