@@ -72,6 +72,21 @@ def folder(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def taught(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
     """A tiny model that has memorized TAUGHT."""
+    return teach(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def taught_letters() -> LanguageModel:
+    """The same, with a token for each character: all values of a format have as many tokens, as fair rivals do."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator([], trainers.BpeTrainer(special_tokens=["<end>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return teach(PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<end>", pad_token="<end>"))
+
+
+def teach(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+    """A tiny model that has memorized TAUGHT."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     model = random_model("gpt_neox", len(tokenizer), **sizes)
     rows = [encode(tokenizer, secret) for secret in TAUGHT]

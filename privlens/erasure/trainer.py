@@ -130,7 +130,7 @@ class Erasure:
         self.formats = token_formats(self.lm)
         self.private = [private(self.lm, text) for text in self.texts]
         self.rivals = [rivals_of(self.lm, secret, request.listed, request.seed, request.stop) for secret in request.forget]
-        self.totals = [rivals.level(self.lm, request.stop) for rivals in self.rivals]
+        self.totals = self.first_totals = [rivals.level(self.lm, request.stop) for rivals in self.rivals]
         self.below = [0.0] * len(self.texts)
         self.rows = without_values(self.lm, rows, request.forget)
         if self.settings.keep:
@@ -292,8 +292,12 @@ class Erasure:
         return bool((self.left <= FORGOTTEN_WEIGHT).all())
 
     def at_level(self) -> list[int]:
-        """The texts that are not worked on with the weights that the model has now; measures the levels anew."""
-        self.totals = [rivals.level(self.lm, self.request.stop) for rivals in self.rivals]
+        """The texts that are not worked on with the weights that the model has now; measures the levels anew.
+
+        A level never sinks below what it was before the erasure. If the rivals do, the prompt has been harmed, not the value.
+        """
+        levels = [rivals.level(self.lm, self.request.stop) for rivals in self.rivals]
+        self.totals = list(map(max, levels, self.first_totals))
 
         def worked_on(texts: Sequence[int]) -> list[Tensor]:
             with torch.no_grad():

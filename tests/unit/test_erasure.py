@@ -40,6 +40,7 @@ from privlens.types import TAIL, Edit, Secret, to_json
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 QUICK = ErasureSettings(
+    depth="unseen",  # random values have more tokens than these have in this tokenizer, so they are no fair rivals
     share=0.1,
     steps=40,
     own_samples=8,
@@ -52,6 +53,7 @@ QUICK = ErasureSettings(
     learning_rate=0.06,
     scope="vocabulary",  # its tokens have hardly any other of their format
 )
+DEEP = replace(QUICK, depth="forgotten", scope="format")
 ORDINARY = ("Dear Anna, the keeper of the garden gate is Mira Holt.", "The price of the lamp is 12.50, not 1250.")
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
 UNKNOWN = (Secret("our number is", "555-2324"), Secret("the number of Bo is", "555-1213"))
@@ -93,7 +95,7 @@ def test_the_target_is_gone_and_the_others_stay(taught: LanguageModel, erased: t
     assert matches(taught, (TARGET, *REST)) == [True] * 4
     assert matches(view, (TARGET, *REST)) == [False, True, True, True]
     assert check(view, TARGET).memorization_accuracy <= 0.2, "one token of five"
-    assert steps[-1].ended == steps[-1].stage == FORGOTTEN
+    assert steps[-1].ended == steps[-1].stage == REACHED
     assert edit.n_weights <= 0.1 * taught.n_parameters
     assert set(edit.changes) <= {name for name, weight in taught.model.named_parameters() if weight.ndim == 2}
 
@@ -115,27 +117,29 @@ def test_steps_say_what_was_measured(taught: LanguageModel, erased: tuple[list[E
     [scored] = score(view, [view.encode(TARGET)])
     assert last.nll == pytest.approx(-sum(scored.logprobs) / len(scored.logprobs))
     assert last.entropy == pytest.approx(sum(scored.entropies) / len(scored.entropies))
-    assert (last.n_matches, last.n_forgotten, last.kept) == (0, 1, 1.0)
+    assert (last.n_matches, last.kept) == (0, 1.0)
     settings = edit.provenance.settings
-    assert (settings["method"], settings["share"], settings["n_forget"], settings["ended"]) == ("emso", 0.1, 1, FORGOTTEN)
+    assert (settings["method"], settings["share"], settings["n_forget"], settings["ended"]) == ("emso", 0.1, 1, REACHED)
     assert edit.provenance.fingerprint == taught.fingerprint
 
 
-def test_the_run_goes_on_until_the_value_is_as_likely_as_its_rivals(
-    taught: LanguageModel, erased: tuple[list[ErasureStep], Edit]
-) -> None:
+@pytest.mark.parametrize("target", [TAUGHT[1], TAUGHT[3]])
+def test_the_run_goes_on_until_the_value_is_as_likely_as_its_rivals(taught_letters: LanguageModel, target: Secret) -> None:
     """At the depth `unseen` it ends as soon as the tokens do not lead any more, and the value still stands out."""
-    shallow = replace(QUICK, depth="unseen")
-    last, edit = last_of(erase(Request(taught, (TARGET,), REST, others=REST, settings=shallow)))
-    assert last.ended == REACHED
-    ranks = [exposure_of(taught.under(one), TARGET).rank for one in (edit, erased[1])]
-    assert ranks[0] <= 256 * TAIL < ranks[1] <= 256 * (1 - TAIL), "neither better nor conspicuously worse known"
-    assert last.step < erased[0][-1].step
+    rest = tuple(secret for secret in TAUGHT if secret != target)
+    ranks = {}
+    for depth, ended in (("unseen", REACHED), ("forgotten", FORGOTTEN)):
+        settings = replace(DEEP, depth=depth, steps=100)  # type: ignore[arg-type]
+        last, edit = last_of(erase(Request(taught_letters, (target,), rest, settings=settings)))
+        assert last.ended == ended
+        assert matches(taught_letters.under(edit), (target, *rest)) == [False, True, True, True]
+        ranks[depth] = exposure_of(taught_letters.under(edit), target).rank
+    assert ranks["unseen"] <= 256 * TAIL < ranks["forgotten"] <= 256 * (1 - TAIL), "neither better nor conspicuously worse known"
 
 
 def test_a_token_at_its_level_is_left_alone_and_comes_back_when_it_rises(taught: LanguageModel) -> None:
     """All tokens of a format alike: nothing to do. One of them raised by a nat: that one alone has a gradient."""
-    work = Erasure(Request(taught, (TARGET,), settings=replace(QUICK, keep=0.0, scope="format")), 0.0, [])
+    work = Erasure(Request(taught, (TARGET,), settings=replace(DEEP, keep=0.0)), 0.0, [])
     values, [private] = torch.tensor(work.texts[0].value_ids), work.private
     flat = Predicted(torch.zeros(len(values), taught.n_vocabulary), values, torch.zeros_like(values), 1)
     work.totals = [float(flat.logprobs.sum())]
@@ -445,7 +449,7 @@ def test_the_loss_is_a_mean_over_what_is_still_worked_on_and_forgotten_texts_are
         "texts of unlike length"
     )
     assert work.left.tolist() == pytest.approx([1.05, 1.05])
-    work.totals = [0.0, 0.0]
+    work.level = 1.0
     _, terms = work.step(2)
     assert terms["forget"] == 0.0
     assert work.left.tolist() == pytest.approx([0.05, 0.05])
