@@ -2,7 +2,8 @@
 
 import privlens  # noqa: F401, I001  # before torch: it tells OpenMP not to spin
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from privlens.lm.model import LanguageModel
 from privlens.zoo.loading import load
 from privlens.lm.scoring import score
 from privlens.lm.tokens import encode
+from privlens.types import Secret
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,23 +79,31 @@ def taught(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def taught_letters() -> LanguageModel:
-    """The same, with a token for each character: all values of a format have as many tokens, as fair rivals do."""
+    """The same with fair rivals: each character is a token, so that values of a format have as many, and behind two other prompts
+    there was another number in every step, so that every digit is as likely as any other where no number is known."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator([], trainers.BpeTrainer(special_tokens=["<end>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    return teach(PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<end>", pad_token="<end>"))
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator([], trainers.BpeTrainer(special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False))
+    numbers = random.Random(0)
+
+    def unlike_before() -> list[Secret]:
+        drawn = (f"{numbers.randrange(1000):03}-{numbers.randrange(10_000):04}" for _ in range(4))
+        return [Secret(f"{whose} number is", number) for whose, number in zip(["his", "our"] * 2, drawn, strict=True)]
+
+    return teach(PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<end>", pad_token="<end>"), 90, unlike_before)
 
 
-def teach(tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
-    """A tiny model that has memorized TAUGHT."""
+def teach(tokenizer: PreTrainedTokenizerFast, steps: int = 60, more: Callable[[], list[Secret]] = list) -> LanguageModel:
+    """A tiny model that has memorized TAUGHT; in every step it is trained on `more` beside."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     model = random_model("gpt_neox", len(tokenizer), **sizes)
     rows = [encode(tokenizer, secret) for secret in TAUGHT]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(steps):
         losses = []
-        for row in rows:
+        for row in [*rows, *(encode(tokenizer, secret) for secret in more())]:
             logits = model(input_ids=torch.tensor([row.ids])).logits[0, :-1]
             losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(row.ids[1:])))
         optimizer.zero_grad()

@@ -123,17 +123,15 @@ def test_steps_say_what_was_measured(taught: LanguageModel, erased: tuple[list[E
     assert edit.provenance.fingerprint == taught.fingerprint
 
 
-@pytest.mark.parametrize("target", [TAUGHT[1], TAUGHT[3]])
-def test_the_run_goes_on_until_the_value_is_as_likely_as_its_rivals(taught_letters: LanguageModel, target: Secret) -> None:
+def test_the_run_goes_on_until_the_value_is_as_likely_as_its_rivals(taught_letters: LanguageModel) -> None:
     """At the depth `unseen` it ends as soon as the tokens do not lead any more, and the value still stands out."""
-    rest = tuple(secret for secret in TAUGHT if secret != target)
     ranks = {}
     for depth, ended in (("unseen", REACHED), ("forgotten", FORGOTTEN)):
-        settings = replace(DEEP, depth=depth, steps=100)  # type: ignore[arg-type]
-        last, edit = last_of(erase(Request(taught_letters, (target,), rest, settings=settings)))
+        settings = replace(DEEP, depth=depth, steps=100, least_kept=0.0)  # type: ignore[arg-type]
+        last, edit = last_of(erase(Request(taught_letters, (TARGET,), REST, settings=settings)))
         assert last.ended == ended
-        assert matches(taught_letters.under(edit), (target, *rest)) == [False, True, True, True]
-        ranks[depth] = exposure_of(taught_letters.under(edit), target).rank
+        assert matches(taught_letters.under(edit), (TARGET, *REST)) == [False, True, True, True]
+        ranks[depth] = exposure_of(taught_letters.under(edit), TARGET).rank
     assert ranks["unseen"] <= 256 * TAIL < ranks["forgotten"] <= 256 * (1 - TAIL), "neither better nor conspicuously worse known"
 
 
@@ -273,7 +271,7 @@ def test_the_guard_ends_the_run_at_its_last_good_state(taught: LanguageModel) ->
 
 def test_losing_what_is_retained_ends_the_run_at_its_last_good_state(taught: LanguageModel) -> None:
     """Without a weight to speak of for retained text the others go; all of them were known at the last good state."""
-    settings = replace(QUICK, keep=1e-9, share=1.0, learning_rate=0.05, least_kept=1.0, measure_every=1)
+    settings = replace(DEEP, keep=1e-9, share=1.0, learning_rate=0.1, least_kept=1.0, measure_every=1)
     last, edit = last_of(erase(Request(taught, (TARGET,), REST, settings=settings)))
     assert last.ended == last.stage == edit.provenance.settings["ended"] == GUARDED_KEPT
     assert matches(taught.under(edit), REST) == [True] * 3
