@@ -175,7 +175,7 @@ def erase(
     """Takes secrets out of the weights; the model stays as it is, the edit is used by `lm.under(edit)` or `with lm.edited(edit)`.
 
     Args:
-        retained: listed secrets that should stay. others: secrets that are only watched. Both are what the values are compared with.
+        retained: listed secrets that should stay. others: secrets that are only watched. The values are compared with both.
         texts: paragraphs that should stay. reference: paragraphs that the perplexity guard is measured on.
         settings: of `ErasureSettings`; `method_settings(method, settings)` gives another method with its own learning rate.
     """

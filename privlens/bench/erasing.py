@@ -105,7 +105,7 @@ def erased(lm: LanguageModel, trial: ErasureTrial, reference: Sequence[str], set
 def measured(
     lm: LanguageModel, trial: ErasureTrial, edit: Edit, reworded: Reworded, reference: Sequence[str], seed: int
 ) -> dict[str, float | None]:
-    """The columns of a row that describe the model under the edit: all but method, n_forget, ended, steps, seconds, share, memory."""
+    """The columns of a row that describe the model under the edit: all but method, number, end and cost of a run."""
     view = lm.under(edit)
     context = EvalContext(reference=tuple(reference), seed=seed)
     states = memorization_states(view, trial.forget, (), context)
@@ -188,9 +188,9 @@ def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     """Means over the `draws`, a row for each method and number of forget texts.
 
     `unseen_kept_interval` is a 95 % interval over the draws, None for a single one. The draws share the model and its secrets, so
-    it says how much depends on which texts are drawn, and nothing about other models. `forgotten` is the share of all targets that
-    could be judged, `forgotten_interval` its Clopper-Pearson interval, None without any, and `target_log10_tries` the median over
-    the draws. `ended` counts the reasons why the runs ended. `unseen_nll_rise_beside_first` is such an
+    it says how much depends on which texts are drawn, and nothing about other models. `forgotten` is the share of all targets
+    that could be judged, `forgotten_interval` its Clopper-Pearson interval, None without any, and `target_log10_tries` the median
+    over the draws. `ended` counts the reasons why the runs ended. `unseen_nll_rise_beside_first` is such an
     interval of how much more (if negative, less) the unseen secrets' NLL rose than with the first method on the same draws; None
     for that one.
     """

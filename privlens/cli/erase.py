@@ -56,8 +56,8 @@ SHARE_HELP = (
     f"at most {MAX_SHARE:g})."
 )
 DEPTH_HELP = (
-    "When the run ends: forgotten (all values as likely as those that they are compared with) or unseen (none is written, and their "
-    "MA and EL_10 are at the level of unseen text)."
+    "When the run ends: forgotten (all values as likely as those that they are compared with) or unseen (none is written, and "
+    "their MA and EL_10 are at the level of unseen text)."
 )
 GUARD_HELP = "End at the last good state when perplexity rises above this ratio."
 SITE_HELP = "Where the neurons are: mlp, attention or both (default: what the file says)."

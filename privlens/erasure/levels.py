@@ -51,8 +51,8 @@ def format_levels(logits: Tensor, values: Tensor, formats: Tensor) -> Tensor:
 def adding_up(levels: Tensor, total: float) -> Tensor:
     """[T] -> [T]: the levels, changed as evenly as possible so that they add up to the total (at most 0), nats.
 
-    To a lower total all move by the same number of nats. To a higher one the lowest are raised to a common floor, so that no token
-    carries it alone: a natural word may stay likelier than scrambled letters, but no part of it is certain.
+    To a lower total all move by the same number of nats. To a higher one the lowest are raised to a common floor, so that no
+    token carries it alone: a natural word may stay likelier than scrambled letters, but no part of it is certain.
     """
     missing = total - float(levels.sum())
     if missing <= 0:

@@ -260,7 +260,7 @@ class Erasure:
         return same_format | (same_format.sum(-1, keepdim=True) == 1)
 
     def worked_on(self, predicted: Predicted, texts: Sequence[int]) -> Tensor:
-        """[P] 1 for the private tokens that are still to be made unlikelier, in texts that are not done; only these are trained on.
+        """[P] 1 for the private tokens that are still to be made unlikelier, in texts that are not done; the rest is left alone.
 
         The other tokens are the format itself, which unseen values share and other secrets need.
 
@@ -276,7 +276,7 @@ class Erasure:
         return (above > TIE).float() * not_done.float()[predicted.texts]
 
     def _levels(self, predicted: Predicted, texts: Sequence[int], is_private: Tensor) -> Tensor:
-        """[P] nats: below its level a token is left alone. Those of a text's private tokens add up to what is left of its total."""
+        """[P] nats: below its level a token is left alone. A text's private tokens' add up to what is left of its total."""
         logprobs = predicted.logprobs.detach()
         levels = format_levels(predicted.logits.detach(), predicted.values, self.formats)
         for row, index in enumerate(texts):
