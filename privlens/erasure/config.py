@@ -22,8 +22,8 @@ ALL = ":all"
 RATES = {"emso": 0.035, "gradient-ascent": 0.05, "unlikelihood": 0.05, "npo": 0.04, "kl-uniform": 0.1, "undial": 0.1}
 """Each method's own learning rate on chosen weights.
 
-Chosen by hand on two draws of one seed, at the depth `unseen`: of the rates that reach it in 100 steps, the one at which the NLL of
-unseen secrets rose least. Tried: 0.035 and 0.05 for EMSO, 0.05 and 0.07 for unlikelihood, 0.04 and 0.05 for NPO, only 0.05 for
+Chosen by hand on two draws of one seed, at the depth `unseen`: of the rates that reach it in 100 steps, the one at which the NLL
+of unseen secrets rose least. Tried: 0.035 and 0.05 for EMSO, 0.05 and 0.07 for unlikelihood, 0.04 and 0.05 for NPO, only 0.05 for
 gradient ascent. undial (0.05, 0.07) and kl-uniform (0.05, 0.1) reached the level at none of these, and have 0.1 (README).
 """
 WITHOUT_LOSS = ("revs", "low-curvature")

@@ -50,6 +50,9 @@ that comes back is noticed."""
 MAX_CREDIT = 1.0
 """Nats that a token below its level makes up for others above theirs, at most: else one token may be made impossible, and the
 rest stay certain behind it."""
+JUDGED_WITHIN = 1.0
+"""Nats above its level from which on a text is judged. The verdict leaves room on both sides of the level; but it costs hundreds
+of rows, so it is not made much earlier, nor only when the last hundredth of a nat is gone."""
 CORRECTION = 1.0
 """Nats by which a text's level is moved where the verdict, made with more rivals, says otherwise; a larger one may overshoot."""
 FIRST_MOVED = 0.05
@@ -271,9 +274,14 @@ class Erasure:
         if self.settings.depth == "unseen":
             right = (predicted.logits.detach().argmax(-1) == predicted.values).float()
             return predicted.leads * is_private.float() * (predicted.mean(right) > self.level).float()[predicted.texts]
-        above = (predicted.logprobs.detach() - self._levels(predicted, texts, is_private)) * is_private
+        above = self._above(predicted, texts, is_private)
         not_done = predicted.summed(above.clamp_min(-MAX_CREDIT)) > TIE
         return (above > TIE).float() * not_done.float()[predicted.texts]
+
+    def _above(self, predicted: Predicted, texts: Sequence[int], is_private: Tensor) -> Tensor:
+        """[P] nats by which private tokens are above their levels; 0 for the others."""
+        above = predicted.logprobs.detach() - self._levels(predicted, texts, is_private)
+        return above.where(is_private, torch.zeros_like(above))
 
     def _levels(self, predicted: Predicted, texts: Sequence[int], is_private: Tensor) -> Tensor:
         """[P] nats: below its level a token is left alone. A text's private tokens' add up to what is left of its total."""
@@ -292,22 +300,25 @@ class Erasure:
         return bool((self.left <= FORGOTTEN_WEIGHT).all())
 
     def at_level(self) -> list[int]:
-        """The texts that are not worked on with the weights that the model has now; measures the levels anew.
+        """The texts that are at most JUDGED_WITHIN above their levels with the weights that the model has now.
 
-        A level never sinks below what it was before the erasure. If the rivals do, the prompt has been harmed, not the value.
+        Measures the levels anew. One never sinks below what it was before the erasure: if the rivals do, the prompt has been
+        harmed, not the value.
         """
         levels = [rivals.level(self.lm, self.request.stop) for rivals in self.rivals]
         self.totals = list(map(max, levels, self.first_totals))
 
-        def worked_on(texts: Sequence[int]) -> list[Tensor]:
+        def excess(texts: Sequence[int]) -> list[Tensor]:
             with torch.no_grad():
                 predicted = predictions(self.lm, [self.texts[index] for index in texts])
-            return list((predicted.summed(self.worked_on(predicted, texts)) > 0).float().cpu())
+            is_private = torch.cat([self.private[index] for index in texts])
+            return list(predicted.summed(self._above(predicted, texts, is_private).clamp_min(-MAX_CREDIT)).cpu())
 
         indices = list(range(len(self.texts)))
         batches = [indices[start : start + self.settings.forget_rows] for start in indices[:: self.settings.forget_rows]]
-        self.left = torch.stack([mark for batch in batches for mark in in_parts(worked_on, batch)]) + FORGOTTEN_WEIGHT
-        return [index for index in indices if self.left[index] <= FORGOTTEN_WEIGHT]
+        excesses = torch.stack([nats for batch in batches for nats in in_parts(excess, batch)])
+        self.left = (excesses > TIE).float() + FORGOTTEN_WEIGHT
+        return [index for index in indices if excesses[index] <= JUDGED_WITHIN]
 
     def correct(self, index: int, verdict: Verdict | None) -> None:
         """Moves the level of a text that is at its level, and yet was not found forgotten."""
