@@ -127,7 +127,7 @@ def test_the_run_goes_on_until_the_value_is_as_likely_as_its_rivals(taught_lette
     """At the depth `unseen` it ends as soon as the tokens do not lead any more, and the value still stands out."""
     ranks = {}
     for depth, ended in (("unseen", REACHED), ("forgotten", FORGOTTEN)):
-        settings = replace(DEEP, depth=depth, steps=100, least_kept=0.0)  # type: ignore[arg-type]
+        settings = replace(DEEP, depth=depth, learning_rate=0.04, steps=120, least_kept=0.0)  # type: ignore[arg-type]
         last, edit = last_of(erase(Request(taught_letters, (TARGET,), REST, settings=settings)))
         assert last.ended == ended
         assert matches(taught_letters.under(edit), (TARGET, *REST)) == [False, True, True, True]
