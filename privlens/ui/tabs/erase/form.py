@@ -21,7 +21,7 @@ from privlens.erasure.config import MAX_STEPS
 from privlens.retained.others import Keep
 from privlens.secret_lists import paragraphs
 from privlens.ui.components.form import Form
-from privlens.ui.sidebar.panel import Sidebar, SidebarValues
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of
 from privlens.ui.sidebar.ticking import tick_boxes
 from privlens.ui.state.jobs import QUICK
 from privlens.ui.tabs.erase.run import ErasureTask, chosen_targets, others_than
@@ -84,6 +84,7 @@ class ErasureForm(SidebarValues):
             settings=settings,
             keep=self.keep if settings.keep else "none",
             seed=validation.seed(self.seed or 0),
+            listed=all_of(self.listed),
         )
 
 

@@ -23,7 +23,10 @@ from privlens.ui.text import en
 
 @dataclass(frozen=True)
 class ErasureTask:
-    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method protects."""
+    """What is to be erased and how, as the tab's controls say; `keep` is how many of the others a method protects.
+
+    `listed` is the whole list, with the values that nobody trained on, by which it is judged what is forgotten.
+    """
 
     targets: tuple[Secret, ...]
     others: tuple[Secret, ...]
@@ -32,6 +35,7 @@ class ErasureTask:
     settings: ErasureSettings
     keep: Keep
     seed: int
+    listed: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,7 @@ def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], sto
         reference=task.reference,
         settings=task.settings,
         seed=task.seed,
-        listed=task.others,
+        listed=task.listed,
         stop=stop,
     )
     for step in erase(request):
@@ -120,7 +124,7 @@ def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], sto
     for index, target in enumerate(task.targets):
         text = en.judging(index, len(task.targets))
         yield Progress({"share": index / len(task.targets), "text": text}, tuple(steps))
-        judged += effects(lm, after, [target], task.others, task.seed, stop)
+        judged += effects(lm, after, [target], task.listed, task.seed, stop)
     left = set(known_of(after, known, stop))
     kept = EditEntry(name_of(task), edit, lm.edits, task.targets)
     yield Progress(
