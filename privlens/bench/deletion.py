@@ -14,6 +14,8 @@ from privlens.deactivation import EvalContext, memorization_states, reference_pe
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
+from privlens.localization.choice import GLOBAL, Choice
+from privlens.localization.hard_concrete import MaskSettings
 from privlens.memorization.extraction import log10_tries
 from privlens.memorization.states import exposed
 from privlens.outcomes import MemorizationState
@@ -99,9 +101,9 @@ def trials(
     return drawn
 
 
-def localized(lm: LanguageModel, trial: Trial, method: str) -> NeuronScores:
-    """The method's scores for a trial's target, with the seen half as retained text."""
-    return result_of(method, Task(lm, trial.target, trial.seen, seed=trial.seed, site=trial.site))
+def localized(lm: LanguageModel, trial: Trial, method: str, mask: MaskSettings | None = None) -> NeuronScores:
+    """The method's scores for a trial's target, with the seen half as retained text; `mask` as for `localization.steps_of`."""
+    return result_of(method, Task(lm, trial.target, trial.seen, seed=trial.seed, site=trial.site), mask=mask)
 
 
 def deletion(lm: LanguageModel, trial: Trial, scores: NeuronScores, k: int, budget: str) -> Deletion:
@@ -142,15 +144,21 @@ def run(
     n: int,
     seed: int,
     site: Site = "mlp",
+    *,
+    mask: MaskSettings | None = None,
+    choice: Choice = GLOBAL,
 ) -> Iterator[Deletion]:
     """Every method on every target, at every share of all neurons and at the k that it suggests ("natural").
 
     A method that suggests no k is given that of the latest method before it that did.
+
+    Args:
+        mask: settings of the mask, as for `localization.steps_of`. choice: in which order every method's neurons are chosen.
     """
     for trial in trials(lm, secrets, reference, n, seed, site):
         suggested_k = None
         for method in methods:
-            scores = localized(lm, trial, method)
+            scores = choice.of(localized(lm, trial, method, mask))
             suggested_k = scores.suggested_k or suggested_k
             if suggested_k:
                 yield deletion(lm, trial, scores, suggested_k, "natural")

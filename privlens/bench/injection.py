@@ -1,7 +1,7 @@
 """INJ: does a method find the neurons that a sequence was planted in? (after Chang, Thomason & Jia, NAACL 2024)
 
-Recall@k is the share of the planted neurons among the method's best k. All neurons of the model compete in one ranking, whereas
-the paper takes the best of each layer. The AUC (LACUNA, arXiv 2607.02513) needs no k: the probability that a planted neuron has
+Recall@k is the share of the planted neurons among the method's best k. All neurons of the model compete in one ranking, unless
+`choice` says otherwise; the paper takes the best of each layer. The AUC (LACUNA, arXiv 2607.02513) needs no k: the probability that a planted neuron has
 a higher score than another. Three controls run beside the methods: `random`, and two that have not seen the sequence:
 `weight-norm`, the norm of a neuron's output vector, and `activations-elsewhere`, how strongly it writes in texts that the model
 samples unconditionally. If one of these is above chance, the plant can be detected without the planted text.
@@ -17,6 +17,7 @@ from privlens import intervals
 from privlens.erasure import ErasureSettings, Request, erase, method_settings
 from privlens.lm.model import LanguageModel
 from privlens.localization import ELSEWHERE, WEIGHT_NORM, Task, result_of
+from privlens.localization.choice import GLOBAL, Choice
 from privlens.planting.plant import Plant, PlantSettings, new_secret, plant
 from privlens.planting.recall import K_MULTIPLES, auc, edit_auc, recall
 from privlens.types import Neuron, NeuronScores, Secret
@@ -43,9 +44,9 @@ class Ranking:
     scores: NeuronScores
     seconds: float
 
-    def judged(self, truth: Collection[Neuron]) -> PlantRecall:
-        """Its recall of the true neurons."""
-        return PlantRecall(self.method, recall(self.scores, truth), auc(self.scores, truth), self.seconds)
+    def judged(self, truth: Collection[Neuron], choice: Choice = GLOBAL) -> PlantRecall:
+        """Its recall of the true neurons, chosen in that order; the AUC is of the scores."""
+        return PlantRecall(self.method, recall(choice.of(self.scores), truth), auc(self.scores, truth), self.seconds)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,13 @@ def plants(lm: LanguageModel, settings: PlantSettings, n: int, seed: int) -> Ite
 
 
 def run(
-    lm: LanguageModel, methods: Sequence[str], settings: PlantSettings, n: int, seed: int, tell: Callable[[str], None]
+    lm: LanguageModel,
+    methods: Sequence[str],
+    settings: PlantSettings,
+    n: int,
+    seed: int,
+    tell: Callable[[str], None],
+    choice: Choice = GLOBAL,
 ) -> Iterator[tuple[Plant, list[PlantRecall]]]:
     """Plants a secret, runs every method and all controls, and takes the plant out again, n times.
 
@@ -86,7 +93,7 @@ def run(
         tell(f"plant {index + 1}/{n}: NLL {planted.nll:.3f} nats/token, match {planted.greedy_match}, {planted.steps} steps")
         recalls = []
         for ranking in rankings(lm.under(planted.edit), planted.secret, [*methods, *CONTROLS], seed + index):
-            recalls.append(ranking.judged(planted.neurons))
+            recalls.append(ranking.judged(planted.neurons, choice))
             tell(f"  {ranking.method}: recall {recalls[-1].recall[0]:.3f}, AUC {recalls[-1].auc:.3f}")
         yield planted, recalls
 

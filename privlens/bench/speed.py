@@ -206,7 +206,7 @@ def _mask_step(lm: LanguageModel, secret: Secret, settings: SpeedSettings) -> Sp
     """A training step of the mask against a forward and a backward pass to all activations on the same rows."""
     retained = 24
     mask, _ = start(Task(lm, secret, seed=settings.seed), MaskSettings(own_samples=retained - 1, rows=retained))
-    rows = [list(mask.push.encoded.ids)] * mask.settings.target_rows + mask.kept.rows()
+    rows = [list(mask.goal.encoded.ids)] * mask.settings.target_rows + mask.kept.rows()
     ids, attention = lm.padded(rows)
 
     def bare() -> None:

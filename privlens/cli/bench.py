@@ -15,9 +15,24 @@ from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_load import load as load_bench
 from privlens.cli.bench_paper import both
 from privlens.cli.bench_speed import cost, growth, speed
-from privlens.cli.options import SITE, AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
+from privlens.cli.options import (
+    SITE,
+    AsJson,
+    Depth,
+    Device,
+    Dtype,
+    Hold,
+    Methods,
+    Model,
+    PerLayer,
+    Reference,
+    Secrets,
+    Seed,
+    SkipLayers,
+)
 from privlens.deactivation import EvalContext, reference_perplexity
-from privlens.memorization.depth import depth
+from privlens.localization.hard_concrete import MaskSettings, asked_for
+from privlens.memorization.depth import depth as depth_of
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import Site
@@ -50,6 +65,10 @@ def delete(
     ] = "",
     n: Annotated[int, typer.Option(min=1, help="Targets, drawn by the seed from the memorized secrets.")] = 20,
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
+    depth: Depth = MaskSettings.depth,
+    hold: Hold = MaskSettings.hold,
+    per_layer: PerLayer = False,
+    skip_layers: SkipLayers = 0,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -62,12 +81,14 @@ def delete(
     listed = [row.secret for row in read_secrets(secrets)]
     paragraphs = read_reference(reference)
     lm = load(model, device, dtype)
+    choice, mask = inputs.choice(per_layer, skip_layers, lm), asked_for(depth, hold)
     rows = []
-    for row in deletion.run(lm, listed, paragraphs, method_names, budgets, n, seed, site):
+    for row in deletion.run(lm, listed, paragraphs, method_names, budgets, n, seed, site, mask=mask, choice=choice):
         rows.append(row)
         progress.report_progress(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
-    each = [{**asdict(row), **depth(row.after), "forgotten": row.forgotten} for row in rows]
+    settings |= {"depth": depth, "hold": hold, **asdict(choice)}
+    each = [{**asdict(row), **depth_of(row.after), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
 
 

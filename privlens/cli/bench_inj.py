@@ -1,6 +1,7 @@
 """`python -m privlens bench inj` and `bench recall`: which method finds planted neurons?"""
 
 import math
+from dataclasses import asdict
 from statistics import fmean
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from privlens.bench import injection
 from privlens.cli import inputs, progress, tables
-from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Seed
+from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, PerLayer, Seed, SkipLayers
 from privlens.planting.plant import PlantSettings
 from privlens.types import Secret
 from privlens.zoo.catalogue import PLANTED
@@ -25,6 +26,8 @@ def inj(
     planting: Annotated[str, typer.Option(help="fair (norms stay) or published (output vectors grow).")] = "fair",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each plant, at most.")] = 400,
     edits: Annotated[str, typer.Option(help=EDITS_HELP)] = "",
+    per_layer: PerLayer = False,
+    skip_layers: SkipLayers = 0,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -37,9 +40,10 @@ def inj(
     fair = inputs.is_fair(planting)
     inputs.check_proportion(ratio, "--ratio")
     lm = load(model, device, dtype)
+    choice = inputs.choice(per_layer, skip_layers, lm)
     settings = PlantSettings(ratio, fair, steps)
     results, erasures = [], []
-    for planted, recalls in injection.run(lm, method_names, settings, n, seed, progress.report_progress):
+    for planted, recalls in injection.run(lm, method_names, settings, n, seed, progress.report_progress, choice):
         results.append((planted, recalls))
         if edit_names:
             erasures.append(list(injection.erasures(lm, planted, edit_names, seed)))
@@ -59,6 +63,7 @@ def inj(
             "until_nll": settings.until,
             "learning_rate": settings.rate,
             "retained": "none listed",
+            **asdict(choice),
             "device": str(lm.device),
             "reached": sum(planted.greedy_match for planted, _ in results),
         },

@@ -8,7 +8,7 @@ import typer
 
 from privlens.bench import paper
 from privlens.cli import inputs, progress, tables
-from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed
+from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed, SkipLayers
 from privlens.errors import BadInput
 from privlens.resources import REFERENCE, SECRETS
 from privlens.retained.others import other_secrets
@@ -23,7 +23,7 @@ def both(
     methods: Methods = "hard-concrete,slimming,zero-out,integrated-gradients,activations",
     ratio: Annotated[float, typer.Option(help="Share of all neurons to plant in.")] = 0.001,
     share: Annotated[float, typer.Option(help="Share of all neurons to switch off.")] = 0.01,
-    skip_layers: Annotated[int, typer.Option(min=0, help="Choose from so many of the lowest layers last.")] = 0,
+    skip_layers: SkipLayers = 0,
     planting: Annotated[str, typer.Option(help="fair (norms stay) or published (output vectors grow).")] = "fair",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of a plant, at most.")] = 400,
     reference: Reference = REFERENCE,

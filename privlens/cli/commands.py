@@ -19,10 +19,26 @@ from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
 from privlens.cli.models import models
-from privlens.cli.options import SITE, AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Seed
+from privlens.cli.options import (
+    SITE,
+    AnyEdits,
+    AsJson,
+    Chat,
+    Depth,
+    Device,
+    Dtype,
+    Hold,
+    Model,
+    PerLayer,
+    Reference,
+    Retained,
+    Seed,
+    SkipLayers,
+)
 from privlens.deactivation import EvalContext, compare, eval_baseline, texts_before_and_after
 from privlens.errors import BadInput, PrivlensError
-from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
+from privlens.localization import METHOD_INFO, METHODS, Task, looked_at, steps_of
+from privlens.localization.hard_concrete import MaskSettings, asked_for
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
 from privlens.neuron_files import read_neurons
@@ -97,6 +113,10 @@ def localize(
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     share: Annotated[float | None, typer.Option(help="Report this share of all neurons, above 0 and at most 1.")] = None,
     top: Annotated[int | None, typer.Option(help="Number of neurons to report (default: suggested k, or 1 %).")] = None,
+    depth: Depth = MaskSettings.depth,
+    hold: Hold = MaskSettings.hold,
+    per_layer: PerLayer = False,
+    skip_layers: SkipLayers = 0,
     retained: Retained = "half",
     retain: Annotated[Path | None, typer.Option(help="Text to retain; paragraphs separated by empty lines.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON object to this file, for deactivate.")] = None,
@@ -112,15 +132,16 @@ def localize(
     if method not in METHODS:
         raise BadInput(f"There is no method {method!r}: use {', '.join(METHODS)}.")
     inputs.check_count(share, top)
-    chosen = inputs.choose(prompt, value, secrets, row)
+    chosen, mask = inputs.choose(prompt, value, secrets, row), asked_for(depth, hold)
     texts = read_reference(retain) if retain else ()
     if out:
         inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     inputs.check_top(top, lm, site)
+    choice = inputs.choice(per_layer, skip_layers, lm)
     lm.encode(chosen.target)
     seen = looked_at(method, retained_of(eval_baseline(lm, EvalContext(chosen.others)).known, retained))
-    scores = _last(METHODS[method](Task(lm, chosen.target, seen, texts, seed, site)))
+    scores = choice.of(_last(steps_of(method, Task(lm, chosen.target, seen, texts, seed, site), mask)))
     k = inputs.count(scores.n_neurons, scores.suggested_k, share, top)
     report = objects.localization(scores, chosen.target, k, seen)
     if out:

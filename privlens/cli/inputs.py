@@ -15,6 +15,7 @@ from privlens.list_files import read_text
 from privlens.lm.edit_files import load_edit
 from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS
+from privlens.localization.choice import Choice, check_skipped
 from privlens.process.private_files import write_private
 from privlens.retained.others import key_of, other_secrets
 from privlens.secret_lists import ListedSecret, read_list
@@ -153,6 +154,12 @@ def count(n_neurons: int, suggested_k: int | None, share: float | None, top: int
     if share is None and suggested_k is not None:
         return suggested_k
     return max(1, round((0.01 if share is None else share) * n_neurons))
+
+
+def choice(per_layer: bool, skip_layers: int, lm: LanguageModel) -> Choice:
+    """In which order neurons are chosen. Raises BadInput if no layer would be left."""
+    check_skipped(skip_layers, lm.n_layers)
+    return Choice(per_layer, skip_layers)
 
 
 def check_writable(path: Path) -> None:

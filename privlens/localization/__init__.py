@@ -8,7 +8,7 @@ from privlens.localization.ablation import zero_out
 from privlens.localization.activations import activations, contrastive_activations
 from privlens.localization.baselines import activations_elsewhere, random_neurons, weight_norm
 from privlens.localization.gradients import contrastive_gradient, gradient
-from privlens.localization.hard_concrete import hard_concrete, hard_concrete_deep
+from privlens.localization.hard_concrete import MaskSettings, hard_concrete, hard_concrete_deep
 from privlens.localization.integrated import integrated_gradients
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
@@ -45,9 +45,22 @@ def method_of(name: str) -> Method:
     return BASELINES[name] if name in BASELINES else METHODS[name]
 
 
-def result_of(method: str, task: Task, is_over: Callable[[], bool] = lambda: False) -> NeuronScores:
-    """Runs a method, named as for `method_of`, and returns its scores. Raises Cancelled if `is_over()` is true after a step."""
-    return last_of(method_of(method)(task), is_over)
+MASK = "hard-concrete"
+"""The method that is asked for a depth and a price."""
+
+
+def steps_of(method: str, task: Task, mask: MaskSettings | None = None) -> Iterator[LocalizationStep]:
+    """The steps of a method, named as for `method_of`; `mask` are the settings of MASK, and the other methods ignore them."""
+    if method == MASK and mask is not None:
+        return hard_concrete(task, mask)
+    return method_of(method)(task)
+
+
+def result_of(
+    method: str, task: Task, is_over: Callable[[], bool] = lambda: False, mask: MaskSettings | None = None
+) -> NeuronScores:
+    """Runs a method, as for `steps_of`, and returns its scores. Raises Cancelled if `is_over()` is true after a step."""
+    return last_of(steps_of(method, task, mask), is_over)
 
 
 def last_of(steps: Iterable[LocalizationStep], is_over: Callable[[], bool] = lambda: False) -> NeuronScores:
@@ -81,15 +94,15 @@ class MethodInfo:
 
 METHOD_INFO: dict[str, MethodInfo] = {
     "hard-concrete": MethodInfo(
-        "gates that learn to close: few neurons that the value needs and retained text does not (LPNL)",
-        "52 training steps of 12 rows",
-        "how far closed: 0 open, 1 closed",
+        "gates that learn to close until the value is as deep as asked, at the least cost to retained text (LPNL)",
+        "up to 48 training steps of 12 rows; fewer where depth and cost are soon met",
+        "1/2 to 1 closed, 0 to 1/2 open: how early and firmly",
         retains=True,
     ),
     "hard-concrete-deep": MethodInfo(
-        "the same with a low weight of retained text: removes more of the value, and more of its neighbours",
-        "60 training steps of 12 rows",
-        "how far closed: 0 open, 1 closed",
+        "the same until the value is no likelier than others of its format: takes more of its neighbours with it",
+        "up to 48 training steps of 12 rows; fewer where depth and cost are soon met",
+        "1/2 to 1 closed, 0 to 1/2 open: how early and firmly",
         retains=True,
     ),
     "contrastive-gradient": MethodInfo(
@@ -164,6 +177,7 @@ def unit_of(method: str) -> str:
 
 __all__ = [
     "ELSEWHERE",
+    "MASK",
     "METHODS",
     "METHOD_INFO",
     "WEIGHT_NORM",
@@ -174,5 +188,6 @@ __all__ = [
     "looked_at",
     "method_of",
     "result_of",
+    "steps_of",
     "unit_of",
 ]

@@ -4,12 +4,36 @@ Chang, Thomason & Jia (NAACL 2024) take the same number from each layer and leav
 model the layers compete, and it may take many neurons of an early layer that every text needs.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from privlens.errors import BadInput
 from privlens.types import NeuronScores
+
+
+@dataclass(frozen=True)
+class Choice:
+    """In which order neurons are chosen: one ranking of the whole model, or as `reordered` takes them."""
+
+    per_layer: bool = False
+    skip_layers: int = 0
+
+    def of(self, scores: NeuronScores) -> NeuronScores:
+        """The scores in that order. Raises BadInput if all layers would be left out."""
+        if self == GLOBAL:
+            return scores
+        return reordered(scores, per_layer=self.per_layer, skip_layers=self.skip_layers)
+
+
+GLOBAL = Choice()
+"""One ranking of the whole model."""
+
+
+def check_skipped(skip_layers: int, n_layers: int) -> None:
+    """Raises BadInput for a number of layers that cannot be left out of a model with n_layers."""
+    if not 0 <= skip_layers < n_layers:
+        raise BadInput(f"{skip_layers} layers cannot be left out of a model with {n_layers}: leave out 0 to {n_layers - 1}.")
 
 
 def reordered(scores: NeuronScores, *, per_layer: bool = False, skip_layers: int = 0) -> NeuronScores:
@@ -25,8 +49,7 @@ def reordered(scores: NeuronScores, *, per_layer: bool = False, skip_layers: int
         BadInput: if all layers would be left out.
     """
     n_layers, width = scores.scores.shape
-    if not 0 <= skip_layers < n_layers:
-        raise BadInput(f"{skip_layers} layers cannot be left out of a model with {n_layers}: leave out 0 to {n_layers - 1}.")
+    check_skipped(skip_layers, n_layers)
     values = np.where(np.isnan(scores.scores), -np.inf, scores.scores)
     skipped = np.repeat(np.arange(n_layers) < skip_layers, width)
     rank_in_layer = np.argsort(np.argsort(-values, axis=1, kind="stable"), axis=1).ravel() if per_layer else np.zeros(values.size)

@@ -64,6 +64,18 @@ class Push:
 
     def per_token(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The remaining push and the NLL, both [..., T] in nats; logits [..., tokens of prompt and value, V]."""
+        value_logprobs, end = self._levels(logits)
+        # The gradient goes through the siblings too: where the model is certain of the value, only they have one.
+        remaining = (value_logprobs - end).clamp_min(0) * (value_logprobs > -self.tau)
+        return remaining * self.pushed, -value_logprobs
+
+    def above(self, logits: Tensor) -> Tensor:
+        """How far each private token is above the end of its push, [..., T] in nats, negative below; 0 for other tokens."""
+        value_logprobs, end = self._levels(logits)
+        return (value_logprobs - end) * self.pushed
+
+    def _levels(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Each token's log-probability and where its push ends, both [..., T] in nats."""
         first = self.encoded.n_prompt - 1
         logprobs = logits[..., first : len(self.encoded.ids) - 1, :].log_softmax(-1)
         values = torch.tensor(self.encoded.value_ids, device=logits.device)
@@ -72,16 +84,7 @@ class Push:
         # -1e9 and not -inf: the gradient must be finite for a token without siblings too.
         sibling_logprobs = logprobs.masked_fill(~self.siblings, -1e9)
         sibling_level = sibling_logprobs.logsumexp(-1) - n_siblings.clamp_min(1).log()
-        end = torch.where(n_siblings > 0, sibling_level - self.margin, -self.tau)
-        # The gradient goes through the siblings too: where the model is certain of the value, only they have one.
-        remaining = (value_logprobs - end).clamp_min(0) * (value_logprobs > -self.tau)
-        return remaining * self.pushed, -value_logprobs
-
-    def matches(self, logits: Tensor) -> bool:
-        """Whether in any row every token of the value is the first choice; logits as for `per_token`."""
-        predicted = logits[..., self.encoded.n_prompt - 1 : len(self.encoded.ids) - 1, :].argmax(-1)
-        values = torch.tensor(self.encoded.value_ids, device=logits.device)
-        return bool((predicted == values).all(-1).any())
+        return value_logprobs, torch.where(n_siblings > 0, sibling_level - self.margin, -self.tau)
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Mean remaining push over the private tokens, [...], nats."""

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from privlens.lm.memory import AdaptiveBatchSize
 from privlens.lm.tokens import Encoded
-from privlens.localization.gradients import value_logprob_under
-from privlens.localization.hard_concrete import (
+from privlens.localization.gates import (
     BETA,
     GAMMA,
     ZETA,
@@ -27,6 +26,7 @@ from privlens.localization.hard_concrete import (
     sample_gates,
     with_ties_broken,
 )
+from privlens.localization.gradients import value_logprob_under
 from privlens.localization.task import Task
 from privlens.types import LocalizationStep
 

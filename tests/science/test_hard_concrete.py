@@ -13,15 +13,12 @@ from torch import Tensor
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 from privlens.localization import Task, result_of
+from privlens.localization.gates import TIE, deterministic_gates, open_probability, sample_gates, with_ties_broken
+from privlens.localization.goal import goal
 from privlens.localization.gradients import Push, contrastive, gate_gradient, push
-from privlens.localization.hard_concrete import (
-    MaskSettings,
-    deterministic_gates,
-    open_probability,
-    sample_gates,
-    with_ties_broken,
-)
+from privlens.localization.hard_concrete import Closed, MaskSettings
 from privlens.retained.distributions import ReferenceDistributions, _bucketed
+from privlens.types import Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 
@@ -123,23 +120,106 @@ masks = importlib.import_module("privlens.localization.hard_concrete")  # the ro
 FEW = MaskSettings(steps=6, own_samples=4, sample_tokens=6, rows=3)
 
 
-def test_the_penalty_on_closed_gates_comes_in_the_second_half(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_gates_cost_a_penalty_once_depth_and_price_are_met(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     penalties: list[float] = []
     step = masks.Mask.step
     monkeypatch.setattr(masks.Mask, "step", lambda mask, penalty: (penalties.append(penalty), step(mask, penalty))[1])
-    *_, last = masks.hard_concrete(Task(taught, TAUGHT[1]), FEW)
-    assert last.result
-    assert penalties == [0, 0, 0, FEW.penalty, FEW.penalty, FEW.penalty]
+    list(masks.hard_concrete(Task(taught, TAUGHT[1]), replace(FEW, hold=1e-9)))
+    assert penalties == [0] * FEW.steps, "nothing is that cheap"
+    penalties.clear()
+    list(masks.hard_concrete(Task(taught, TAUGHT[1]), replace(FEW, steps=9, hold=100.0)))
+    first = penalties.index(FEW.penalty)
+    assert 0 < first <= masks.CHECK_EVERY + 1 and penalties == [0.0] * first + [FEW.penalty] * (len(penalties) - first)
 
 
 @pytest.mark.parametrize("written", [True, False])
-def test_the_hold_on_retained_text_loosens_while_the_value_is_still_written(taught: LanguageModel, written: bool) -> None:
-    """At a learning rate of 0 and hardly any closed gate the taught value is written in every step, another never."""
-    settings = replace(FEW, learning_rate=0.0, start=12.0)
+def test_the_hold_on_retained_text_loosens_until_the_depth_is_reached_and_tightens_then(
+    taught: LanguageModel, written: bool
+) -> None:
+    """At a learning rate of 0 and no closed gate the taught value is written in every step, another never."""
+    settings = replace(FEW, learning_rate=0.0)
     mask, _ = masks.start(Task(taught, TAUGHT[1] if written else NEVER_TAUGHT), settings)
+    mask.log_alpha.data.fill_(12.0)
     for _ in range(3):
         mask.step(0.0)
-    assert mask.keep == pytest.approx(settings.keep * (settings.loosen**3 if written else 1))
+    assert mask.keep == pytest.approx(settings.keep * (settings.loosen if written else settings.tighten) ** 3)
+
+
+def test_the_ranking_decides_how_many_gates_may_close_and_which_start_closed(taught: LanguageModel) -> None:
+    task = Task(taught, TAUGHT[1])
+    mask, attribution = masks.start(task, FEW)
+    needed = int((mask.log_alpha < 0).sum())
+    best = attribution.flatten().argsort(descending=True)
+    off = [divmod(int(place), taught.d_mlp) for place in best[:needed]]
+    assert masks.reached(task, mask.goal, taught.off(off)).tolist() == [True]
+    assert masks.reached(task, mask.goal, taught.off(off[:-1])).tolist() == [False], "one fewer is not enough"
+    assert mask.places.tolist() == best[: len(mask.places)].tolist()
+    assert len(mask.places) == max(masks.FEWEST, min(3 * needed, 128 // 4))
+
+
+def test_the_fewest_that_reach_are_found(taught: LanguageModel) -> None:
+    for fewest in (1, 2, 37, 100):
+        assert masks.fewest(lambda ns, fewest=fewest: torch.tensor(ns) >= fewest, 100) == fewest
+    assert masks.fewest(lambda ns: torch.tensor(ns) >= 101, 100) is None
+    assert masks.first(torch.tensor([2, 0, 1]), [0, 1, 2]).tolist() == [[False] * 3, [False, False, True], [True, False, True]]
+
+
+def test_of_two_masks_the_deeper_is_better_then_the_one_within_the_price_then_the_smaller() -> None:
+    def closed(n: int, is_deep: bool, price: float) -> Closed:
+        return Closed(torch.arange(5) < n, is_deep, price)
+
+    small, large = closed(1, True, 0.9), closed(4, True, 0.5)
+    assert closed(5, True, 9.0).is_better(closed(0, False, 0.0), 1.0)
+    assert small.is_better(large, 1.0) and not large.is_better(small, 1.0), "both cost no more than asked"
+    assert large.is_better(small, 0.7) and not small.is_better(large, 0.7), "one does"
+    assert large.is_better(small, 0.1), "none does: the cheaper one"
+
+
+def test_a_mask_shrinks_to_the_firmest_that_still_reach_the_depth(taught: LanguageModel) -> None:
+    mask, _ = masks.start(Task(taught, TAUGHT[1]), FEW)
+    needed = int((mask.log_alpha < 0).sum())
+    n = len(mask.places)
+    mask.firmness = torch.arange(n, 0, -1).float()  # as firm as the ranking is high
+    everything = Closed(torch.ones(n, dtype=torch.bool), True, float("inf"))
+    assert mask.shrunk(everything).closed.tolist() == [index < needed for index in range(n)]
+    dear = replace(everything, price=0.0)
+    mask.settings = replace(FEW, hold=0.0)
+    assert mask.shrunk(dear) is dear, "not at a higher price"
+
+
+def test_what_is_closed_comes_first_and_the_earlier_and_firmer_the_higher(taught: LanguageModel) -> None:
+    mask, attribution = masks.start(Task(taught, TAUGHT[1]), FEW)
+    n = len(mask.places)
+    mask.firmness = torch.linspace(6, 0, n)
+    closed = torch.arange(n) % 2 == 1
+    scores = mask.scores(Closed(closed, True, 0.0), attribution).flatten()[mask.places.cpu()]
+    order = [*range(1, n, 2), *range(0, n, 2)]
+    assert scores.argsort(descending=True).tolist() == order
+
+
+@pytest.mark.parametrize("secret", TAUGHT, ids=lambda secret: secret.category)
+@pytest.mark.parametrize("depth", ["hidden", "1000", "forgotten"])
+def test_a_mask_reaches_the_depth_that_is_asked_for_with_just_the_neurons_it_suggests(
+    taught: LanguageModel, secret: Secret, depth: str
+) -> None:
+    *steps, last = masks.hard_concrete(Task(taught, secret), MaskSettings(depth=depth, hold=100.0))
+    scores = last.result
+    assert scores is not None and scores.suggested_k == last.n_closed > 0
+    assert len(steps) < MaskSettings.steps, "it stops when it has what it was asked for"
+    off = taught.off(scores.top(scores.suggested_k))
+    assert np.array_equal(last.gates, off[0].numpy())
+    encoded = taught.encode(secret)
+    with torch.no_grad(), taught.gated(off):
+        logits = taught.logits(*taught.padded([encoded.ids]))
+    assert bool(goal(taught, encoded, depth).met(logits)[0])
+    assert scores.provenance.settings["deep"] is True and scores.provenance.settings["price"] <= 100
+
+
+def test_a_mask_says_when_the_depth_is_not_to_be_had_or_not_at_that_price(taught: LanguageModel) -> None:
+    dear = result_of("hard-concrete", Task(taught, TAUGHT[1]), mask=MaskSettings(hold=1e-6, steps=9)).provenance.settings
+    assert dear["deep"] is True and dear["price"] > dear["hold"]
+    never = result_of("hard-concrete", Task(taught, TAUGHT[1]), mask=MaskSettings(depth="1e300", steps=3)).provenance.settings
+    assert never["deep"] is False and never["price"] > 0
 
 
 def test_the_contrast_pushes_every_private_token_by_itself(taught: LanguageModel) -> None:
@@ -164,7 +244,7 @@ def test_ties_are_broken_within_the_scale() -> None:
     scores = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
     preferred = torch.tensor([-3.0, 0.0, 40.0, 1.0, 2.0, -40.0, 0.0])
     broken = with_ties_broken(scores, preferred)
-    assert broken.tolist() == pytest.approx(scores.tolist(), abs=1.1 * masks.TIE)
+    assert broken.tolist() == pytest.approx(scores.tolist(), abs=1.1 * TIE)
     assert float(broken.max()) == 1.0
     assert float(broken.min()) == 0.0
     assert broken.argsort(descending=True).tolist() == [2, 1, 0, 4, 3, 6, 5]

@@ -18,9 +18,10 @@ from privlens.planting.plant import PlantSettings, new_secret, plant
 from privlens.retained.distributions import reference_distributions
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import LocalizationStep, NeuronScores, Secret
+from tests.helpers import TAUGHT
 
 ROOT = Path(__file__).parents[2]
-SHORT = MaskSettings(steps=5, own_samples=6, sample_tokens=8, rows=4, candidates=0.2)
+SHORT = MaskSettings(steps=5, own_samples=6, sample_tokens=8, neighbours=6, rows=4)
 SECRET = Secret("Anna, the keeper of the gate is", "Mira Holt 4827")
 
 
@@ -90,8 +91,8 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others(lm: Languag
     assert not np.array_equal(scores(3), scores(4))
 
 
-def test_suggested_k_is_what_the_mask_closed_and_those_come_first(lm: LanguageModel) -> None:
-    steps = list(hard_concrete(Task(lm, SECRET), replace(SHORT, steps=30, keep=1.0)))
+def test_suggested_k_is_what_the_mask_closed_and_those_come_first(taught: LanguageModel) -> None:
+    steps = list(hard_concrete(Task(taught, TAUGHT[0]), replace(SHORT, steps=12)))
     scores, gates = last(steps), steps[-1].gates
     assert scores.suggested_k == steps[-1].n_closed == int((gates < 0.5).sum()) > 0
     assert all(gates[neuron] < 0.5 for neuron in scores.top(scores.suggested_k))

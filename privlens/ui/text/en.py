@@ -308,6 +308,22 @@ WHOLE_LAYERS = "Whole layers: ticked = all its chosen neurons off"
 LAYER_BARS_EMPTY = "Chosen neurons per layer will appear here."
 ONE_LAYER = "One layer, folded into a square (click a cell)"
 SQUARE_EMPTY = "One layer's neurons will appear here."
+DEPTH = "How deep (hard-concrete)"
+DEPTHS = {
+    "hidden": "no longer written",
+    "1000": "1 in 1,000 tries at most",
+    "1000000": "1 in 1,000,000 tries at most",
+    "forgotten": "no likelier than others of its format",
+}
+HOLD = "What it may cost (KL on retained text, nats/token)"
+NOTE_DEPTH = {
+    True: "reached with the suggested neurons off",
+    False: "cannot be reached with these gates: ask for less, or erase the value from the weights",
+}
+NOTE_PRICE = {
+    True: "within what it may cost",
+    False: "more than it may cost: the depth is not to be had at that price, so other values may go as well",
+}
 NOTE_CLOSED = "gates below 0.5"
 NOTE_OPEN = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
 NOTE_GATED_NLL = "under the gates at this step; up = less likely"

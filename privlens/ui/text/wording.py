@@ -13,7 +13,7 @@ from privlens.memorization.whose import listed_owner
 from privlens.outcomes import Comparison, Effect
 from privlens.retained.others import kept_counts, same_secret
 from privlens.secret_lists import ListedSecret, SecretList
-from privlens.types import Exposure, FormatExposure, Lift, Memorization, Secret
+from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret
 from privlens.ui.state.session import Localization, NeuronChoice
 from privlens.ui.text import en
 
@@ -357,6 +357,24 @@ def listed(row: ListedSecret, category: str = "") -> str:
 def cut(text: str, most: int = 100) -> str:
     """A text of a length to be read."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def of_goal(scores: NeuronScores) -> list[Fact]:
+    """Whether a mask reached the depth it was asked for, and at which price; nothing of another method."""
+    settings = scores.provenance.settings
+    if "deep" not in settings:
+        return []
+    deep, price, hold = settings["deep"], settings["price"], settings["hold"]
+    asked = en.DEPTHS.get(settings["depth"], settings["depth"])
+    return [
+        fact(
+            "depth",
+            "reached" if deep else "not reached",
+            "",
+            f"{asked}: {en.NOTE_DEPTH[deep]}",
+        ),
+        fact("price", f"{price:.2g}", f"of {hold:g} nats/token", en.NOTE_PRICE[price <= hold]),
+    ]
 
 
 def time_of(record: Any) -> Fact:

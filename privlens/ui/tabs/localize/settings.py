@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from privlens.localization.hard_concrete import MaskSettings
 from privlens.ui.text import en
 
 KEEP = [(label, name) for name, label in en.PROTECTED.items()]
@@ -16,6 +17,17 @@ def keep_setting(elem_id: str) -> gr.Dropdown:
 def site_setting(elem_id: str) -> gr.Dropdown:
     """Where neurons are looked for."""
     return gr.Dropdown(SITES, value="mlp", label=en.LOOK_IN, elem_id=elem_id, scale=2, min_width=200)
+
+
+def depth_setting() -> gr.Dropdown:
+    """How deep the mask buries a value."""
+    choices = [(label, depth) for depth, label in en.DEPTHS.items()]
+    return gr.Dropdown(choices, value=MaskSettings.depth, label=en.DEPTH, elem_id="depth", scale=2, min_width=220)
+
+
+def hold_setting() -> gr.Number:
+    """What that may cost."""
+    return gr.Number(MaskSettings.hold, label=en.HOLD, minimum=0, elem_id="hold", scale=2, min_width=220)
 
 
 def common(keep: str, site: str, seed: float | None) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,8 @@ from typing import Any
 import gradio as gr
 
 from privlens import plots, validation
-from privlens.localization import METHOD_INFO, METHODS, Task, looked_at
+from privlens.localization import MASK, METHOD_INFO, METHODS, Task, looked_at, steps_of
+from privlens.localization.hard_concrete import MaskSettings, asked_for
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
 from privlens.types import LocalizationStep, Site
@@ -22,7 +23,7 @@ from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret,
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
 from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k
-from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting, site_setting
+from privlens.ui.tabs.localize.settings import common, depth_setting, hold_setting, keep_setting, seed_setting, site_setting
 from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
@@ -38,6 +39,8 @@ class LocalizeForm(SidebarValues):
     keep: Keep
     site: Site
     seed: float | None
+    depth: str
+    hold: float | None
     own_text: str
     located: Localization | None
     selection: Selection
@@ -45,7 +48,8 @@ class LocalizeForm(SidebarValues):
     @property
     def asked(self) -> Asked:
         """The tab's settings by name, for the strip."""
-        return ("method", self.method), *common(self.keep, self.site, self.seed), (TEXT, self.own_text.strip())
+        goal = (("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}")) if self.method == MASK else ()
+        return ("method", self.method), *goal, *common(self.keep, self.site, self.seed), (TEXT, self.own_text.strip())
 
 
 def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
@@ -54,6 +58,8 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     with gr.Row():
         method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label=en.METHOD, elem_id="method", scale=2, min_width=260)
         keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
+    with gr.Row():
+        depth, hold = depth_setting(), hold_setting()
     about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
     method.change(about_method, method, about, **QUICK)
     with gr.Accordion(en.LOCALIZE_OWN_HEADING, open=False):
@@ -77,11 +83,12 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         lm, target = shelf.get(form.model), form.target
         retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
         seed = validation.seed(form.seed or 0)
+        mask = asked_for(form.depth, form.hold)
         task = Task(lm, target, others=retained, texts=paragraphs(form.own_text), seed=seed, site=form.site, stop=stop.is_set)
         clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
         steps: list[LocalizationStep] = []
         n_neurons = sum(lm.widths(form.site))
-        for step in METHODS[form.method](task):
+        for step in steps_of(form.method, task, mask if mask != MaskSettings() else None):
             steps.append(step)
             if step.result is None and time.monotonic() - drawn < EVERY:
                 continue
@@ -118,7 +125,8 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         asked = (*of_secret(values.prompt, values.value), *values.asked)
         return told(shelf, values.model, made, asked, ELSEWHERE)
 
-    settings: dict[str, Any] = {"method": method, "keep": keep, "site": site, "seed": seed, "own_text": own_text}
+    settings: dict[str, Any] = {"method": method, "keep": keep, "site": site, "seed": seed}
+    settings |= {"depth": depth, "hold": hold, "own_text": own_text}
     form = Form(LocalizeForm, **side.controls, **settings, located=chosen.located, selection=chosen.selection)
     outputs = [live, heat, lines, chosen.located, chosen.selection]
     ended = wire(start, cancel, bar, run, form, outputs, redraw=chosen.redraw)
@@ -166,5 +174,6 @@ def live_facts(step: LocalizationStep, n_neurons: int, sufficient: bool) -> list
             wording.fact("secret's NLL", nll, "nats/token", en.NOTE_GATED_NLL),
         ]
     if step.result is not None:
+        facts += wording.of_goal(step.result)
         facts.append(wording.time_of(step.result))
     return facts

@@ -1,0 +1,71 @@
+"""The depths that a mask may be asked for, against numbers worked by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
+from privlens.localization.goal import SLACK, Goal, goal, tries_of
+from privlens.localization.gradients import Push
+from tests.helpers import TAUGHT
+
+
+def of(depth: str, pushed: tuple[float, float] = (1.0, 1.0)) -> Goal:
+    """Four tokens in the vocabulary; the value is token 1 twice, its siblings are 2 and 3, token 0 is another format."""
+    siblings = torch.tensor([[False, False, True, True]] * 2)
+    return Goal(Push(Encoded((0, 1, 1), 1), torch.tensor(pushed), siblings, 0.0, 7.0), depth)
+
+
+def predicted(*probabilities: list[float]) -> Tensor:
+    """Logits [1, 3, 4]: those that predict the two tokens, and some that predict what comes after."""
+    return torch.tensor([*probabilities, [0.25] * 4]).log()[None]
+
+
+RARE = [0.3, 0.1, 0.3, 0.3]
+
+
+def test_as_many_tries_as_asked_for() -> None:
+    """p = 0.1 x 0.1, so an even chance takes ln 2 / -ln(0.99) = 68.97 samples."""
+    logits = predicted(RARE, RARE)
+    assert of("68").met(logits).tolist() == [True]
+    assert of("70").met(logits).tolist() == [False]
+    assert float(of("30").loss(logits)) == 0.0, "far enough, and nothing is pushed further"
+    assert float(of("70").loss(logits)) == pytest.approx(math.log(0.1 / 0.9)), "the mean log-odds of the tokens"
+
+
+def test_a_value_is_hidden_when_one_private_token_is_not_the_first_choice() -> None:
+    sure, lost = [0.1, 0.7, 0.1, 0.1], [0.1, 0.3, 0.5, 0.1]
+    assert of("hidden").met(predicted(sure, sure)).tolist() == [False]
+    assert of("hidden").met(predicted(sure, lost)).tolist() == [True]
+    assert of("hidden", (1.0, 0.0)).met(predicted(sure, lost)).tolist() == [False], "a token of the format hides nothing"
+    by_hand = -math.log(0.1 / 0.7 + 0.5 / 0.3) + SLACK
+    assert float(of("hidden").loss(predicted(sure, lost))) == pytest.approx(max(0.0, by_hand))
+    assert float(of("hidden").loss(predicted(sure, sure))) == pytest.approx(-math.log(2 / 7) + SLACK)
+
+
+def test_forgotten_is_as_likely_as_others_of_the_format_on_average() -> None:
+    """The siblings have 0.2 and 0.1: their mean is 0.15. One token above it by as much as another is below is enough."""
+    above, below = [0.4, 0.3, 0.2, 0.1], [0.625, 0.075, 0.2, 0.1]
+    assert of("forgotten").met(predicted(above, above)).tolist() == [False]
+    assert of("forgotten").met(predicted(above, below) - torch.tensor([0, 1e-4, 0, 0])).tolist() == [True]
+    assert float(of("forgotten").loss(predicted(above, below))) == pytest.approx(math.log(2) / 2)
+
+
+@pytest.mark.parametrize("depth", ["hidden", "1000000", "forgotten"])
+def test_the_loss_has_a_gradient_where_the_model_is_certain(depth: str) -> None:
+    logits = (predicted([0.25] * 4, [0.25] * 4) + torch.tensor([0, 40.0, 0, 0])).requires_grad_()
+    loss = of(depth).loss(logits)
+    loss.sum().backward()
+    assert float(loss.detach()) > 5
+    assert logits.grad is not None and bool(logits.grad.isfinite().all()) and float(logits.grad.abs().max()) > 0.05
+
+
+def test_depths_that_do_not_exist_are_refused_in_words(taught: LanguageModel) -> None:
+    assert (tries_of("hidden"), tries_of("forgotten"), tries_of("1,000"), tries_of("1e6")) == (None, None, 1000, 1e6)
+    for depth in ("deep", "", "1", "0", "-5", "nan", "inf"):
+        with pytest.raises(BadInput, match="is no depth: give hidden, forgotten, or a number of tries above 1"):
+            goal(taught, taught.encode(TAUGHT[0]), depth)
