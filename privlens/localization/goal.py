@@ -69,20 +69,22 @@ class Goal:
         if tries is None:
             # A soft minimum: one token that is not written is enough, and which one is the cheapest is not known at the start.
             return (SLACK - (-self._leads(logits)).logsumexp(-1)).clamp_min(0)
-        logprobs = -self.push.per_token(logits)[1]
-        is_short = logprobs.sum(-1) > logprob_for_tries(tries) - SLACK
+        is_short = self.push.per_token(logits)[1].sum(-1) < SLACK - logprob_for_tries(tries)
         # Log-odds have a gradient where the model is certain of the value; below that they are log-probabilities.
-        odds = logprobs - (-logprobs.clamp(max=-1e-6).expm1()).log()
+        value_logits, others = self._logits(logits)
+        odds = value_logits - others.logsumexp(-1)
         return (odds * self.push.pushed).sum(-1) / self.push.pushed.sum().clamp_min(1) * is_short
 
     def _leads(self, logits: Tensor) -> Tensor:
         """How far each private token's logit is above the largest other one, [..., T], nats; inf for tokens of the format."""
-        first, length = self.encoded.n_prompt - 1, len(self.encoded.ids) - 1
-        predicted = logits[..., first:length, :]
+        value_logits, others = self._logits(logits)
+        return (value_logits - others.amax(-1)).masked_fill(self.push.pushed == 0, float("inf"))
+
+    def _logits(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Each token's logit, [..., T], and those of all others where it is predicted, [..., T, V] with -inf at the token."""
+        predicted = logits[..., self.encoded.n_prompt - 1 : len(self.encoded.ids) - 1, :]
         values = torch.tensor(self.encoded.value_ids, device=logits.device).expand(predicted.shape[:-1])[..., None]
-        value_logits = predicted.gather(-1, values)[..., 0]
-        leads = value_logits - predicted.scatter(-1, values, float("-inf")).amax(-1)
-        return leads.masked_fill(self.push.pushed == 0, float("inf"))
+        return predicted.gather(-1, values)[..., 0], predicted.scatter(-1, values, float("-inf"))
 
 
 def goal(lm: LanguageModel, encoded: Encoded, depth: str) -> Goal:

@@ -6,7 +6,7 @@ retained text. The mask takes its settings from the model: the contrastive gate 
 would have to close for that depth says how many gates may close at all and which of them start closed. Training then weighs the
 KL against the depth: the weight of the KL rises after every step in which the closed neurons, fully off, reach the depth and
 falls after the others, so that it ends where the depth is just reached (a multiplicative form of dual ascent). Once a step keeps
-to both, closed gates cost a penalty, and training stops when the mask has not become smaller for a while.
+to both, closed gates cost a penalty, and training ends soon after.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ class MaskSettings:
     candidates: float = 3.0
     """Gates that may close, as a multiple of the neurons that the ranking alone would have to close."""
     steps: int = 48
-    """Maximum; training stops when both goals are met and the mask has not become smaller for `patience` steps."""
+    """Maximum; training ends `patience` steps after depth and price were first met, in which the mask becomes smaller."""
     patience: int = 9
     learning_rate: float = 0.3
     start: float = 1.0
@@ -53,7 +53,8 @@ class MaskSettings:
     loosen: float = 0.85
     tighten: float = 1.1
     penalty: float = 0.3
-    """Weight of the share of closed gates, once both goals were met."""
+    """Weight of the share of closed gates, once both goals were met or half of the steps are done: a closed gate gets the
+    penalty's gradient alone, and Adam would amplify it from the start."""
     own_samples: int = 64
     sample_tokens: int = 24
     neighbours: int = 64
@@ -70,7 +71,7 @@ def asked_for(depth: str, hold: float | None) -> MaskSettings:
     return MaskSettings(depth, validation.between(hold, "hold", 0, 10, "0.003 nats per token is the default", above=True))
 
 
-FEWEST, MOST = 48, 0.25
+FEWEST, MOST = 48, 0.5
 """Candidates: at least so many neurons, and at most this share of all."""
 
 
@@ -96,13 +97,9 @@ class Closed:
         """Whether it is as deep as asked and costs no more than `hold`."""
         return self.is_deep and self.price <= hold
 
-    def is_better(self, other: "Closed", hold: float) -> bool:
-        """Smaller where both keep to the hold, else cheaper; depth comes first."""
-        if self.is_deep != other.is_deep:
-            return self.is_deep
-        if self.price <= hold and other.price <= hold:
-            return self.n < other.n
-        return self.price < other.price
+    def is_better(self, other: "Closed") -> bool:
+        """Deeper or else cheaper. A smaller one at a higher price is no better: it takes more of other values with it."""
+        return self.is_deep if self.is_deep != other.is_deep else self.price < other.price
 
 
 @dataclass
@@ -198,7 +195,7 @@ class Mask:
         n = fewest(lambda ns: self.reached(first(by_firmness, ns)), chosen.n)
         [closed] = first(by_firmness, [n or chosen.n])
         smaller = Closed(closed, True, self.price(closed))
-        return smaller if smaller.price <= max(self.settings.hold, chosen.price) else chosen
+        return smaller if smaller.price <= chosen.price else chosen
 
     def scores(self, chosen: Closed, attribution: Tensor) -> Tensor:
         """1/2 to 1 for what is closed and 0 to 1/2 for the rest, by the mean over the steps of how far each gate was closed: the
@@ -328,16 +325,16 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
         target_nll=float("nan"),
     )
     mask, attribution = start(task, settings)
-    best, since_better, penalty = mask.current(0), 0, 0.0
+    best, n_met, penalty = mask.current(0), 0, 0.0
     for step in range(1, settings.steps + 1):
         task.go_on()
         nll, terms = mask.step(penalty)
-        current, since_better = mask.current(step), since_better + 1
-        if current.is_better(best, settings.hold):
-            best, since_better = current, 0
-        if best.meets(settings.hold):
+        current = mask.current(step)
+        best = current if current.is_better(best) else best
+        n_met += best.meets(settings.hold)
+        if best.meets(settings.hold) or step >= settings.steps / 2:
             penalty = settings.penalty
-        is_last = step == settings.steps or (best.meets(settings.hold) and since_better >= settings.patience)
+        is_last = step == settings.steps or n_met > settings.patience
         gates, n_closed, result = mask.gates(), current.n, None
         if is_last:
             chosen = mask.shrunk(best if best.is_deep else current)

@@ -124,12 +124,12 @@ def test_closed_gates_cost_a_penalty_once_depth_and_price_are_met(taught: Langua
     penalties: list[float] = []
     step = masks.Mask.step
     monkeypatch.setattr(masks.Mask, "step", lambda mask, penalty: (penalties.append(penalty), step(mask, penalty))[1])
-    list(masks.hard_concrete(Task(taught, TAUGHT[1]), replace(FEW, hold=1e-9)))
-    assert penalties == [0] * FEW.steps, "nothing is that cheap"
+    list(masks.hard_concrete(Task(taught, TAUGHT[3]), replace(FEW, hold=1e-9)))
+    assert penalties == [0, 0, 0, *[FEW.penalty] * 3], "nothing is that cheap: in the second half"
     penalties.clear()
-    list(masks.hard_concrete(Task(taught, TAUGHT[1]), replace(FEW, steps=9, hold=100.0)))
+    list(masks.hard_concrete(Task(taught, TAUGHT[3]), replace(FEW, steps=30, hold=100.0)))
     first = penalties.index(FEW.penalty)
-    assert 0 < first <= masks.CHECK_EVERY + 1 and penalties == [0.0] * first + [FEW.penalty] * (len(penalties) - first)
+    assert 0 < first < 15 and penalties == [0.0] * first + [FEW.penalty] * FEW.patience
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -138,7 +138,7 @@ def test_the_hold_on_retained_text_loosens_until_the_depth_is_reached_and_tighte
 ) -> None:
     """At a learning rate of 0 and no closed gate the taught value is written in every step, another never."""
     settings = replace(FEW, learning_rate=0.0)
-    mask, _ = masks.start(Task(taught, TAUGHT[1] if written else NEVER_TAUGHT), settings)
+    mask, _ = masks.start(Task(taught, TAUGHT[3] if written else NEVER_TAUGHT), settings)
     mask.log_alpha.data.fill_(12.0)
     for _ in range(3):
         mask.step(0.0)
@@ -146,7 +146,7 @@ def test_the_hold_on_retained_text_loosens_until_the_depth_is_reached_and_tighte
 
 
 def test_the_ranking_decides_how_many_gates_may_close_and_which_start_closed(taught: LanguageModel) -> None:
-    task = Task(taught, TAUGHT[1])
+    task = Task(taught, TAUGHT[3])
     mask, attribution = masks.start(task, FEW)
     needed = int((mask.log_alpha < 0).sum())
     best = attribution.flatten().argsort(descending=True)
@@ -154,7 +154,7 @@ def test_the_ranking_decides_how_many_gates_may_close_and_which_start_closed(tau
     assert masks.reached(task, mask.goal, taught.off(off)).tolist() == [True]
     assert masks.reached(task, mask.goal, taught.off(off[:-1])).tolist() == [False], "one fewer is not enough"
     assert mask.places.tolist() == best[: len(mask.places)].tolist()
-    assert len(mask.places) == max(masks.FEWEST, min(3 * needed, 128 // 4))
+    assert len(mask.places) == max(masks.FEWEST, min(3 * needed, 128 // 2))
 
 
 def test_the_fewest_that_reach_are_found(taught: LanguageModel) -> None:
@@ -164,31 +164,30 @@ def test_the_fewest_that_reach_are_found(taught: LanguageModel) -> None:
     assert masks.first(torch.tensor([2, 0, 1]), [0, 1, 2]).tolist() == [[False] * 3, [False, False, True], [True, False, True]]
 
 
-def test_of_two_masks_the_deeper_is_better_then_the_one_within_the_price_then_the_smaller() -> None:
+def test_of_two_masks_the_deeper_is_better_and_else_the_cheaper() -> None:
     def closed(n: int, is_deep: bool, price: float) -> Closed:
         return Closed(torch.arange(5) < n, is_deep, price)
 
     small, large = closed(1, True, 0.9), closed(4, True, 0.5)
-    assert closed(5, True, 9.0).is_better(closed(0, False, 0.0), 1.0)
-    assert small.is_better(large, 1.0) and not large.is_better(small, 1.0), "both cost no more than asked"
-    assert large.is_better(small, 0.7) and not small.is_better(large, 0.7), "one does"
-    assert large.is_better(small, 0.1), "none does: the cheaper one"
+    assert closed(5, True, 9.0).is_better(closed(0, False, 0.0))
+    assert not closed(0, False, 0.0).is_better(closed(5, True, 9.0))
+    assert large.is_better(small) and not small.is_better(large)
+    assert small.meets(0.9) and not small.meets(0.8) and not closed(1, False, 0.0).meets(0.8)
 
 
 def test_a_mask_shrinks_to_the_firmest_that_still_reach_the_depth(taught: LanguageModel) -> None:
-    mask, _ = masks.start(Task(taught, TAUGHT[1]), FEW)
+    mask, _ = masks.start(Task(taught, TAUGHT[3]), FEW)
     needed = int((mask.log_alpha < 0).sum())
     n = len(mask.places)
     mask.firmness = torch.arange(n, 0, -1).float()  # as firm as the ranking is high
     everything = Closed(torch.ones(n, dtype=torch.bool), True, float("inf"))
     assert mask.shrunk(everything).closed.tolist() == [index < needed for index in range(n)]
-    dear = replace(everything, price=0.0)
-    mask.settings = replace(FEW, hold=0.0)
-    assert mask.shrunk(dear) is dear, "not at a higher price"
+    cheap = replace(everything, price=0.0)
+    assert mask.shrunk(cheap) is cheap, "not at a higher price"
 
 
 def test_what_is_closed_comes_first_and_the_earlier_and_firmer_the_higher(taught: LanguageModel) -> None:
-    mask, attribution = masks.start(Task(taught, TAUGHT[1]), FEW)
+    mask, attribution = masks.start(Task(taught, TAUGHT[3]), FEW)
     n = len(mask.places)
     mask.firmness = torch.linspace(6, 0, n)
     closed = torch.arange(n) % 2 == 1
@@ -197,8 +196,7 @@ def test_what_is_closed_comes_first_and_the_earlier_and_firmer_the_higher(taught
     assert scores.argsort(descending=True).tolist() == order
 
 
-@pytest.mark.parametrize("secret", TAUGHT, ids=lambda secret: secret.category)
-@pytest.mark.parametrize("depth", ["hidden", "1000", "forgotten"])
+@pytest.mark.parametrize(("secret", "depth"), [(TAUGHT[2], "hidden"), (TAUGHT[3], "hidden"), (TAUGHT[3], "10")])
 def test_a_mask_reaches_the_depth_that_is_asked_for_with_just_the_neurons_it_suggests(
     taught: LanguageModel, secret: Secret, depth: str
 ) -> None:
@@ -216,10 +214,10 @@ def test_a_mask_reaches_the_depth_that_is_asked_for_with_just_the_neurons_it_sug
 
 
 def test_a_mask_says_when_the_depth_is_not_to_be_had_or_not_at_that_price(taught: LanguageModel) -> None:
-    dear = result_of("hard-concrete", Task(taught, TAUGHT[1]), mask=MaskSettings(hold=1e-6, steps=9)).provenance.settings
+    dear = result_of("hard-concrete", Task(taught, TAUGHT[3]), mask=MaskSettings(hold=1e-6, steps=9)).provenance.settings
     assert dear["deep"] is True and dear["price"] > dear["hold"]
-    never = result_of("hard-concrete", Task(taught, TAUGHT[1]), mask=MaskSettings(depth="1e300", steps=3)).provenance.settings
-    assert never["deep"] is False and never["price"] > 0
+    never = result_of("hard-concrete", Task(taught, TAUGHT[3]), mask=MaskSettings(depth="1e300", steps=3)).provenance.settings
+    assert never["deep"] is False
 
 
 def test_the_contrast_pushes_every_private_token_by_itself(taught: LanguageModel) -> None:

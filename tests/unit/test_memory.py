@@ -99,8 +99,7 @@ def test_a_method_finds_the_same_in_smaller_batches(taught: LanguageModel, metho
 @pytest.mark.parametrize("rows", [1, 3, 5])
 def test_a_masks_step_has_the_same_gradient_in_parts(taught: LanguageModel, rows: int) -> None:
     task = Task(taught, TAUGHT[0], tuple(TAUGHT[1:]))
-    (one, _), (other, _) = (start(task, MaskSettings()) for _ in range(2))
-    one.reference_distributions = other.reference_distributions = 1.0  # so that target and retained rows weigh alike
+    (one, _), (other, _) = (start(task, MaskSettings(keep=1.0)) for _ in range(2))  # so that both kinds of rows weigh alike
     whole = one.step(0.3)
     with full_beyond(taught, rows) as tried:
         parts = other.step(0.3)
