@@ -114,7 +114,7 @@ def test_a_method_refuses_in_words_where_nothing_is_left_to_retain(
     taught: LanguageModel, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = Task.retained_rows
-    monkeypatch.setattr(Task, "retained_rows", lambda task, n_samples, n_tokens: original(task, 0, n_tokens))
+    monkeypatch.setattr(Task, "retained_rows", lambda task, n_samples, n_tokens, *_: original(task, 0, n_tokens))
     with pytest.raises(BadInput, match=r"No retained text is left.*a text of your own.*gradient"):
         result_of(method, Task(taught, LAST, (Secret("his number is 555-0142 or", "555-7788"),)))
     assert result_of(method, Task(taught, LAST, (TAUGHT[0],))).provenance.settings["retained"] == 1
