@@ -1,10 +1,11 @@
 """INJ: does a method find the neurons that a sequence was planted in? (after Chang, Thomason & Jia, NAACL 2024)
 
 Recall@k is the share of the planted neurons among the method's best k. All neurons of the model compete in one ranking, unless
-`choice` says otherwise; the paper takes the best of each layer. The AUC (LACUNA, arXiv 2607.02513) needs no k: the probability that a planted neuron has
-a higher score than another. Three controls run beside the methods: `random`, and two that have not seen the sequence:
-`weight-norm`, the norm of a neuron's output vector, and `activations-elsewhere`, how strongly it writes in texts that the model
-samples unconditionally. If one of these is above chance, the plant can be detected without the planted text.
+`choice` says otherwise; the paper takes the best of each layer. The AUC (LACUNA, arXiv 2607.02513) needs no k: the probability
+that a planted neuron has a higher score than another. Three controls run beside the methods: `random`, and two that have not
+seen the sequence: `weight-norm`, the norm of a neuron's output vector, and `activations-elsewhere`, how strongly it writes in
+texts that the model samples unconditionally. If one of these is above chance, the plant can be detected without the planted
+text.
 """
 
 import time
