@@ -12,12 +12,12 @@ from torch import Tensor
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
-from privlens.localization.gradients import TAU, Push, push
+from privlens.localization.gradients import MARGIN, TAU, Push, push
 from privlens.memorization.extraction import logprob_for_tries
 
 HIDDEN, FORGOTTEN = "hidden", "forgotten"
 SLACK = 0.5
-"""Nats by which the loss asks for more than the goal, so that a gate that ends between open and closed does not miss it."""
+"""Nats by which the loss asks for more than the goal, so that gates that end between open and closed do not miss it."""
 
 
 def tries_of(depth: str) -> float | None:
@@ -58,22 +58,21 @@ class Goal:
         if tries is not None:
             return self.push.per_token(logits)[1].sum(-1) >= -logprob_for_tries(tries)
         if self.depth == FORGOTTEN:
-            return self.push.above(logits).sum(-1) <= 0
+            return (self.push.above(logits) - self.push.margin * self.push.pushed).sum(-1) <= 0
         return self._leads(logits).amin(-1) < 0
 
     def loss(self, logits: Tensor) -> Tensor:
-        """What is left to go, [...], 0 where it is met; nats per private token or, for `hidden`, of the token that is nearest."""
+        """What is left of the push, [...], nats per private token; 0 once the value is as deep as asked, and SLACK deeper.
+
+        The push ends at the level of the format. For a number of tries beyond that, what is missing counts as well.
+        """
         tries = tries_of(self.depth)
         if self.depth == FORGOTTEN:
             return self.push(logits)
         if tries is None:
-            # A soft minimum: one token that is not written is enough, and which one is the cheapest is not known at the start.
-            return (SLACK - (-self._leads(logits)).logsumexp(-1)).clamp_min(0)
-        is_short = self.push.per_token(logits)[1].sum(-1) < SLACK - logprob_for_tries(tries)
-        # Log-odds have a gradient where the model is certain of the value; below that they are log-probabilities.
-        value_logits, others = self._logits(logits)
-        odds = value_logits - others.logsumexp(-1)
-        return (odds * self.push.pushed).sum(-1) / self.push.pushed.sum().clamp_min(1) * is_short
+            return self.push(logits) * (self._leads(logits).amin(-1) > -SLACK)
+        missing = (SLACK - logprob_for_tries(tries) - self.push.per_token(logits)[1].sum(-1)).clamp_min(0)
+        return self.push(logits) * (missing > 0) + missing / self.push.pushed.sum().clamp_min(1)
 
     def _leads(self, logits: Tensor) -> Tensor:
         """How far each private token's logit is above the largest other one, [..., T], nats; inf for tokens of the format."""
@@ -90,4 +89,4 @@ class Goal:
 def goal(lm: LanguageModel, encoded: Encoded, depth: str) -> Goal:
     """The goal for a value. Raises BadInput for a depth that does not exist."""
     tries_of(depth)
-    return Goal(push(lm, encoded, 0.0, TAU), depth)
+    return Goal(push(lm, encoded, MARGIN, TAU), depth)

@@ -2,15 +2,14 @@
 2024, Learnable Privacy Neurons Localization; gates after Louizos et al. 2018, Learning Sparse Networks through L0).
 
 The model is frozen. A person says how deep the value has to be buried (goal.py) and what that may cost: a bound on the KL on
-retained text. The mask takes its settings from the model: the contrastive gate gradient ranks the neurons, and the number that it
-would have to close for that depth says how many gates may close at all and which of them start closed. Training then weighs the
-KL against the depth: the weight of the KL rises after every step in which the closed neurons, fully off, reach the depth and
-falls after the others, so that it ends where the depth is just reached (a multiplicative form of dual ascent). Once a step keeps
-to both, closed gates cost a penalty, and training ends soon after.
+retained text. Only the neurons ranked best by the contrastive gate gradient may close; their gates start mostly open. The KL
+holds them back, and its weight falls as long as the value is still written; where the depth is not reached after the usual number
+of steps, it falls faster until it is. The penalty on closed gates comes late: a closed gate gets the penalty's gradient alone,
+and Adam would amplify it. In the end, of the neurons that closed, the firmest are taken, as few as the depth needs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,6 +26,8 @@ from privlens.types import LocalizationStep
 
 TRIED = 12
 """Numbers of neurons tried in one pass when the fewest that reach a depth are looked for."""
+FEWEST, MOST = 48, 0.5
+"""Candidates: at least so many neurons, and at most this share of all."""
 CHECK_EVERY, CHECK_ROWS = 3, 32
 """Steps between two measurements of what the closed neurons cost, and the retained rows that are measured on at most. One costs
 about as much as a training step."""
@@ -34,31 +35,36 @@ about as much as a training step."""
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """Settings of the mask. `depth` and `hold` are what a person asks for; the others are rates of the search."""
+    """Settings of the mask. `depth` and `hold` are what a person asks for; the others are rates of the search.
 
-    depth: str = HIDDEN
+    The rates are those of the mask before it had an end, chosen on `demo` with seeds 7 to 9; `patience` and `give_way` on `demo`
+    with seed 31.
+    """
+
+    depth: str = "1000000"
     """How deep the value has to be buried: hidden, forgotten, or a number of tries; see goal.py."""
-    hold: float = 0.003
+    hold: float = 0.03
     """What it may cost: KL on retained text, nats/token."""
-    candidates: float = 3.0
-    """Gates that may close, as a multiple of the neurons that the ranking alone would have to close."""
-    steps: int = 48
-    """Maximum; training ends `patience` steps after depth and price were first met, in which the mask becomes smaller."""
+    candidates: float = 0.15
+    """Gates that may close, as a share of all neurons."""
+    usual_steps: int = 48
+    steps: int = 100
+    """Maximum. Training ends after the usual steps if the depth is reached by then, else when it is."""
     patience: int = 9
+    """For the depth `hidden` training ends this many steps after depth and price were first met, in which the mask settles."""
     learning_rate: float = 0.3
     start: float = 1.0
-    """log_alpha at the start, three quarters open; minus this, a quarter open, for the neurons that the ranking would close."""
-    keep: float = 30.0
-    """Initial weight of the KL on retained text; `loosen` and `tighten` multiply it after every step."""
-    loosen: float = 0.85
-    tighten: float = 1.1
+    """log_alpha at the start; 0 is half open, 1 is three quarters open."""
+    keep: float = 130.0
+    """Initial weight of the KL on retained text."""
+    loosen: float = 0.93
+    """That weight is multiplied by this after every step in which the value is still written with the closed neurons off."""
+    give_way: float = 0.85
+    """And by this after every further step in which the depth is not reached."""
     penalty: float = 0.3
-    """Weight of the share of closed gates, once both goals were met or half of the steps are done: a closed gate gets the
-    penalty's gradient alone, and Adam would amplify it from the start."""
+    """Weight of the share of closed gates, once depth and price were met or half of the usual steps are done."""
     own_samples: int = 64
     sample_tokens: int = 24
-    neighbours: int = 64
-    """Texts of the target's kind among the retained text: the model's samples seldom recite what else it has memorized."""
     rows: int = 10
     """Retained rows per step."""
     target_rows: int = 2
@@ -68,38 +74,7 @@ class MaskSettings:
 def asked_for(depth: str, hold: float | None) -> MaskSettings:
     """The settings with which the mask reaches this depth at this price. Raises BadInput for a value that neither can have."""
     tries_of(depth)
-    return MaskSettings(depth, validation.between(hold, "hold", 0, 10, "0.003 nats per token is the default", above=True))
-
-
-FEWEST, MOST = 48, 0.5
-"""Candidates: at least so many neurons, and at most this share of all."""
-
-
-@dataclass(frozen=True)
-class Closed:
-    """A set of closed neurons.
-
-    Attributes:
-        closed: [n] bool, of the candidates. is_deep: whether the depth is reached with them off.
-        price: KL on retained text, nats/token; inf where it was not measured.
-    """
-
-    closed: Tensor
-    is_deep: bool
-    price: float
-
-    @property
-    def n(self) -> int:
-        """How many are closed."""
-        return int(self.closed.sum())
-
-    def meets(self, hold: float) -> bool:
-        """Whether it is as deep as asked and costs no more than `hold`."""
-        return self.is_deep and self.price <= hold
-
-    def is_better(self, other: "Closed") -> bool:
-        """Deeper or else cheaper. A smaller one at a higher price is no better: it takes more of other values with it."""
-        return self.is_deep if self.is_deep != other.is_deep else self.price < other.price
+    return MaskSettings(depth, validation.between(hold, "hold", 0, 10, "0.03 nats per token is the default", above=True))
 
 
 @dataclass
@@ -134,10 +109,7 @@ class Mask:
         return ones.scatter(1, self.places.expand(gates.shape), gates).view(-1, n_layers, width)
 
     def step(self, penalty: float) -> tuple[float, dict[str, float]]:
-        """One step of Adam, after which the KL weighs more if the depth is reached, else less.
-
-        Returns the target's NLL under noise (nats/token) and the terms of the loss.
-        """
+        """One step of Adam. Returns the target's NLL under noise (nats/token) and the terms of the loss."""
         n_target = self.settings.target_rows
         picked = torch.randperm(len(self.kept.ids), generator=self.generator)[: self.settings.rows]
         noise = torch.rand(n_target + len(picked), len(self.places), generator=self.generator, dtype=torch.float32)
@@ -150,7 +122,6 @@ class Mask:
         (penalty * closed).backward()
         self.optimizer.step()
         self.firmness += 1 - self.gates()
-        self.keep *= self.settings.tighten if bool(self.reached(self.closed()[None])[0]) else self.settings.loosen
         nll, to_go, divergence = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         terms = {"to go": to_go.mean().item(), "kept": divergence.mean().item(), "closed": closed.item()}
         return float(nll.mean()), terms
@@ -163,9 +134,18 @@ class Mask:
         """The neurons that are off if training ends here, [n] bool."""
         return self.gates() < 0.5
 
-    def reached(self, closed: Tensor) -> Tensor:
-        """Whether the value is as deep as asked with these candidates off: [rows, n] bool -> [rows] bool."""
-        return reached(self.task, self.goal, self.spread((~closed).float()))
+    def loosen(self, step: int, is_deep: bool) -> None:
+        """Lets the KL weigh less, if this step has left the value written, or has come late and not reached the depth."""
+        if is_deep:
+            return
+        if step > self.settings.usual_steps:
+            self.keep *= self.settings.give_way
+        elif not bool(self.reached(self.closed()[None], HIDDEN)[0]):
+            self.keep *= self.settings.loosen
+
+    def reached(self, closed: Tensor, depth: str | None = None) -> Tensor:
+        """Whether the value is as deep as asked (or as another depth) with these candidates off: [rows, n] -> [rows], bool."""
+        return reached(self.task, replace(self.goal, depth=depth or self.goal.depth), self.spread((~closed).float()))
 
     @torch.no_grad()
     def price(self, closed: Tensor) -> float:
@@ -181,27 +161,21 @@ class Mask:
 
         return float(torch.stack(in_parts(divergence, range(0, len(self.kept.ids), every))).mean())
 
-    def current(self, step: int) -> Closed:
-        """What is closed now; its price is measured at every third step in which the depth is reached."""
+    def shrunk(self) -> Tensor:
+        """The fewest of the closed neurons, the firmest first, with which the depth is reached; all of them if it is not.
+
+        [n] bool.
+        """
         closed = self.closed()
-        is_deep = bool(self.reached(closed[None])[0])
-        return Closed(closed, is_deep, self.price(closed) if is_deep and step % CHECK_EVERY == 0 else float("inf"))
+        by_firmness = self.firmness.masked_fill(~closed, -1).argsort(descending=True)
+        n = fewest(lambda ns: self.reached(first(by_firmness, ns)), int(closed.sum()))
+        return closed if n is None else first(by_firmness, [n])[0]
 
-    def shrunk(self, chosen: Closed) -> Closed:
-        """The fewest of the closed neurons, the firmest first, with which the depth is still reached, if they cost no more."""
-        if not chosen.is_deep or not chosen.n:
-            return chosen
-        by_firmness = self.firmness.masked_fill(~chosen.closed, -1).argsort(descending=True)
-        n = fewest(lambda ns: self.reached(first(by_firmness, ns)), chosen.n)
-        [closed] = first(by_firmness, [n or chosen.n])
-        smaller = Closed(closed, True, self.price(closed))
-        return smaller if smaller.price <= chosen.price else chosen
-
-    def scores(self, chosen: Closed, attribution: Tensor) -> Tensor:
+    def scores(self, chosen: Tensor, attribution: Tensor) -> Tensor:
         """1/2 to 1 for what is closed and 0 to 1/2 for the rest, by the mean over the steps of how far each gate was closed: the
         earlier and the more firmly, the higher. Ties are broken by the attribution. [n_layers, width], on the CPU."""
         firmness = self.firmness / max(1.0, float(self.firmness.max()))
-        ranked = 1 - self.spread(1 - (chosen.closed.float() + firmness.clamp(max=0.99))[None] / 2)[0]
+        ranked = 1 - self.spread(1 - (chosen.float() + firmness.clamp(max=0.99))[None] / 2)[0]
         return with_ties_broken(ranked.cpu(), attribution.cpu())
 
     def _loss(self, gates: Tensor, part: slice, picked: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -251,7 +225,7 @@ def fewest(is_reached: Callable[[list[int]], Tensor], most: int) -> int | None:
     Args:
         is_reached: some numbers -> a bool for each. It is taken to hold for all numbers above one for which it does.
     """
-    grid = np.unique(np.geomspace(1, most, TRIED).round().astype(int)).tolist()
+    grid = np.unique(np.geomspace(1, most, TRIED).round().astype(int)).tolist() if most else []
     low, high = 0, most + 1
     while grid:
         reaching = [n for n, holds in zip(grid, is_reached(grid).tolist(), strict=True) if holds]
@@ -268,21 +242,15 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     """
     lm = task.lm
     aim = goal(lm, lm.encode(task.target), settings.depth)
-    rows = task.retained_rows(settings.own_samples, settings.sample_tokens, settings.neighbours)
+    rows = task.retained_rows(settings.own_samples, settings.sample_tokens)
     attribution = contrastive(task, aim.push, rows)
     exists = lm.exists(task.site).to(attribution.device)
     n_neurons = int(exists.sum())
     order = attribution.masked_fill(~exists, float("-inf")).flatten().argsort(descending=True)
     most = min(n_neurons, max(FEWEST, round(MOST * n_neurons)))
 
-    def is_reached(ns: list[int]) -> Tensor:
-        return reached(task, aim, (~first(order, ns)).float().view(len(ns), *attribution.shape))
-
-    needed = fewest(is_reached, most)
-    n_candidates = min(most, max(FEWEST, round(settings.candidates * (needed or most))))
-    log_alpha = torch.full((n_candidates,), settings.start, device=lm.device, dtype=torch.float32)
-    log_alpha[: needed or 0] = -settings.start
-    log_alpha.requires_grad_()
+    n_candidates = min(most, max(FEWEST, round(settings.candidates * n_neurons)))
+    log_alpha = torch.full((n_candidates,), settings.start, device=lm.device, requires_grad=True, dtype=torch.float32)
     mask = Mask(
         task=task,
         settings=settings,
@@ -318,37 +286,40 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
     shape = task.lm.shape(task.site)
     yield LocalizationStep(
         step=0,
-        n_steps=settings.steps,
+        n_steps=min(settings.usual_steps, settings.steps),
         stage="reading the retained text",
         gates=np.ones(shape, np.float32),
         n_closed=0,
         target_nll=float("nan"),
     )
     mask, attribution = start(task, settings)
-    best, n_met, penalty = mask.current(0), 0, 0.0
+    n_met, penalty = 0, 0.0
     for step in range(1, settings.steps + 1):
         task.go_on()
         nll, terms = mask.step(penalty)
-        current = mask.current(step)
-        best = current if current.is_better(best) else best
-        n_met += best.meets(settings.hold)
-        if best.meets(settings.hold) or step >= settings.steps / 2:
+        closed = mask.closed()
+        is_deep = bool(mask.reached(closed[None])[0])
+        mask.loosen(step, is_deep)
+        if n_met or (is_deep and step % CHECK_EVERY == 0 and mask.price(closed) <= settings.hold):
+            n_met += 1
+        if n_met or step >= settings.usual_steps / 2:
             penalty = settings.penalty
-        is_last = step == settings.steps or n_met > settings.patience
-        gates, n_closed, result = mask.gates(), current.n, None
+        is_enough = is_deep and (n_met > settings.patience if settings.depth == HIDDEN else step >= settings.usual_steps)
+        is_last = is_enough or step == settings.steps
+        gates, result = mask.gates(), None
         if is_last:
-            chosen = mask.shrunk(best if best.is_deep else current)
-            gates, n_closed = (~chosen.closed).float(), chosen.n
-            outcome = {"deep": chosen.is_deep, "price": chosen.price if chosen.is_deep else mask.price(chosen.closed)}
+            closed = mask.shrunk()
+            gates = (~closed).float()
+            outcome = {"deep": bool(mask.reached(closed[None])[0]), "price": mask.price(closed)}
             sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
-            scores = mask.scores(chosen, attribution).numpy()
-            result = task.scores(name, scores, n_closed, {**asdict(settings), **sizes, **outcome})
+            scores = mask.scores(closed, attribution).numpy()
+            result = task.scores(name, scores, int(closed.sum()), {**asdict(settings), **sizes, **outcome})
         yield LocalizationStep(
             step=step,
-            n_steps=settings.steps,
-            stage="training the gates",
+            n_steps=min(settings.usual_steps, settings.steps) if step <= settings.usual_steps else settings.steps,
+            stage="training the gates" if step <= settings.usual_steps else "not deep enough yet: training on",
             gates=mask.spread(gates[None])[0].cpu().numpy(),
-            n_closed=n_closed,
+            n_closed=int(closed.sum()),
             target_nll=nll,
             terms=terms,
             result=result,

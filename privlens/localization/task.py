@@ -15,14 +15,10 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.provenance import provenance
 from privlens.retained.distributions import (
     extent,
-    listed_rows,
     require_retained_rows,
     retained_rows,
     stored_bytes,
-    without_target_values,
 )
-from privlens.retained.near_copies import without_near_copies
-from privlens.retained.samples import PAST_VALUE, neighbours
 from privlens.types import Array, LocalizationStep, NeuronScores, Secret, Site
 
 
@@ -68,26 +64,19 @@ class Task:
         if self.stop():
             raise Cancelled("Localization stopped; the model and your previous neurons are unchanged.")
 
-    def retained_rows(self, n_samples: int, n_tokens: int, n_neighbours: int = 0) -> list[list[int]]:
+    def retained_rows(self, n_samples: int, n_tokens: int) -> list[list[int]]:
         """The retained text as token ids; see retained/distributions.py.
 
         Args:
-            n_samples, n_tokens: the model's own samples, and their maximum length. n_neighbours: texts of the target's kind that
-                the model also writes, such as the same sentence about other people.
+            n_samples, n_tokens: the model's own samples, and their maximum length.
 
         Raises:
             BadInput: with numbers, and before any sample is generated, if not even one row at a time fits in memory; or if no
                 text is left that does not contain the private value.
         """
         n_rows, longest = extent(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens)
-        if n_neighbours:
-            longest = max(longest, len(self.lm.encode(self.target).ids) + 1 + PAST_VALUE)
-        self._plan_memory(longest, n_rows + n_neighbours)
-        given = (self.others, self.texts)
-        rows = retained_rows(self.lm, [self.target], *given, n_samples, n_tokens, self.seed, self.stop)
-        written = neighbours(self.lm, [self.lm.encode(self.target)], n_neighbours, self.seed, self.stop)
-        listed = listed_rows(self.lm, [self.target], *given)
-        rows += without_target_values(self.lm, without_near_copies(self.lm, written, [self.target], listed), [self.target])
+        self._plan_memory(longest, n_rows)
+        rows = retained_rows(self.lm, [self.target], self.others, self.texts, n_samples, n_tokens, self.seed, self.stop)
         require_retained_rows(rows, "use a method that needs no retained text, such as gradient")
         return rows
 

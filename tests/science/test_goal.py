@@ -1,6 +1,7 @@
 """The depths that a mask may be asked for, against numbers worked by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,7 +35,11 @@ def test_as_many_tries_as_asked_for() -> None:
     assert of("68").met(logits).tolist() == [True]
     assert of("70").met(logits).tolist() == [False]
     assert float(of("30").loss(logits)) == 0.0, "far enough, and nothing is pushed further"
-    assert float(of("70").loss(logits)) == pytest.approx(math.log(0.1 / 0.9), rel=1e-5), "the mean log-odds of the tokens"
+    missing = SLACK - math.log(1 - 0.5 ** (1 / 70)) + 2 * math.log(0.1)
+    assert float(of("70").loss(logits)) == pytest.approx(missing / 2, rel=1e-4), "its siblings are likelier: only what is missing"
+    sure = predicted([0.1, 0.7, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1])
+    missing = SLACK - math.log(1 - 0.5 ** (1 / 70)) + 2 * math.log(0.7)
+    assert float(of("70").loss(sure)) == pytest.approx(math.log(7) + missing / 2, rel=1e-4), "and the push beside it"
 
 
 def test_a_value_is_hidden_when_one_private_token_is_not_the_first_choice() -> None:
@@ -42,9 +47,10 @@ def test_a_value_is_hidden_when_one_private_token_is_not_the_first_choice() -> N
     assert of("hidden").met(predicted(sure, sure)).tolist() == [False]
     assert of("hidden").met(predicted(sure, lost)).tolist() == [True]
     assert of("hidden", (1.0, 0.0)).met(predicted(sure, lost)).tolist() == [False], "a token of the format hides nothing"
-    by_hand = -math.log(0.1 / 0.7 + 0.5 / 0.3) + SLACK
-    assert float(of("hidden").loss(predicted(sure, lost))) == pytest.approx(max(0.0, by_hand))
-    assert float(of("hidden").loss(predicted(sure, sure))) == pytest.approx(-math.log(2 / 7) + SLACK)
+    assert float(of("hidden").loss(predicted(sure, lost))) == 0.0, "far enough behind"
+    nearly = [0.1, 0.4, 0.45, 0.05]
+    by_hand = (math.log(0.7 / 0.1) + math.log(0.4 / 0.25)) / 2
+    assert float(of("hidden").loss(predicted(sure, nearly))) == pytest.approx(by_hand), "behind, but by less than the slack"
 
 
 def test_forgotten_is_as_likely_as_others_of_the_format_on_average() -> None:
@@ -53,6 +59,8 @@ def test_forgotten_is_as_likely_as_others_of_the_format_on_average() -> None:
     assert of("forgotten").met(predicted(above, above)).tolist() == [False]
     assert of("forgotten").met(predicted(above, below) - torch.tensor([0, 1e-4, 0, 0])).tolist() == [True]
     assert float(of("forgotten").loss(predicted(above, below))) == pytest.approx(math.log(2) / 2)
+    with_margin = replace(of("forgotten"), push=replace(of("forgotten").push, margin=1.0))
+    assert with_margin.met(predicted(above, below) - torch.tensor([0, 1e-4, 0, 0])).tolist() == [True], "the push goes further"
 
 
 @pytest.mark.parametrize("depth", ["hidden", "1000000", "forgotten"])

@@ -16,7 +16,7 @@ from privlens.localization import Task, result_of
 from privlens.localization.gates import TIE, deterministic_gates, open_probability, sample_gates, with_ties_broken
 from privlens.localization.goal import goal
 from privlens.localization.gradients import Push, contrastive, gate_gradient, push
-from privlens.localization.hard_concrete import Closed, MaskSettings
+from privlens.localization.hard_concrete import MaskSettings
 from privlens.retained.distributions import ReferenceDistributions, _bucketed
 from privlens.types import Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT
@@ -117,7 +117,7 @@ def test_push_ends_at_tau_though_the_siblings_are_further_down() -> None:
 
 
 masks = importlib.import_module("privlens.localization.hard_concrete")  # the room names its function alike
-FEW = MaskSettings(steps=6, own_samples=4, sample_tokens=6, rows=3)
+FEW = MaskSettings(steps=6, usual_steps=6, own_samples=4, sample_tokens=6, rows=3)
 
 
 def test_closed_gates_cost_a_penalty_once_depth_and_price_are_met(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,34 +127,23 @@ def test_closed_gates_cost_a_penalty_once_depth_and_price_are_met(taught: Langua
     list(masks.hard_concrete(Task(taught, TAUGHT[3]), replace(FEW, hold=1e-9)))
     assert penalties == [0, 0, 0, *[FEW.penalty] * 3], "nothing is that cheap: in the second half"
     penalties.clear()
-    list(masks.hard_concrete(Task(taught, TAUGHT[3]), replace(FEW, steps=30, hold=100.0)))
+    settings = replace(FEW, depth="hidden", steps=80, usual_steps=80, hold=100.0, keep=5.0)
+    list(masks.hard_concrete(Task(taught, TAUGHT[3]), settings))
     first = penalties.index(FEW.penalty)
-    assert 0 < first < 15 and penalties == [0.0] * first + [FEW.penalty] * FEW.patience
+    assert 0 < first < 40 and penalties == [0.0] * first + [FEW.penalty] * FEW.patience
 
 
-@pytest.mark.parametrize("written", [True, False])
-def test_the_hold_on_retained_text_loosens_until_the_depth_is_reached_and_tightens_then(
-    taught: LanguageModel, written: bool
-) -> None:
-    """At a learning rate of 0 and no closed gate the taught value is written in every step, another never."""
-    settings = replace(FEW, learning_rate=0.0)
-    mask, _ = masks.start(Task(taught, TAUGHT[3] if written else NEVER_TAUGHT), settings)
-    mask.log_alpha.data.fill_(12.0)
-    for _ in range(3):
-        mask.step(0.0)
-    assert mask.keep == pytest.approx(settings.keep * (settings.loosen if written else settings.tighten) ** 3)
+def test_the_kl_weighs_less_while_the_value_is_written_and_then_until_the_depth_is_reached(taught: LanguageModel) -> None:
+    def after(secret: Secret, step: int, is_deep: bool) -> float:
+        """The weight after a step, beside its value before, in a mask in which nothing is closed."""
+        mask, _ = masks.start(Task(taught, secret), FEW)
+        mask.loosen(step, is_deep)
+        return mask.keep / FEW.keep
 
-
-def test_the_ranking_decides_how_many_gates_may_close_and_which_start_closed(taught: LanguageModel) -> None:
-    task = Task(taught, TAUGHT[3])
-    mask, attribution = masks.start(task, FEW)
-    needed = int((mask.log_alpha < 0).sum())
-    best = attribution.flatten().argsort(descending=True)
-    off = [divmod(int(place), taught.d_mlp) for place in best[:needed]]
-    assert masks.reached(task, mask.goal, taught.off(off)).tolist() == [True]
-    assert masks.reached(task, mask.goal, taught.off(off[:-1])).tolist() == [False], "one fewer is not enough"
-    assert mask.places.tolist() == best[: len(mask.places)].tolist()
-    assert len(mask.places) == max(masks.FEWEST, min(3 * needed, 128 // 2))
+    assert after(TAUGHT[3], 1, False) == pytest.approx(FEW.loosen), "written"
+    assert after(NEVER_TAUGHT, 1, False) == 1.0, "not written: the usual steps may be enough"
+    assert after(NEVER_TAUGHT, FEW.usual_steps + 1, False) == pytest.approx(FEW.give_way)
+    assert after(NEVER_TAUGHT, FEW.usual_steps + 1, True) == after(TAUGHT[3], 1, True) == 1.0, "deep enough"
 
 
 def test_the_fewest_that_reach_are_found(taught: LanguageModel) -> None:
@@ -164,26 +153,18 @@ def test_the_fewest_that_reach_are_found(taught: LanguageModel) -> None:
     assert masks.first(torch.tensor([2, 0, 1]), [0, 1, 2]).tolist() == [[False] * 3, [False, False, True], [True, False, True]]
 
 
-def test_of_two_masks_the_deeper_is_better_and_else_the_cheaper() -> None:
-    def closed(n: int, is_deep: bool, price: float) -> Closed:
-        return Closed(torch.arange(5) < n, is_deep, price)
-
-    small, large = closed(1, True, 0.9), closed(4, True, 0.5)
-    assert closed(5, True, 9.0).is_better(closed(0, False, 0.0))
-    assert not closed(0, False, 0.0).is_better(closed(5, True, 9.0))
-    assert large.is_better(small) and not small.is_better(large)
-    assert small.meets(0.9) and not small.meets(0.8) and not closed(1, False, 0.0).meets(0.8)
-
-
 def test_a_mask_shrinks_to_the_firmest_that_still_reach_the_depth(taught: LanguageModel) -> None:
-    mask, _ = masks.start(Task(taught, TAUGHT[3]), FEW)
-    needed = int((mask.log_alpha < 0).sum())
+    mask, _ = masks.start(Task(taught, TAUGHT[3]), replace(FEW, depth="hidden", candidates=1.0))
     n = len(mask.places)
     mask.firmness = torch.arange(n, 0, -1).float()  # as firm as the ranking is high
-    everything = Closed(torch.ones(n, dtype=torch.bool), True, float("inf"))
-    assert mask.shrunk(everything).closed.tolist() == [index < needed for index in range(n)]
-    cheap = replace(everything, price=0.0)
-    assert mask.shrunk(cheap) is cheap, "not at a higher price"
+    mask.log_alpha.data.fill_(-5.0)
+    closed = mask.shrunk()
+    needed = int(closed.sum())
+    assert closed.tolist() == [index < needed for index in range(n)] and 0 < needed < n
+    assert mask.reached(closed[None]).tolist() == [True]
+    assert mask.reached((torch.arange(n) < needed - 1)[None]).tolist() == [False], "one fewer is not enough"
+    mask.log_alpha.data.fill_(5.0)
+    assert not bool(mask.shrunk().any()), "where nothing closed nothing is chosen"
 
 
 def test_what_is_closed_comes_first_and_the_earlier_and_firmer_the_higher(taught: LanguageModel) -> None:
@@ -191,7 +172,7 @@ def test_what_is_closed_comes_first_and_the_earlier_and_firmer_the_higher(taught
     n = len(mask.places)
     mask.firmness = torch.linspace(6, 0, n)
     closed = torch.arange(n) % 2 == 1
-    scores = mask.scores(Closed(closed, True, 0.0), attribution).flatten()[mask.places.cpu()]
+    scores = mask.scores(closed, attribution).flatten()[mask.places.cpu()]
     order = [*range(1, n, 2), *range(0, n, 2)]
     assert scores.argsort(descending=True).tolist() == order
 
@@ -200,10 +181,10 @@ def test_what_is_closed_comes_first_and_the_earlier_and_firmer_the_higher(taught
 def test_a_mask_reaches_the_depth_that_is_asked_for_with_just_the_neurons_it_suggests(
     taught: LanguageModel, secret: Secret, depth: str
 ) -> None:
-    *steps, last = masks.hard_concrete(Task(taught, secret), MaskSettings(depth=depth, hold=100.0))
+    *steps, last = masks.hard_concrete(Task(taught, secret), MaskSettings(depth=depth, hold=100.0, keep=5.0))
     scores = last.result
     assert scores is not None and scores.suggested_k == last.n_closed > 0
-    assert len(steps) < MaskSettings.steps, "it stops when it has what it was asked for"
+    assert len(steps) <= MaskSettings.usual_steps, "it stops when it has what it was asked for"
     off = taught.off(scores.top(scores.suggested_k))
     assert np.array_equal(last.gates, off[0].numpy())
     encoded = taught.encode(secret)
@@ -214,7 +195,7 @@ def test_a_mask_reaches_the_depth_that_is_asked_for_with_just_the_neurons_it_sug
 
 
 def test_a_mask_says_when_the_depth_is_not_to_be_had_or_not_at_that_price(taught: LanguageModel) -> None:
-    dear = result_of("hard-concrete", Task(taught, TAUGHT[3]), mask=MaskSettings(hold=1e-6, steps=9)).provenance.settings
+    dear = result_of("hard-concrete", Task(taught, TAUGHT[3]), mask=MaskSettings(depth="hidden", hold=1e-6)).provenance.settings
     assert dear["deep"] is True and dear["price"] > dear["hold"]
     never = result_of("hard-concrete", Task(taught, TAUGHT[3]), mask=MaskSettings(depth="1e300", steps=3)).provenance.settings
     assert never["deep"] is False
