@@ -5,6 +5,7 @@ coordinate of the input of an MLP's output projection. NLL is in nats per token,
 neurons off and of erasing are in outcomes.py.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -23,6 +24,9 @@ Array = Annotated[
     PlainSerializer(lambda array: array.tolist(), return_type=list),
 ]
 """A float32 numpy array; lists in JSON. Records that hold one compare by identity."""
+
+Logprob = Annotated[float, BeforeValidator(lambda value: -math.inf if value is None else value)]
+"""A natural logarithm of a probability, in nats; -inf is null in JSON, which has no infinity."""
 
 Indices = Annotated[
     Any,
@@ -182,7 +186,7 @@ class Memorization:
     exposure: Exposure
     candidate_space: str
     tokens: tuple[TokenScore, ...]
-    sampled_logprob: float
+    sampled_logprob: Logprob
     temperature: float = 1.0
     top_k: int = 0
     format_exposure: FormatExposure | None = None

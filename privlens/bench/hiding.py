@@ -79,7 +79,7 @@ def run(
 
 def _gates(scores: Array, chosen: Sequence[int], gate: float) -> Tensor:
     """[1, n_layers, width]: a gate for the chosen neurons, 1 for the others."""
-    gates = torch.ones(scores.size)
+    gates = torch.ones(scores.size, dtype=torch.float32)
     gates[list(chosen)] = gate
     return gates.view(1, *scores.shape)
 

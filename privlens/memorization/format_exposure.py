@@ -113,7 +113,7 @@ def estimate(weights: Sequence[float], logprob: float, n_values: int) -> FormatE
         interval = bootstrap((array / array.max(),), np.mean, rng=np.random.default_rng(0), confidence_level=intervals.CONFIDENCE)
         low, high = (1 + float(end) * float(array.max()) for end in interval.confidence_interval)
     rank = 1 + math.fsum(weights) / len(weights)
-    most_rank = min(float(n_values), math.floor(1 / p) if p > 1 / n_values else math.inf)
+    most_rank = min(float(n_values), max(1, math.floor(1 / p)) if p > 1 / n_values else math.inf)
 
     def bits(at_rank: float) -> float:
         return max(0.0, most - math.log2(min(max(at_rank, 1.0), most_rank)))

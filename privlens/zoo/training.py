@@ -85,7 +85,7 @@ def fit(
             group["lr"] = _learning_rate(step, total, schedule)
         padding = ids < 0
         loss = model(ids.masked_fill(padding, end), labels=ids.masked_fill(padding, -100)).loss
-        added = penalty() if penalty else torch.zeros(())
+        added = penalty() if penalty else torch.zeros((), dtype=torch.float32)
         (loss + schedule.penalty_weight * min(1.0, step / (0.2 * total)) * added).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -21,7 +21,7 @@ from privlens.types import Edit, Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT, Maker
 
 TARGET, REST = TAUGHT[1], (TAUGHT[0], *TAUGHT[2:])
-REVS = ErasureSettings(method="revs", share=0.2, steps=20)
+REVS = ErasureSettings(method="revs", share=0.2, steps=20, least_kept=0.0)
 CURVATURE = ErasureSettings(method="low-curvature", steps=4, measure_every=4)
 
 

@@ -22,7 +22,7 @@ def test_rows_of_all_cases_with_the_same_numbers(capsys: pytest.CaptureFixture[s
     found = json.loads(capsys.readouterr().out)
     rows = {row["case"]: row for row in found["rows"]}
     integrals = [f"ig-{peer}-{n}" for n in (4, 6) for peer in ("captum", "captum-together", "kn")]
-    assert list(rows) == [*integrals, "mask-step", "gated-forward", "pair-generation"]
+    assert list(rows) == [*integrals, "mask-step", "zero-out", "gated-forward", "pair-generation"]
     for case, row in rows.items():
         assert set(row) == {"case", "ours_s", "peer_s", "ratio", "peak_mb", "same_numbers", "peer"}
         assert row["same_numbers"] is (None if "together" in case else True), row

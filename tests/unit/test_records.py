@@ -1,5 +1,7 @@
 """Records: order of the best neurons, counts, and the way through JSON and back."""
 
+import math
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -30,7 +32,7 @@ def test_kept_counts_only_those_that_matched_before() -> None:
 
 def test_records_go_through_json_unchanged() -> None:
     token = TokenScore(" Mira", -0.25, 1)
-    memorization = Memorization(SECRET, True, " Mira", 0.25, 1.0, 1.0, 0.5, exposed(8.0), "a space", (token,))
+    memorization = Memorization(SECRET, True, " Mira", 0.25, 1.0, 1.0, 0.5, exposed(8.0), "a space", (token,), -math.inf)
     effect = Effect(SECRET, MemorizationState(True, 0.1, 1.0, "text", exposed(8.0), (token,)), LOST)
     outcome = Outcome((Neuron(0, 3), Neuron(5, 1)), effect, (effect,), 10.0, 10.5)
     for record in (SECRET, PROVENANCE, memorization, outcome, Comparison(outcome, outcome, PROVENANCE)):

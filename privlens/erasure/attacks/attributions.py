@@ -81,7 +81,11 @@ def attribution(lm: LanguageModel, secret: Secret, gates: Tensor | None = None) 
         gates: [1, n_layers, width] that are in place, such as zeros for neurons that are off; then A_i = g_i * df/dg_i.
     """
     text = lm.encode(secret)
-    in_place = (gates if gates is not None else torch.ones(1, *lm.shape(), device=lm.device)).float().requires_grad_()
+    in_place = (
+        (gates if gates is not None else torch.ones(1, *lm.shape(), device=lm.device, dtype=torch.float32))
+        .float()
+        .requires_grad_()
+    )
     with lm.held(), torch.enable_grad():
         with lm.gated(in_place):
             total = _log_odds(lm.logits(*lm.padded([text.ids]))[0], text, _counted(lm, text))

@@ -21,9 +21,9 @@ class LowRank:
         self.downs, self.ups = [], []
         for layer in layers:
             # Inputs of unit size are then of unit size in the thin middle as well.
-            down = torch.randn(rank, layer.in_features, generator=generator) / math.sqrt(layer.in_features)
+            down = torch.randn(rank, layer.in_features, generator=generator, dtype=torch.float32) / math.sqrt(layer.in_features)
             self.downs.append(down.requires_grad_())
-            self.ups.append(torch.zeros(layer.out_features, rank).requires_grad_())
+            self.ups.append(torch.zeros(layer.out_features, rank, dtype=torch.float32).requires_grad_())
 
     def parameters(self) -> list[Tensor]:
         """What is trained."""
