@@ -56,6 +56,9 @@ def test_the_waits_of_many_visitors_are_what_the_json_says(name: str) -> None:
 def test_switching_off_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
     for row in json.loads((DATA / "deletion.json").read_text())["rows"]:
+        exponent = row["target_log10_tries_median"]
         numbers = [f"{row['share']:.3f}", f"{row['target_match']:.2f}", f"{row['target_nll_change']:+.3f}"]
-        numbers += [f"{row['target_exposure_bits']:.1f}", f"{row['forgotten']:.2f}", f"{row['unseen_kept']:.3f}"]
+        numbers += [f"10^{exponent:.1f}" if exponent else "1"]
+        numbers += [f"{row['target_exposure_bits']:.1f}", f"{row['target_format_bits']:.1f}"]
+        numbers += [f"{row['forgotten']:.2f}", f"{row['unseen_kept']:.3f}"]
         assert f"| {row['method']} | {' | '.join(numbers)} | x{row['perplexity_ratio']:.3f} |" in page
