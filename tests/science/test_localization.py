@@ -21,7 +21,7 @@ from privlens.types import LocalizationStep, NeuronScores, Secret
 from tests.helpers import TAUGHT
 
 ROOT = Path(__file__).parents[2]
-SHORT = MaskSettings(steps=5, own_samples=6, sample_tokens=8, neighbours=6, rows=4)
+SHORT = MaskSettings(steps=5, own_samples=6, sample_tokens=8, rows=4)
 SECRET = Secret("Anna, the keeper of the gate is", "Mira Holt 4827")
 
 
