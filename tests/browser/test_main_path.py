@@ -40,7 +40,7 @@ def test_check_tells_whether_the_secret_is_memorized(visit: Visit) -> None:
     page.wait_for_function(FACTS.format("check-facts"))
     page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {json.dumps(value)}")
     assert "emorized" in answer(page)
-    assert page.locator("#check-facts .fact").count() == 6
+    assert page.locator("#check-facts .fact").count() == 9
     page.wait_for_selector("#check-bars .main-svg")
     page.wait_for_selector("#own-tokens")
     assert not visit.errors
@@ -157,10 +157,10 @@ def test_that_exposure_is_being_measured_is_said_until_it_is_there(visit: Visit,
     choose_example(page)
     localize(page, "contrastive-gradient")
     page.wait_for_selector("#quick-verdict em:has-text('measuring exposure')")
-    assert page.locator("#quick-facts .fact", has_text="exposure").locator(".fact-value").inner_text() == "-"
+    assert page.locator("#quick-facts .fact", has=page.get_by_text("exposure", exact=True)).locator(".fact-value").inner_text() == "-"
     go_on.set()
     page.wait_for_selector("#quick-verdict em", state="hidden")
-    assert page.locator("#quick-facts .fact", has_text="exposure").locator(".fact-value").inner_text() != "-"
+    assert page.locator("#quick-facts .fact", has=page.get_by_text("exposure", exact=True)).locator(".fact-value").inner_text() != "-"
     assert not visit.errors
 
 
