@@ -1,7 +1,10 @@
 """Forms: values by name from what gradio gives by component, and every run of the page pressed once, on a tiny model."""
 
+import ast
 import asyncio
 import gc
+import inspect
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from gradio.state_holder import SessionState
 from privlens.ui import build_ui
 from privlens.ui.components.form import Form
 from privlens.ui.state.edits import EditList
+from privlens.ui.text import en
 from tests.helpers import TAUGHT
 
 MOST = 8
@@ -97,6 +101,20 @@ def pressed(taught_folder: str) -> Iterator[Pressed]:
 def test_no_listener_takes_many_values_by_position(pressed: Pressed) -> None:
     many = {fn.api_name: len(fn.inputs) for fn in pressed.page.fns.values() if not fn.inputs_as_dict and len(fn.inputs) > MOST}
     assert many == {}
+
+
+def test_no_two_parts_of_the_page_have_the_same_id(pressed: Pressed) -> None:
+    ids = Counter(part.elem_id for part in pressed.page.blocks.values() if getattr(part, "elem_id", None))
+    assert [name for name, count in ids.items() if count > 1] == []
+
+
+def test_no_sentence_of_the_page_replaces_another() -> None:
+    body = ast.parse(inspect.getsource(en)).body
+    constants = [
+        target.id for line in body if isinstance(line, ast.Assign) for target in line.targets if isinstance(target, ast.Name)
+    ]
+    names = Counter([*constants, *(line.name for line in body if isinstance(line, ast.FunctionDef))])
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 SECRET = {"prompt": TAUGHT[0].prompt, "value": TAUGHT[0].value}

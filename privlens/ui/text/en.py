@@ -198,8 +198,8 @@ CHECK_INTRO = (
 CHECK_SAMPLING = "How tries are counted"
 TEMPERATURE = "Temperature"
 TEMPERATURE_INFO = "1 = the model's own predictions; lower = more of its favourites"
-TOP_K = "Likeliest tokens sampled from"
-TOP_K_INFO = "0 = all"
+SAMPLED_TOKENS = "Likeliest tokens sampled from"
+SAMPLED_TOKENS_INFO = "0 = all"
 CHECK = "Check"
 CHECK_EMPTY = "Choose an example secret or type your own, then press Check."
 CHECK_VALUE = "The private value"
@@ -384,7 +384,7 @@ MEASURE_TABLE = (
 )
 SWEEP_INTRO = (
     "### How many neurons?\nThe best k neurons off, for k from 0 to 5 % of all, beside k random ones. Forgotten is where the "
-    "NLL is high and the exposure low. The others are those that the method never saw."
+    "NLL is high and many samples are needed. The others are those that the method never saw."
 )
 SWEEP = "Sweep over k"
 SWEEP_EMPTY = "Nothing has been measured for the current choice; the curve over k will appear here."

@@ -44,7 +44,7 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     gr.Markdown(en.CHECK_INTRO)
     with gr.Accordion(en.CHECK_SAMPLING, open=False), gr.Row():
         temperature = gr.Number(1.0, label=en.TEMPERATURE, info=en.TEMPERATURE_INFO, elem_id="temperature", min_width=160)
-        top_k = gr.Number(0, label=en.TOP_K, info=en.TOP_K_INFO, precision=0, elem_id="top-k", min_width=160)
+        top_k = gr.Number(0, label=en.SAMPLED_TOKENS, info=en.SAMPLED_TOKENS_INFO, precision=0, elem_id="check-top-k")
     start, cancel = run_buttons(en.CHECK, "check")
     bar = progress("check-progress")
     verdict_part = verdict("check-verdict", en.CHECK_EMPTY)
