@@ -8,12 +8,12 @@ temperatures: the samples of a model that is sure of something would be all the 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from privlens.errors import Cancelled
+from privlens.lm.continuations import Continuations
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Site
@@ -123,7 +123,8 @@ def _draw(
         temperature: [rows], which of TEMPERATURES.
     """
     n, places = uniform.shape
-    samples, reader = _Samples.empty(n), _Reader(lm, prompt, n)
+    samples, continuations = _Samples.empty(n), Continuations(lm, prompt)
+    read = torch.zeros(0, dtype=torch.long)
     for step in range(places):
         if stop():
             raise Cancelled("Stopped while measuring; nothing was changed.")
@@ -132,7 +133,13 @@ def _draw(
             break
         allowed = pattern.allowed[samples.filled[rows]]
         columns = allowed.any(0).nonzero()[:, 0]  # a few hundred of the vocabulary at most
-        logprobs = reader.next(rows, [samples.ids[row][-1] for row in rows.tolist()] if step else None, columns)
+        if step == 0:
+            logits = continuations.start().expand(n, -1)
+        else:
+            parents = torch.searchsorted(read, rows) if step > 1 else torch.zeros_like(rows)  # first all go on from the prompt
+            logits = continuations.go_on(parents.tolist(), [samples.ids[row][-1] for row in rows.tolist()])
+        read = rows
+        logprobs = (logits[:, columns.to(logits.device)] - logits.logsumexp(-1, keepdim=True)).double().cpu()
         is_possible = allowed.any(-1)
         samples.is_ended[rows] = ~is_possible
         rows, logprobs, allowed = rows[is_possible], logprobs[is_possible], allowed[is_possible][:, columns]
@@ -147,44 +154,3 @@ def _draw(
         samples.add(rows, tokens, pattern.lengths[tokens], added)
         samples.is_ended |= samples.totals[0] < floor
     return samples.records()
-
-
-class _Reader:
-    """The next-token log-probabilities of continuations of one prompt, token by token; keys and values are kept if possible."""
-
-    def __init__(self, lm: LanguageModel, prompt: list[int], n: int) -> None:
-        self.lm = lm
-        self.ids = torch.tensor([prompt], device=lm.device)
-        self.rows = torch.arange(n)
-        self.cache: Any = None
-
-    def next(self, rows: Tensor, tokens: list[int] | None, columns: Tensor) -> Tensor:
-        """[rows, columns] float64 on the CPU, after a further token of each of these continuations; None at first.
-
-        The rows are those that are read on, ascending: others are not read again.
-        """
-        if tokens is None:
-            logits = self._logits(self.ids).expand(len(rows), -1)
-            if self.cache is not None:
-                self.cache.batch_repeat_interleave(len(rows))
-            self.ids = self.ids.expand(len(rows), -1)
-        else:
-            if len(rows) < len(self.rows):
-                self._keep(torch.isin(self.rows, rows).nonzero()[:, 0].to(self.lm.device))
-                self.rows = rows
-            logits = self._logits(torch.tensor(tokens, device=self.lm.device)[:, None])
-        return (logits[:, columns.to(logits.device)] - logits.logsumexp(-1, keepdim=True)).double().cpu()
-
-    def _keep(self, kept: Tensor) -> None:
-        self.ids = self.ids[kept]
-        if self.cache is not None:
-            self.cache.batch_select_indices(kept)
-
-    def _logits(self, added: Tensor) -> Tensor:
-        """[rows, V] after these tokens [rows, tokens]: the prompt at first, then one more for each row."""
-        if not self.lm.can_reuse_prefix:
-            self.ids = added if added is self.ids else torch.cat([self.ids, added], 1)
-            return self.lm.logits(self.ids, torch.ones_like(self.ids))[:, -1]
-        output = self.lm.model(input_ids=added, past_key_values=self.cache, use_cache=True)
-        self.cache = output.past_key_values
-        return output.logits[:, -1].float()  # type: ignore[no-any-return]

@@ -12,14 +12,14 @@ rapidfuzz, which measures whole texts, cannot say which tokens may follow a begi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from privlens.errors import Cancelled
+from privlens.lm.continuations import Continuations
 from privlens.lm.memory import in_parts, release
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import LOGITS_AT_ONCE, score
@@ -183,12 +183,11 @@ class _Search:
         beams: int,
         cached: bool,
     ) -> None:
-        self.lm, self.vocabulary, self.prompt, self.beams, self.cached = lm, vocabulary, prompt, beams, cached
-        self.value_ids = [text.value_ids for text in texts]
-        values = ["".join(token_texts(lm.tokenizer, ids)) for ids in self.value_ids]
+        self.lm, self.vocabulary, self.prompt, self.beams = lm, vocabulary, prompt, beams
+        self.continuations = Continuations(lm, prompt, cached)
+        values = ["".join(token_texts(lm.tokenizer, text.value_ids)) for text in texts]
         self.automata = [_NearCopies(vocabulary, value, edits) for value in values]
         self.masses = np.full(len(texts), -np.inf)
-        self.cache: Any = None
 
     def run(self, stop: Stop) -> list[float]:
         """The log-mass of each value."""
@@ -220,23 +219,9 @@ class _Search:
 
     def _logprobs(self, beams: Sequence[_Beam]) -> Logprobs:
         """[beams, tokens in the vocabulary's order]; of the prompt alone, which all begin with, [1, tokens]."""
-        logits = self._continued(beams) if self.cached else self._whole(beams)
-        logprobs = logits.float().log_softmax(-1).cpu().numpy()[:, self.vocabulary.order]
-        return np.asarray(logprobs, dtype=np.float64)
-
-    def _whole(self, beams: Sequence[_Beam]) -> Tensor:
-        def last(rows: Sequence[tuple[int, ...]]) -> list[Tensor]:
-            return list(self.lm.logits(*self.lm.padded(rows))[:, -1])
-
-        return torch.stack(in_parts(last, [(*self.prompt, *beam.ids) for beam in (beams if beams[0].ids else beams[:1])]))
-
-    def _continued(self, beams: Sequence[_Beam]) -> Tensor:
-        """The next logits by the keys and values of the rows that the beams go on from."""
         if beams[0].ids:
-            self.cache.batch_select_indices(torch.tensor([beam.row for beam in beams], device=self.lm.device))
-            ids = torch.tensor([[beam.ids[-1]] for beam in beams], device=self.lm.device)
+            logits = self.continuations.go_on([beam.row for beam in beams], [beam.ids[-1] for beam in beams])
         else:
-            ids = torch.tensor([self.prompt], device=self.lm.device)
-        output = self.lm.model(input_ids=ids, past_key_values=self.cache, use_cache=True)
-        self.cache = output.past_key_values
-        return output.logits[:, -1]  # type: ignore[no-any-return]
+            logits = self.continuations.start()
+        logprobs = logits.log_softmax(-1).cpu().numpy()[:, self.vocabulary.order]
+        return np.asarray(logprobs, dtype=np.float64)
