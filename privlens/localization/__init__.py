@@ -95,13 +95,13 @@ class MethodInfo:
 METHOD_INFO: dict[str, MethodInfo] = {
     "hard-concrete": MethodInfo(
         "gates that learn to close until the value is as deep as asked, at the least cost to retained text (LPNL)",
-        "up to 48 training steps of 12 rows; fewer where depth and cost are soon met",
+        "48 training steps of 12 rows, up to 100 where the depth is not reached by then",
         "1/2 to 1 closed, 0 to 1/2 open: how early and firmly",
         retains=True,
     ),
     "hard-concrete-deep": MethodInfo(
         "the same until the value is no likelier than others of its format: takes more of its neighbours with it",
-        "up to 48 training steps of 12 rows; fewer where depth and cost are soon met",
+        "48 training steps of 12 rows, up to 100 where the depth is not reached by then",
         "1/2 to 1 closed, 0 to 1/2 open: how early and firmly",
         retains=True,
     ),

@@ -58,7 +58,7 @@ class Goal:
         if tries is not None:
             return self.push.per_token(logits)[1].sum(-1) >= -logprob_for_tries(tries)
         if self.depth == FORGOTTEN:
-            return (self.push.above(logits) - self.push.margin * self.push.pushed).sum(-1) <= 0
+            return self.push.above(logits).sum(-1) <= 0
         return self._leads(logits).amin(-1) < 0
 
     def loss(self, logits: Tensor) -> Tensor:
@@ -76,14 +76,10 @@ class Goal:
 
     def _leads(self, logits: Tensor) -> Tensor:
         """How far each private token's logit is above the largest other one, [..., T], nats; inf for tokens of the format."""
-        value_logits, others = self._logits(logits)
-        return (value_logits - others.amax(-1)).masked_fill(self.push.pushed == 0, float("inf"))
-
-    def _logits(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Each token's logit, [..., T], and those of all others where it is predicted, [..., T, V] with -inf at the token."""
         predicted = logits[..., self.encoded.n_prompt - 1 : len(self.encoded.ids) - 1, :]
         values = torch.tensor(self.encoded.value_ids, device=logits.device).expand(predicted.shape[:-1])[..., None]
-        return predicted.gather(-1, values)[..., 0], predicted.scatter(-1, values, float("-inf"))
+        best_other = predicted.scatter(-1, values, float("-inf")).amax(-1)
+        return (predicted.gather(-1, values)[..., 0] - best_other).masked_fill(self.push.pushed == 0, float("inf"))
 
 
 def goal(lm: LanguageModel, encoded: Encoded, depth: str) -> Goal:

@@ -70,9 +70,12 @@ class Push:
         return remaining * self.pushed, -value_logprobs
 
     def above(self, logits: Tensor) -> Tensor:
-        """How far each private token is above the end of its push, [..., T] in nats, negative below; 0 for other tokens."""
+        """How far each private token is above the level of its format, [..., T] in nats, negative below; 0 for other tokens.
+
+        That level is a margin above the end of the push.
+        """
         value_logprobs, end = self._levels(logits)
-        return (value_logprobs - end) * self.pushed
+        return (value_logprobs - end - self.margin) * self.pushed
 
     def _levels(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Each token's log-probability and where its push ends, both [..., T] in nats."""

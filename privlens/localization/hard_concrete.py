@@ -26,8 +26,8 @@ from privlens.types import LocalizationStep
 
 TRIED = 12
 """Numbers of neurons tried in one pass when the fewest that reach a depth are looked for."""
-FEWEST, MOST = 48, 0.5
-"""Candidates: at least so many neurons, and at most this share of all."""
+FEWEST = 48
+"""Candidates, at least: the share of a very small model would leave almost none."""
 CHECK_EVERY, CHECK_ROWS = 3, 32
 """Steps between two measurements of what the closed neurons cost, and the retained rows that are measured on at most. One costs
 about as much as a training step."""
@@ -134,18 +134,22 @@ class Mask:
         """The neurons that are off if training ends here, [n] bool."""
         return self.gates() < 0.5
 
-    def loosen(self, step: int, is_deep: bool) -> None:
+    def loosen(self, step: int, is_deep: bool, is_hidden: bool) -> None:
         """Lets the KL weigh less, if this step has left the value written, or has come late and not reached the depth."""
-        if is_deep:
-            return
-        if step > self.settings.usual_steps:
+        if step > self.settings.usual_steps and not is_deep:
             self.keep *= self.settings.give_way
-        elif not bool(self.reached(self.closed()[None], HIDDEN)[0]):
+        elif not is_deep and not is_hidden:
             self.keep *= self.settings.loosen
 
-    def reached(self, closed: Tensor, depth: str | None = None) -> Tensor:
-        """Whether the value is as deep as asked (or as another depth) with these candidates off: [rows, n] -> [rows], bool."""
-        return reached(self.task, replace(self.goal, depth=depth or self.goal.depth), self.spread((~closed).float()))
+    def depths(self, closed: Tensor) -> tuple[bool, bool]:
+        """Whether the value is as deep as asked, and whether it is no longer written, with these candidates off ([n] bool)."""
+        hidden = replace(self.goal, depth=HIDDEN)
+        [[is_deep, is_hidden]] = reached(self.task, [self.goal, hidden], self.spread((~closed[None]).float())).tolist()
+        return is_deep, is_hidden
+
+    def reached(self, closed: Tensor) -> Tensor:
+        """Whether the value is as deep as asked with each of these sets of candidates off: [rows, n] -> [rows], bool."""
+        return reached(self.task, [self.goal], self.spread((~closed).float()))[:, 0]
 
     @torch.no_grad()
     def price(self, closed: Tensor) -> float:
@@ -202,13 +206,14 @@ class Mask:
 
 
 @torch.no_grad()
-def reached(task: Task, aim: Goal, gates: Tensor) -> Tensor:
-    """Whether the value is as deep as asked under each row of gates [rows, n_layers, width]; [rows] bool."""
-    lm, ids = task.lm, list(aim.encoded.ids)
+def reached(task: Task, goals: Sequence[Goal], gates: Tensor) -> Tensor:
+    """Whether goals for one value are met under each row of gates [rows, n_layers, width]; [rows, goals] bool, in one pass."""
+    lm, ids = task.lm, list(goals[0].encoded.ids)
 
     def met(rows: Sequence[int]) -> list[Tensor]:
         with lm.gated(gates[list(rows)], task.site):
-            return list(aim.met(lm.logits(*lm.padded([ids] * len(rows)))))
+            logits = lm.logits(*lm.padded([ids] * len(rows)))
+        return list(torch.stack([goal.met(logits) for goal in goals], 1))
 
     return torch.stack(in_parts(met, range(len(gates))))
 
@@ -247,9 +252,7 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     exists = lm.exists(task.site).to(attribution.device)
     n_neurons = int(exists.sum())
     order = attribution.masked_fill(~exists, float("-inf")).flatten().argsort(descending=True)
-    most = min(n_neurons, max(FEWEST, round(MOST * n_neurons)))
-
-    n_candidates = min(most, max(FEWEST, round(settings.candidates * n_neurons)))
+    n_candidates = min(n_neurons, max(FEWEST, round(settings.candidates * n_neurons)))
     log_alpha = torch.full((n_candidates,), settings.start, device=lm.device, requires_grad=True, dtype=torch.float32)
     mask = Mask(
         task=task,
@@ -283,10 +286,10 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
         Cancelled: before the next step when `task.stop` returns true; the model is unchanged.
         BadInput: for a depth that does not exist.
     """
-    shape = task.lm.shape(task.site)
+    shape, n_usual = task.lm.shape(task.site), min(settings.usual_steps, settings.steps)
     yield LocalizationStep(
         step=0,
-        n_steps=min(settings.usual_steps, settings.steps),
+        n_steps=n_usual,
         stage="reading the retained text",
         gates=np.ones(shape, np.float32),
         n_closed=0,
@@ -298,8 +301,8 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
         task.go_on()
         nll, terms = mask.step(penalty)
         closed = mask.closed()
-        is_deep = bool(mask.reached(closed[None])[0])
-        mask.loosen(step, is_deep)
+        is_deep, is_hidden = mask.depths(closed)
+        mask.loosen(step, is_deep, is_hidden)
         if n_met or (is_deep and step % CHECK_EVERY == 0 and mask.price(closed) <= settings.hold):
             n_met += 1
         if n_met or step >= settings.usual_steps / 2:
@@ -310,14 +313,14 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
         if is_last:
             closed = mask.shrunk()
             gates = (~closed).float()
-            outcome = {"deep": bool(mask.reached(closed[None])[0]), "price": mask.price(closed)}
+            outcome = {"deep": mask.depths(closed)[0], "price": mask.price(closed)}
             sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
             scores = mask.scores(closed, attribution).numpy()
             result = task.scores(name, scores, int(closed.sum()), {**asdict(settings), **sizes, **outcome})
         yield LocalizationStep(
             step=step,
-            n_steps=min(settings.usual_steps, settings.steps) if step <= settings.usual_steps else settings.steps,
-            stage="training the gates" if step <= settings.usual_steps else "not deep enough yet: training on",
+            n_steps=n_usual if step <= n_usual else settings.steps,
+            stage="training the gates" if step <= n_usual else "not deep enough yet: training on",
             gates=mask.spread(gates[None])[0].cpu().numpy(),
             n_closed=int(closed.sum()),
             target_nll=nll,

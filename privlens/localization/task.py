@@ -13,12 +13,7 @@ from privlens.errors import Cancelled
 from privlens.lm.memory_plan import fitting
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.provenance import provenance
-from privlens.retained.distributions import (
-    extent,
-    require_retained_rows,
-    retained_rows,
-    stored_bytes,
-)
+from privlens.retained.distributions import extent, require_retained_rows, retained_rows, stored_bytes
 from privlens.types import Array, LocalizationStep, NeuronScores, Secret, Site
 
 

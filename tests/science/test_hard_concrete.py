@@ -137,7 +137,8 @@ def test_the_kl_weighs_less_while_the_value_is_written_and_then_until_the_depth_
     def after(secret: Secret, step: int, is_deep: bool) -> float:
         """The weight after a step, beside its value before, in a mask in which nothing is closed."""
         mask, _ = masks.start(Task(taught, secret), FEW)
-        mask.loosen(step, is_deep)
+        _, is_hidden = mask.depths(mask.closed())
+        mask.loosen(step, is_deep, is_hidden)
         return mask.keep / FEW.keep
 
     assert after(TAUGHT[3], 1, False) == pytest.approx(FEW.loosen), "written"
