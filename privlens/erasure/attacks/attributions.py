@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from privlens.erasure.attacks.setup import Array, AttackSetup
+from privlens.erasure.losses import predictions
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.lm.offload import value_of
@@ -81,14 +82,11 @@ def attribution(lm: LanguageModel, secret: Secret, gates: Tensor | None = None) 
         gates: [1, n_layers, width] that are in place, such as zeros for neurons that are off; then A_i = g_i * df/dg_i.
     """
     text = lm.encode(secret)
-    in_place = (
-        (gates if gates is not None else torch.ones(1, *lm.shape(), device=lm.device, dtype=torch.float32))
-        .float()
-        .requires_grad_()
-    )
+    all_on = torch.ones(1, *lm.shape(), device=lm.device, dtype=torch.float32)
+    in_place = (all_on if gates is None else gates.float()).requires_grad_()
     with lm.held(), torch.enable_grad():
         with lm.gated(in_place):
-            total = _log_odds(lm.logits(*lm.padded([text.ids]))[0], text, _counted(lm, text))
+            total = predictions(lm, [text]).log_odds[_counted(lm, text)].sum()
         [gradient] = torch.autograd.grad(total, in_place)
     attributions: Array = (gradient * in_place.detach())[0].double().cpu().numpy()
     return attributions, total.item()
@@ -98,14 +96,6 @@ def _counted(lm: LanguageModel, text: Encoded) -> Tensor:
     """[T] bool: the private tokens of a value, or all where none has a letter or digit."""
     is_private = private(lm, text)
     return is_private if bool(is_private.any()) else torch.ones_like(is_private)
-
-
-def _log_odds(logits: Tensor, text: Encoded, counted: Tensor) -> Tensor:
-    """The sum of log p - log(1 - p) over the counted tokens; logits [tokens, V]."""
-    predicted = logits[text.n_prompt - 1 : len(text.ids) - 1]
-    values = torch.tensor(text.value_ids, device=logits.device)[:, None]
-    log_odds = predicted.gather(1, values)[:, 0] - predicted.scatter(1, values, -torch.inf).logsumexp(1)
-    return log_odds[counted].sum()
 
 
 def _shift_of(setup: AttackSetup, secret: Secret, after: LanguageModel) -> AttributionShift:
