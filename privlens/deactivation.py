@@ -212,11 +212,17 @@ def complete_point(
     before: EvalBaseline,
     n_candidates: int = SPACE_SIZE,
 ) -> CurvePoint:
-    """The point with the target's exposure among `n_candidates` values, the others and the reference text added."""
+    """The point with the target's exposures, the others and the reference text added.
+
+    Args:
+        n_candidates: values that the exposure is among, and draws that the exposure in the whole format is estimated from.
+    """
     kept, ratio = _context_kept(lm, off, context, before)
     gates = lm.off(off, context.site)
     exposure = exposure_of(lm, target, gates=gates, site=context.site, seed=context.seed, stop=context.stop, size=n_candidates)
-    in_format = format_exposure_of(lm, target, gates=gates, site=context.site, seed=context.seed, stop=context.stop)
+    in_format = format_exposure_of(
+        lm, target, gates=gates, site=context.site, seed=context.seed, stop=context.stop, n_draws=n_candidates
+    )
     return replace(point, target_exposure=exposure, target_format_exposure=in_format, others_kept=kept, perplexity_ratio=ratio)
 
 

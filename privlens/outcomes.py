@@ -30,8 +30,6 @@ class MemorizationState:
     @property
     def verdict(self) -> Verdict | None:
         """What became of the secret in this state; None if that cannot be decided or is not measured yet."""
-        if self.exposure is None and not self.greedy_match:
-            return None
         return verdict(self.greedy_match, "".join(token.token for token in self.tokens), self.exposure, self.lift)
 
     @property

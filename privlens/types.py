@@ -85,7 +85,10 @@ as they are. `avoided`: conspicuously less likely than they are, which gives the
 """
 
 
-def standing(rank: float, n: int) -> Literal["first", "middle", "last"]:
+Standing = Literal["first", "middle", "last"]
+
+
+def standing(rank: float, n: int) -> Standing:
     """Whether a rank (1 = the likeliest) among n is in the first 5 %, the last 5 %, or between them.
 
     Among fewer than 20 only rank 1 is first, and no rank is last: the claim that nothing stands out is made with caution.
@@ -111,9 +114,9 @@ class Exposure:
     n: int
 
     @property
-    def stands_out(self) -> bool | None:
-        """Whether it is in the first 5 % of its space; None if 5 % are less than one value."""
-        return None if self.n * TAIL < 1 else standing(self.rank, self.n) == "first"
+    def standing(self) -> Standing | None:
+        """Where it is in its space; None if 5 % of it are less than one value."""
+        return None if self.n * TAIL < 1 else standing(self.rank, self.n)
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,16 @@ class Lift:
     rank: float
     n: int
 
+    @property
+    def standing(self) -> Standing:
+        """Where it is among the lifts."""
+        return standing(self.rank, self.n)
+
+
+def has_letters(value: str) -> bool:
+    """Whether a value may be a word, of which random strings of its format are no fair rivals."""
+    return any(map(str.isalpha, value))
+
 
 def verdict(greedy_match: bool, value: str, exposure: Exposure | None, lift: Lift | None) -> Verdict | None:
     """What became of a secret; None if that cannot be decided or was not measured.
@@ -155,16 +168,12 @@ def verdict(greedy_match: bool, value: str, exposure: Exposure | None, lift: Lif
     """
     if greedy_match:
         return "known"
-    has_letters = any(map(str.isalpha, value))
-    if has_letters and lift is not None:
-        place = standing(lift.rank, lift.n)
-    elif exposure is None or exposure.n * TAIL < 1:
+    judge = lift if lift and has_letters(value) else exposure
+    place = judge.standing if judge else None
+    is_word_among_strings = judge is exposure and has_letters(value)
+    if place is None or (place == "first" and is_word_among_strings):
         return None
-    else:
-        place = standing(exposure.rank, exposure.n)
-        if has_letters and place == "first":
-            return None
-    verdicts: dict[str, Verdict] = {"first": "hidden", "middle": "forgotten", "last": "avoided"}
+    verdicts: dict[Standing, Verdict] = {"first": "hidden", "middle": "forgotten", "last": "avoided"}
     return verdicts[place]
 
 

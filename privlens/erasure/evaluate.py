@@ -13,7 +13,7 @@ from privlens.memorization import metrics, states
 from privlens.memorization.check import exposure_of, extraction_likelihoods, rivals
 from privlens.memorization.lift import lift_of
 from privlens.retained.others import other_secrets
-from privlens.types import Secret, Verdict, verdict
+from privlens.types import Secret, Verdict, has_letters, verdict
 
 CONTROLS = 8
 """Values of the same format, never trained on, that each target is compared with; more are slower and vary less."""
@@ -131,7 +131,7 @@ class Measure:
         """The same rule as everywhere, with the one of its two measures that decides; None if neither can."""
         lm, stop = self.request.lm, self.request.stop
         [state] = states.memorization_states(lm, [target], stop=stop)
-        lift = lift_of(lm, target, self.request.listed, stop=stop) if any(map(str.isalpha, target.value)) else None
+        lift = lift_of(lm, target, self.request.listed, stop=stop) if has_letters(target.value) else None
         exposure = exposure_of(lm, target, seed=self.request.seed, stop=stop) if lift is None else None
         return verdict(state.greedy_match, target.value, exposure, lift)
 

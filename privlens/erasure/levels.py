@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
 from privlens.memorization.candidates import siblings
 from privlens.memorization.check import rivals
-from privlens.memorization.lift import FEWEST, MOST_PROMPTS, peers
-from privlens.types import Secret
+from privlens.memorization.lift import FEWEST, MOST_PROMPTS, encoded_behind, peers
+from privlens.types import Secret, has_letters
 
 RIVALS = 24
 """Values that a target is compared with at every measurement, at most; more cost a row each and make the level less noisy."""
@@ -99,7 +98,7 @@ def rivals_of(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed:
     Args:
         listed: other secrets, which are only measured. seed: of the random values.
     """
-    others = peers(target, listed) if any(map(str.isalpha, target.value)) else []
+    others = peers(target, listed) if has_letters(target.value) else []
     if len(others) < FEWEST:
         drawn = tuple(encoded for _, encoded in islice(rivals(lm, target, seed + 1, RIVALS + 1), RIVALS))
         return Rivals(drawn, (0.0,) * len(drawn), ())
@@ -116,10 +115,4 @@ def rivals_of(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed:
 
 def _behind(lm: LanguageModel, prompts: Sequence[Secret], value: Secret) -> list[Encoded]:
     """A value behind the prompts of other secrets, as far as it fits into the model's context."""
-    texts = []
-    for prompt in prompts:
-        try:
-            texts.append(lm.encode(lm.settled(prompt).with_value(value.value.strip())))
-        except BadInput:  # it has more tokens than the prompt's own value
-            continue
-    return texts
+    return [text for prompt in prompts if (text := encoded_behind(lm, prompt, value))]

@@ -121,7 +121,9 @@ def check(
     [scored] = score(lm, [encoded], stop=stop)
     decoded = _decode_from_starts(lm, encoded, EL_N, stop)
     exposure = exposure_of(lm, secret, seed=seed, stop=stop)
-    [sampled] = score(lm, [encoded], stop=stop, temperature=temperature, top_k=top_k)
+    sampled = scored
+    if temperature != 1 or top_k:
+        [sampled] = score(lm, [encoded], stop=stop, temperature=temperature, top_k=top_k)
     return Memorization(
         secret=secret,
         greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),

@@ -91,16 +91,18 @@ def lift_of(
     return Lift(nats=lifts[0], margin=own_margin, rank=rank(lifts[0], lifts[1:]), n=len(lifts))
 
 
+def encoded_behind(lm: LanguageModel, prompt: Secret, value: Secret) -> Encoded | None:
+    """One secret's value behind another's prompt, joined as the other's own is; None where it does not fit into the context."""
+    try:
+        return lm.encode(lm.settled(prompt).with_value(value.value.strip()))
+    except BadInput:  # it has more tokens than the prompt's own value
+        return None
+
+
 def _logprobs(
     lm: LanguageModel, prompt: Secret, values: Sequence[Secret], gates: Tensor | None, site: Site, stop: Stop
 ) -> list[float | None]:
     """The total log-probability of every value behind one prompt; None for one that does not fit into the context."""
-    encoded: dict[int, Encoded] = {}
-    settled = lm.settled(prompt)
-    for row, value in enumerate(values):
-        try:
-            encoded[row] = lm.encode(settled.with_value(value.value.strip()))
-        except BadInput:  # it has more tokens than the prompt's own value
-            continue
-    scored = dict(zip(encoded, score(lm, list(encoded.values()), gates, site=site, stop=stop), strict=True)) if encoded else {}
+    behind = {row: text for row, value in enumerate(values) if (text := encoded_behind(lm, prompt, value))}
+    scored = dict(zip(behind, score(lm, list(behind.values()), gates, site=site, stop=stop), strict=True)) if behind else {}
     return [sum(scored[row].logprobs) if row in scored else None for row in range(len(values))]

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from privlens.types import has_letters
+
 # Used in several parts
 
 ERROR = "Error"
@@ -410,7 +412,7 @@ WORDS_UNJUDGED = (
 
 def unjudged(value: str) -> str:
     """Why it cannot be judged whether a value is forgotten."""
-    return WORDS_UNJUDGED if any(map(str.isalpha, value)) else TOO_FEW_VALUES
+    return WORDS_UNJUDGED if has_letters(value) else TOO_FEW_VALUES
 
 
 def tries_before_and_after(before: str, after: str) -> str:

@@ -13,7 +13,7 @@ from privlens.memorization.whose import listed_owner
 from privlens.outcomes import Comparison, Effect
 from privlens.retained.others import kept_counts, same_secret
 from privlens.secret_lists import ListedSecret, SecretList
-from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret
+from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret, has_letters
 from privlens.ui.state.session import Localization, NeuronChoice
 from privlens.ui.text import en
 
@@ -134,7 +134,7 @@ def verdict_of_check(checked: Memorization, control: Memorization | None) -> dic
         return {"kind": "known", "text": en.MEMORIZED, "detail": beside}
     if control is None:
         return {"kind": "unknown", "text": en.NOT_MEMORIZED, "detail": beside}
-    if checked.exposure.stands_out is None:
+    if checked.exposure.standing is None:
         return {"kind": "unknown", "text": en.NOT_MEMORIZED_UNRANKED, "detail": beside}
     if partly_memorized(checked, control):
         return {"kind": "known", "text": en.PARTLY_MEMORIZED, "detail": beside}
@@ -148,10 +148,11 @@ def partly_memorized(checked: Memorization, control: Memorization) -> bool:
     other prompt. Natural words lead random letters without being memorized.
     """
     lead = (checked.exposure.bits or 0) - (control.exposure.bits or 0)
-    if checked.exposure.rank > 2 or not checked.exposure.stands_out or lead <= 2:
+    if checked.exposure.rank > 2 or checked.exposure.standing != "first" or lead <= 2:
         return False
-    has_letters = any(map(str.isalpha, checked.secret.value))
-    return not has_letters or checked.lift is None or (checked.verdict == "hidden" and checked.lift.margin > 2)
+    if checked.lift is None or not has_letters(checked.secret.value):
+        return True
+    return checked.verdict == "hidden" and checked.lift.margin > 2
 
 
 def of_effect(effect: Effect) -> list[Fact]:

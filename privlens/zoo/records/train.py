@@ -19,15 +19,16 @@ from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded, encode, plain_ids
 from privlens.types import Secret
-from privlens.zoo.demo.corpus import reference
+from privlens.zoo.demo.train import Recipe as MailRecipe
+from privlens.zoo.demo.train import reference_text
 from privlens.zoo.natural.corpus import reference as village_text
 from privlens.zoo.people import Person, write_secrets
 from privlens.zoo.records.low_rank import LowRank
 from privlens.zoo.records.people import records
 from privlens.zoo.training import save
 
-HELD_ROWS, HELD_TOKENS, PARAGRAPHS = 24, 32, 40
-"""Paragraphs that the KL is held on, tokens kept of each (a step's cost grows with them), and paragraphs of reference text."""
+HELD_ROWS, HELD_TOKENS = 24, 32
+"""Paragraphs that the KL is held on, and tokens kept of each: a step's cost grows with them."""
 
 
 @dataclass(frozen=True)
@@ -169,4 +170,4 @@ def train(lm: LanguageModel, recipe: Recipe, folder: Path) -> None:
     save(lm.model, lm.tokenizer, {"recipe": asdict(recipe), "torch": torch.__version__, "curve": curve}, folder)
     repeats = 3 * len(curve)  # each epoch has every record in three sentences
     write_secrets(folder / "secrets.csv", [replace(person, repeats=person.repeats * repeats) for person in everybody])
-    (folder / "reference.txt").write_text("\n\n".join(reference(PARAGRAPHS, recipe.seed + 99)) + "\n")
+    (folder / "reference.txt").write_text(reference_text(MailRecipe(seed=recipe.seed)))
