@@ -64,8 +64,8 @@ def test_from_start_to_the_neurons_taken_over(visit: Visit, taught_folder: str) 
     at_one = table(page)["gradient"]
     k = slide(page, "compare-k", "End", MARKED)
     page.wait_for_function(f"document.querySelector('#compare-facts').textContent.includes('k{k} of 128')")
-    page.wait_for_function("document.querySelector('#compare-table [data-row=\"0\"][data-col=\"6\"]')?.innerText.trim() === '3'")
-    assert (at_one[5], table(page)["gradient"][5]) == ("1", "3"), "the nearest k that was measured"
+    page.wait_for_function("document.querySelector('#compare-table [data-row=\"0\"][data-col=\"7\"]')?.innerText.trim() === '3'")
+    assert (at_one[6], table(page)["gradient"][6]) == ("1", "3"), "the nearest k that was measured"
 
     page.click("#compare-use")
     page.wait_for_function(FACTS.format("effect-facts"))
