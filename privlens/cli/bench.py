@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from privlens.bench import deletion
+from privlens.bench import opening as opening_bench
 from privlens.bench.repeats import by_repeats
 from privlens.cli import inputs, progress, tables
 from privlens.cli.bench_attacks import attacks
@@ -33,9 +34,9 @@ from privlens.cli.options import (
 from privlens.deactivation import EvalContext, reference_perplexity
 from privlens.localization.hard_concrete import MaskSettings, asked_for
 from privlens.memorization.depth import depth as depth_of
-from privlens.resources import REFERENCE, SECRETS
+from privlens.resources import RECORDED, REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
-from privlens.types import Site
+from privlens.types import Site, to_json
 from privlens.zoo.loading import load
 
 bench = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure methods against a known truth.")
@@ -90,6 +91,36 @@ def delete(
     settings |= {"depth": depth, "hold": hold, **asdict(choice)}
     each = [{**asdict(row), **depth_of(row.after), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
+
+
+@bench.command("opening")
+def opening(
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")] = RECORDED,
+    secrets: Secrets = SECRETS,
+    reference: Reference = REFERENCE,
+    depth: Depth = MaskSettings.depth,
+    hold: Hold = MaskSettings.hold,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Record the example that the page opens with: of the secrets a model knows best, the one a mask removes most cleanly."""
+    listed, paragraphs = read_secrets(secrets), read_reference(reference)
+    lm = load(model, device, dtype)
+    command = f"privlens bench opening --model {lm.name} --depth {depth} --hold {hold:g} --seed {seed}"
+    found = []
+    for candidate in opening_bench.candidates(lm, listed, paragraphs, asked_for(depth, hold), seed, command):
+        found.append(candidate)
+        example = candidate.example
+        progress.report_progress(f"{example.secret.category}: {example.closed.verdict}, {len(example.off)} neurons")
+    example = opening_bench.best(found)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(to_json(example), encoding="utf-8")
+    rows = [opening_bench.summary(candidate) for candidate in found]
+    settings = {"model": lm.name, "fingerprint": lm.fingerprint, "depth": depth, "hold": hold, "seed": seed}
+    tables.show({"rows": rows, "settings": settings, "chosen": asdict(example.secret)}, as_json, tables.measured)
 
 
 @bench.command("memorised", hidden=True)  # the former spelling, kept for scripts

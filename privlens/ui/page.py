@@ -22,6 +22,8 @@ from privlens.ui.tabs.erase.tab import erase_tab
 from privlens.ui.tabs.localize.tab import localize_tab
 from privlens.ui.tabs.many.tab import many_tab
 from privlens.ui.tabs.memorized.tab import memorized_tab
+from privlens.ui.tabs.overview.tab import overview_tab, wire_overview
+from privlens.ui.text import en
 from privlens.ui.theme import keys, style, theme
 from privlens.ui.traces.settings import leaving_nothing
 from privlens.ui.traces.uploads import UNREAD
@@ -50,6 +52,8 @@ def build_ui(
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as page:
         side, above = sidebar(shelf), header()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+            with gr.Tab(en.OVERVIEW_TAB, id="overview"):
+                overview = overview_tab(shelf, side)
             with gr.Tab("Memorized?", id="memorized"):
                 to_localize = memorized_tab(shelf, side)
             with gr.Tab("Localize", id="localize"):
@@ -63,6 +67,7 @@ def build_ui(
             with gr.Tab("Many secrets", id="many"):
                 voted = many_tab(shelf, side, chosen)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
+        wire_overview(shelf, side, overview, chosen, tabs)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
         for transferred in (compared, voted):

@@ -33,5 +33,5 @@ def keys() -> str:
 
 
 def style() -> str:
-    """The style sheet."""
-    return (PAGE / "page.css").read_text("utf-8")
+    """The style sheets of the page's parts."""
+    return "\n".join(path.read_text("utf-8") for path in sorted(PAGE.glob("*.css")))

@@ -970,3 +970,86 @@ def random_sets(k: int, overlap: float) -> str:
 def score_by_site(attention: float, even: float) -> str:
     """Which share of the score attention has, and which share of the gates is in MLPs."""
     return f"in attention {100 * attention:.0f} %, of the sum of positive scores; {100 * even:.0f} % of all gates are in MLPs"
+
+
+# Overview
+
+OVERVIEW_TAB = "Overview"
+OVERVIEW_EMPTY = (
+    "No result is recorded for this model as it stands. Choose a secret at the left, or type a prompt and a private value, "
+    "and see whether the model knows it."
+)
+OVERVIEW_CHECK = "Check a secret"
+OVERVIEW_LIVE = "Run it live"
+OVERVIEW_WORK = "Switch its neurons one by one"
+OVERVIEW_ERASE = "Erase it from the weights"
+OVERVIEW_WHERE = "Where it is kept"
+OVERVIEW_WRITES = "What the model writes next"
+OVERVIEW_STATES = {"on": "all neurons on", "off": "its neurons off", "random": "as many random neurons off (control)"}
+OVERVIEW_WAITING = "Switch its neurons off to see."
+OVERVIEW_CAPTION = (
+    "Layers from 0 at the top; a row is 128 neurons. Colored cells carry the secret; at the right, how many per layer."
+)
+OVERVIEW_CELL = "Layer LAYER, neuron NEURON: score SCORE"
+OVERVIEW_TRIES = "tries to get it"
+OVERVIEW_KEPT = "other secrets kept"
+OVERVIEW_TEXT = "ordinary text"
+OVERVIEW_TRIES_NOTE = "samples for an even chance"
+OVERVIEW_TEXT_NOTE = "perplexity, as before"
+OVERVIEW_KNOWN = "The model knows it by heart."
+OVERVIEW_FORGOTTEN = "Forgotten: no likelier than a value nobody trained on."
+OVERVIEW_HIDDEN = "Hidden, not forgotten: no longer written, but still likelier than a value nobody trained on."
+OVERVIEW_STILL = "Still written, word for word."
+OVERVIEW_GUESS = "Flip the switch: what will it write? And if as many random neurons are off instead?"
+
+
+def overview_sure(tries: str, control: str | None) -> str:
+    """How surely the model writes the value."""
+    own = "at the first try" if tries == "1" else f"about once in {tries} tries"
+    if control is None:
+        return f"The model writes this private value {own}."
+    return f"The model writes this private value {own}. One that nobody trained on: 1 in {control} tries."
+
+
+def overview_switch(n: int, on: bool) -> str:
+    """The label of the switch."""
+    return f"The {n:,} neurons that carry it: {'on' if on else 'off'}"
+
+
+def overview_map(n: int, n_neurons: int, per_layer: Sequence[int]) -> str:
+    """The map for those who do not see it."""
+    layers = ", ".join(f"layer {layer}: {count}" for layer, count in enumerate(per_layer))
+    return f"Map of {n:,} of {n_neurons:,} neurons. {layers}."
+
+
+def overview_recorded(method: str, seed: int) -> str:
+    """What the map was made with."""
+    return f"{method}, seed {seed}, recorded"
+
+
+def overview_chosen(n_candidates: int, n_forgotten: int, fingerprint: str, command: str) -> str:
+    """That the example is a clear one and not a typical one, and how it was made."""
+    return (
+        f"A clear case, not a typical one: it was chosen from {n_candidates} secrets, of which {n_forgotten} ended in forgotten. "
+        f"Recorded on the model with fingerprint {fingerprint} by: {command}"
+    )
+
+
+def overview_after(tries: str) -> str:
+    """How deep the value is buried."""
+    return f"An even chance to get it takes {tries} tries."
+
+
+def overview_of(kept: int, known: int) -> str:
+    """A count of those that were known."""
+    return f"{kept} of {known}"
+
+
+def overview_random(number: str) -> str:
+    """The number of the control."""
+    return f"random neurons: {number}"
+
+
+def overview_unseen(kept: int, known: int) -> str:
+    """How many of those that the method never saw are kept."""
+    return f"{kept} of {known} that the method never saw"

@@ -1,0 +1,129 @@
+"""The tab Overview: the page opens with a secret whose result was recorded, and one large switch."""
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from privlens.recorded import RecordedExample, read_example
+from privlens.resources import RECORDED
+from privlens.ui.components.parts import part
+from privlens.ui.sidebar.panel import Sidebar
+from privlens.ui.state.jobs import QUICK, show_errors
+from privlens.ui.state.session import Localization, ModelCache, ModelName, NeuronChoice
+from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.overview.view import of_example
+from privlens.ui.text import en
+
+START_LOCALIZE = """() => {
+    const press = tries => {
+        const start = document.querySelector('#localize-start');
+        if (start?.offsetParent && !start.disabled) start.click();
+        else if (tries) setTimeout(() => press(tries - 1), 50);
+    };
+    setTimeout(() => press(100), 300);
+}"""
+"""Presses Start on Localize once it can be seen: gradio makes what a tab holds when it is first opened."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What leads on: to checking, to the neurons, to a live run, to erasing."""
+
+    check: gr.Button
+    work: gr.Button
+    live: gr.Button
+    erase: gr.Button
+    part: gr.HTML
+
+
+def overview_tab(shelf: ModelCache, side: Sidebar) -> Overview:
+    """Builds the tab; `wire_overview` makes its buttons do something, once the other tabs are there."""
+    shown = example_of(shelf, shelf.first) is not None
+    overview = part("overview", template(), value=value_of(shelf, shelf.first), elem_id="overview")
+    with gr.Row(elem_classes="overview-acts"):
+        work = gr.Button(en.OVERVIEW_WORK, variant="primary", elem_id="overview-work", visible=shown, min_width=160)
+        live = gr.Button(en.OVERVIEW_LIVE, elem_id="overview-live", visible=shown, min_width=120)
+        erase = gr.Button(en.OVERVIEW_ERASE, elem_id="overview-erase", visible=shown, min_width=160)
+        check = gr.Button(en.OVERVIEW_CHECK, elem_id="overview-check", min_width=120)
+
+    def follow(model: ModelName) -> tuple[Any, ...]:
+        visible = gr.update(visible=example_of(shelf, model) is not None)
+        return gr.update(value=value_of(shelf, model)), visible, visible, visible
+
+    side.model.change(show_errors(follow), side.model, [overview, work, live, erase], **QUICK)
+    return Overview(check, work, live, erase, overview)
+
+
+def wire_overview(shelf: ModelCache, side: Sidebar, overview: Overview, chosen: Chosen, tabs: gr.Tabs) -> None:
+    """The buttons: take the recorded neurons over, run it live, erase, or check a secret of one's own."""
+
+    def asked(model: ModelName) -> tuple[Any, ...]:
+        example = example_of(shelf, model)
+        return (gr.skip(), gr.skip()) if example is None else (example.secret.prompt, example.secret.value)
+
+    def taken(model: ModelName, selection: Any) -> tuple[Any, ...]:
+        example = example_of(shelf, model)
+        if example is None:
+            return gr.skip(), gr.skip()
+        localization = Localization(example.secret, frozenset(example.retained), example.scores)
+        return localization, selection.to(NeuronChoice(example.off, frozenset(example.off)))
+
+    def goes(tab: str) -> Any:
+        return lambda: gr.Tabs(selected=tab)
+
+    question = [side.prompt, side.value]
+    redraw, needs, gives = chosen.redraw
+    took = overview.work.click(show_errors(asked), side.model, question, **QUICK).success(
+        show_errors(taken), [side.model, chosen.selection], [chosen.located, chosen.selection], **QUICK
+    )
+    took.success(goes("localize"), None, tabs, **QUICK).success(redraw, needs, gives, **QUICK)
+    running = overview.live.click(show_errors(asked), side.model, question, **QUICK)
+    running.success(goes("localize"), None, tabs, **QUICK).success(None, None, None, js=START_LOCALIZE, **QUICK)
+    overview.erase.click(show_errors(asked), side.model, question, **QUICK).success(goes("erase"), None, tabs, **QUICK)
+    overview.check.click(goes("memorized"), None, tabs, **QUICK)
+
+
+def example_of(shelf: ModelCache, model: ModelName) -> RecordedExample | None:
+    """The recorded example, if it was recorded on exactly these weights, asked the same way."""
+    if model.chat or not RECORDED.exists():
+        return None
+    example = read_example(RECORDED)
+    return example if example.scores.provenance.fingerprint == shelf.get(model).fingerprint else None
+
+
+def value_of(shelf: ModelCache, model: ModelName) -> dict[str, Any]:
+    """The value of the overview part: nothing where nothing is recorded."""
+    example = example_of(shelf, model)
+    return {} if example is None else of_example(example)
+
+
+def template() -> str:
+    """The part's fixed words; everything else is set by its script."""
+    texts = "".join(
+        f'<div class="overview-text"><dt>{html.escape(label)}</dt><dd data-part="{name}"></dd></div>'
+        for name, label in en.OVERVIEW_STATES.items()
+    )
+    return f"""
+<div class="overview-empty" hidden>{html.escape(en.OVERVIEW_EMPTY)}</div>
+<div class="overview" hidden>
+  <p class="overview-say" data-part="sentence"></p>
+  <p class="overview-sub" data-part="sure"></p>
+  <div class="overview-two">
+    <section class="overview-card">
+      <h2>{html.escape(en.OVERVIEW_WHERE)} <em data-part="recorded"></em></h2>
+      <div><canvas role="img"></canvas></div>
+      <p class="overview-caption" data-part="pointed">{html.escape(en.OVERVIEW_CAPTION)}</p>
+      <button type="button" class="overview-switch" role="switch" data-part="switch" id="overview-switch">
+        <i></i><span class="overview-switch-text"></span></button>
+    </section>
+    <section class="overview-card">
+      <h2>{html.escape(en.OVERVIEW_WRITES)}</h2>
+      <div class="verdict" role="status" data-part="verdict"><strong></strong><span></span></div>
+      <dl class="overview-texts">{texts}</dl>
+      <dl class="overview-numbers" data-part="numbers"></dl>
+    </section>
+  </div>
+  <p class="overview-chosen" data-part="chosen"></p>
+</div>"""

@@ -1,0 +1,109 @@
+"""A recorded example as the value of the overview part."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from privlens.memorization.depth import tries_in_words
+from privlens.recorded import RecordedExample, RecordedState
+from privlens.ui.text import en
+
+HEAT_CELLS = 800
+"""Cells that are drawn in colour, the highest scores first: all that are closed and their rivals; the rest is nearly 0."""
+STATES = ("on", "off", "random")
+Pieces = list[tuple[str, str]]
+
+
+def of_example(example: RecordedExample) -> dict[str, Any]:
+    """Sentence, map, texts, verdicts and numbers of an example."""
+    states = dict(zip(STATES, (example.on, example.closed, example.random), strict=True))
+    scores = example.scores
+    n_off = len(example.off)
+    control = None if example.control_logprob is None else tries_in_words(example.control_logprob)
+    return {
+        "sentence": [(f"{example.secret.prompt} ", ""), (example.secret.value.strip(), "secret")],
+        "sure": en.overview_sure(tries_in_words(example.on.logprob), control),
+        "recorded": en.overview_recorded(scores.method, scores.provenance.seed),
+        "chosen": en.overview_chosen(
+            example.n_candidates, example.n_forgotten, scores.provenance.fingerprint[:8], example.command
+        ),
+        "labels": {
+            "on": en.overview_switch(n_off, True),
+            "off": en.overview_switch(n_off, False),
+            "hidden": en.OVERVIEW_WAITING,
+        },
+        "texts": {name: _pieces(state.text, example.secret.value) for name, state in states.items()},
+        "verdicts": {
+            "on": {"kind": "known", "text": en.OVERVIEW_KNOWN, "detail": en.OVERVIEW_GUESS},
+            "off": _verdict(example.closed),
+        },
+        "numbers": _numbers(example),
+        "map": _map(example),
+    }
+
+
+def _pieces(text: str, value: str) -> Pieces:
+    """What was written: the value where it is, or what stands in its place up to the end of the sentence; the rest is tail."""
+    written, value = text.strip(), value.strip()
+    if written.startswith(value):
+        return [(value, "secret"), (written[len(value) :], "tail")]
+    end = re.search(r"\.\s|\.$|\n|$", written)
+    assert end, "the end of a text is always found"
+    return [(written[: end.start()], "after"), (written[end.start() :], "tail")]
+
+
+def _verdict(closed: RecordedState) -> dict[str, str]:
+    kinds = {"forgotten": ("unknown", en.OVERVIEW_FORGOTTEN), "hidden": ("note", en.OVERVIEW_HIDDEN)}
+    kind, text = kinds.get(closed.verdict or "", ("note", en.NOT_GENERATED))
+    if closed.greedy_match:
+        kind, text = "known", en.OVERVIEW_STILL
+    return {"kind": kind, "text": text, "detail": en.overview_after(tries_in_words(closed.logprob))}
+
+
+def _numbers(example: RecordedExample) -> list[dict[str, str]]:
+    """The three numbers before and after, with the control's."""
+    on, closed, random = example.on, example.closed, example.random
+    return [
+        {
+            "name": en.OVERVIEW_TRIES,
+            "before": tries_in_words(on.logprob),
+            "after": tries_in_words(closed.logprob),
+            "random": en.overview_random(tries_in_words(random.logprob)),
+            "note": en.OVERVIEW_TRIES_NOTE,
+        },
+        {
+            "name": en.OVERVIEW_KEPT,
+            "before": en.overview_of(on.kept.kept, on.kept.known),
+            "after": en.overview_of(closed.kept.kept, closed.kept.known),
+            "random": en.overview_random(en.overview_of(random.kept.kept, random.kept.known)),
+            "note": en.overview_unseen(on.unseen_kept.kept, on.unseen_kept.known),
+        },
+        {
+            "name": en.OVERVIEW_TEXT,
+            "before": "x1.000",
+            "after": f"x{closed.perplexity_ratio:.3f}",
+            "random": en.overview_random(f"x{random.perplexity_ratio:.3f}"),
+            "note": en.OVERVIEW_TEXT_NOTE,
+        },
+    ]
+
+
+def _map(example: RecordedExample) -> dict[str, Any]:
+    """The neurons with the highest scores, scores in percent of the highest; those that are off; how many per layer."""
+    scores = example.scores
+    n_layers, width = scores.scores.shape
+    highest = max(float(np.nanmax(scores.scores)), 1e-9)
+    drawn = dict.fromkeys((*example.off, *scores.top(HEAT_CELLS)))
+    heat = [(*neuron, round(100 * float(scores.scores[neuron]) / highest)) for neuron in drawn]
+    per_layer = [sum(neuron.layer == layer for neuron in example.off) for layer in range(n_layers)]
+    return {
+        "layers": n_layers,
+        "width": width,
+        "off": [list(neuron) for neuron in example.off],
+        "heat": [cell for cell in heat if cell[2] > 0],
+        "perLayer": per_layer,
+        "label": en.overview_map(len(example.off), scores.n_neurons, per_layer),
+        "caption": en.OVERVIEW_CAPTION,
+        "cell": en.OVERVIEW_CELL,
+    }
