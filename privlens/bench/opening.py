@@ -1,6 +1,6 @@
-"""Records the example that the page opens with: of the secrets that a model knows best, the one that a mask removes most cleanly.
+"""Records the example that the page opens with: of the secrets a model knows best, the one a mask removes most cleanly.
 
-It is the clearest case and not a typical one, so the record says out of how many it was chosen and how many of them ended likewise.
+It is the clearest case and not a typical one, so the record says from how many it was chosen, and how many ended likewise.
 """
 
 from collections.abc import Iterator, Sequence

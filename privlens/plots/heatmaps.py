@@ -15,7 +15,8 @@ import plotly.graph_objects as go
 
 from privlens.types import Array, LocalizationStep
 
-HEAT = [[0.0, "rgba(134,142,150,0.13)"], [0.15, "rgba(250,176,5,0.55)"], [0.5, "rgba(240,101,11,0.9)"], [1.0, "rgb(201,42,42)"]]
+HEAT = [[0.0, "rgba(134,142,150,0.1)"], [0.15, "rgba(244,114,182,0.45)"], [0.5, "rgba(225,50,130,0.9)"], [1.0, "rgb(190,24,93)"]]
+"""One hue, that of the private value everywhere on the page: what is stronger stands out on a light page and on a dark one."""
 MAX_ROWS = 96
 """A heatmap of all layers has about this many rows, so that single neurons can be seen and clicked."""
 MAX_CELLS = 65_536
@@ -109,7 +110,7 @@ def heatmap(
 def heatmap_layout(fig: go.Figure, fold: HeatmapLayout, height: int) -> go.Figure:
     """Axes, lines between the layers, and the `meta` by which the page finds a neuron's cell."""
     lines = [
-        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"width": 1}}
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"width": 3}}
         for y in (layer * fold.rows - 0.5 for layer in range(1, fold.layers))
     ]
     middle = [(layer + 0.5) * fold.rows - 0.5 for layer in range(fold.layers)]
@@ -155,8 +156,8 @@ def live_gates(step: LocalizationStep, sufficient: bool = False) -> go.Figure:
     return heatmap(values, all_layers_layout(values.shape), label, largest=1.0, named=False)
 
 
-INKS: tuple[tuple[float, str | None], ...] = ((0.85, "#ffffff"), (0.3, "#000000"), (-math.inf, None))
-"""Readable text colours by the minimum share of the strongest colour: white on red, black on orange, else the page's own."""
+INKS: tuple[tuple[float, str | None], ...] = ((0.7, "#ffffff"), (0.3, "#000000"), (-math.inf, None))
+"""Readable text colours by the minimum share of the strongest colour: white on crimson, black on pink, else the page's own."""
 
 
 def write_cell_texts(fig: go.Figure, values: Array, texts: Sequence[Sequence[str]], top: float, size: int) -> None:

@@ -1,17 +1,20 @@
-"""The page's theme: system fonts, colours for light and dark, and its style sheet."""
+"""The page's theme: fonts that gradio serves itself, colours for light and dark, and its style sheets."""
 
 import gradio as gr
 
 from privlens.ui.components.parts import PAGE
 
+WEIGHTS = (400, 700)
+"""Of the fonts; the files of other weights in gradio's package lack most Latin letters."""
+
 
 def theme() -> gr.themes.Base:
-    """gradio's default theme with system fonts, so that none is downloaded."""
+    """gradio's default theme in IBM Plex (SIL Open Font License), which gradio's package brings: nothing comes from elsewhere."""
     base = gr.themes.Default(
         primary_hue=gr.themes.colors.blue,
         text_size=gr.themes.sizes.text_lg,
-        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
-        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+        font=[gr.themes.utils.fonts.LocalFont("IBM Plex Sans", weights=WEIGHTS), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.utils.fonts.LocalFont("IBM Plex Mono", weights=WEIGHTS), "ui-monospace", "monospace"],
     )
     return base.set(
         body_text_color_subdued="*neutral_600",
@@ -22,6 +25,9 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
+        button_large_padding="8px 18px",
+        button_large_radius="10px",
+        button_large_text_size="16px",
         checkbox_border_color="*neutral_500",
         checkbox_border_color_dark="*neutral_400",
     )

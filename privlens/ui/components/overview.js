@@ -11,8 +11,8 @@ function css(name) { return getComputedStyle(element).getPropertyValue(name).tri
 // The pieces of a text, of which those that are the private value are set apart.
 function write(node, pieces) {
   node.replaceChildren(...pieces.map(([text, kind]) => {
-    const piece = document.createElement(kind ? 'mark' : 'span');
-    piece.className = kind || '';
+    const piece = document.createElement(kind && kind !== 'tail' ? 'mark' : 'span');
+    piece.className = kind;
     piece.textContent = text;
     return piece;
   }));
@@ -26,7 +26,7 @@ function numbers() {
     card.className = 'overview-number';
     part('dt', number.name);
     const value = part('dd', '');
-    if (off && number.before !== number.after) {
+    if (off && number.before !== number.after && (number.before + number.after).length < 11) {  // a longer pair has no room
       const was = Object.assign(document.createElement('span'), { className: 'was', textContent: number.before + ' ' });
       const arrow = Object.assign(document.createElement('span'), { className: 'was', textContent: '\u2192 ' });
       value.append(was, arrow);
@@ -111,6 +111,13 @@ canvas.addEventListener('pointermove', event => {
   pointed.textContent = cell ? props.value.map.cell.replace('LAYER', cell.layer).replace('NEURON', cell.index)
     .replace('SCORE', (cell.score / 100).toFixed(2)) : props.value.map.caption;
 });
+// A narrow screen has no room for both, and what is shown first is the picture; the sidebar's own button opens it.
+function aside(tries) {
+  const open = document.querySelector('#sidebar.open .toggle-button');
+  if (open) open.click();
+  else if (tries) setTimeout(() => aside(tries - 1), 50);
+}
+if (props.value?.map && window.innerWidth < 1100) aside(40);
 watch('value', () => { off = false; show(); });
 show();
 new ResizeObserver(draw).observe(canvas.parentElement);

@@ -8,6 +8,8 @@ function css(name, fallback) {
   return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 }
 
+const paper = () => css('--body-background-fill', '#fff');
+
 // A narrow screen has no room beside a picture: names there are cut (pointed at, a cell says them whole), the scale stands above,
 // and numbers that would run into each other are left out.
 const narrow = () => div.clientWidth < 480;
@@ -41,7 +43,8 @@ function themed(layout) {
     else if (out[key].tickangle && out[key].ticktext.length > 8) Object.assign(out[key], { tickangle: -90, tickfont: { size: 10 } });
   }
   if (narrow()) out.annotations = (layout.annotations || []).map(a => ({ ...a, xshift: -44, yshift: 6, font: { ...a.font, size: 12 } }));
-  out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: line, ...s.line } }));
+  const between = layout.meta ? paper() : line;  // layers are bands with gaps between them
+  out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: between, ...s.line } }));
   return out;
 }
 
@@ -58,15 +61,16 @@ function neuron(meta, x, y) {
 
 function marks(meta) {
   const places = list => (list || []).filter(n => n[0] >= meta.first && n[0] < meta.first + meta.layers).map(n => cell(meta, n[0], n[1]));
-  const many = (props.off || []).length + (props.on || []).length > 120;
-  const size = many ? 0.6 * meta.marker : meta.marker;
+  // As large as a cell, so that what is off is the cell itself, but never too small to be seen.
+  const tall = (div._fullLayout?.yaxis?._length || 320) / (meta.layers * meta.rows);
+  const size = Math.max(5, Math.min(meta.marker, tall));
   const trace = (list, symbol, color, name, size) => ({
     type: 'scatter', mode: 'markers', name, hoverinfo: 'skip', x: places(list).map(p => p[0]), y: places(list).map(p => p[1]),
-    marker: { symbol, size, color, line: { width: size < 7 ? 1 : 2, color } },
+    marker: { symbol, size, color, line: { width: symbol === 'square' ? 1 : 2, color: symbol === 'square' ? paper() : color } },
   });
   return [
-    trace(props.off, 'square-open', css('--mark-off', '#0a58ca'), 'off', size),
-    trace(props.on, 'circle-open', css('--mark-on', '#888'), 'on again', meta.ring || size),
+    trace(props.off, 'square', css('--mark-off', '#18181b'), 'off', size),
+    trace(props.on, 'circle-open', css('--mark-on', '#888'), 'on again', meta.ring || Math.max(size, 7)),
   ];
 }
 
@@ -74,6 +78,39 @@ function clicked(event) {
   const meta = div.layout.meta, point = event.points.find(p => p.curveNumber === 0);
   const found = meta && point && neuron(meta, point.x, point.y);
   if (found) trigger('pick', found);
+}
+
+// Plotly is three times as large as all the rest of the page, so it is fetched when the first figure is there.
+function fetchPlotly() {
+  window.plotlyComing ??= new Promise(done => {
+    const root = window.gradio_config?.root ?? '';  // behind a proxy the page may stand below a path
+    const script = Object.assign(document.createElement('script'), { src: root + window.plotlySource, onload: done });
+    document.head.append(script);
+  });
+  return window.plotlyComing;
+}
+
+// By keys: arrows move a frame from cell to cell (with Shift by ten), Enter or Space switches the neuron in it.
+let framed = null;
+const said = element.querySelector('.plot-said');
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+function frame() {
+  const base = themed(JSON.parse(props.value).layout).shapes, color = css('--focus', '#1d4ed8');
+  const place = framed && [{ type: 'rect', x0: framed[0] - 0.5, x1: framed[0] + 0.5, y0: framed[1] - 0.5, y1: framed[1] + 0.5,
+    line: { color, width: 3 } }];
+  window.Plotly.relayout(div, { shapes: [...base, ...(place || [])] });
+}
+function keyed(event) {
+  const meta = div.layout?.meta, step = STEPS[event.key], chosen = event.key === 'Enter' || event.key === ' ';
+  if (!meta || !(step || chosen)) return;
+  event.preventDefault();
+  const most = [meta.columns - 1, meta.layers * meta.rows - 1];
+  if (step) framed = framed ? framed.map((at, axis) => Math.max(0, Math.min(most[axis], at + step[axis] * (event.shiftKey ? 10 : 1)))) : [0, 0];
+  const found = framed && neuron(meta, ...framed);
+  if (chosen && found) trigger('pick', found);
+  if (!step) return;
+  frame();
+  said.textContent = found ? said.dataset.cell.replace('LAYER', found.layer).replace('NEURON', found.neuron) : '';
 }
 
 function draw() {
@@ -84,7 +121,7 @@ function draw() {
     drawing = drawing.then(() => div.data && window.Plotly.purge(div));
     return;
   }
-  if (!window.Plotly) return void setTimeout(draw, 100);
+  if (!window.Plotly) return void fetchPlotly().then(draw);
   const meta = figure.layout.meta;
   const data = meta ? [...figure.data, ...marks(meta)] : fitted(figure.data);
   const config = { responsive: false, displaylogo: false, displayModeBar: meta ? undefined : false,
@@ -93,6 +130,11 @@ function draw() {
     if (div.dataset.listening || !meta) return;
     div.dataset.listening = 'yes';
     div.on('plotly_click', clicked);
+    div.tabIndex = 0;
+    div.setAttribute('role', 'application');
+    div.setAttribute('aria-label', said.dataset.label);
+    div.addEventListener('keydown', keyed);
+    div.addEventListener('blur', () => { if (framed) { framed = null; said.textContent = ''; frame(); } });
   });
 }
 

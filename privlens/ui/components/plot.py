@@ -5,6 +5,7 @@ choice sends the marked neurons only.
 """
 
 import html
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from privlens.plots import SCRIPT
 from privlens.types import Neuron
 from privlens.ui.components.parts import part
 from privlens.ui.state.session import NeuronChoice
+from privlens.ui.text import en
 
 
 def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
@@ -23,14 +25,16 @@ def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
     of [layer, index] that are marked on it.
     """
     note = f'<div class="plot-empty">{html.escape(empty)}</div>'
-    template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>'
+    words = f'data-label="{html.escape(en.MAP_LABEL)}" data-cell="{html.escape(en.MAP_CELL)}"'
+    said = f'<div class="plot-said" role="status" {words}></div>'
+    template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>{said}'
     return part("plot", template, value="", off=[], on=[], elem_id=elem_id, elem_classes="plot-part")
 
 
 def script() -> str:
-    """What the page's head needs for plots. The folder is made readable to browsers, nothing else in it is private."""
+    """Where the page finds Plotly once it needs it. The folder is made readable to browsers, nothing else in it is private."""
     gr.set_static_paths([str(SCRIPT.parent)])
-    return f'<script src="/gradio_api/file={SCRIPT}"></script>'
+    return f"<script>window.plotlySource = {json.dumps(f'/gradio_api/file={SCRIPT}')};</script>"
 
 
 def marks(choice: NeuronChoice) -> dict[str, Any]:

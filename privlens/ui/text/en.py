@@ -290,7 +290,11 @@ def weights_changed(n: int) -> str:
 LOCALIZE_INTRO = (
     "Which neurons does the secret need? Every method scores each neuron. Methods disagree: compare them in Compare methods."
 )
-LOCALIZE_OWN_HEADING = "Retained text of your own"
+LOCALIZE_SETTINGS = "Settings: what to protect, where to look, depth, cost, seed"
+LOCALIZE_TRAINED = "How it trained"
+MAP_LABEL = "Map of neurons: the arrow keys move from neuron to neuron, with Shift by ten; Enter switches one off or on again."
+MAP_CELL = "layer LAYER, neuron NEURON: Enter switches it"
+MAP_CAPTION = "Click a neuron to switch it, or use the arrow keys and Enter. Dark cells are off."
 LOCALIZE_OWN = "Ordinary text to protect (paragraphs separated by an empty line)"
 LOCALIZE_NEXT = "Next: see what switching them off does"
 HEATMAP_EMPTY = "No neurons yet. Press Start: each cell will be a neuron, coloured by how strongly it carries the secret."
@@ -826,7 +830,7 @@ COMPARE_WHICH = "Use the k best neurons of"
 COMPARE_USE = "Use these neurons: see what switching them off does"
 COMPARE_LEGEND = (
     "Every picture has the same colours: pale at 0, red at the method's own highest score, because units differ. "
-    "Small blue squares are its best k. Green circles are the planted neurons, where a secret was planted."
+    "Dark cells are its best k. Green circles are the planted neurons, where a secret was planted."
 )
 COMPARE_TABLE = (
     "Every method at its best k neurons; effects at the nearest measured k; NLL in nats/token, exposure in bits of "
@@ -981,20 +985,18 @@ OVERVIEW_EMPTY = (
 )
 OVERVIEW_CHECK = "Check a secret"
 OVERVIEW_LIVE = "Run it live"
-OVERVIEW_WORK = "Switch its neurons one by one"
-OVERVIEW_ERASE = "Erase it from the weights"
+OVERVIEW_WORK = "Click its neurons"
+OVERVIEW_ERASE = "Erase it"
 OVERVIEW_WHERE = "Where it is kept"
 OVERVIEW_WRITES = "What the model writes next"
 OVERVIEW_STATES = {"on": "all neurons on", "off": "its neurons off", "random": "as many random neurons off (control)"}
 OVERVIEW_WAITING = "Switch its neurons off to see."
-OVERVIEW_CAPTION = (
-    "Layers from 0 at the top; a row is 128 neurons. Colored cells carry the secret; at the right, how many per layer."
-)
+OVERVIEW_CAPTION = "Layers from 0 at the top; a row is 128 neurons. Colored cells carry the secret; at the right: how many."
 OVERVIEW_CELL = "Layer LAYER, neuron NEURON: score SCORE"
 OVERVIEW_TRIES = "tries to get it"
 OVERVIEW_KEPT = "other secrets kept"
 OVERVIEW_TEXT = "ordinary text"
-OVERVIEW_TRIES_NOTE = "samples for an even chance"
+OVERVIEW_TRIES_NOTE = "for an even chance"
 OVERVIEW_TEXT_NOTE = "perplexity, as before"
 OVERVIEW_KNOWN = "The model knows it by heart."
 OVERVIEW_FORGOTTEN = "Forgotten: no likelier than a value nobody trained on."
@@ -1013,7 +1015,7 @@ def overview_sure(tries: str, control: str | None) -> str:
 
 def overview_switch(n: int, on: bool) -> str:
     """The label of the switch."""
-    return f"The {n:,} neurons that carry it: {'on' if on else 'off'}"
+    return f"{n:,} neurons that carry it: {'on' if on else 'off'}"
 
 
 def overview_map(n: int, n_neurons: int, per_layer: Sequence[int]) -> str:
@@ -1050,6 +1052,6 @@ def overview_random(number: str) -> str:
     return f"random neurons: {number}"
 
 
-def overview_unseen(kept: int, known: int) -> str:
-    """How many of those that the method never saw are kept."""
-    return f"{kept} of {known} that the method never saw"
+def overview_unseen(known: int) -> str:
+    """How many of them the method never saw."""
+    return f"{known} unseen by the method"

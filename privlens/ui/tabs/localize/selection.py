@@ -47,16 +47,46 @@ class Chosen:
     told: Telling = ((), dict, ())
 
 
-def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, lines: gr.HTML) -> Chosen:
-    """Builds the controls below the heatmap and wires them. `live` and `lines` are what is told and drawn of the run itself."""
+@dataclass(frozen=True)
+class Stage:
+    """Cause and effect in one view: the map with the slider and the buttons below it, and at its right what that does.
+
+    `live` and `lines` are what is told and drawn of the run itself.
+    """
+
+    heat: gr.HTML
+    k: gr.Slider
+    undo: gr.Button
+    redo: gr.Button
+    reset: gr.Button
+    quick: list[Component]
+    live: gr.HTML
+    lines: gr.HTML
+
+
+def stage() -> Stage:
+    """Builds it."""
+    with gr.Row(elem_classes="cause-and-effect"):
+        with gr.Column(scale=6, min_width=320):
+            heat = plot("heatmap", en.HEATMAP_EMPTY, 400)
+            gr.Markdown(en.MAP_CAPTION, elem_classes="small")
+            k = gr.Slider(0, 100, value=0, step=1, label=en.TOP_K, elem_id="top-k")
+            with gr.Row():
+                undo = gr.Button(en.UNDO, interactive=False, elem_id="undo", min_width=80)
+                redo = gr.Button(en.REDO, interactive=False, elem_id="redo", min_width=80)
+                reset = gr.Button(en.RESET, elem_id="reset", min_width=80)
+        with gr.Column(scale=5, min_width=300, elem_classes="effect-beside"):
+            quick = effect_part("quick")
+    live = facts("localize-facts")
+    with gr.Accordion(en.LOCALIZE_TRAINED, open=False):
+        lines = plot("curves", en.LOSS_EMPTY, 380)
+    return Stage(heat, k, undo, redo, reset, quick, live, lines)
+
+
+def choosing(shelf: ModelCache, model: gr.State, shown: Stage) -> Chosen:
+    """Builds the other controls below and wires all of them."""
     located, selection = gr.State(None), gr.State(Selection())
-    with gr.Row():
-        k = gr.Slider(0, 100, value=0, step=1, label=en.TOP_K, elem_id="top-k", scale=3)
-        with gr.Row(scale=2):
-            undo = gr.Button(en.UNDO, interactive=False, elem_id="undo", min_width=80)
-            redo = gr.Button(en.REDO, interactive=False, elem_id="redo", min_width=80)
-            reset = gr.Button(en.RESET, elem_id="reset", min_width=80)
-    quick = effect_part("quick")
+    heat, k, undo, redo, quick = shown.heat, shown.k, shown.undo, shown.redo, shown.quick
     about = facts("choice-facts")
     with gr.Row():
         with gr.Column(min_width=300):
@@ -95,7 +125,7 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
     layers.select(layer_ticked, selection, selection, **CLICK)
     undo.click(Selection.undo, selection, selection, **CLICK)
     redo.click(Selection.redo, selection, selection, **CLICK)
-    reset.click(start_over, [located, selection], selection, **CLICK)
+    shown.reset.click(start_over, [located, selection], selection, **CLICK)
     layer.change(folded, [located, layer], square, **QUICK)
     outputs = [heat, square, k, undo, redo, about, neurons, layers, bars]
     inputs = [model, located, selection]
@@ -128,7 +158,9 @@ def choosing(shelf: ModelCache, model: gr.State, live: gr.HTML, heat: gr.HTML, l
             gr.update(maximum=most),
         )
 
-    return Chosen(located, selection, quick, (redraw, [model, located, selection, layer], [live, heat, lines, square, layer, k]))
+    return Chosen(
+        located, selection, quick, (redraw, [model, located, selection, layer], [shown.live, heat, shown.lines, square, layer, k])
+    )
 
 
 def default_k(located: Localization) -> int:

@@ -16,13 +16,12 @@ from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
 from privlens.types import LocalizationStep, Site
 from privlens.ui.components.form import Form, Given, Update
-from privlens.ui.components.parts import Clock, facts, progress
-from privlens.ui.components.plot import plot
+from privlens.ui.components.parts import Clock, progress
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
-from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k
+from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k, stage
 from privlens.ui.tabs.localize.settings import common, depth_setting, hold_setting, keep_setting, seed_setting, site_setting
 from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
@@ -55,29 +54,24 @@ class LocalizeForm(SidebarValues):
 def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
     gr.Markdown(en.LOCALIZE_INTRO)
-    with gr.Row():
-        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label=en.METHOD, elem_id="method", scale=2, min_width=260)
-        keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
-    with gr.Row():
-        depth, hold = depth_setting(), hold_setting()
-    about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about")
-    method.change(about_method, method, about, **QUICK)
-    with gr.Accordion(en.LOCALIZE_OWN_HEADING, open=False):
-        own_text = gr.Textbox(
-            "",
-            label=en.LOCALIZE_OWN,
-            lines=3,
-            elem_id="retained",
-            **UNKEPT,
-        )
-    start, cancel = run_buttons(en.START, "localize")
+    with gr.Row(elem_classes="run-line"):
+        method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label=en.METHOD, elem_id="method", scale=3, min_width=240)
+        with gr.Column(scale=2, min_width=240):
+            start, cancel = run_buttons(en.START, "localize")
     bar = progress("localize-progress")
+    with gr.Accordion(en.LOCALIZE_SETTINGS, open=False):
+        with gr.Row():
+            keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
+        with gr.Row():
+            depth, hold = depth_setting(), hold_setting()
+        own_text = gr.Textbox("", label=en.LOCALIZE_OWN, lines=3, elem_id="retained", **UNKEPT)
+    about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about", elem_classes="small")
+    method.change(about_method, method, about, **QUICK)
     with gr.Column(elem_classes=["results", "streams"]):
         made_strip = strip("localize-made")
-        live = facts("localize-facts")
-        heat = plot("heatmap", en.HEATMAP_EMPTY, 460)
-        lines = plot("curves", en.LOSS_EMPTY, 380)
-        chosen = choosing(shelf, side.model, live, heat, lines)
+        shown = stage()
+        live, heat, lines = shown.live, shown.heat, shown.lines
+        chosen = choosing(shelf, side.model, shown)
 
     def run(form: LocalizeForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target

@@ -10,7 +10,7 @@ from privlens.recorded import RecordedExample, RecordedState
 from privlens.ui.text import en
 
 HEAT_CELLS = 800
-"""Cells that are drawn in colour, the highest scores first: all that are closed and their rivals; the rest is nearly 0."""
+"""Cells that are drawn in colour at most, the highest scores first."""
 STATES = ("on", "off", "random")
 Pieces = list[tuple[str, str]]
 
@@ -77,11 +77,11 @@ def _numbers(example: RecordedExample) -> list[dict[str, str]]:
             "before": en.overview_of(on.kept.kept, on.kept.known),
             "after": en.overview_of(closed.kept.kept, closed.kept.known),
             "random": en.overview_random(en.overview_of(random.kept.kept, random.kept.known)),
-            "note": en.overview_unseen(on.unseen_kept.kept, on.unseen_kept.known),
+            "note": en.overview_unseen(on.unseen_kept.known),
         },
         {
             "name": en.OVERVIEW_TEXT,
-            "before": "x1.000",
+            "before": f"x{on.perplexity_ratio:.3f}",
             "after": f"x{closed.perplexity_ratio:.3f}",
             "random": en.overview_random(f"x{random.perplexity_ratio:.3f}"),
             "note": en.OVERVIEW_TEXT_NOTE,
@@ -94,7 +94,9 @@ def _map(example: RecordedExample) -> dict[str, Any]:
     scores = example.scores
     n_layers, width = scores.scores.shape
     highest = max(float(np.nanmax(scores.scores)), 1e-9)
-    drawn = dict.fromkeys((*example.off, *scores.top(HEAT_CELLS)))
+    ranked = scores.top(HEAT_CELLS + 1)
+    lowest = scores.scores[ranked[-1]]  # of hundreds with this score some would be drawn and some not: then none is
+    drawn = dict.fromkeys((*example.off, *(neuron for neuron in ranked[:-1] if scores.scores[neuron] > lowest)))
     heat = [(*neuron, round(100 * float(scores.scores[neuron]) / highest)) for neuron in drawn]
     per_layer = [sum(neuron.layer == layer for neuron in example.off) for layer in range(n_layers)]
     return {
