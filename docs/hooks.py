@@ -13,7 +13,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Markdown at the top of the repository, and where the site has it."""
-PICTURES = {"assets/screenshot.png": "assets/screenshot.png"}
+PICTURES = {"assets/screenshot.gif": "assets/screenshot.gif"}
 PLAIN = {"LICENSE": "LICENSE.txt", "CITATION.cff": "CITATION.cff"}
 MOVED = PAGES | PICTURES | PLAIN
 MATH = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)

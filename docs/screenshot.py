@@ -1,46 +1,55 @@
-"""Makes the picture of the page in README and manual: .venv/bin/python docs/screenshot.py
+"""Makes the moving picture of the page in README and manual: .venv/bin/python docs/screenshot.py
 
-Starts the app on the bundled model, localizes an invented person's phone number in Chromium, and writes assets/screenshot.png.
+Starts the app on the bundled model in Chromium and writes assets/screenshot.gif: the page as it opens, its neurons switched off, and
+the same neurons on the live model.
 """
 
+import io
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 
 from privlens.bench.serving import served
 
-PICTURE = Path(__file__).parents[1] / "assets" / "screenshot.png"
+PICTURE = Path(__file__).parents[1] / "assets" / "screenshot.gif"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-DONE = "document.querySelector('#localize-cancel').disabled && !document.querySelector('#localize-start').disabled"
+SIZE = {"width": 1280, "height": 800}
+SECONDS = (2.5, 3.5, 4.0)
+"""How long each picture is shown: long enough to read what changed."""
 MINUTES_AT_MOST = 10
-METHOD = "hard-concrete-deep"
 
 
 def main() -> None:
     with served("demo") as (address, _), sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=SWITCHES)
-        page = chromium.new_page(viewport={"width": 1280, "height": 1860})
+        page = chromium.new_page(viewport=SIZE)
         page.set_default_timeout(60_000 * MINUTES_AT_MOST)
         page.goto(address)
-        page.wait_for_selector("#examples label")
-        page.locator("#category input").click()
-        page.get_by_role("option", name="phone").click()
-        page.locator("#examples label", has_text="5420-3557").click()
-        page.wait_for_function("document.querySelector('#value input, #value textarea').value === '5420-3557'")
-        page.get_by_role("tab", name="Localize").click()
+        page.wait_for_selector("#overview-switch")
+        page.wait_for_timeout(3000)  # fonts
+        pictures = [taken(page)]
+        page.click("#overview-switch")
+        pictures.append(taken(page))
+        page.click("#overview-work")
+        page.wait_for_function("document.querySelectorAll('#quick-facts .fact').length > 0")
+        page.wait_for_selector("#heatmap .main-svg")
+        page.wait_for_selector("#quick-verdict em", state="hidden")
+        page.locator("#localize-made").evaluate("part => part.scrollIntoView({block: 'start'})")
+        page.mouse.wheel(0, -60)  # below the line that stays above all tabs
         page.wait_for_timeout(1000)
-        page.locator("#method input").click()
-        page.get_by_role("option", name=METHOD, exact=True).click()
-        page.wait_for_function(f"document.querySelector('#method-about').innerText.startsWith('{METHOD}:')")
-        page.click("#localize-start")
-        page.wait_for_timeout(2000)
-        page.wait_for_function(DONE)
-        page.wait_for_selector("#neuron-toggles input")
-        page.wait_for_timeout(5000)  # the answer with its exposure comes a moment after the neurons
-        page.mouse.move(0, 0)
-        page.screenshot(path=PICTURE)
+        pictures.append(taken(page))
         chromium.close()
+    first, *more = [picture.quantize(colors=128) for picture in pictures]
+    first.save(PICTURE, save_all=True, append_images=more, duration=[round(1000 * shown) for shown in SECONDS], loop=0)
+
+
+def taken(page: Page) -> Image.Image:
+    """The window as it is now, without the pointer over anything."""
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(500)
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
 if __name__ == "__main__":

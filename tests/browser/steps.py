@@ -41,6 +41,12 @@ def value_of(page: Page) -> str:
     return str(page.locator("#value").locator("input, textarea").input_value())
 
 
+def press_check(page: Page) -> None:
+    """Asks about the secret in the sidebar."""
+    open_tab(page, "Memorized?")
+    page.click("#check-start")
+
+
 def ask(page: Page) -> None:
     """Asks whether the secret in the sidebar is memorized, and does not wait for the answer."""
     open_tab(page, "Memorized?")

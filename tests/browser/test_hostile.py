@@ -11,7 +11,7 @@ from privlens.lm.edit_files import save_edit
 from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
 from privlens.types import Change, Edit
-from tests.browser.steps import FACTS, Visit, another_model, answer, localize, open_tab, told, unfold, vote
+from tests.browser.steps import FACTS, Visit, another_model, answer, localize, open_tab, press_check, told, unfold, vote
 from tests.helpers import TAUGHT
 
 IMAGE = "<img src=x onerror=window.__pwned=1>"
@@ -103,7 +103,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
 
     page.locator("#examples label", has_text=PAYLOADS[0]).first.click()
     page.wait_for_function(f"document.querySelector('#value input, #value textarea').value === {PAYLOADS[0]!r}")
-    page.click("#check-start")
+    press_check(page)
     answer(page)
     look(visit, "check-bars")
 

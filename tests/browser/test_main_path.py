@@ -23,6 +23,7 @@ from tests.browser.steps import (
     choose_example,
     localize,
     neurons_off,
+    press_check,
     wait_for_off,
 )
 
@@ -36,7 +37,7 @@ def nll_after(page: Page) -> str:
 def test_check_tells_whether_the_secret_is_memorized(visit: Visit) -> None:
     page = visit.page
     value = choose_example(page)
-    page.click("#check-start")
+    press_check(page)
     page.wait_for_function(FACTS.format("check-facts"))
     page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {json.dumps(value)}")
     assert "emorized" in answer(page)
@@ -226,7 +227,7 @@ def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
     images = page.locator("img").count()
     page.locator("#prompt textarea").fill(f"The note of Mira Holt {HOSTILE} reads")
     page.locator("#value").locator("input, textarea").fill(HOSTILE)
-    page.click("#check-start")
+    press_check(page)
     page.wait_for_function(FACTS.format("check-facts"))
     assert page.locator("#true-value").locator("input, textarea").input_value() == HOSTILE
     page.wait_for_selector("#check-bars .main-svg")
@@ -242,21 +243,21 @@ def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
 
 def test_an_error_is_told_in_words_and_nothing_is_lost(visit: Visit) -> None:
     page = visit.page
-    page.click("#check-start")
+    press_check(page)
     page.wait_for_selector("text=The prompt is empty")
     another_model(page, "/no/such/<b>folder</b>")
     page.click("#load-model")
     page.wait_for_selector("text=No model is loaded from there")
     assert page.locator("#model-facts .fact").count() == 3
     choose_example(page)
-    page.click("#check-start")
+    press_check(page)
     page.wait_for_function(FACTS.format("check-facts"))
 
 
 def test_no_request_leaves_the_machine(visit: Visit, outward: list[str]) -> None:
     page = visit.page
     choose_example(page)
-    page.click("#check-start")
+    press_check(page)
     page.wait_for_function(FACTS.format("check-facts"))
     localize(page, "random")
     assert visit.hosts <= {"127.0.0.1", "localhost", ""}

@@ -7,7 +7,7 @@ import pytest
 
 from privlens.deactivation import sweep
 from privlens.memorization.check import check
-from tests.browser.steps import IDLE, Visit, choose_example, localize, open_tab, told, value_of
+from tests.browser.steps import IDLE, Visit, choose_example, localize, open_tab, press_check, told, value_of
 
 STOPPED = "Stopped: you changed the secret, the neurons or the model."
 
@@ -32,14 +32,14 @@ def test_an_answer_that_comes_after_another_secret_was_chosen_is_not_shown(visit
     choose_example(page)
     with monkeypatch.context() as patch:
         patch.setattr("privlens.ui.tabs.memorized.tab.check", waits)
-        page.click("#check-start")
+        press_check(page)
         assert asked.wait(60)
         value = another_example(visit)
         told(page, STOPPED)
         go_on.set()
         page.wait_for_function(IDLE.format("check"))
         assert page.locator("#true-value").locator("input, textarea").input_value() == ""
-    page.click("#check-start")
+    press_check(page)
     page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {value!r}")
     page.wait_for_function(IDLE.format("check"))
     assert value_of(page) == value

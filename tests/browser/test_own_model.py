@@ -8,14 +8,14 @@ import pytest
 
 from privlens.deactivation import compare, sweep_ks
 from privlens.outcomes import ComparisonStep
-from tests.browser.steps import FACTS, Visit, bring, choose_example, localize, open_tab, told, unfold
+from tests.browser.steps import FACTS, Visit, bring, choose_example, localize, open_tab, press_check, told, unfold
 from tests.helpers import TAUGHT
 
 
 def test_the_whole_way_with_an_own_model_and_list(visit: Visit, taught_folder: str) -> None:
     page = visit.page
     bring(page, taught_folder)
-    page.click("#check-start")
+    press_check(page)
     page.wait_for_function(FACTS.format("check-facts"))
     assert "emorized" in page.inner_text("#check-verdict")
     localize(page, "random")
@@ -34,6 +34,7 @@ def test_attention_coordinates_are_localized_and_switched_off(visit: Visit, taug
     page = visit.page
     bring(page, taught_folder)
     open_tab(page, "Localize")
+    unfold(page, "Settings: what to protect")
     page.locator("#site input").click()
     page.get_by_role("option", name="attention (output coordinates)").click()
     localize(page, "gradient")

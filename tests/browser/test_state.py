@@ -19,7 +19,20 @@ from privlens.localization.hard_concrete import hard_concrete
 from privlens.provenance import provenance
 from privlens.types import Change, Edit, LocalizationStep
 from privlens.zoo.loading import load
-from tests.browser.steps import FACTS, IDLE, IN_PLACE, STOPPED, Visit, bring, choose_example, localize, neurons_off, open_tab
+from tests.browser.steps import (
+    FACTS,
+    IDLE,
+    IN_PLACE,
+    STOPPED,
+    Visit,
+    bring,
+    choose_example,
+    localize,
+    neurons_off,
+    open_tab,
+    press_check,
+    unfold,
+)
 from tests.helpers import TAUGHT
 
 DRAWN = "JSON.stringify((document.querySelector('#{} .plot').data || []).map(trace => [trace.x, trace.y, trace.z]))"
@@ -83,6 +96,7 @@ def test_a_run_that_did_not_end_well_gives_back_all_that_stood_there(
     settle(page, STALE.format("localize-made"))
     stood = localization(page)
     assert "method activations" in stood["localize-made"], "the method of the map is named where it stands"
+    unfold(page, "How it trained")
     page.click("#localize-start")
     page.wait_for_function(f"{DRAWN.format('heatmap')} !== {stood['heatmap']!r}")
     page.wait_for_function("document.querySelector('#curves .main-svg')")
@@ -141,6 +155,7 @@ def test_results_of_something_else_say_so_and_are_dimmed(visit: Visit, taught_fo
     another_secret(page, 0)
     page.wait_for_function(CURRENT.format("deactivate-made"))
     open_tab(page, "Localize")
+    unfold(page, "Settings: what to protect")
     page.locator("#seed input").fill("1")
     page.keyboard.press("Tab")
     page.wait_for_function(STALE.format("localize-made"))
@@ -217,7 +232,7 @@ def test_the_browser_asks_before_a_localization_is_lost_and_only_then(visit: Vis
     assert leaves(visit)
     assert neurons_off(visit.page), "they stayed"
     choose_example(other.page)
-    other.page.click("#check-start")
+    press_check(other.page)
     other.page.wait_for_function(FACTS.format("check-facts"))
     other.page.reload()
     other.page.wait_for_selector("#examples label")

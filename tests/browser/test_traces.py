@@ -10,7 +10,7 @@ from tests.helpers import wait_until
 
 BOXES = {
     "prompt": [], "value": [], "own-reference": ["Your own list and reference text"], "model-name": ["Another model"],
-    "true-value": [], "retained": ["Localize", "Retained text of your own"], "erase-own": ["Erase", "More settings"],
+    "true-value": ["Memorized?"], "retained": ["Localize", "Settings: what to protect"], "erase-own": ["Erase", "More settings"],
 }  # fmt: skip
 """Every box for a text, and what is opened until it is there."""
 OFF = {"autocomplete": "off", "autocorrect": "off", "autocapitalize": "off", "spellcheck": "false"}

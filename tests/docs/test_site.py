@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_builds_with_all_its_pages(site: Path) -> None:
-    for page in ("index.html", "security/index.html", "reference/localization/index.html", "assets/screenshot.png"):
+    for page in ("index.html", "security/index.html", "reference/localization/index.html", "assets/screenshot.gif"):
         assert (site / page).is_file(), page
 
 

@@ -172,7 +172,7 @@ def test_bfloat16_finds_the_same_top_neurons_of_demo(demo: LanguageModel, demo16
 def test_a_mask_in_bfloat16_is_nearer_to_float32_than_another_seed_is_and_does_the_same(
     demo: LanguageModel, demo16: LanguageModel
 ) -> None:
-    """Noisy steps part company where one pass does not: 85 and 89 % of the top 1 %, and 77 and 88 % under another seed in float32."""
+    """Noisy steps part company where one pass does not: 85 and 89 % of the top 1 % agree, 77 and 88 % with another seed."""
     near, far = [], []
     for secret in memorized():
         own, other = (result_of("hard-concrete", Task(lm, secret)) for lm in (demo, demo16))

@@ -21,12 +21,17 @@ from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
 
 ENTERED = """() => {
-    const start = document.querySelector('#check-start'), done = document.querySelector('#done');
-    if (!start?.offsetParent) return;
-    start.click();
-    if (done?.offsetParent) done.click();
+    const seen = selector => document.querySelector(selector)?.offsetParent && document.querySelector(selector);
+    const press = tries => {
+        if (!seen('#check-start')) return void (tries && setTimeout(() => press(tries - 1), 50));
+        seen('#check-start').click();
+        seen('#done')?.click();
+    };
+    if (seen('#overview')) seen('#overview-check')?.click();
+    if (seen('#overview') || seen('#check-start')) press(100);
 }"""
-"""Enter in the private value presses Check where that can be seen, and on a narrow screen shows the page with the answer."""
+"""Enter in the private value presses Check where that can be seen, or the page just opened; on a narrow screen the page with the
+answer is shown then."""
 TOKEN_WIDTHS = ["105px", "130px", "105px", "75px"]
 
 

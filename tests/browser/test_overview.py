@@ -1,0 +1,84 @@
+"""The page opens filled: one click to before and after, and from there to the live model."""
+
+import pytest
+
+from privlens.recorded import read_example
+from privlens.resources import RECORDED
+from privlens.types import Neuron
+from tests.browser.steps import FACTS, Visit, bring, value_of, wait_for_off
+
+ANSWERED = "document.querySelector('#overview [data-part=verdict]').dataset.kind"
+
+
+def part(visit: Visit, name: str) -> str:
+    return visit.page.locator(f"#overview [data-part='{name}']").inner_text()
+
+
+def test_without_a_click_the_secret_is_there_and_one_click_shows_what_is_written_without_its_neurons(visit: Visit) -> None:
+    page, example = visit.page, read_example(RECORDED)
+    assert part(visit, "sentence").endswith(example.secret.value)
+    assert part(visit, "on").startswith(example.secret.value)
+    assert example.secret.value not in part(visit, "off") + part(visit, "random"), "not before the switch"
+    assert page.evaluate(ANSWERED) == "known"
+    assert page.evaluate("typeof window.Plotly") == "undefined", "it comes with the first figure"
+
+    page.click("#overview-switch")
+    assert page.get_attribute("#overview-switch", "aria-checked") == "false"
+    assert part(visit, "off").startswith(example.closed.text.strip()[:8])
+    assert part(visit, "random").startswith(example.random.text.strip()[:8])
+    assert page.evaluate(ANSWERED) == "unknown"
+    page.focus("#overview-switch")
+    page.keyboard.press("Space")
+    assert page.evaluate(ANSWERED) == "known"
+    assert not visit.errors
+
+
+def test_the_recorded_neurons_are_taken_over_and_answered_by_the_model(visit: Visit) -> None:
+    page, example = visit.page, read_example(RECORDED)
+    page.click("#overview-work")
+    page.wait_for_function(FACTS.format("quick-facts"))
+    assert value_of(page) == example.secret.value
+    wait_for_off(page, len(example.off))
+    page.wait_for_selector("#heatmap .main-svg")
+    written = page.inner_text("#quick-after .marked").strip()
+    assert written == example.closed.text.strip(), "live as recorded"
+    assert page.locator("#localize-made .strip").get_attribute("data-kind") == "current"
+    assert not visit.errors
+
+
+def test_arrow_keys_move_over_the_map_and_enter_switches(visit: Visit) -> None:
+    page, n_off = visit.page, len(read_example(RECORDED).off)
+    page.click("#overview-work")
+    wait_for_off(page, n_off)
+    page.wait_for_selector("#heatmap .main-svg")
+    page.focus("#heatmap .plot")
+    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowRight", "ArrowDown", "ArrowLeft"):
+        page.keyboard.press(key)
+    meta = page.evaluate("document.querySelector('#heatmap .plot').layout.meta")
+    index = meta["columns"] + 9
+    assert f"layer 0, neuron {index}:" in page.inner_text("#heatmap .plot-said")
+    was_off = Neuron(0, index) in read_example(RECORDED).off
+    page.keyboard.press("Enter")
+    wait_for_off(page, n_off + (-1 if was_off else 1))
+    assert f"layer 0, neuron {index}," in page.locator("#neuron-toggles").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 1024])
+def test_map_switch_and_texts_are_in_one_view(visit: Visit, width: int) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 800 if width == 1280 else 768})
+    page.reload()
+    page.wait_for_selector("#overview-switch")
+    page.click("#overview-switch")
+    for part in ("canvas", "#overview-switch", "[data-part='off']", "[data-part='random']", "[data-part='numbers']"):
+        box = page.locator("#overview").locator(part).bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= page.viewport_size["height"], part  # type: ignore[index]
+
+
+def test_of_another_model_nothing_is_recorded(visit: Visit, taught_folder: str) -> None:
+    page = visit.page
+    bring(page, taught_folder)
+    page.wait_for_selector("#overview .overview-empty", state="visible")
+    assert page.locator("#overview .overview").is_hidden() and page.locator("#overview-work").is_hidden()
+    page.click("#overview-check")
+    page.wait_for_selector("#check-start", state="visible")
