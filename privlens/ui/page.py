@@ -10,6 +10,7 @@ from privlens.ui.allowed import allowed
 from privlens.ui.api import endpoints
 from privlens.ui.components.header import header
 from privlens.ui.components.plot import script
+from privlens.ui.components.skip import skip_link
 from privlens.ui.door import Door, LockedApp, make_door
 from privlens.ui.door.settings import addresses, served_on
 from privlens.ui.sidebar.panel import sidebar
@@ -50,6 +51,7 @@ def build_ui(
     shelf = ModelCache(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
     page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as page:
+        skip_link()
         side, above = sidebar(shelf), header()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(en.OVERVIEW_TAB, id="overview"):

@@ -115,6 +115,9 @@ def edits_active(n: int, names: str) -> str:
     return f"{counted(n, 'edit')} active ({names}): every tab works on the edited weights."
 
 
+SKIP_TO_MAIN = "Skip to the open tab"
+
+
 # Sidebar
 
 QUESTION = "Where does a language model keep a private string, and what happens when those neurons are off?"
