@@ -12,6 +12,7 @@ import gradio as gr
 
 from privlens.plots import SCRIPT
 from privlens.types import Neuron
+from privlens.ui.components.exports import figure_menu
 from privlens.ui.components.parts import part
 from privlens.ui.state.session import NeuronChoice
 
@@ -23,7 +24,7 @@ def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
     of [layer, index] that are marked on it.
     """
     note = f'<div class="plot-empty">{html.escape(empty)}</div>'
-    template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>'
+    template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>{figure_menu()}'
     return part("plot", template, value="", off=[], on=[], elem_id=elem_id, elem_classes="plot-part")
 
 

@@ -126,11 +126,15 @@ def asking(shelf: ModelCache, name: ModelName, chat: bool) -> ModelName:
     return asked
 
 
+def bundled_paths() -> list[Path]:
+    """Where the lists that come with models lie."""
+    return [path for name in ("demo", "smollm2+planted") if (path := own_list(ModelName(name), ASSETS)) and path.exists()]
+
+
 @functools.cache
 def bundled_lists() -> tuple[tuple[ListedSecret, ...], ...]:
-    """The lists that come with models."""
-    paths = [path for name in ("demo", "smollm2+planted") if (path := own_list(ModelName(name), ASSETS)) and path.exists()]
-    return tuple(tuple(read_secrets(path)) for path in paths)
+    """The lists that come with models, in the order of their paths."""
+    return tuple(tuple(read_secrets(path)) for path in bundled_paths())
 
 
 def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...] | None:
