@@ -27,7 +27,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-HEAD = ("keys", "take")
+HEAD = ("keys", "take", "mask")
 """Scripts for the page's head: keys that do what clicks do, and what leaves the page as a file."""
 
 

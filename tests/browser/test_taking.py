@@ -158,7 +158,7 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
     assert "layer 0, neuron 3" in page.inner_text("#neuron-toggles")
     listed.write_text("[[7, 3]]")
     page.locator("#neurons-open input, input#neurons-open").first.set_input_files(listed)
-    page.wait_for_function("window.toasts.some(toast => toast.includes('which this model does not have'))")
+    page.wait_for_function("window.toasts.some(toast => toast.includes('not one of this model'))")
     assert neurons_off(page) == 2
     open_tab(page, "Deactivate")
     assert not visit.errors

@@ -1,10 +1,7 @@
 // Every file that leaves the page is made here, in the browser, from what it already has; nothing is fetched from elsewhere.
 window.privlens = window.privlens || {};
 (() => {
-  // What a masked page hides it hides in files too; `mask.js` puts these in force.
-  privlens.masked = privlens.masked || (text => text);
-  privlens.maskedJson = privlens.maskedJson || (text => text);
-
+  // What a masked page hides (`mask.js`) it hides in files too: tables here, results in `exports.js`, figures as they are drawn.
   privlens.save = (name, type, content) => {
     const link = document.createElement('a');
     link.href = content instanceof Blob ? URL.createObjectURL(content) : URL.createObjectURL(new Blob([content], { type }));
@@ -36,7 +33,7 @@ window.privlens = window.privlens || {};
   };
   privlens.csv = rows => rows.map(row => row.map(privlens.cell).join(',') + '\r\n').join('');
   privlens.saveTable = (name, table) => {
-    const hidden = privlens.hiddenColumn ? privlens.hiddenColumn(name) : -1;
+    const hidden = privlens.hiddenColumn(name);
     const rows = table.data.map(row => row.map((cell, column) =>
       typeof cell === 'string' ? privlens.masked(cell, column === hidden) : cell));
     privlens.save(`privlens-${name}.csv`, 'text/csv', '\ufeff' + privlens.csv([table.headers, ...rows]));  // Excel reads UTF-8 by this mark

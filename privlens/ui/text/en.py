@@ -1075,3 +1075,13 @@ NEURONS_OPEN = "Open a set of neurons"
 NEURONS_NONE = "No neuron is switched off: press Start on the Localize tab, or click a neuron on the map."
 NEURONS_NEED_SECRET = "A set of neurons is switched off for a secret: choose one in the sidebar first."
 NEURONS_OF_OTHER_MODEL = "These neurons were localized in another model, or with other edits; here they may carry something else."
+MASK = "Hide values"
+REVEAL = "Hold to reveal"
+
+
+def hidden_most(most: int) -> str:
+    """That not all of a long list are hidden."""
+    return f"Only the first {most:,} values of this list are hidden."
+
+
+LINK_OTHER_MODEL = "This link names a model that is not loaded here: load it under Another model, and open the link again."

@@ -91,6 +91,6 @@ def check(neuron: Neuron, widths: tuple[int, ...], site: str) -> None:
     """Raises BadInput for a neuron that the model does not have."""
     if not (0 <= neuron.layer < len(widths) and 0 <= neuron.index < widths[neuron.layer]):
         raise BadInput(
-            f"The file lists neuron {neuron.index} of layer {neuron.layer}, which this model does not have ({site}: {len(widths)} layers "
+            f"The file lists neuron {neuron.index} of layer {neuron.layer}, not one of this model ({site}: {len(widths)} layers "
             f"of {max(widths)} neurons, from 0): load the model that the file was made with."
         )

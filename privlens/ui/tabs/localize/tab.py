@@ -150,7 +150,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         redraw, needs, gives, **QUICK
     )
     events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
-    chosen = replace(chosen, told=(events, tell, form.inputs))
+    chosen = replace(chosen, told=(events, tell, form.inputs), settings=settings)
     watch(chosen.told, [made_strip])
     return chosen, gr.Button(en.LOCALIZE_NEXT, elem_id="to-deactivate")
 
