@@ -1,7 +1,7 @@
 """Makes the moving picture of the page in README and manual: .venv/bin/python docs/screenshot.py
 
-Starts the app on the bundled model in Chromium and writes assets/screenshot.gif: the page as it opens, its neurons switched off, and
-the same neurons on the live model.
+Starts the app on the bundled model in Chromium and writes assets/screenshot.gif: the page as it opens, its neurons switched off,
+and the same neurons on the live model.
 """
 
 import io

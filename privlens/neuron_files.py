@@ -1,7 +1,9 @@
 """Sets of neurons as JSON files: what `localize --out` writes and `deactivate` reads, on the command line and in Python."""
 
 import json
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +18,45 @@ SHAPE = "write what `localize --out` writes, or a list such as [[0, 12], [3, 7]]
 def save_neurons(neurons: Iterable[Neuron], path: str | Path, site: Site = "mlp") -> None:
     """Writes a set of neurons, which nobody else may read."""
     write_private(path, json.dumps({"site": site, "neurons": [list(neuron) for neuron in neurons]}) + "\n")
+
+
+@dataclass(frozen=True)
+class NeuronFile:
+    """What a file of neurons says beside the neurons themselves; everything that it does not say is None.
+
+    Attributes:
+        scores: one for each neuron. method, seed, fingerprint: how and in which model they were localized.
+        retained: keys of the other secrets that the method was given (`retained.others.key_of`).
+    """
+
+    neurons: tuple[Neuron, ...]
+    site: Site
+    scores: tuple[float, ...] | None = None
+    method: str | None = None
+    seed: int | None = None
+    fingerprint: str | None = None
+    retained: frozenset[str] = frozenset()
+
+
+def read_neuron_file(path: str | Path) -> NeuronFile:
+    """All that a file of neurons says. Raises BadInput as `read_neurons` does."""
+    neurons, site = read_neurons(path)
+    content = json.loads(read_text(path))
+    if not isinstance(content, dict):
+        return NeuronFile(neurons, site)
+
+    def said(name: str, kind: type) -> Any:
+        value = content.get(name)
+        return value if type(value) is kind else None
+
+    by_neuron = {Neuron(*entry[:2]): entry[2] for entry in content["neurons"] if len(entry) == 3 and _is_number(entry[2])}
+    scores = tuple(float(by_neuron[neuron]) for neuron in neurons) if by_neuron.keys() == set(neurons) else None
+    retained = frozenset(key for key in said("retained", list) or () if isinstance(key, str))
+    return NeuronFile(neurons, site, scores, said("method", str), said("seed", int), said("fingerprint", str), retained)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def read_neurons(path: str | Path, site: Site | None = None) -> tuple[tuple[Neuron, ...], Site]:

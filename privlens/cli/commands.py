@@ -12,8 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from privlens import validation
-from privlens.cli import inputs, objects, progress, tables
+from privlens import results_json, validation
+from privlens.cli import inputs, progress, tables
 from privlens.cli.app import serve
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
@@ -99,7 +99,7 @@ def check(
     checked_rival = None
     if rival:
         checked_rival = check_memorization(lm, rival, others=listed, seed=seed, temperature=temperature, top_k=top_k)
-    report = objects.memorization(checked, checked_rival, provenance(lm, seed, {"n_listed": len(listed)}, started))
+    report = results_json.memorization(checked, checked_rival, provenance(lm, seed, {"n_listed": len(listed)}, started))
     tables.show(report, as_json, tables.memorization)
 
 
@@ -143,7 +143,7 @@ def localize(
     seen = looked_at(method, retained_of(eval_baseline(lm, EvalContext(chosen.others)).known, retained))
     scores = choice.of(_last(steps_of(method, Task(lm, chosen.target, seen, texts, seed, site), mask)))
     k = inputs.count(scores.n_neurons, scores.suggested_k, share, top)
-    report = objects.localization(scores, chosen.target, k, seen)
+    report = results_json.localization(scores, chosen.target, k, seen)
     if out:
         inputs.write(out, json.dumps(report))
     tables.show(report, as_json, tables.localization)
@@ -176,7 +176,7 @@ def deactivate(
     for start in range(0, len(chosen.others), PROMPTS_AT_ONCE):
         texts += texts_before_and_after(lm, chosen.others[start : start + PROMPTS_AT_ONCE], off, context)
     listed = (*chosen.others[:row], chosen.target, *chosen.others[row:])
-    report = objects.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others), listed)
+    report = results_json.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others), listed)
     tables.show(report, as_json, tables.comparison)
 
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from privlens.cli import inputs, objects, progress, tables
+from privlens import results_json
+from privlens.cli import inputs, progress, tables
 from privlens.cli.options import SITE, AsJson, Chat, Device, Dtype, Methods, Model, Reference, Secrets, Seed
 from privlens.deactivation import EvalContext, eval_baseline
 from privlens.localization import Task
@@ -44,4 +45,4 @@ def compare(
     assert step.result, "a comparison ends with its result"
     scores = [measured_method.scores for measured_method in step.result.methods]
     k = top or common_k(scores)
-    tables.show(objects.method_comparison(step.result, k), as_json, tables.method_comparison)
+    tables.show(results_json.method_comparison(step.result, k), as_json, tables.method_comparison)

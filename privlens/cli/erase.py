@@ -8,7 +8,8 @@ from typing import Annotated, get_args
 
 import typer
 
-from privlens.cli import inputs, objects, progress, tables
+from privlens import results_json
+from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Retained, Secrets, Seed
 from privlens.deactivation import EvalContext, eval_baseline
 from privlens.erasure import (
@@ -128,7 +129,7 @@ def erase(
         progress.report_progress(f"erase or hide{': ' + note if note else ''}")
     kept = [KeptCount(len(known_after(after, part)), len(part)) for part in (unseen, seen)]
     target_effects = effects(lm, after, targets, listed, seed)
-    report = objects.erasure(
+    report = results_json.erasure(
         last, target_effects, unseen=kept[0], seen=kept[1], attacks=attack_records, shifts=shifts, out=str(out), listed=listed
     )
     tables.show(report, as_json, tables.erasure)
@@ -166,4 +167,4 @@ def apply(
     record = provenance(lm, 0, settings, started)
     edited = lm.under(Edit(folded(lm, lm.off(off, where), where), record)) if off else lm
     write_model(edited, folder)
-    tables.show(objects.applied(edited, record, str(folder)), as_json, tables.applied)
+    tables.show(results_json.applied(edited, record, str(folder)), as_json, tables.applied)

@@ -46,6 +46,8 @@ def method_of(name: str) -> Method:
 
 
 MASK = "hard-concrete"
+FROM_FILE = "from a file"
+"""The method of neurons that were read from a file which does not say how they were found."""
 """The method that is asked for a depth and a price."""
 
 
@@ -169,7 +171,9 @@ def looked_at(method: str, others: tuple[Secret, ...]) -> tuple[Secret, ...]:
 
 
 def unit_of(method: str) -> str:
-    """The unit of a method's scores; "votes" for the scores of `aggregate.vote`."""
+    """The unit of a method's scores; "votes" for those of `aggregate.vote`, and places for neurons of a file without scores."""
+    if method == FROM_FILE:
+        return "place in the file: 1 the first, towards 0 the last"
     if method in BASELINES:
         return "length of its output vector" if method == WEIGHT_NORM else "norm of its output"
     return METHOD_INFO[method].unit if method in METHOD_INFO else "votes"
@@ -177,6 +181,7 @@ def unit_of(method: str) -> str:
 
 __all__ = [
     "ELSEWHERE",
+    "FROM_FILE",
     "MASK",
     "METHODS",
     "METHOD_INFO",

@@ -8,14 +8,15 @@ import gradio as gr
 
 from privlens.ui.allowed import allowed
 from privlens.ui.api import endpoints
-from privlens.ui.components.header import header
+from privlens.ui.components.header import header, hides
 from privlens.ui.components.plot import script
 from privlens.ui.components.skip import skip_link
 from privlens.ui.door import Door, LockedApp, make_door
 from privlens.ui.door.settings import addresses, served_on
-from privlens.ui.sidebar.panel import sidebar
+from privlens.ui.sidebar.panel import bundled_lists, sidebar
 from privlens.ui.state.jobs import QUICK, Notices
 from privlens.ui.state.session import ModelCache, ModelName
+from privlens.ui.tabs.address import address_part
 from privlens.ui.tabs.compare.tab import compare_tab
 from privlens.ui.tabs.deactivate.effect import wire_effect
 from privlens.ui.tabs.deactivate.tab import deactivate_tab
@@ -52,7 +53,9 @@ def build_ui(
     page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as page:
         skip_link()
-        side, above = sidebar(shelf), header()
+        side = sidebar(shelf)
+        above = header(side.listed.value)
+        side.listed.change(lambda listed: hides(listed, bundled_lists()), side.listed, above.mask, **QUICK)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(en.OVERVIEW_TAB, id="overview"):
                 overview = overview_tab(shelf, side)
@@ -74,6 +77,7 @@ def build_ui(
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
         for transferred in (compared, voted):
             transferred.success(lambda: gr.Tabs(selected="deactivate"), None, tabs, **QUICK)
+        address_part(page, shelf, side, chosen, tabs)
         endpoints(shelf, side.model, chosen.located, chosen.selection)
     return page
 

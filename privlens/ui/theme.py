@@ -33,9 +33,13 @@ def theme() -> gr.themes.Base:
     )
 
 
+HEAD = ("keys", "take", "mask")
+"""Scripts for the page's head: keys that do what clicks do, and what leaves the page as a file."""
+
+
 def keys() -> str:
-    """A script for the page's head that makes keys do what clicks do."""
-    return f"<script>{(PAGE / 'keys.js').read_text('utf-8')}</script>"
+    """The scripts of HEAD."""
+    return "".join(f"<script>{(PAGE / f'{name}.js').read_text('utf-8')}</script>" for name in HEAD)
 
 
 def style() -> str:

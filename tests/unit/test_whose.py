@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from privlens.cli import objects, tables
+from privlens import results_json
+from privlens.cli import tables
 from privlens.memorization.candidates import candidates
 from privlens.memorization.whose import Match, listed_owner
 from privlens.outcomes import Effect, MemorizationState
@@ -83,9 +84,9 @@ def test_the_page_and_the_command_line_say_whose_it_is() -> None:
     assert said.startswith("Another person's data:")
     assert "nearly the value of row 1" in said and "Zuxisa Zonuk" in said
     assert wording.whose([effect(" Mirax Polan")], rows) == {}
-    owner = objects.owner(effect(" Z5uxisa Zonuk"), LISTED)
+    owner = results_json.owner(effect(" Z5uxisa Zonuk"), LISTED)
     assert owner is not None and (owner["row"], owner["value"], owner["match"]) == (1, "Zuxisa Zonuk", "near")
-    assert objects.owner(effect(" Mirax Polan"), LISTED) is None
+    assert results_json.owner(effect(" Mirax Polan"), LISTED) is None
     after = {"text": " Z5uxisa Zonuk", "listed_owner": owner}
     line = '" Z5uxisa Zonuk" is nearly the value of row 1, "Zuxisa Zonuk"'
     assert tables.whose([{"after": after}]) == [("another person's data", line)]

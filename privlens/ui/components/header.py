@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from privlens.secret_lists import ListedSecret
+from privlens.ui.components.masking import masking, to_hide
 from privlens.ui.components.parts import part
 from privlens.ui.state.edits import EditList
 from privlens.ui.state.freshness import DOT
@@ -16,25 +17,28 @@ from privlens.ui.state.session import Localization, ModelName
 from privlens.ui.text import en
 from privlens.ui.text.wording import cut
 
+Rows = tuple[ListedSecret, ...]
+
 
 @dataclass(frozen=True)
 class Header:
-    """The line, and the button that switches all edits off."""
+    """The line, the button that switches all edits off, and the switch that hides private values."""
 
     line: gr.HTML
     off: gr.Button
+    mask: gr.HTML
 
 
-def header() -> Header:
-    """Builds the line; what is in place is only known further down the page, which wires it."""
+def header(listed: Rows) -> Header:
+    """Builds the line for the list that the page opens with; what is in place is known further down the page, which wires it."""
     with gr.Row(elem_id="header", elem_classes="header"):
         template = '<h1>PrivLens</h1><div class="standing" role="status"><span></span> <strong></strong></div>'
         line = part("header", template, value={}, elem_id="header-line", elem_classes="header-line", scale=1)
         off = gr.Button(en.SWITCH_EDITS_OFF, visible=False, elem_id="edits-off", size="sm", min_width=150, scale=0)
-    return Header(line, off)
+        mask = masking(listed)
+    return Header(line, off, mask)
 
 
-Rows = tuple[ListedSecret, ...]
 Now = tuple[ModelName, str, str, EditList, Localization | None, Rows]
 """A visitor's model, prompt, value, edits, localization and list."""
 
@@ -53,3 +57,8 @@ def standing(now: Now, bundled: tuple[Rows, ...]) -> tuple[Any, Any]:
     lose = located is not None or bool(edits.unsaved) or listed not in bundled
     about = {"text": DOT.join([model.name, secret, *([] if n else [en.NO_EDITS])]), "edits": warned, "lose": lose}
     return gr.update(value=about), gr.update(visible=bool(n))
+
+
+def hides(listed: Rows, bundled: tuple[Rows, ...]) -> Any:
+    """The switch's update for another list: one's own is hidden at once."""
+    return gr.update(value=to_hide(listed, own=listed not in bundled))

@@ -2,7 +2,7 @@
 const box = element.querySelector('.marked');
 
 function draw() {
-  box.replaceChildren(...(props.value || []).map(([text, mark]) => {
+  box.replaceChildren(...privlens.shownPieces(props.value || []).map(([text, mark]) => {
     const piece = document.createElement(mark ? 'mark' : 'span');
     piece.textContent = text;
     return piece;
@@ -10,3 +10,4 @@ function draw() {
 }
 
 draw(); watch("value", draw);
+document.addEventListener('privlens-mask', draw);

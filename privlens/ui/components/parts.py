@@ -57,23 +57,28 @@ def progress(elem_id: str) -> gr.HTML:
 
 
 def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] = ()) -> gr.Dataframe:
-    """A table of results, hidden until there are any; long cells are wrapped.
+    """A table of results, hidden until there are any, with a button that saves it as CSV; long cells are wrapped.
 
-    It has no button that copies it as CSV: a spreadsheet would take a cell such as =1+1, which a stranger wrote, for a formula.
+    gradio's own button copies a cell such as =1+1, which a stranger wrote, as it is, and a spreadsheet takes it for a formula.
 
     Args:
         widths: of its columns, so that no heading is broken; where they are wider than the page, the table scrolls.
     """
-    return gr.Dataframe(
-        label=label,
-        interactive=False,
-        visible=False,
-        elem_id=elem_id,
-        elem_classes="results-table",
-        wrap=True,
-        column_widths=list(widths),
-        buttons=["fullscreen"],
-    )
+    with gr.Column(elem_classes="table-part"):
+        table = gr.Dataframe(
+            label=label,
+            interactive=False,
+            visible=False,
+            elem_id=elem_id,
+            elem_classes="results-table",
+            wrap=True,
+            column_widths=list(widths),
+            buttons=["fullscreen"],
+        )
+        save = gr.Button(en.EXPORT_CSV, elem_id=f"{elem_id}-csv", elem_classes="take-csv", size="sm", min_width=80, scale=0)
+    script = f"table => privlens.saveTable({elem_id!r}, table)"
+    save.click(None, table, None, js=script, show_progress="hidden", api_visibility="private")
+    return table
 
 
 def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:

@@ -114,7 +114,7 @@ function keyed(event) {
 }
 
 function draw() {
-  const figure = JSON.parse(props.value || '{}');
+  const figure = privlens.figure(props.value || '{}', element);
   note.hidden = Boolean(figure.data);
   element.classList.toggle('has-plot', Boolean(figure.data));
   if (!figure.data) {  // only after what is being drawn is done: plotly cannot bear to lose its picture in the midst of it
@@ -139,6 +139,7 @@ function draw() {
 }
 
 draw();
+document.addEventListener('privlens-mask', draw);
 watch('value', draw); watch('off', draw); watch('on', draw);
 let width = div.clientWidth;
 new ResizeObserver(() => {

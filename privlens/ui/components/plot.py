@@ -13,6 +13,7 @@ import gradio as gr
 
 from privlens.plots import SCRIPT
 from privlens.types import Neuron
+from privlens.ui.components.exports import figure_menu
 from privlens.ui.components.parts import part
 from privlens.ui.state.session import NeuronChoice
 from privlens.ui.text import en
@@ -27,7 +28,7 @@ def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
     note = f'<div class="plot-empty">{html.escape(empty)}</div>'
     words = f'data-label="{html.escape(en.MAP_LABEL)}" data-cell="{html.escape(en.MAP_CELL)}"'
     said = f'<div class="plot-said" role="status" {words}></div>'
-    template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>{said}'
+    template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>{said}{figure_menu()}'
     return part("plot", template, value="", off=[], on=[], elem_id=elem_id, elem_classes="plot-part")
 
 

@@ -42,8 +42,8 @@ class FetchForm:
     visitor: VisitorModels
 
 
-def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
-    """Builds the part; the model's name, the event after another one was loaded or let go, and its facts."""
+def model_part(shelf: ModelCache) -> tuple[gr.State, gr.State, gr.HTML]:
+    """Builds the part; the model's name, when the last one was loaded or let go, and its facts."""
     state = gr.State(shelf.first)
     loads = gr.State(0.0)  # when the last one was loaded; the name itself changes with a visitor's edits too
     visitor = gr.State(VisitorModels())
@@ -93,7 +93,7 @@ def model_part(shelf: ModelCache) -> tuple[gr.State, Any, gr.HTML]:
     unload.click(show_errors(let_go), [state, visitor], [state, about, name, loads], **SLOW)
     form = Form(LoadForm, name=name, device=device, dtype=dtype, visitor=visitor)
     wire(button, cancel, bar, load, form, [state, about, known, loads], heavy=False)
-    return state, loads.change, about
+    return state, loads, about
 
 
 def _fetching(shelf: ModelCache, known: gr.Dropdown, visitor: gr.State) -> None:

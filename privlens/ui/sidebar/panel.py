@@ -41,7 +41,8 @@ class Sidebar:
     Attributes:
         model: the visitor's ModelName. listed: their list, tuple of ListedSecret. reference: tuple of paragraphs.
         prompt, value: the secret in question. secret: both, to listen to; it follows them a moment later.
-        loaded: the event after another model was loaded. about: what the model is, as `wording.of_model` says it.
+        loaded: the event after another model was loaded, and loads when that was. about: what the model is, as `wording.of_model`
+            says it.
     """
 
     model: gr.State
@@ -52,6 +53,7 @@ class Sidebar:
     secret: gr.State
     loaded: Any
     about: gr.HTML
+    loads: gr.State
 
     @property
     def controls(self) -> dict[str, Component]:
@@ -79,7 +81,7 @@ def sidebar(shelf: ModelCache) -> Sidebar:
     listed = tuple(read_secrets(SECRETS))
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
         gr.Markdown(en.QUESTION)
-        model, loaded, about = model_part(shelf)
+        model, loads, about = model_part(shelf)
         gr.Markdown(en.SECRET_HEADING)
         category = gr.Dropdown(
             [ALL, *categories_of(listed)], value=categories_of(listed)[0], label=en.EXAMPLES_OF, elem_id="category"
@@ -110,8 +112,8 @@ def sidebar(shelf: ModelCache) -> Sidebar:
         update: Update = dict(zip([list_state, category, examples], shown, strict=True)) if shown else {}
         return {**update, chat: gr.update(value=name.chat, visible=speaks(shelf, name)), search: ""}
 
-    listing = loaded(show_errors(anew), [model, list_state], [list_state, category, examples, chat, search], **QUICK)
-    return Sidebar(model, list_state, reference, prompt, value, secret, listing, about)
+    listing = loads.change(show_errors(anew), [model, list_state], [list_state, category, examples, chat, search], **QUICK)
+    return Sidebar(model, list_state, reference, prompt, value, secret, listing, about, loads)
 
 
 def speaks(shelf: ModelCache, name: ModelName) -> bool:
@@ -126,11 +128,15 @@ def asking(shelf: ModelCache, name: ModelName, chat: bool) -> ModelName:
     return asked
 
 
+def bundled_paths() -> list[Path]:
+    """Where the lists that come with models lie."""
+    return [path for name in ("demo", "smollm2+planted") if (path := own_list(ModelName(name), ASSETS)) and path.exists()]
+
+
 @functools.cache
 def bundled_lists() -> tuple[tuple[ListedSecret, ...], ...]:
-    """The lists that come with models."""
-    paths = [path for name in ("demo", "smollm2+planted") if (path := own_list(ModelName(name), ASSETS)) and path.exists()]
-    return tuple(tuple(read_secrets(path)) for path in paths)
+    """The lists that come with models, in the order of their paths."""
+    return tuple(tuple(read_secrets(path)) for path in bundled_paths())
 
 
 def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any, ...] | None:

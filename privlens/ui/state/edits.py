@@ -4,6 +4,7 @@ The active edits are those of `ModelName`, and every tab works with them; this l
 made while others were active depends on them: it cannot be active without them.
 """
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,6 +117,13 @@ class EditList(History[Edits]):
 def named(edit: Edit) -> str:
     """A name for an edit that was not made in this list."""
     return f"{edit.provenance.settings.get('method', 'a planted secret')}, made on {edit.provenance.model}"
+
+
+def file_name(edit: Edit) -> str:
+    """How an edit's file is called when it is saved; no private value is in it."""
+    parts = (str(edit.provenance.settings.get("method", "plant")), edit.provenance.fingerprint)  # as a stranger's file has them
+    name = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower())[:40].strip("-") for part in ("edit", *parts))
+    return f"{name}.safetensors"
 
 
 def below(cache: ModelCache, model: ModelName, edit: Edit) -> tuple[Edit, ...]:

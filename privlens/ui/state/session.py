@@ -7,6 +7,7 @@ import contextvars
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -188,8 +189,8 @@ class Localization:
     """A localization: its target secret, the other secrets used as retained text, and the resulting scores.
 
     `voters` are all secrets of a vote; the target is then one of them. `asked` are the settings of the Localize tab, by their
-    names there; `facts` describe the run, and `curves` is its loss as a figure's JSON. Localizations from other tabs have none
-    of these three. `n_edits` edits were active.
+    names there; `facts` describe the run, and `curves` is its loss as a figure's JSON; `how` is the command that makes it.
+    Localizations from other tabs have none of these four. `n_edits` edits were active.
     """
 
     target: Secret
@@ -200,11 +201,18 @@ class Localization:
     facts: tuple[Any, ...] = ()
     curves: str = ""
     n_edits: int = 0
+    how: Callable[[], str] | None = None
 
     @property
     def site(self) -> Site:
         """The site of its neurons."""
         return self.scores.site
+
+    def command(self) -> str:
+        """The command that makes it. Raises BadInput where there is none."""
+        if self.how is None:
+            raise BadInput("These neurons come from another tab: press Start on the Localize tab, and copy its command.")
+        return self.how()
 
 
 @dataclass(frozen=True)

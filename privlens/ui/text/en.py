@@ -1058,3 +1058,35 @@ def overview_random(number: str) -> str:
 def overview_unseen(known: int) -> str:
     """How many of them the method never saw."""
     return f"{known} unseen by the method"
+
+
+# What can be taken along
+
+EXPORT_JSON = "Save as JSON"
+EXPORT_COMMAND = "Copy the command"
+EXPORT_FIGURE = "Save figure"
+EXPORT_CSV = "Save as CSV"
+EXPORT_COPIED = "Copied. On a command line this makes the same again; put the names of your own files in place of my-…:"
+EXPORT_COPY_BY_HAND = "Press Ctrl+C to copy. On a command line this makes the same again; put your own files in place of my-…:"
+COMMAND_NEEDS_ROW = (
+    "The command line does this with rows of a list: add this secret to your list, load the list in the sidebar, and run again."
+)
+COMMAND_COMPARES_PLAINLY = (
+    "On the command line methods are compared on the model without edits, with half of the others protected: switch the edits "
+    "off, protect half, and run again."
+)
+NEURONS_SAVE = "Save these neurons"
+NEURONS_OPEN = "Open a set of neurons"
+NEURONS_NONE = "No neuron is switched off: press Start on the Localize tab, or click a neuron on the map."
+NEURONS_NEED_SECRET = "A set of neurons is switched off for a secret: choose one in the sidebar first."
+NEURONS_OF_OTHER_MODEL = "These neurons were localized in another model, or with other edits; here they may carry something else."
+MASK = "Hide values"
+REVEAL = "Hold to reveal"
+
+
+def hidden_most(most: int) -> str:
+    """That not all of a long list are hidden."""
+    return f"Only the first {most:,} values of this list are hidden."
+
+
+LINK_OTHER_MODEL = "This link names a model that is not loaded here: load it under Another model, and open the link again."

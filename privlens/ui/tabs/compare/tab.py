@@ -1,5 +1,6 @@
 """The tab Compare methods: the same picture for every method, their overlap, and what switching off the best k of each does."""
 
+import functools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,16 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-from privlens import validation
+from privlens import results_json, validation
 from privlens.deactivation import EvalContext
 from privlens.localization import METHOD_INFO, METHODS, WEIGHT_NORM, Task
 from privlens.method_comparison import FLOOR, BudgetName, compare_methods
 from privlens.planting.plant import Plant
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.types import Site
+from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
+from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import Asked, Made, of_secret, of_secrets, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
@@ -85,6 +88,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 overlaps = plot("compare-overlap", en.OVERLAP_EMPTY, 420)
             with gr.Column(min_width=320):
                 curves = plot("compare-curves", en.METHOD_CURVES_EMPTY, 860)
+        exports("compare", compared, lambda made, best_k: results_json.method_comparison(made.result, int(best_k)), [k])
 
     def run(form: CompareForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target
@@ -103,7 +107,10 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                 update |= pictures(show.heatmaps(step.scores, truth, 0, len(heats)))
             is_last = step.step == step.n_steps
             if step.result is not None:
-                first, comparison = comparison is None, show.Compared(step.result, truth, form.asked, len(form.model.edits))
+                first = comparison is None
+                comparison = show.Compared(
+                    step.result, truth, form.asked, len(form.model.edits), functools.partial(command, form)
+                )
                 default_k = show.default_k(comparison)
                 if first:
                     update |= pictures(show.marks_only(comparison.scores, truth, default_k, len(heats)))
@@ -166,3 +173,10 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
         event.then(localized, needs, gives, **QUICK)
     side.loaded.success(lambda: None, None, compared, **QUICK).then(redraw, [compared, k], drawn, **QUICK)
     return taken
+
+
+def command(form: CompareForm) -> str:
+    """The command that makes a comparison."""
+    how = commands.Looking("", form.keep, form.site, int(form.seed or 0))
+    methods = [name for name in METHODS if name in form.methods]
+    return commands.compare(form, methods, how, form.extent, tuple(form.reference))

@@ -1,6 +1,6 @@
 """What the tab Compare methods shows of a comparison, for any k: pure functions of stored scores, nothing is localized here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,12 @@ class Compared:
     truth: tuple[Neuron, ...]
     asked: tuple[tuple[str, str], ...] = ()
     n_edits: int = 0
+    how: Callable[[], str] = str
+
+    @property
+    def command(self) -> Callable[[], str]:
+        """The command that makes it."""
+        return self.how
 
     @property
     def scores(self) -> tuple[NeuronScores, ...]:

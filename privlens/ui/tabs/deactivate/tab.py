@@ -1,22 +1,25 @@
 """The tab Deactivate: what the chosen neurons' being off does to the secret, to the others and to ordinary text."""
 
+import functools
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
 
-from privlens import plots
-from privlens.deactivation import EvalContext, compare, sweep, sweep_ks
-from privlens.outcomes import SweepRow
+from privlens import plots, results_json
+from privlens.deactivation import EvalContext, compare, sweep, sweep_ks, texts_before_and_after
+from privlens.outcomes import Comparison, SweepRow
 from privlens.retained.others import unseen_of
 from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
+from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
-from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
+from privlens.ui.sidebar import commands
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of, others_of
 from privlens.ui.state.freshness import strip, watch
 from privlens.ui.state.jobs import run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, fitting
@@ -42,6 +45,33 @@ class MeasureForm(SweepForm):
     selection: Selection
 
 
+PROMPTS_AT_ONCE = 32
+"""Prompts in one batch of generations, as on the command line; each takes two rows, before and after."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured of the others and of ordinary text, the form it was asked with, and the command that makes it."""
+
+    result: Comparison
+    retained: frozenset[Secret]
+    form: MeasureForm
+    command: Callable[[], str]
+
+
+def report_of(shelf: ModelCache, measured: Measured) -> results_json.Json:
+    """The JSON that `deactivate` prints; what is written of the others is generated only now, as nothing on the page needs it."""
+    form, result = measured.form, measured.result
+    lm, others = shelf.get(form.model), [effect.secret for effect in result.chosen.others]
+    context = EvalContext(site=fitting(form.located, lm).site)
+    texts = [
+        pair
+        for first in range(0, len(others), PROMPTS_AT_ONCE)
+        for pair in texts_before_and_after(lm, others[first : first + PROMPTS_AT_ONCE], result.chosen.neurons, context)
+    ]
+    return results_json.comparison(result, texts, sorted(measured.retained, key=str), all_of(form.listed))
+
+
 def deactivate_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
     """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
     gr.Markdown(en.DEACTIVATE_INTRO)
@@ -61,6 +91,8 @@ def _measure_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     bar = progress("measure-progress")
     numbers = facts("measure-facts", en.MEASURE_EMPTY)
     table = results_table("others", en.MEASURE_TABLE, OTHERS_WIDTHS)
+    made = gr.State(None)
+    exports("measure", made, functools.partial(report_of, shelf))
 
     def run(form: MeasureForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target
@@ -74,15 +106,21 @@ def _measure_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
                 shown = {
                     numbers: gr.update(value=wording.of_comparison(step.result, retained)),
                     table: gr.update(value=plots.others_table(step.result, retained), visible=True),
+                    made: Measured(
+                        step.result,
+                        retained,
+                        form,
+                        functools.partial(commands.deactivate, form, located.site, tuple(form.reference)),
+                    ),
                 }
             yield {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage)), **shown}
 
     def empty() -> Update:
-        return {numbers: gr.update(value=[]), table: gr.update(visible=False)}
+        return {numbers: gr.update(value=[]), table: gr.update(visible=False), made: None}
 
     form = Form(MeasureForm, **side.controls, reference=side.reference, located=chosen.located, selection=chosen.selection)
     changes = [part.change for part in (chosen.selection, side.secret, side.model, side.listed, side.reference)]
-    wire(start, cancel, bar, run, form, [numbers, table], changes, empty)
+    wire(start, cancel, bar, run, form, [numbers, table, made], changes, empty)
 
 
 def _sweep_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
@@ -92,6 +130,7 @@ def _sweep_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     bar = progress("sweep-progress")
     judges = facts("sweep-facts")
     curve, measured = plot("sweep", en.SWEEP_EMPTY, 760), gr.State(())
+    exports("sweep", measured, lambda rows: {"rows": [asdict(row) for row in rows]}, command=False)
 
     def run(form: SweepForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 
+from privlens import results_json
 from privlens.erasure import ERASURE_INFO, ERASURE_METHODS, method_settings
 from privlens.erasure.attacks import AttackSetup, attacks, diagnosed, planned
 from privlens.errors import BadInput
@@ -15,6 +16,7 @@ from privlens.outcomes import Attack, EraseOrHide
 from privlens.retained.others import same_secret
 from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
+from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table, verdict
 from privlens.ui.components.plot import plot
@@ -53,7 +55,8 @@ def attacks_part(
         counts = results_table("attack-counts", en.ATTACK_COUNTS, show.COUNT_WIDTHS)
         shifts = facts("attack-shifts")
         picture = plot("attack-shift", en.SHIFT_EMPTY, 380)
-    attacked = gr.State(None)
+        attacked = gr.State(None)
+        exports("attack", attacked, report_of, command=False)
 
     def run(values: AttackForm, stop: threading.Event) -> Iterator[Update]:
         entry, listed = kept_at(values.edits, values.index), values.erasure.listed
@@ -148,6 +151,11 @@ class Attacked:
     found: tuple[Attack, ...]
     shifts: tuple[EraseOrHide, ...] = ()
     shift_note: str = ""
+
+
+def report_of(attacked: Attacked) -> results_json.Json:
+    """What the attacks found, as `erase` prints it."""
+    return {"edit": asdict(attacked.kept.edit.provenance), **results_json.attacks_on(attacked.found, attacked.shifts)}
 
 
 def chosen_edit(now: EditList, index: int | None) -> EditEntry | None:

@@ -3,7 +3,6 @@
 Whatever switches an edit on or off gives the visitor another ModelName; the list follows, and so does every tab.
 """
 
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ from privlens.types import Edit
 from privlens.ui.components.header import Header, standing
 from privlens.ui.components.parts import facts, with_box
 from privlens.ui.sidebar.panel import Sidebar, bundled_lists
-from privlens.ui.state.edits import EditEntry, EditList, opened
+from privlens.ui.state.edits import EditEntry, EditList, file_name, opened
 from privlens.ui.state.jobs import QUICK, SLOW, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.localize.selection import CLICK, Chosen
@@ -163,8 +162,6 @@ def written(edit: Edit, cache: str) -> str:
     """The edit as a file in gradio's cache, in a folder whose name nobody can guess; no private value is in it."""
     Path(cache).mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(dir=cache)
-    parts = (str(edit.provenance.settings.get("method", "plant")), edit.provenance.fingerprint)  # as a stranger's file has them
-    name = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower())[:40].strip("-") for part in ("edit", *parts))
-    path = Path(folder) / f"{name}.safetensors"
+    path = Path(folder) / file_name(edit)
     save_edit(edit, path)
     return str(path)

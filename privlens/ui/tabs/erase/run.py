@@ -1,6 +1,6 @@
 """One erasure from the question to the judged answer, for the tab's Start and for comparing methods alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -49,6 +49,7 @@ class Erased:
     seen: tuple[bool, ...] = ()
     unseen: tuple[bool, ...] = ()
     task: ErasureTask | None = None
+    command: Callable[[], str] = str
 
     @property
     def last(self) -> ErasureStep:

@@ -1,24 +1,29 @@
 """The tab Erase: a secret, or many, taken out of the weights while one watches; then one's edits, and what may be left of it."""
 
+import functools
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 
+from privlens import results_json
 from privlens.deactivation import EvalContext, texts_before_and_after
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.memorization.states import continuations
+from privlens.outcomes import KeptCount
 from privlens.retained.others import same_secret
 from privlens.types import Secret
+from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.header import Header
 from privlens.ui.components.parts import facts, marked_text, progress, results_table, verdict
 from privlens.ui.components.plot import plot
+from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
-from privlens.ui.state.edits import EditList
+from privlens.ui.state.edits import EditList, file_name
 from privlens.ui.state.freshness import Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection
@@ -26,7 +31,7 @@ from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.attacks import attacks_part, compare_part
 from privlens.ui.tabs.erase.edit_list import edits_part
 from privlens.ui.tabs.erase.form import ErasureForm, controls
-from privlens.ui.tabs.erase.run import Erased, by_name, erasing
+from privlens.ui.tabs.erase.run import Erased, ErasureTask, by_name, erasing
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.tab import EVERY
 from privlens.ui.text import en, wording
@@ -57,6 +62,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
                 places = plot("erase-places", en.ERASE_PLACES_EMPTY, 380)
         table = results_table("erase-targets", en.ERASE_TARGETS, show.TARGET_WIDTHS)
     edits, erased, made = gr.State(EditList()), gr.State(None), gr.State(None)
+    exports("erase", erased, report_of)
     adopt, which = edits_part(shelf, side, chosen, edits, above)
 
     def run(form_values: RunForm, stop: threading.Event) -> Iterator[Update]:
@@ -73,7 +79,8 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
                 }
                 update |= {**texts(first.text, None, last.text), deactivated: gr.update(value=[])}
             if report.erased is not None:
-                update |= {made: report.erased.kept, erased: report.erased}
+                command = functools.partial(command_of, form_values.erasure, task)
+                update |= {made: report.erased.kept, erased: replace(report.erased, command=command)}
             yield update
 
     def texts(before_text: str, deactivated_text: str | None, after_text: str) -> Update:
@@ -180,3 +187,17 @@ def generations(
         return before, None, after
     [(_, deactivated)] = texts_before_and_after(lm, [secret], off, EvalContext(site=localization.site))
     return before, deactivated, after
+
+
+def report_of(erased: Erased) -> results_json.Json:
+    """The JSON that `erase` prints without attacks, which have a part of their own on the page."""
+    unseen, seen = (KeptCount(sum(kept), len(kept)) for kept in (erased.unseen, erased.seen))
+    listed = erased.task.listed if erased.task else ()
+    return results_json.erasure(
+        erased.last, erased.effects, unseen, seen, attacks=(), shifts=(), out=file_name(erased.kept.edit), listed=listed
+    )
+
+
+def command_of(form: ErasureForm, task: ErasureTask) -> str:
+    """The command that makes an erasure."""
+    return commands.erase(form, task.targets, task.settings, task.keep, task.seed, bool(task.texts), task.reference)

@@ -4,7 +4,8 @@ Every control makes a new Selection, and one view draws the current one; no cont
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -38,6 +39,7 @@ class Chosen:
         located: a Localization or None. selection: a Selection. quick: the part that answers every toggle.
         redraw: draws all of a localization, for a new one and where another was streamed over it.
         told: events, handler and inputs by which a strip says of what the localization was made.
+        settings: the controls of how neurons are looked for, by name.
     """
 
     located: gr.State
@@ -45,6 +47,7 @@ class Chosen:
     quick: list[Component]
     redraw: Redraw
     told: Telling = ((), dict, ())
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The tab Localize: gates train live, then the neurons that were found can be chosen and switched."""
 
+import functools
 import math
 import threading
 import time
@@ -9,18 +10,21 @@ from typing import Any
 
 import gradio as gr
 
-from privlens import plots, validation
+from privlens import plots, results_json, validation
 from privlens.localization import MASK, METHOD_INFO, METHODS, Task, looked_at, steps_of
 from privlens.localization.hard_concrete import MaskSettings, asked_for
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
 from privlens.types import LocalizationStep, Site
+from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, progress
+from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
+from privlens.ui.tabs.localize.neuron_set import neuron_set_part
 from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k, stage
 from privlens.ui.tabs.localize.settings import common, depth_setting, hold_setting, keep_setting, seed_setting, site_setting
 from privlens.ui.text import en, wording
@@ -50,6 +54,13 @@ class LocalizeForm(SidebarValues):
         goal = (("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}")) if self.method == MASK else ()
         return ("method", self.method), *goal, *common(self.keep, self.site, self.seed), (TEXT, self.own_text.strip())
 
+    @property
+    def looking(self) -> commands.Looking:
+        """The same as the options of a command."""
+        return commands.Looking(
+            self.method, self.keep, self.site, int(self.seed or 0), self.depth, self.hold or 0.0, bool(self.own_text.strip())
+        )
+
 
 def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
@@ -72,6 +83,8 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         shown = stage()
         live, heat, lines = shown.live, shown.heat, shown.lines
         chosen = choosing(shelf, side.model, shown)
+        exports("localize", chosen.located, report_of)
+        neuron_set_part(shelf, side, chosen)
 
     def run(form: LocalizeForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target
@@ -100,6 +113,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
                     facts=tuple(numbers),
                     curves=loss,
                     n_edits=len(form.model.edits),
+                    how=functools.partial(commands.localize, form, form.looking),
                 )
                 result = {
                     chosen.located: localization,
@@ -130,7 +144,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         redraw, needs, gives, **QUICK
     )
     events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
-    chosen = replace(chosen, told=(events, tell, form.inputs))
+    chosen = replace(chosen, told=(events, tell, form.inputs), settings=settings)
     watch(chosen.told, [made_strip])
     return chosen, gr.Button(en.LOCALIZE_NEXT, elem_id="to-deactivate")
 
@@ -141,6 +155,13 @@ def made_of(localization: Localization, prompt: str, value: str) -> Made:
     target = (prompt, value) if (prompt, value) in voters else (localization.target.prompt, localization.target.value)
     asked = (*of_secret(*target), *(localization.asked or (("by", localization.scores.method),)))
     return Made(localization.scores.provenance.fingerprint, asked, localization.n_edits)
+
+
+def report_of(localization: Localization) -> results_json.Json:
+    """The JSON that `localize` prints: the k that the method suggests, or one neuron in a hundred."""
+    scores = localization.scores
+    k = max(1, round(0.01 * scores.n_neurons)) if scores.suggested_k is None else scores.suggested_k
+    return results_json.localization(scores, localization.target, k, sorted(localization.retained, key=str))
 
 
 def about_method(name: str) -> str:

@@ -15,6 +15,7 @@ from privlens.localization.several import localize_each
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import ListedSecret
 from privlens.types import Site
+from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.components.plot import plot
@@ -133,6 +134,7 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
             with gr.Column(min_width=320):
                 means = plot("many-means", en.MANY_MEANS_EMPTY, 420)
         shares = plot("many-shares", en.MANY_SHARES_EMPTY, 300)
+        exports("many", many, show.report_of, command=False)
 
     def run(form: ManyForm, stop: threading.Event) -> Iterator[Update]:
         lm, targets = shelf.get(form.model), show.by_category([form.listed[row].secret for row in form.rows])

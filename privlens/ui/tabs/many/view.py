@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from privlens import plots
+from privlens import plots, results_json
 from privlens.errors import BadInput
 from privlens.localization import METHOD_INFO
 from privlens.localization.aggregate import Specificity, VoteSettings, chance_overlap, overlap, share_by_site, specificity, vote
@@ -38,6 +38,16 @@ class Many:
     def categories(self) -> list[str]:
         """One for each secret."""
         return [target.category or NO_CATEGORY for target in self.targets]
+
+
+def report_of(localized: Many) -> dict[str, Any]:
+    """Every secret's neurons as `localize` prints them, of the MLPs and then of attention where it was localized too."""
+    each = [*zip(localized.targets, localized.scores, strict=True)]
+    each += zip(localized.targets, localized.attention, strict=False)
+    retained = sorted(localized.retained, key=str)
+    return {
+        "localizations": [results_json.localization(scores, secret, default_k(localized), retained) for secret, scores in each]
+    }
 
 
 def by_category(secrets: Sequence[Secret]) -> list[Secret]:

@@ -2,18 +2,22 @@
 
 import functools
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from privlens import plots
+from privlens import plots, results_json
 from privlens.memorization.check import check, control
-from privlens.types import Memorization
+from privlens.provenance import provenance
+from privlens.types import Memorization, Provenance
+from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Update
 from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, verdict
 from privlens.ui.components.plot import plot
+from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.session import ModelCache
@@ -44,6 +48,21 @@ class CheckForm:
     top_k: int
 
 
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A check, that of its control where there is one, what it was made with, and the command that makes it."""
+
+    checked: Memorization
+    control: Memorization | None
+    provenance: Provenance
+    command: Callable[[], str]
+
+    @property
+    def report(self) -> results_json.Json:
+        """The JSON that the command prints."""
+        return results_json.memorization(self.checked, self.control, self.provenance)
+
+
 def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     """Builds the tab; returns the button that leads on."""
     gr.Markdown(en.CHECK_INTRO)
@@ -64,11 +83,13 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
         with gr.Column(min_width=320):
             control_table = results_table("control-tokens", en.CHECK_CONTROL_TOKENS, TOKEN_WIDTHS)
     gr.Markdown(en.CHECK_LEGEND, elem_classes="small")
+    made = gr.State(None)
+    exports("check", made, lambda checked: checked.report)
     onward = gr.Button(en.CHECK_NEXT, elem_id="to-localize")
-    outputs = [verdict_part, value_part, written, numbers, bars, own_table, control_table]
+    outputs = [verdict_part, value_part, written, numbers, bars, own_table, control_table, made]
 
     def run(form: CheckForm, stop: threading.Event) -> Iterator[Update]:
-        lm, secret, clock = shelf.get(form.side.model), form.side.target, Clock()
+        lm, secret, clock, started = shelf.get(form.side.model), form.side.target, Clock(), time.perf_counter()
         measure = functools.partial(
             check, lm, others=all_of(form.side.listed), temperature=form.temperature, top_k=form.top_k, stop=stop.is_set
         )
@@ -76,11 +97,14 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
         checked = measure(secret)
         yield {bar: gr.update(value=clock.at(1, 2, en.CHECK_STAGES[1]))}
         rival = control(lm, secret, 0)
-        shown = view(checked, measure(rival) if rival else None)
+        rivaled = measure(rival) if rival else None
+        record = provenance(lm, 0, {"n_listed": len(all_of(form.side.listed))}, started)
+        command = functools.partial(commands.check, form.side, form.temperature, form.top_k)
+        shown = *view(checked, rivaled), Checked(checked, rivaled, record, command)
         yield {bar: gr.update(value=clock.at(2, 2, en.CHECK_STAGES[2])), **dict(zip(outputs, shown, strict=True))}
 
     def empty() -> Update:
-        return dict(zip(outputs, cleared(), strict=True))
+        return dict(zip(outputs, (*cleared(), None), strict=True))
 
     events = [side.secret.change, side.model.change]
     form = Form(CheckForm, side=Form(SidebarValues, **side.controls), temperature=temperature, top_k=top_k)

@@ -1,4 +1,4 @@
-"""The JSON objects that the commands print, built from records."""
+"""The JSON objects that the commands print and that the page gives as files, built from records."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -129,9 +129,16 @@ def erasure(
         "unseen": _count(unseen),
         "seen": _count(seen),
         "perplexity_ratio": last.perplexity_ratio,
+        **attacks_on(attacks, shifts),
+        "edit": out,
+    }
+
+
+def attacks_on(attacks: Sequence[Attack], shifts: Sequence[EraseOrHide]) -> Json:
+    """The part of it that attacks give: what each found, and whether each target was erased or hidden."""
+    return {
         "attacks": [{**asdict(attack), "ran": attack.ran, "found_something": attack.found_something} for attack in attacks],
         "erase_or_hide": [{**asdict(record), "hidden_share": record.shift.hidden_share} for record in shifts],
-        "edit": out,
     }
 
 

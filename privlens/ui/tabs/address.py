@@ -1,0 +1,130 @@
+"""The page's address says where one is: its fragment holds model, row, method, seed, k and tab, and opening it restores them.
+
+No text and no value is ever in it, and of a list of one's own not even the row: whoever opens the link has another list.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import gradio as gr
+
+from privlens import validation
+from privlens.errors import BadInput
+from privlens.localization import METHODS
+from privlens.secret_lists import ListedSecret
+from privlens.ui.components.parts import part
+from privlens.ui.sidebar.panel import Sidebar, bundled_lists
+from privlens.ui.state.jobs import QUICK, SLOW, show_errors
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best
+from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.text import en, wording
+
+TABS = ("overview", "memorized", "localize", "deactivate", "erase", "compare", "many")
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a fragment asks for; None for what it does not say."""
+
+    model: str | None = None
+    row: int | None = None
+    method: str | None = None
+    seed: int | None = None
+    k: int | None = None
+    tab: str | None = None
+
+
+def read_link(fragment: str) -> Link:
+    """What a fragment such as `#model=demo&row=3` asks for; anything that cannot be is left out."""
+    given = {name: values[-1] for name, values in parse_qs(fragment.removeprefix("#")[:2000]).items()}
+
+    def number(name: str) -> int | None:
+        text = given.get(name, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
+
+    seed = number("seed")
+    return Link(
+        model=given.get("model"),
+        row=number("row"),
+        method=given.get("method") if given.get("method") in METHODS else None,
+        seed=seed if seed is not None and seed <= validation.MAX_SEED else None,
+        k=number("k") or None,
+        tab=given.get("tab") if given.get("tab") in TABS else None,
+    )
+
+
+def of_now(
+    model: ModelName,
+    listed: tuple[ListedSecret, ...],
+    prompt: str,
+    value: str,
+    method: str,
+    seed: float | None,
+    localization: Localization | None,
+    selection: Selection,
+) -> dict[str, Any]:
+    """The value of the part: what the fragment says, but for the tab, which the browser knows."""
+    rows = listed if listed in bundled_lists() else ()
+    row = next((row for row, entry in enumerate(rows) if (entry.secret.prompt, entry.secret.value) == (prompt, value)), None)
+    k = len(selection.now.neurons) if localization is not None else None
+    named = {"model": model.name, "row": row, "method": method, "seed": int(seed or 0), "k": k or None}
+    return {name: said for name, said in named.items() if said is not None}
+
+
+def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chosen, tabs: gr.Tabs) -> None:
+    """Builds the part that writes the fragment, and restores what it says when the page is opened."""
+    address = part("address", "", value={}, elem_id="address", visible=True)
+    link = gr.State(Link())
+    fragment = gr.Textbox(visible=False)
+    method, seed = chosen.settings["method"], chosen.settings["seed"]
+
+    def loaded(fragment: str, model: ModelName) -> tuple[Any, ...]:
+        asked = read_link(fragment)
+        if asked.model in (None, model.name):
+            return asked, gr.skip(), gr.skip(), gr.skip()
+        ready = shelf.allowed.ready if shelf.allowed else []
+        if asked.model not in ready:  # a stranger's link starts no download
+            raise BadInput(en.LINK_OTHER_MODEL)
+        wanted = ModelName(str(asked.model))
+        return asked, wanted, gr.update(value=wording.of_model(shelf.get(wanted))), time.monotonic()
+
+    def restore(asked: Link, model: ModelName, listed: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
+        if asked.model not in (None, model.name):
+            return (gr.skip(),) * 5
+        has_row = asked.row is not None and asked.row < len(listed) and listed in bundled_lists()
+        secret = listed[int(asked.row or 0)].secret if has_row else None
+        return (
+            gr.skip() if secret is None else secret.prompt,
+            gr.skip() if secret is None else secret.value,
+            asked.method or gr.skip(),
+            gr.skip() if asked.seed is None else asked.seed,
+            gr.Tabs(selected=asked.tab) if asked.tab else gr.skip(),
+        )
+
+    def k_best(asked: Link, localization: Localization | None, selection: Selection) -> tuple[Any, ...]:
+        """The k of the link is that of the first localization."""
+        if asked.k is None or localization is None:
+            return gr.skip(), gr.skip()
+        return Link(), selection.to(best(localization.scores, asked.k))
+
+    opened = page.load(
+        show_errors(loaded),
+        [fragment, side.model],
+        [link, side.model, side.about, side.loads],
+        js="(_, model) => [location.hash, model]",
+        **SLOW,
+    )
+    restored = [side.prompt, side.value, method, seed, tabs]
+    for event in (opened.success, side.loaded.success):
+        event(show_errors(restore), [link, side.model, side.listed], restored, **QUICK)
+    chosen.located.change(show_errors(k_best), [link, chosen.located, chosen.selection], [link, chosen.selection], **QUICK)
+    gr.on(
+        [side.model.change, side.secret.change, side.listed.change, method.change, seed.change, chosen.selection.change],
+        lambda *now: gr.update(value=of_now(*now)),
+        [side.model, side.listed, side.prompt, side.value, method, seed, chosen.located, chosen.selection],
+        address,
+        trigger_mode="always_last",
+        **QUICK,
+    )
