@@ -40,9 +40,10 @@ def test_the_recorded_neurons_are_taken_over_and_answered_by_the_model(visit: Vi
     assert value_of(page) == example.secret.value
     wait_for_off(page, len(example.off))
     page.wait_for_selector("#heatmap .main-svg")
-    written = page.inner_text("#quick-after .marked").strip()
+    page.wait_for_function("document.querySelector('#quick-after .marked').textContent.trim() !== ''")
+    written = str(page.text_content("#quick-after .marked")).strip()
     assert written == example.closed.text.strip(), "live as recorded"
-    assert page.locator("#localize-made .strip").get_attribute("data-kind") == "current"
+    page.wait_for_function("document.querySelector('#localize-made .strip').dataset.kind === 'current'")
     assert not visit.errors
 
 
@@ -55,7 +56,7 @@ def test_arrow_keys_move_over_the_map_and_enter_switches(visit: Visit) -> None:
     for key in ("ArrowRight", "ArrowRight", "Shift+ArrowRight", "ArrowDown", "ArrowLeft"):
         page.keyboard.press(key)
     meta = page.evaluate("document.querySelector('#heatmap .plot').layout.meta")
-    index = meta["columns"] + 9
+    index = meta["columns"] + 10  # the first key only shows the frame, at 0
     assert f"layer 0, neuron {index}:" in page.inner_text("#heatmap .plot-said")
     was_off = Neuron(0, index) in read_example(RECORDED).off
     page.keyboard.press("Enter")
