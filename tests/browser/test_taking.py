@@ -139,8 +139,8 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
     page = visit.page
     bring(page, taught_folder)
     localize(page, "activations")
-    page.locator("#neuron-toggles input").first.click()
     n_off = neurons_off(page) - 1
+    page.locator("#neuron-toggles input").first.click()
     wait_for_off(page, n_off)
     file = saved(page, "#neurons-save")
     content = json.loads(file.read_text())
