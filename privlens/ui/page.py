@@ -25,6 +25,7 @@ from privlens.ui.tabs.localize.tab import localize_tab
 from privlens.ui.tabs.many.tab import many_tab
 from privlens.ui.tabs.memorized.tab import memorized_tab
 from privlens.ui.tabs.overview.tab import overview_tab, wire_overview
+from privlens.ui.tabs.session_part import session_part
 from privlens.ui.text import en
 from privlens.ui.theme import keys, style, theme
 from privlens.ui.traces.settings import leaving_nothing
@@ -66,7 +67,7 @@ def build_ui(
             with gr.Tab("Deactivate", id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
             with gr.Tab("Erase", id="erase"):
-                erase_tab(shelf, side, chosen, above)
+                edits = erase_tab(shelf, side, chosen, above)
             with gr.Tab("Compare methods", id="compare"):
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab("Many secrets", id="many"):
@@ -77,6 +78,7 @@ def build_ui(
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
         for transferred in (compared, voted):
             transferred.success(lambda: gr.Tabs(selected="deactivate"), None, tabs, **QUICK)
+        session_part(shelf, side, chosen, edits)
         address_part(page, shelf, side, chosen, tabs)
         endpoints(shelf, side.model, chosen.located, chosen.selection)
     return page

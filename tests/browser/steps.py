@@ -105,6 +105,12 @@ def vote(page: Page, value: str) -> None:
     finished(page, "many")
 
 
+def keep_values_shown(page: Page) -> None:
+    """Says that values are to be shown, before a list of one's own would hide them."""
+    page.click("#mask")
+    page.click("#mask")
+
+
 def another_model(page: Page, name: str) -> None:
     """Opens "Another model" and types a name into it."""
     unfold(page, "Another model")
@@ -117,6 +123,7 @@ def bring(page: Page, folder: str) -> None:
     page.click("#load-model")
     page.wait_for_function("document.querySelector('#model-facts').textContent.includes('2 x 64')")
     unfold(page, "Your own list and reference text")
+    keep_values_shown(page)
     page.locator("#own-list input[type=file]").set_input_files(Path(folder) / "secrets.csv")
     page.locator("#examples label", has_text=TAUGHT[0].value).click()
     page.wait_for_function(f"document.querySelector('#prompt textarea').value === {TAUGHT[0].prompt!r}")

@@ -11,7 +11,19 @@ from privlens.lm.edit_files import save_edit
 from privlens.lm.model import LanguageModel
 from privlens.provenance import provenance
 from privlens.types import Change, Edit
-from tests.browser.steps import FACTS, Visit, another_model, answer, localize, open_tab, press_check, told, unfold, vote
+from tests.browser.steps import (
+    FACTS,
+    Visit,
+    another_model,
+    answer,
+    keep_values_shown,
+    localize,
+    open_tab,
+    press_check,
+    told,
+    unfold,
+    vote,
+)
 from tests.helpers import TAUGHT
 
 IMAGE = "<img src=x onerror=window.__pwned=1>"
@@ -91,6 +103,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     unharmed(visit)
 
     unfold(page, "Your own list and reference text")
+    keep_values_shown(page)
     write_list(tmp_path / f"{IMAGE}.csv")
     page.locator("#own-list input[type=file]").set_input_files(tmp_path / f"{IMAGE}.csv")
     page.wait_for_function(f"document.querySelector('#own-list-said textarea')?.value.includes({IMAGE!r})")

@@ -13,6 +13,7 @@ from playwright.sync_api import Page
 from privlens.cli.commands import main
 from tests.browser.steps import FACTS, Visit, bring, check, finished, localize, neurons_off, open_tab, wait_for_off
 
+OPEN_NEURONS = ".exports:has(#neurons-open) input[type=file]"
 MADE = "document.querySelector('#{}-said code').textContent.length > 0"
 
 
@@ -139,8 +140,8 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
     page = visit.page
     bring(page, taught_folder)
     localize(page, "activations")
-    page.locator("#neuron-toggles input").first.click()
     n_off = neurons_off(page) - 1
+    page.locator("#neuron-toggles input").first.click()
     wait_for_off(page, n_off)
     file = saved(page, "#neurons-save")
     content = json.loads(file.read_text())
@@ -148,16 +149,16 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
     assert {"site", "target", "retained", "fingerprint"} <= content.keys()
     page.click("#undo")
     wait_for_off(page, n_off + 1)
-    page.locator("#neurons-open input, input#neurons-open").first.set_input_files(file)
+    page.set_input_files(OPEN_NEURONS, file)
     wait_for_off(page, n_off)
     page.wait_for_function(FACTS.format("quick-facts"))
     listed = tmp_path / "listed.json"
     listed.write_text("[[0, 3], [1, 9]]")
-    page.locator("#neurons-open input, input#neurons-open").first.set_input_files(listed)
+    page.set_input_files(OPEN_NEURONS, listed)
     wait_for_off(page, 2)
     assert "layer 0, neuron 3" in page.inner_text("#neuron-toggles")
     listed.write_text("[[7, 3]]")
-    page.locator("#neurons-open input, input#neurons-open").first.set_input_files(listed)
+    page.set_input_files(OPEN_NEURONS, listed)
     page.wait_for_function("window.toasts.some(toast => toast.includes('not one of this model'))")
     assert neurons_off(page) == 2
     open_tab(page, "Deactivate")

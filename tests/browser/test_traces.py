@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.steps import Visit, unfold
+from tests.browser.steps import Visit, keep_values_shown, unfold
 from tests.helpers import wait_until
 
 BOXES = {
@@ -44,6 +44,7 @@ def test_a_list_stays_chosen_though_its_file_is_gone_and_can_be_given_again(visi
     page, missing = visit.page, list[str]()
     page.on("response", lambda answer: missing.append(answer.url) if answer.status >= 400 else None)
     unfold(page, "Your own list and reference text")
+    keep_values_shown(page)
     mine = tmp_path / "mine.csv"
     mine.write_text(content)
     chosen = page.locator("#examples label", has_text="4711")

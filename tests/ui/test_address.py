@@ -1,14 +1,17 @@
 """What a link may ask for, and what a set of neurons on file becomes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.localization import FROM_FILE
 from privlens.neuron_files import NeuronFile, read_neuron_file
 from privlens.retained.others import key_of
 from privlens.types import Neuron
+from privlens.ui.state.session import NeuronChoice
 from privlens.ui.tabs.address import Link, read_link
 from privlens.ui.tabs.localize.neuron_set import neuron_set, opened
 from tests.helpers import TAUGHT
@@ -22,19 +25,10 @@ def test_a_link_asks_for_what_can_be_and_the_rest_of_it_is_left_out() -> None:
     assert read_link("#row=\u0663") == Link(), "digits of another script are no number here"
 
 
-def test_neurons_go_to_a_file_and_come_back_the_same(tmp_path, taught) -> None:  # type: ignore[no-untyped-def]
+def test_neurons_go_to_a_file_and_come_back_the_same(tmp_path: Path, taught: LanguageModel) -> None:
     path = tmp_path / "neurons.json"
-    path.write_text(
-        json.dumps(
-            {
-                "method": "gradient",
-                "site": "mlp",
-                "seed": 4,
-                "retained": [key_of(TAUGHT[1])],
-                "neurons": [[0, 3, 2.5], [1, 9, 1.5]],
-            }
-        )
-    )
+    content = {"method": "gradient", "site": "mlp", "seed": 4, "retained": [key_of(TAUGHT[1])]}
+    path.write_text(json.dumps({**content, "neurons": [[0, 3, 2.5], [1, 9, 1.5]]}))
     file = read_neuron_file(path)
     assert file == NeuronFile(
         (Neuron(0, 3), Neuron(1, 9)), "mlp", (2.5, 1.5), "gradient", 4, None, frozenset({key_of(TAUGHT[1])})
@@ -42,8 +36,6 @@ def test_neurons_go_to_a_file_and_come_back_the_same(tmp_path, taught) -> None: 
     localization = opened(file, taught, TAUGHT[0], tuple(TAUGHT), 0)
     assert localization.retained == {TAUGHT[1]}
     assert localization.scores.top(3)[:2] == [Neuron(0, 3), Neuron(1, 9)]
-    from privlens.ui.state.session import NeuronChoice
-
     both = NeuronChoice(file.neurons, frozenset(file.neurons))
     content = neuron_set(localization, both)
     assert content["neurons"] == [[0, 3, 2.5], [1, 9, 1.5]]
@@ -53,7 +45,7 @@ def test_neurons_go_to_a_file_and_come_back_the_same(tmp_path, taught) -> None: 
         neuron_set(localization, NeuronChoice(file.neurons))
 
 
-def test_a_bare_list_keeps_its_order_and_a_neuron_that_is_not_there_is_refused(taught) -> None:  # type: ignore[no-untyped-def]
+def test_a_bare_list_keeps_its_order_and_a_neuron_that_is_not_there_is_refused(taught: LanguageModel) -> None:
     localization = opened(NeuronFile((Neuron(1, 9), Neuron(0, 3)), "mlp"), taught, TAUGHT[0], (), 0)
     assert localization.scores.method == FROM_FILE
     assert localization.scores.top(2) == [Neuron(1, 9), Neuron(0, 3)]

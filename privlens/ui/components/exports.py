@@ -27,8 +27,13 @@ class Repeatable(Protocol):
 
 
 def file_value(name: str, content: Any) -> dict[str, Any]:
-    """The value of an export part that makes the browser save this as a JSON file."""
+    """The value of an export part that makes the browser save this as a JSON file, hidden values hidden."""
     return {"kind": "file", "name": name, "text": json.dumps(content, indent=1) + "\n", "at": time.monotonic_ns()}
+
+
+def text_value(name: str, text: str) -> dict[str, Any]:
+    """The same for a text that is to be saved as it is."""
+    return {"kind": "text", "name": name, "text": text, "at": time.monotonic_ns()}
 
 
 def export_part(elem_id: str) -> gr.HTML:

@@ -14,7 +14,7 @@ function update() {
   privlens.values(value.values || []);
   note.textContent = value.more || '';
   note.hidden = !value.more;
-  if (value.own && !own && !chosen) set(true);  // a list of one's own is hidden until its owner says otherwise
+  if (!chosen && Boolean(value.own) !== own) set(Boolean(value.own));  // a list of one's own is hidden until its owner says otherwise
   own = Boolean(value.own);
 }
 

@@ -1090,3 +1090,20 @@ def hidden_most(most: int) -> str:
 
 
 LINK_OTHER_MODEL = "This link names a model that is not loaded here: load it under Another model, and open the link again."
+
+SESSION_HEADING = "Save or open this session"
+SESSION_INTRO = (
+    "One file with the secret, the neurons, the edits, the settings and their results. Where values are left out, load the same "
+    "list before you open it: secrets are found there by keys that do not reveal them."
+)
+SESSION_VALUES_LABEL = "Private values in the file"
+SESSION_VALUES = {"left out": "left out", "hidden": "hidden (54••-••57)", "kept": "kept"}
+SESSION_SAVE = "Save session"
+SESSION_OPEN = "Open a session"
+SESSION_BROKEN = "This is no session file of PrivLens, or a broken one: open what Save session wrote."
+SESSION_NEEDS_LIST = "This session leaves its values out, and its secret is not in the list: load the list it was saved with."
+
+
+def session_of_other_model(name: str) -> str:
+    """A session file of other weights."""
+    return f"This session was saved with another model, {name!r}: load that one under Another model, and open the file again."

@@ -37,8 +37,8 @@ from privlens.ui.tabs.localize.tab import EVERY
 from privlens.ui.text import en, wording
 
 
-def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -> None:
-    """Builds the tab."""
+def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -> gr.State:
+    """Builds the tab; returns the visitor's edits."""
     gr.Markdown(en.ERASE_INTRO)
     form, shown_form = controls(side)
     start, cancel = run_buttons(en.ERASE, "erase")
@@ -154,6 +154,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
     side.loaded.success(lambda: None, None, erased, **QUICK)
     attacks_part(shelf, side, edits, which, form, shown_form)
     compare_part(shelf, side, edits, form, shown_form)
+    return edits
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""Below all tabs: the visit as a file, saved and opened."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from privlens import validation
+from privlens.errors import BadInput
+from privlens.list_files import read_text
+from privlens.localization import METHODS
+from privlens.secret_lists import ListedSecret
+from privlens.types import Secret
+from privlens.ui.components.exports import export_part, text_value
+from privlens.ui.sidebar.panel import Sidebar, secret_of
+from privlens.ui.state.edits import EditList
+from privlens.ui.state.jobs import SLOW, show_errors
+from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
+from privlens.ui.state.session_files import Values, Visit, from_file, to_file
+from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.localize.tab import report_of
+from privlens.ui.text import en
+from privlens.ui.traces.uploads import once
+
+
+def session_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State) -> None:
+    """Builds the part: what the file holds of values, and its two buttons."""
+    with gr.Accordion(en.SESSION_HEADING, open=False, elem_id="session"):
+        gr.Markdown(en.SESSION_INTRO, elem_classes="small")
+        values = gr.Radio(
+            [(label, name) for name, label in en.SESSION_VALUES.items()],
+            value="left out",
+            label=en.SESSION_VALUES_LABEL,
+            elem_id="session-values",
+        )
+        with gr.Row():
+            save = gr.Button(en.SESSION_SAVE, elem_id="session-save", size="sm", min_width=160, scale=0)
+            open_file = gr.UploadButton(
+                en.SESSION_OPEN, file_types=[".json"], elem_id="session-open", size="sm", min_width=160, scale=0
+            )
+        saved = export_part("session-said")
+    names, controls = list(chosen.settings), list(chosen.settings.values())
+
+    def write(
+        which: Values,
+        model: ModelName,
+        listed: tuple[ListedSecret, ...],
+        prompt: str,
+        value: str,
+        localization: Localization | None,
+        selection: Selection,
+        now: EditList,
+        *settings: Any,
+    ) -> Any:
+        secret: Secret | None = secret_of(listed, prompt, value) if prompt.strip() and value.strip() else None
+        said = dict(zip(names, settings, strict=True))
+        if which != "kept":
+            said.pop("own_text", None)  # it may hold anything
+        visit = Visit(model, listed, secret, said, localization, selection.now, now)
+        plain = shelf.get(model._replace(edits=())).fingerprint
+        return gr.update(value=text_value("privlens-session.json", to_file(visit, plain, which, report_of)))
+
+    def read(model: ModelName, listed: tuple[ListedSecret, ...], selection: Selection, path: str) -> tuple[Any, ...]:
+        try:
+            visit = from_file(read_text(path), shelf, model, listed)
+        except BadInput as error:  # the folder of gradio's copy means nothing to the visitor
+            raise BadInput(str(error).replace(path, Path(path).name)) from None
+        prompt, value = (visit.secret.prompt, visit.secret.value) if visit.secret else ("", "")
+        settings = [visit.settings[name] if valid(name, visit.settings.get(name)) else gr.skip() for name in names]
+        return visit.model, visit.edits, prompt, value, visit.localization, selection.to(visit.choice), *settings
+
+    state = [chosen.located, chosen.selection]
+    save.click(
+        show_errors(write), [values, side.model, side.listed, side.prompt, side.value, *state, edits, *controls], saved, **SLOW
+    )
+    read_back = open_file.upload(
+        show_errors(once(read)),
+        [side.model, side.listed, chosen.selection, open_file],
+        [side.model, edits, side.prompt, side.value, *state, *controls],
+        **SLOW,
+    )
+    redraw, needs, gives = chosen.redraw
+    read_back.success(show_errors(redraw), needs, gives, **SLOW)
+
+
+def valid(name: str, value: Any) -> bool:
+    """Whether a setting of a stranger's file may be shown in its control."""
+    choices: dict[str, Any] = {"method": METHODS, "keep": en.PROTECTED, "site": en.SITES, "depth": en.DEPTHS}
+    if name in choices:
+        return isinstance(value, str) and value in choices[name]
+    if name == "own_text":
+        return isinstance(value, str) and len(value) <= validation.MAX_TEXT
+    return type(value) in (int, float) and 0 <= value <= validation.MAX_SEED
