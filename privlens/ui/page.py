@@ -13,6 +13,7 @@ from privlens.ui.components.plot import script
 from privlens.ui.components.skip import skip_link
 from privlens.ui.door import Door, LockedApp, make_door
 from privlens.ui.door.settings import addresses, served_on
+from privlens.ui.lesson.part import lesson_part
 from privlens.ui.sidebar.panel import bundled_lists, sidebar
 from privlens.ui.state.jobs import QUICK, Notices
 from privlens.ui.state.session import ModelCache, ModelName
@@ -72,6 +73,7 @@ def build_ui(
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab("Many secrets", id="many"):
                 voted = many_tab(shelf, side, chosen)
+        lesson_part(shelf)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         wire_overview(shelf, side, overview, chosen, tabs)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):

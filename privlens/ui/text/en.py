@@ -979,6 +979,30 @@ def score_by_site(attention: float, even: float) -> str:
     return f"in attention {100 * attention:.0f} %, of the sum of positive scores; {100 * even:.0f} % of all gates are in MLPs"
 
 
+# Lesson
+
+LESSON_WORDS: dict[str, str] = {
+    "open": "Lesson",
+    "step": "This step",
+    "close": "Close the lesson",
+    "restart": "Start over",
+    "back": "Back",
+    "skip": "Skip this step",
+    "next": "Next",
+    "begin": "Begin",
+    "minutes": "about N minutes",
+    "first": "Answer first: then the page may show you that you were wrong.",
+    "waiting": "Waiting until you have done it ...",
+    "worksheet": "Your worksheet",
+    "missing": "A dash: the page had no such number, or was reloaded since. Go back and do that step once more.",
+    "print": "Print",
+    "csv": "Save as CSV",
+    "name": "Name: ______________________________   Date: ______________",
+}
+LESSON_COLUMNS = ["Step", "Question", "I expected", "I saw"]
+LESSON_CSV_COLUMNS = ["step", "question", "expected", "what", "seen"]
+
+
 # Overview
 
 OVERVIEW_TAB = "Overview"
