@@ -27,7 +27,9 @@ LOOKS = {
 """Each tab is looked at in four of the six looks, because axe takes seconds; PRIVLENS_AXE=all takes all six in every state."""
 SEEN = ["color-contrast", "aria-hidden-focus", "scrollable-region-focusable", "target-size", "link-in-text-block"]
 """Rules whose answer depends on colours or on the width; the others are asked in the first look of each state alone."""
-AXE = """rules => axe.run({resultTypes: ['violations'], preload: false, iframes: false, ...(rules ? {runOnly: rules} : {})}).then(found => found.violations
+AXE = """rules => axe.run({
+    resultTypes: ['violations'], preload: false, iframes: false, ...(rules ? {runOnly: rules} : {})
+}).then(found => found.violations
     .filter(rule => ['serious', 'critical'].includes(rule.impact))
     .flatMap(rule => rule.nodes.map(node => `${rule.id}: ${node.target.join(' ')}: ${node.failureSummary}`)))"""
 FOCUSED = """() => {
