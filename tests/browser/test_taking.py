@@ -11,8 +11,10 @@ import pytest
 from playwright.sync_api import Page
 
 from privlens.cli.commands import main
-from tests.browser.steps import FACTS, Visit, bring, check, finished, localize, neurons_off, open_tab, wait_for_off
+from tests.browser.steps import FACTS, Visit, bring, check, finished, localize, neurons_off, open_tab, unfold, wait_for_off
+from tests.helpers import TAUGHT
 
+SESSION = "Save or open this session"
 OPEN_NEURONS = ".exports:has(#neurons-open) input[type=file]"
 MADE = "document.querySelector('#{}-said code').textContent.length > 0"
 
@@ -163,3 +165,23 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
     assert neurons_off(page) == 2
     open_tab(page, "Deactivate")
     assert not visit.errors
+
+
+def test_a_session_is_saved_and_opened_by_another_visitor(visit: Visit, other: Visit, taught_folder: str) -> None:
+    page = visit.page
+    bring(page, taught_folder)
+    localize(page, "activations")
+    n_off = neurons_off(page) - 1
+    page.locator("#neuron-toggles input").first.click()
+    wait_for_off(page, n_off)
+    unfold(page, SESSION)
+    file = saved(page, "#session-save")
+    assert TAUGHT[0].value not in file.read_text(), "values are left out unless the visitor says otherwise"
+    bring(other.page, taught_folder)
+    unfold(other.page, SESSION)
+    other.page.set_input_files("#session input[type=file]", file)
+    open_tab(other.page, "Localize")
+    wait_for_off(other.page, n_off)
+    assert other.page.input_value("#method input") == "activations"
+    assert TAUGHT[0].value in other.page.inner_text("#header")
+    assert not visit.errors + other.errors
