@@ -28,7 +28,7 @@ from privlens.ui.tabs.memorized.tab import memorized_tab
 from privlens.ui.tabs.overview.tab import overview_tab, wire_overview
 from privlens.ui.tabs.session_part import session_part
 from privlens.ui.text import en
-from privlens.ui.theme import keys, style, theme
+from privlens.ui.theme import keys, outside, style, theme
 from privlens.ui.traces.settings import leaving_nothing
 from privlens.ui.traces.uploads import UNREAD
 from privlens.ui.traces.visits import VisitRegistry
@@ -57,6 +57,8 @@ def build_ui(
         skip_link()
         side = sidebar(shelf)
         above = header(side.listed.value)
+        with above.row:
+            lesson_part(shelf)
         side.listed.change(lambda listed: hides(listed, bundled_lists()), side.listed, above.mask, **QUICK)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(en.OVERVIEW_TAB, id="overview"):
@@ -73,7 +75,6 @@ def build_ui(
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab("Many secrets", id="many"):
                 voted = many_tab(shelf, side, chosen)
-        lesson_part(shelf)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         wire_overview(shelf, side, overview, chosen, tabs)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
@@ -108,7 +109,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, do
             server_port=port,
             theme=theme(),
             css=style(),
-            head=script() + keys(),
+            head=script() + keys() + outside(),
             run_history=False,
             footer_links=[],
             share=False,

@@ -45,3 +45,8 @@ def keys() -> str:
 def style() -> str:
     """The style sheets of the page's parts."""
     return "\n".join(path.read_text("utf-8") for path in sorted(PAGE.glob("*.css")))
+
+
+def outside() -> str:
+    """Style for the page's head: rules that gradio would confine to its own container."""
+    return f"<style>{(PAGE / 'outside' / 'outside.css').read_text('utf-8')}</style>"

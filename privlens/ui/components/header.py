@@ -22,8 +22,9 @@ Rows = tuple[ListedSecret, ...]
 
 @dataclass(frozen=True)
 class Header:
-    """The line, the button that switches all edits off, and the switch that hides private values."""
+    """The line, the button that switches all edits off, and the switch that hides private values, all in one row."""
 
+    row: gr.Row
     line: gr.HTML
     off: gr.Button
     mask: gr.HTML
@@ -31,12 +32,12 @@ class Header:
 
 def header(listed: Rows) -> Header:
     """Builds the line for the list that the page opens with; what is in place is known further down the page, which wires it."""
-    with gr.Row(elem_id="header", elem_classes="header"):
+    with gr.Row(elem_id="header", elem_classes="header") as row:
         template = '<h1>PrivLens</h1><div class="standing" role="status"><span></span> <strong></strong></div>'
         line = part("header", template, value={}, elem_id="header-line", elem_classes="header-line", scale=1)
         off = gr.Button(en.SWITCH_EDITS_OFF, visible=False, elem_id="edits-off", size="sm", min_width=150, scale=0)
         mask = masking(listed)
-    return Header(line, off, mask)
+    return Header(row, line, off, mask)
 
 
 Now = tuple[ModelName, str, str, EditList, Localization | None, Rows]

@@ -74,6 +74,7 @@ function lead(step) {
     enter('#prompt textarea, #prompt input', props.value.example.prompt);
     enter('#value textarea, #value input', props.value.example.value);
   }
+  panel.dataset.side = window.innerWidth > 1100 && step.point && !document.querySelector(`#sidebar #${step.point}`) ? 'left' : 'right';
   if (step.tab) document.querySelector(`#tabs [role="tab"][data-tab-id="${step.tab}"]`)?.click();
   const point = tries => {
     const target = step.point && part(step.point);
@@ -135,18 +136,19 @@ function tell(body, step) {
   make('p', step.do, body, 'lesson-do');
   const said = make('div', '', body, 'lesson-said');
   said.setAttribute('role', 'status');
-  const show = () => {
-    clearInterval(timer);
-    readings[state.step] = readAll(step);
+  const show = () => {  // what changes later is read again: one may go on trying
+    const now = readAll(step);
+    if (String(now) === String(readings[state.step]) && said.querySelector('.lesson-then')) return;
+    readings[state.step] = now;
     said.replaceChildren();
-    if (step.reads.length) numbers(said, readings[state.step]);
-    make('p', step.then, said);
+    if (step.reads.length) numbers(said, now);
+    make('p', step.then, said, 'lesson-then');
     at('next').disabled = false;
   };
   if (!step.until) { show(); return; }
   make('p', words.waiting, said, 'lesson-quiet lesson-waiting');
   watched = waitFor(step.until);
-  timer = setInterval(() => { if (watched?.done()) { show(); said.scrollIntoView({ block: 'nearest' }); } }, 200);
+  timer = setInterval(() => { if (watched?.done()) show(); }, 200);
   body.querySelectorAll('input')[mine].focus({ preventScroll: true });
 }
 
@@ -209,17 +211,21 @@ function save() {
 
 function open(shown) {
   panel.hidden = !shown;
-  at('open').hidden = shown;
+  if (panel.matches(':popover-open') !== shown) panel.togglePopover(shown);  // above the sidebar, whatever lies on top
+  at('open').setAttribute('aria-expanded', String(shown));
   if (shown) draw(); else { unwatch(); at('open').focus(); }
 }
 
 function go(step) {
-  const leaving = lesson().steps[state.step];
-  if (leaving && !at('next').disabled) readings[state.step] = readAll(leaving);
   state.step = step; remember(); draw();
 }
 
-at('open').addEventListener('click', () => { state = { ...state, ...recall() }; if (!lesson()) state.lesson = null; open(true); });
+at('open').addEventListener('click', () => {
+  if (!panel.hidden) { open(false); return; }
+  state = { ...state, ...recall() };
+  if (!lesson()) state.lesson = null;
+  open(true);
+});
 at('close').addEventListener('click', () => open(false));
 at('restart').addEventListener('click', () => { state = { lesson: null, step: 0, picks: {} }; readings = {}; remember(); draw(); });
 at('back').addEventListener('click', () => go(state.step - 1));

@@ -1,4 +1,4 @@
-"""The lesson on the page: a button in a corner that opens it, and the panel in which it is told."""
+"""The lesson on the page: a button that opens it, and the panel in which it is told."""
 
 import html
 from typing import Any
@@ -31,7 +31,7 @@ def template() -> str:
     word = {name: html.escape(text) for name, text in en.LESSON_WORDS.items()}
     return f"""
 <button type="button" class="lesson-open" data-part="open">{word["open"]}</button>
-<section class="lesson" aria-label="{word["open"]}" hidden>
+<section class="lesson" popover="manual" aria-label="{word["open"]}" hidden>
   <header class="lesson-head">
     <span data-part="where"></span>
     <button type="button" data-part="restart">{word["restart"]}</button>
