@@ -249,6 +249,23 @@ def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:
     assert all(row["perplexity_ratio"] > 0 and row["peak_memory_ratio"] > 0 for row in found["rows"])
 
 
+def test_a_stopped_bench_goes_on_with_more_draws_and_methods(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--forget", "1", "--json"]
+    asked += ["--share", "0.1", "--steps", "2", "--out", str(path)]
+    first = json_of(run(*asked, "--methods", "emso"))["each"]
+    with path.open("a") as file:
+        file.write('{"method": "npo", "n_for')  # stopped while it wrote a row
+    found = json_of(run(*asked, "--methods", "emso,npo", "--draws", "2"))
+    assert [(row["method"], row["draw"]) for row in found["each"]] == [("emso", 0), ("npo", 0), ("emso", 1), ("npo", 1)]
+    assert found["each"][0] == first[0], "its seconds would differ if it had been computed again"
+    assert [json.loads(line) for line in path.read_text().splitlines()][1:] == found["each"]
+    assert [(row["method"], row["draws"]) for row in found["rows"]] == [("emso", 2), ("npo", 2)]
+    code, _, error = run(*asked, "--methods", "emso", "--keep", "3")
+    assert code == 2
+    assert "other settings" in error
+
+
 def test_seen_and_unseen_never_meet(taught: LanguageModel) -> None:
     drawn = trials(taught, TAUGHT, 1, 3, seed=0)
     for trial in drawn:
