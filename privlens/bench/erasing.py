@@ -214,12 +214,12 @@ def described(row: ErasureRow) -> str:
 def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     """Means over the `draws`, a row for each method and number of forget texts.
 
-    `unseen_kept_interval` is a 95 % interval over the draws, None for a single one. The draws share the model and its secrets, so
-    it says how much depends on which texts are drawn, and nothing about other models. `forgotten` is the share of all targets
-    that could be judged, `forgotten_interval` its Clopper-Pearson interval, None without any, and `target_log10_tries` the median
-    over the draws. `ended` counts the reasons why the runs ended. `unseen_nll_rise_beside_first` is such an
-    interval of how much more (if negative, less) the unseen secrets' NLL rose than with the first method on the same draws; None
-    for that one.
+    `unseen_kept_interval` and `perplexity_ratio_interval` are 95 % intervals over the draws, None for a single one. The draws
+    share the model and its secrets, so they say how much depends on which texts are drawn, and nothing about other models.
+    `forgotten` is the share of all targets that could be judged, `forgotten_interval` its Clopper-Pearson interval, None without
+    any, and `target_log10_tries` the median over the draws. `ended` counts the reasons why the runs ended.
+    `unseen_nll_rise_beside_first` is such an interval of how much more (if negative, less) the unseen secrets' NLL rose than with
+    the first method on the same draws; None for that one.
     """
     summaries: list[dict[str, object]] = []
     groups: dict[tuple[str, int], list[ErasureRow]] = {}
@@ -229,6 +229,7 @@ def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     for (method, n_forget), group in groups.items():
         numbers = [asdict(row) for row in group]
         means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in NOT_MEANS}
+        ratios = [row.perplexity_ratio for row in group if row.perplexity_ratio is not None]
         kept_interval = intervals.share([row.unseen_kept for row in group], statistics.mean(row.n_unseen for row in group))
         baseline = groups[first, n_forget]
         differences = [row.unseen_nll_rise - base.unseen_nll_rise for row, base in zip(group, baseline, strict=True)]
@@ -239,6 +240,7 @@ def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
             **means,
             **_depth(group),
             "unseen_kept_interval": kept_interval,
+            "perplexity_ratio_interval": intervals.mean(ratios),
             "unseen_nll_rise_beside_first": intervals.mean(differences) if method != first else None,
         }
         summaries.append(summary_row)

@@ -233,7 +233,7 @@ def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:
     names = "method n_forget draw ended steps seconds share_changed"
     names += " target_match target_ma target_el target_exposure_bits target_log10_tries forgotten n_judged entropy seen_kept"
     names += " unseen_kept n_unseen unseen_nll_rise perplexity_ratio reworded_match peak_memory_ratio"
-    more = ("draws", "forgotten_interval", "unseen_kept_interval", "unseen_nll_rise_beside_first")
+    more = ("draws", "forgotten_interval", "unseen_kept_interval", "perplexity_ratio_interval", "unseen_nll_rise_beside_first")
     columns = set(names.split()) - {"draw"}
     assert [set(row) == columns | set(more) for row in found["rows"]] == [True] * 4
     assert [(row["draws"], row["n_unseen"]) for row in found["rows"]] == [(2, 2), (2, 2), (2, 1), (2, 1)]
@@ -308,6 +308,9 @@ def test_a_row_is_the_mean_over_its_draws() -> None:
     assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
     assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
     assert (row["draws"], row["n_unseen"], row["unseen_kept_interval"]) == (2, 6, intervals.share([0.5, 1.0], 6))
+    assert row["perplexity_ratio_interval"] is None, "of one number"
+    [row_of_two] = summary([one, replace(other, perplexity_ratio=1.03)])
+    assert row_of_two["perplexity_ratio_interval"] == pytest.approx((1.02 - 0.12706, 1.02 + 0.12706), abs=1e-5), "t is 12.706"
     assert (row["forgotten"], row["n_judged"], row["target_log10_tries"]) == (0.5, 2, 4.0)
     assert row["forgotten_interval"] == pytest.approx((0.0126, 0.9874), abs=1e-4), "Clopper-Pearson, 1 of 2"
     assert row["ended"] == {"done": 1, "spent": 1}
