@@ -74,7 +74,6 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "memorized.json": memorized,
     "memorized-int8.json": quantized,
     "deletion.json": deletion_of_one,
-    "erase-1-rivals.json": partial(erasure, "erase-1-rivals.json", "revs"),
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {"erase-1.json": partial(erasure, "erase-1.json", "emso")}
 """A minute each: left out of the tests."""
