@@ -14,9 +14,11 @@ from typing import Any
 
 from privlens.bench import deletion, erasing
 from privlens.bench.repeats import by_repeats
-from privlens.deactivation import EvalContext, memorization_states
+from privlens.deactivation import EvalContext, memorization_states, reference_perplexity
 from privlens.erasure import ErasureSettings, method_settings
-from privlens.resources import REFERENCE, SECRETS
+from privlens.memorization.extraction import log10_tries
+from privlens.recorded import read_example
+from privlens.resources import RECORDED, REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
 
@@ -56,6 +58,18 @@ def quantized() -> tuple[Row, Row]:
     return {name: recorded[name] for name in names}, {name: fmean(getattr(state, name) for state in states) for name in names}
 
 
+def opening() -> tuple[Row, Row]:
+    """The example that the page opens with, its recorded neurons off: how deep it is and what ordinary text pays."""
+    recorded = json.loads((DATA / "opening.json").read_text())
+    row = next(row for row in recorded["rows"] if row["value"] == recorded["chosen"]["value"])
+    lm, example, context = load("demo"), read_example(RECORDED), EvalContext(reference=read_reference(REFERENCE))
+    [state] = memorization_states(lm, [example.secret], example.off, context)
+    before, after = (reference_perplexity(lm, off, context) for off in ((), example.off))
+    assert before and after, "the reference text is given"
+    anew = {"neurons": len(example.off), "log10_tries": log10_tries(state.logprob), "perplexity_ratio": after / before}
+    return {name: row[name] for name in anew}, anew
+
+
 def erasure(name: str, method: str) -> tuple[Row, Row]:
     """The method's draw that took the fewest steps."""
     recorded = json.loads((DATA / name).read_text())
@@ -74,6 +88,7 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "memorized.json": memorized,
     "memorized-int8.json": quantized,
     "deletion.json": deletion_of_one,
+    "opening.json": opening,
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {"erase-1.json": partial(erasure, "erase-1.json", "emso")}
 """A minute each: left out of the tests."""
