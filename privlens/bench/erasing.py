@@ -8,10 +8,11 @@ stopping rule. A method's name followed by `:all` runs on all weights by Adam, w
 import random
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from privlens import intervals
+from privlens.bench.journal import Journal
 from privlens.bench.timing import peak_mb
 from privlens.deactivation import EvalContext, eval_baseline, memorization_states, reference_perplexity
 from privlens.erasure import ErasureSettings, Request, erase, method_settings
@@ -26,7 +27,7 @@ from privlens.outcomes import ErasureStep
 from privlens.retained.others import other_secrets, unseen_of
 from privlens.types import Edit, Secret
 
-NOT_MEANS = ("method", "n_forget", "ended", "target_log10_tries", "forgotten", "n_judged")
+NOT_MEANS = ("method", "n_forget", "draw", "ended", "target_log10_tries", "forgotten", "n_judged")
 """Columns of a row whose mean over the draws says nothing, or something else."""
 Reworded = Mapping[Secret, Sequence[str]]
 """Other prompts for a secret's value."""
@@ -34,8 +35,9 @@ Reworded = Mapping[Secret, Sequence[str]]
 
 @dataclass(frozen=True)
 class ErasureRow:
-    """One method on some forget texts. Rates and MA are shares in 0..1, `entropy` in nats, `perplexity_ratio` after / before.
+    """One method on the forget texts of one `draw`, from 0. Rates and MA are shares in 0..1, `entropy` in nats.
 
+    `perplexity_ratio` is that of the reference text, after / before.
     `reworded_match` is over all reworded prompts of the targets, None without any; `peak_memory_ratio` is the run's peak memory
     in addition to the model, measurements included, as a multiple of the model's weights, None if the system does not report it.
     `share_changed` is the share of all weights that differ: less than requested, if fewer contribute to the forget texts.
@@ -46,6 +48,7 @@ class ErasureRow:
 
     method: str
     n_forget: int
+    draw: int
     ended: str
     steps: int
     seconds: float
@@ -149,50 +152,74 @@ def run(
     settings: ErasureSettings,
     rate: float | None,
     seed: int,
-    tell: Callable[[str], None],
+    journal: Journal,
 ) -> Iterator[ErasureRow]:
-    """A row for every method, number of forget texts and draw.
+    """A row for every method, number of forget texts and draw; those that the journal has are not computed again.
+
+    The draws are the first of an endless row that the seed decides, so that a run may go on with more of them, or more methods.
 
     Args:
-        rate: the learning rate; None for each method's own. tell: is called with a line on each row.
+        rate: the learning rate; None for each method's own.
     """
-    model_mb = sum(weight.numel() * weight.element_size() for weight in lm.model.parameters()) / 2**20
+    known = {(row["method"], row["n_forget"], row["draw"]): row for row in journal.rows}
     for n_forget in n_forgets:
-        for trial in trials(lm, secrets, n_forget, draws, seed):
+        for draw, trial in enumerate(trials(lm, secrets, n_forget, draws, seed)):
             for method in methods:
-                last: list[ErasureStep] = []
-                used = method_settings(method, settings, rate)
-                peak = peak_mb(lambda used=used, last=last, trial=trial: last.append(erased(lm, trial, reference, used, seed)))  # type: ignore[misc]
-                if not last:  # the system does not report peaks, and nothing ran
-                    last.append(erased(lm, trial, reference, used, seed))
-                edit = last[0].result
-                assert edit, "an erasure ends with its edit"
-                row = ErasureRow(
-                    method=method,
-                    n_forget=n_forget,
-                    ended=last[0].ended,
-                    steps=int(edit.provenance.settings["steps_taken"]),
-                    seconds=edit.provenance.seconds,
-                    share_changed=edit.n_weights / lm.n_parameters,
-                    **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
-                    peak_memory_ratio=None if peak is None else peak / model_mb,
-                )
-                share = "-" if row.forgotten is None else f"{row.forgotten:.2f}"
-                target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}, forgotten {share}"
-                unseen = f"unseen kept {row.unseen_kept:.2f}, their NLL {row.unseen_nll_rise:+.3f}"
-                tell(f"{method} {n_forget}: {row.ended}; {target}; {unseen}")
-                yield row
+                stored = known.get((method, n_forget, draw))
+                if stored is None:
+                    used = method_settings(method, settings, rate)
+                    stored = journal.add(asdict(_row(lm, trial, method, used, reworded, reference, draw, seed)))
+                yield ErasureRow(**stored)
+
+
+def _row(
+    lm: LanguageModel,
+    trial: ErasureTrial,
+    method: str,
+    settings: ErasureSettings,
+    reworded: Reworded,
+    reference: Sequence[str],
+    draw: int,
+    seed: int,
+) -> ErasureRow:
+    """One method on one draw; its memory is watched."""
+    steps: list[ErasureStep] = []
+    peak = peak_mb(lambda: steps.append(erased(lm, trial, reference, settings, seed)))
+    if not steps:  # the system does not report peaks, and nothing ran
+        steps.append(erased(lm, trial, reference, settings, seed))
+    edit = steps[0].result
+    assert edit, "an erasure ends with its edit"
+    model_mb = sum(weight.numel() * weight.element_size() for weight in lm.model.parameters()) / 2**20
+    return ErasureRow(
+        method=method,
+        n_forget=len(trial.forget),
+        draw=draw,
+        ended=steps[0].ended,
+        steps=int(edit.provenance.settings["steps_taken"]),
+        seconds=edit.provenance.seconds,
+        share_changed=edit.n_weights / lm.n_parameters,
+        **measured(lm, trial, edit, reworded, reference, seed),  # type: ignore[arg-type]
+        peak_memory_ratio=None if peak is None else peak / model_mb,
+    )
+
+
+def described(row: ErasureRow) -> str:
+    """A line on a finished row."""
+    share = "-" if row.forgotten is None else f"{row.forgotten:.2f}"
+    target = f"match {row.target_match:.2f}, MA {row.target_ma:.2f}, forgotten {share}"
+    unseen = f"unseen kept {row.unseen_kept:.2f}, their NLL {row.unseen_nll_rise:+.3f}"
+    return f"{row.method} {row.n_forget}: {row.ended}; {target}; {unseen}"
 
 
 def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     """Means over the `draws`, a row for each method and number of forget texts.
 
-    `unseen_kept_interval` is a 95 % interval over the draws, None for a single one. The draws share the model and its secrets, so
-    it says how much depends on which texts are drawn, and nothing about other models. `forgotten` is the share of all targets
-    that could be judged, `forgotten_interval` its Clopper-Pearson interval, None without any, and `target_log10_tries` the median
-    over the draws. `ended` counts the reasons why the runs ended. `unseen_nll_rise_beside_first` is such an
-    interval of how much more (if negative, less) the unseen secrets' NLL rose than with the first method on the same draws; None
-    for that one.
+    `unseen_kept_interval` and `perplexity_ratio_interval` are 95 % intervals over the draws, None for a single one. The draws
+    share the model and its secrets, so they say how much depends on which texts are drawn, and nothing about other models.
+    `forgotten` is the share of all targets that could be judged, `forgotten_interval` its Clopper-Pearson interval, None without
+    any, and `target_log10_tries` the median over the draws. `ended` counts the reasons why the runs ended.
+    `unseen_nll_rise_beside_first` is such an interval of how much more (if negative, less) the unseen secrets' NLL rose than with
+    the first method on the same draws; None for that one.
     """
     summaries: list[dict[str, object]] = []
     groups: dict[tuple[str, int], list[ErasureRow]] = {}
@@ -202,6 +229,7 @@ def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
     for (method, n_forget), group in groups.items():
         numbers = [asdict(row) for row in group]
         means = {name: _mean([row[name] for row in numbers]) for name in numbers[0] if name not in NOT_MEANS}
+        ratios = [row.perplexity_ratio for row in group if row.perplexity_ratio is not None]
         kept_interval = intervals.share([row.unseen_kept for row in group], statistics.mean(row.n_unseen for row in group))
         baseline = groups[first, n_forget]
         differences = [row.unseen_nll_rise - base.unseen_nll_rise for row, base in zip(group, baseline, strict=True)]
@@ -212,6 +240,7 @@ def summary(rows: Sequence[ErasureRow]) -> list[dict[str, object]]:
             **means,
             **_depth(group),
             "unseen_kept_interval": kept_interval,
+            "perplexity_ratio_interval": intervals.mean(ratios),
             "unseen_nll_rise_beside_first": intervals.mean(differences) if method != first else None,
         }
         summaries.append(summary_row)

@@ -8,28 +8,24 @@ Rows are JSON lines. A run that was stopped resumes where it ended: rows in the 
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from privlens import intervals
 from privlens.bench import deletion
 from privlens.bench.injection import CONTROLS, rankings
-from privlens.errors import BadInput
-from privlens.list_files import read_text
+from privlens.bench.journal import Journal, Row
 from privlens.lm.model import LanguageModel
 from privlens.localization.choice import reordered
 from privlens.memorization.depth import depth
 from privlens.planting.plant import PlantSettings, plant
 from privlens.planting.recall import auc, recall_at
-from privlens.process.private_files import append_private, write_private
 from privlens.types import NeuronScores, Secret
 
 Experiment = Literal["inj", "del"]
-Row = dict[str, Any]
 CHOICES = ("global", "per-layer")
 NOT_REACHED = "not reached"
 """In place of a method, in the row of a plant whose value the model still does not write."""
@@ -53,42 +49,9 @@ class PaperSettings:
     seed: int = 0
 
 
-class Journal:
-    """The rows of a run, each written to the file as soon as it is known."""
-
-    def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
-        """Reads the rows of an earlier run. Raises BadInput for a file of a different run, or of something else."""
-        self.path = path
-        self.rows: list[Row] = []
-        if path is None or not path.exists():
-            self._append({"settings": dict(settings)})
-            return
-        text = read_text(path)
-        try:
-            complete, _, cut_off = text.rpartition("\n")
-            header, *rows = map(json.loads, complete.split("\n"))
-            is_same = header["settings"] == json.loads(json.dumps(settings))
-        except (ValueError, KeyError, TypeError) as cause:
-            raise BadInput(f"{path} does not hold the rows of such a run: give another file to --out.") from cause
-        if not is_same:
-            raise BadInput(f"{path} is of a run with other settings, model or list: give another file to --out.")
-        if cut_off:  # the earlier run was stopped while it wrote a row
-            write_private(path, complete + "\n")
-        self.rows = rows
-
-    def add(self, row: Row) -> Row:
-        """Stores a row, in the file first."""
-        self._append(row)
-        self.rows.append(row)
-        return row
-
-    def done(self, experiment: Experiment, row: int) -> set[str]:
-        """The methods that are done with this row of the list; NOT_REACHED among them means that no method is left to run."""
-        return {stored["method"] for stored in self.rows if (stored["experiment"], stored["row"]) == (experiment, row)}
-
-    def _append(self, row: Row) -> None:
-        if self.path is not None:
-            append_private(self.path, json.dumps(row) + "\n")
+def done_with(journal: Journal, experiment: Experiment, row: int) -> set[str]:
+    """The methods that are done with this row of the list; NOT_REACHED among them means that no method is left to run."""
+    return {stored["method"] for stored in journal.rows if (stored["experiment"], stored["row"]) == (experiment, row)}
 
 
 def chosen(scores: NeuronScores, choice: str, skip_layers: int) -> NeuronScores:
@@ -104,7 +67,7 @@ def inj(lm: LanguageModel, listed: Mapping[int, Secret], settings: PaperSettings
     methods = [*dict.fromkeys((*settings.methods, *CONTROLS))]
     plant_settings = PlantSettings(settings.ratio, settings.fair, settings.steps)
     for row, secret in listed.items():
-        done = journal.done("inj", row)
+        done = done_with(journal, "inj", row)
         remaining = [method for method in methods if method not in done]
         if not remaining or NOT_REACHED in done:
             continue
@@ -154,7 +117,7 @@ def delete(
         if row is None:
             continue
         for method in settings.methods:
-            if method in journal.done("del", row):
+            if method in done_with(journal, "del", row):
                 continue
             scores = deletion.localized(lm, trial, method)
             k = round(settings.share * scores.n_neurons)

@@ -1,11 +1,14 @@
 """`python -m privlens bench erase`: what erasing from the weights costs everything else, at equal forgetting."""
 
 from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from privlens.bench import erasing
+from privlens.bench.journal import Journal
 from privlens.cli import inputs, progress, tables
 from privlens.cli.erase import DECAY_HELP, DEFAULTS, DEPTH_HELP, SHARE_HELP
 from privlens.cli.options import AsJson, Device, Dtype, Model, Reference, Secrets, Seed
@@ -15,6 +18,8 @@ from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
 
 METHODS_HELP = "all, or methods such as emso,npo; a name with the suffix :all trains all weights by Adam."
+
+OUT_HELP = "JSON lines, a row as soon as it is known; a stopped run goes on, also with more draws or methods."
 
 
 def erase(
@@ -35,6 +40,7 @@ def erase(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Erase memorized secrets by every method to the same depth; how much else is lost?"""
@@ -50,26 +56,20 @@ def erase(
         spread=inputs.one_of(spread, Granularity, "--spread"),
     )
     rates = {name: method_settings(name, settings, rate).checked().learning_rate for name in method_names}
+    if out:
+        inputs.check_writable(out)
     listed = read_secrets(secrets)
     paragraphs = read_reference(reference)
     lm = load(model, device, dtype)
     reworded = {row.secret: row.reworded for row in listed}
-    results = list(
-        erasing.run(
-            lm,
-            [row.secret for row in listed],
-            reworded,
-            paragraphs,
-            method_names,
-            counts,
-            draws,
-            settings,
-            rate,
-            seed,
-            progress.report_progress,
-        )
-    )
-    recorded = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "draws": draws, "device": str(lm.device)}
-    recorded |= {**asdict(settings), "rates": rates}
+    about = {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "device": str(lm.device), **asdict(settings)}
+    journal = Journal(out, {**about, "rate": rate, "list": sha256(secrets.read_bytes()).hexdigest()[:16]})
+    results = []
+    for row in erasing.run(
+        lm, [row.secret for row in listed], reworded, paragraphs, method_names, counts, draws, settings, rate, seed, journal
+    ):
+        results.append(row)
+        progress.report_progress(erasing.described(row))
+    recorded = {**about, "draws": draws, "rates": rates}
     each = [asdict(row) for row in results]
     tables.show({"rows": erasing.summary(results), "settings": recorded, "each": each}, as_json, tables.measured)

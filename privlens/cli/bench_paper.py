@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from privlens.bench import paper
+from privlens.bench.journal import Journal
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AsJson, Device, Dtype, Methods, Model, Reference, Secrets, Seed, SkipLayers
 from privlens.errors import BadInput
@@ -50,7 +51,7 @@ def both(
     texts = read_reference(reference)
     lm = load(model, device, dtype)
     settings = paper.PaperSettings(tuple(inputs.methods(methods)), ratio, share, skip_layers, fair, steps, seed)
-    journal = paper.Journal(out, paper.described(lm, settings, list(listed), secrets))
+    journal = Journal(out, paper.described(lm, settings, list(listed), secrets))
     others = other_secrets(usable.values(), listed.values())
     runs = {"inj": paper.inj(lm, listed, settings, journal), "del": paper.delete(lm, listed, others, texts, settings, journal)}
     for name in names:

@@ -22,7 +22,8 @@ def check() -> ModuleType:
 
 
 def test_a_row_of_each_table_is_what_is_computed_today(check: ModuleType) -> None:
-    assert set(check.CHECKS) == {path.name for path in DATA.glob("*.json") if not path.name.startswith("load-")}
+    recorded = {path.name for path in DATA.glob("*.json") if not path.name.startswith("load-")}
+    assert set(check.CHECKS) | set(check.SLOW) == recorded
     for compute in check.CHECKS.values():
         assert check.differing(*compute()) == []
 
@@ -30,6 +31,8 @@ def test_a_row_of_each_table_is_what_is_computed_today(check: ModuleType) -> Non
 def test_a_number_that_differs_is_told(check: ModuleType) -> None:
     row = {"nll": 2.0, "nll_interval": [1.0, 3.0]}
     assert check.differing(row, {**row, "nll": 2.00001}) == []
+    assert check.differing({"exposure": None}, {"exposure": None}) == []
+    assert check.differing({"exposure": None}, {"exposure": 8.0}) == ["exposure: None in the repository, 8.0 now"]
     assert check.differing(row, {**row, "nll": 2.1}) == ["nll: 2.0 in the repository, 2.1 now"]
 
 
@@ -62,3 +65,30 @@ def test_switching_off_is_what_the_json_says() -> None:
         numbers += [f"{row['target_exposure_bits']:.1f}", f"{row['target_format_bits']:.1f}"]
         numbers += [f"{row['forgotten']:.2f}", f"{row['unseen_kept']:.3f}"]
         assert f"| {row['method']} | {' | '.join(numbers)} | x{row['perplexity_ratio']:.3f} |" in page
+
+
+def test_what_8_bits_keep_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/quantized.md").read_text(encoding="utf-8")
+    for dtype, name in (("float32", "memorized"), ("int8", "memorized-int8")):
+        recorded = json.loads((DATA / f"{name}.json").read_text())
+        groups = {row["repeats"]: row for row in recorded["rows"]}
+        shown = [f"{groups[repeats]['greedy_match']:.3f}" for repeats in (16, 64)]
+        shown += [f"{groups[repeats]['nll']:.3f}" for repeats in (0, 16, 64)]
+        shown += [f"{groups[64]['reworded_match']:.3f}", f"{recorded['settings']['perplexity']:.3f}"]
+        assert f"| {dtype} | {' | '.join(shown)} |" in page
+
+
+def test_erasing_one_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/erase-1.md").read_text(encoding="utf-8")
+
+    def with_interval(rate: float, interval: list[float] | None, digits: int = 3) -> str:
+        ends = [f"{end:.{digits}f}" for end in interval or ()]
+        return f"{rate:.{digits}f}" + (f" ({' to '.join(ends)})" if ends else "")
+
+    for row in json.loads((DATA / "erase-1.json").read_text())["rows"]:
+        numbers = [str(row["draws"]), f"{row['steps']:.1f}", with_interval(row["forgotten"], row["forgotten_interval"])]
+        numbers += [f"{row['target_match']:.2f}", f"10^{row['target_log10_tries']:.1f}", f"{row['target_exposure_bits']:.1f}"]
+        numbers += [f"{row['seen_kept']:.3f}", with_interval(row["unseen_kept"], row["unseen_kept_interval"])]
+        numbers += [f"{row['unseen_nll_rise']:+.3f}"]
+        numbers += [f"x{with_interval(row['perplexity_ratio'], row['perplexity_ratio_interval'], 4)}"]
+        assert f"| {row['method']} | {' | '.join(numbers)} |" in page

@@ -230,11 +230,12 @@ def test_wrong_input_ends_in_one_line_and_exit_code_2(run: Run, case: str) -> No
 def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:
     asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--methods", "emso,npo:all"]
     found = json_of(run(*asked, "--forget", "1,2", "--draws", "2", "--share", "0.1", "--steps", "4", "--json"))
-    names = "method n_forget ended steps seconds share_changed"
+    names = "method n_forget draw ended steps seconds share_changed"
     names += " target_match target_ma target_el target_exposure_bits target_log10_tries forgotten n_judged entropy seen_kept"
     names += " unseen_kept n_unseen unseen_nll_rise perplexity_ratio reworded_match peak_memory_ratio"
-    more = ("draws", "forgotten_interval", "unseen_kept_interval", "unseen_nll_rise_beside_first")
-    assert [set(row) == {*names.split(), *more} for row in found["rows"]] == [True] * 4
+    more = ("draws", "forgotten_interval", "unseen_kept_interval", "perplexity_ratio_interval", "unseen_nll_rise_beside_first")
+    columns = set(names.split()) - {"draw"}
+    assert [set(row) == columns | set(more) for row in found["rows"]] == [True] * 4
     assert [(row["draws"], row["n_unseen"]) for row in found["rows"]] == [(2, 2), (2, 2), (2, 1), (2, 1)]
     assert all(row["unseen_kept_interval"][0] <= row["unseen_kept"] <= row["unseen_kept_interval"][1] for row in found["rows"])
     assert [field.name for field in fields(ErasureRow)] == names.split()
@@ -246,6 +247,23 @@ def test_bench_erase_prints_the_rows_it_promises(run: Run) -> None:
     assert [row["share_changed"] > 0.1 for row in found["rows"]] == [False, True, False, True], "a tenth was asked for, or all"
     assert set(found["settings"]["rates"]) == {"emso", "npo:all"}
     assert all(row["perplexity_ratio"] > 0 and row["peak_memory_ratio"] > 0 for row in found["rows"])
+
+
+def test_a_stopped_bench_goes_on_with_more_draws_and_methods(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    asked = ["bench", "erase", "--secrets", "secrets.csv", "--reference", "reference.txt", "--forget", "1", "--json"]
+    asked += ["--share", "0.1", "--steps", "2", "--out", str(path)]
+    first = json_of(run(*asked, "--methods", "emso"))["each"]
+    with path.open("a") as file:
+        file.write('{"method": "npo", "n_for')  # stopped while it wrote a row
+    found = json_of(run(*asked, "--methods", "emso,npo", "--draws", "2"))
+    assert [(row["method"], row["draw"]) for row in found["each"]] == [("emso", 0), ("npo", 0), ("emso", 1), ("npo", 1)]
+    assert found["each"][0] == first[0], "its seconds would differ if it had been computed again"
+    assert [json.loads(line) for line in path.read_text().splitlines()][1:] == found["each"]
+    assert [(row["method"], row["draws"]) for row in found["rows"]] == [("emso", 2), ("npo", 2)]
+    code, _, error = run(*asked, "--methods", "emso", "--keep", "3")
+    assert code == 2
+    assert "other settings" in error
 
 
 def test_seen_and_unseen_never_meet(taught: LanguageModel) -> None:
@@ -280,14 +298,19 @@ def test_the_rise_of_the_unseen_nll_is_of_those_that_were_never_shown(taught: La
 
 
 def test_a_row_is_the_mean_over_its_draws() -> None:
-    one = ErasureRow("emso", 1, "done", 10, 2.0, 0.01, 0.0, 0.2, 0.0, 2.0, 7.0, 1.0, 1, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0)
+    one = ErasureRow(
+        "emso", 1, 0, "done", 10, 2.0, 0.01, 0.0, 0.2, 0.0, 2.0, 7.0, 1.0, 1, 2.0, 1.0, 0.5, 6, 0.25, 1.01, None, 3.0
+    )
     other = ErasureRow(
-        "emso", 1, "spent", 20, 4.0, 0.01, 1.0, 0.4, 0.0, 4.0, 1.0, 0.0, 1, 1.0, 1.0, 1.0, 6, 0.75, None, None, None
+        "emso", 1, 1, "spent", 20, 4.0, 0.01, 1.0, 0.4, 0.0, 4.0, 1.0, 0.0, 1, 1.0, 1.0, 1.0, 6, 0.75, None, None, None
     )
     [row] = summary([one, other])
     assert (row["steps"], row["target_match"], row["unseen_kept"]) == (15, 0.5, 0.75)
     assert (row["perplexity_ratio"], row["reworded_match"]) == (1.01, None)
     assert (row["draws"], row["n_unseen"], row["unseen_kept_interval"]) == (2, 6, intervals.share([0.5, 1.0], 6))
+    assert row["perplexity_ratio_interval"] is None, "of one number"
+    [row_of_two] = summary([one, replace(other, perplexity_ratio=1.03)])
+    assert row_of_two["perplexity_ratio_interval"] == pytest.approx((1.02 - 0.12706, 1.02 + 0.12706), abs=1e-5), "t is 12.706"
     assert (row["forgotten"], row["n_judged"], row["target_log10_tries"]) == (0.5, 2, 4.0)
     assert row["forgotten_interval"] == pytest.approx((0.0126, 0.9874), abs=1e-4), "Clopper-Pearson, 1 of 2"
     assert row["ended"] == {"done": 1, "spent": 1}

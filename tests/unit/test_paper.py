@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from privlens.bench import paper
-from privlens.bench.paper import NOT_REACHED, Journal, PaperSettings, summary
+from privlens.bench.journal import Journal
+from privlens.bench.paper import NOT_REACHED, PaperSettings, summary
 from privlens.cli.commands import main
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
