@@ -83,7 +83,7 @@ def test_the_address_restores_a_visit_and_holds_no_text(visit: Visit, address: s
     page.wait_for_function("document.querySelector('#value input, #value textarea')?.value")
     assert value_of(page) == secret.value
     page.wait_for_function("document.querySelector('#method input')?.value === 'activations'")
-    page.wait_for_function("document.querySelector('#seed input').value === '3'")
+    page.wait_for_function("document.querySelector('#seed input')?.value === '3'")
     page.click("#localize-start")
     page.wait_for_function(STOPPED)
     page.wait_for_function(FACTS.format("quick-facts"))
