@@ -93,7 +93,7 @@ def test_a_step_asks_first_waits_for_the_act_and_reads_the_number(visit: Visit, 
     assert kept == {"lesson": "private-value", "step": 8, "picks": {"0": 1, "1": 2}}
     for private in (value, changed, tries):
         assert private not in json.dumps(page.evaluate("({...localStorage, ...sessionStorage})")) or len(private) < 4
-    page.evaluate("window.print = () => { window.printed = document.querySelector('.lesson-paper').textContent; }")
+    page.evaluate("void (window.print = () => { window.printed = document.querySelector('.lesson-paper').textContent; })")
     in_lesson(page, "print").click()
     assert tries in page.evaluate("window.printed") and value not in page.evaluate("window.printed")
     page.emulate_media(media="print")
