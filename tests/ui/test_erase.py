@@ -42,7 +42,7 @@ def as_it_stands() -> dict[str, Any]:
         with gr.Blocks():
             side = Sidebar(
                 gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
-                gr.State(None), None, gr.HTML(),
+                gr.State(None), None, gr.HTML(), gr.State(None),
             )  # fmt: skip
             form, _ = controls(side)
     return {name: control.value for name, control in form.controls.items()}

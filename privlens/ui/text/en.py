@@ -1118,7 +1118,7 @@ LINK_OTHER_MODEL = "This link names a model that is not loaded here: load it und
 SESSION_HEADING = "Save or open this session"
 SESSION_INTRO = (
     "One file with the secret, the neurons, the edits, the settings and their results. Where values are left out, load the same "
-    "list before you open it: secrets are found there by keys that do not reveal them."
+    "list before you open it: secrets are found there by hashes. Whoever tries all phone numbers finds a number from its hash."
 )
 SESSION_VALUES_LABEL = "Private values in the file"
 SESSION_VALUES = {"left out": "left out", "hidden": "hidden (54••-••57)", "kept": "kept"}
