@@ -7,7 +7,8 @@ element.querySelector('a').addEventListener('click', event => {
   tab.scrollIntoView({ block: 'center' });
 });
 
-// A button that leads to another tab is hidden with its own, and would leave the focus nowhere.
-new MutationObserver(() => setTimeout(() => {
-  if (document.activeElement === document.body) open()?.focus({ preventScroll: true });
-}, 60)).observe(document, { subtree: true, attributes: true, attributeFilter: ['aria-selected'] });
+// A button that leads to another tab is hidden with its own, sooner or later, and would leave the focus nowhere.
+const lost = () => document.activeElement === document.body || !document.activeElement.checkVisibility();
+new MutationObserver(() => [60, 250, 1000, 3000].forEach(later => setTimeout(() => {
+  if (lost()) open()?.focus({ preventScroll: true });
+}, later))).observe(document, { subtree: true, attributes: true, attributeFilter: ['aria-selected'] });
