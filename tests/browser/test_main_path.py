@@ -132,6 +132,7 @@ def test_enter_in_the_private_value_checks_it(visit: Visit) -> None:
     page = visit.page
     value = choose_example(page)
     page.locator("#value").locator("input, textarea").press("Enter")
+    page.wait_for_selector("#true-value", state="attached")  # it is on a tab that Enter opens
     page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {value!r}")
     page.set_viewport_size({"width": 390, "height": 800})
     page.wait_for_function("!document.querySelector('#check-start').disabled")
