@@ -159,8 +159,9 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
     page.set_input_files(OPEN_NEURONS, listed)
     wait_for_off(page, 2)
     assert "layer 0, neuron 3" in page.inner_text("#neuron-toggles")
-    listed.write_text("[[7, 3]]")
-    page.set_input_files(OPEN_NEURONS, listed)
+    deeper = tmp_path / "deeper.json"
+    deeper.write_text("[[7, 3]]")
+    page.set_input_files(OPEN_NEURONS, deeper)
     page.wait_for_function("window.toasts.some(toast => toast.includes('not one of this model'))")
     assert neurons_off(page) == 2
     open_tab(page, "Deactivate")
