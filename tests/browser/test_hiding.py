@@ -6,7 +6,19 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from privlens.secret_lists import read_secrets
-from tests.browser.steps import FACTS, STOPPED, Visit, bring, check, choose_example, localize, neurons_off, open_tab, value_of
+from tests.browser.steps import (
+    FACTS,
+    STOPPED,
+    Visit,
+    bring,
+    check,
+    choose_example,
+    localize,
+    neurons_off,
+    open_tab,
+    unfold,
+    value_of,
+)
 from tests.browser.test_taking import saved
 from tests.helpers import TAUGHT
 
@@ -83,6 +95,7 @@ def test_the_address_restores_a_visit_and_holds_no_text(visit: Visit, address: s
     page.wait_for_function("document.querySelector('#value input, #value textarea')?.value")
     assert value_of(page) == secret.value
     page.wait_for_function("document.querySelector('#method input')?.value === 'activations'")
+    unfold(page, "Settings: what to protect")
     page.wait_for_function("document.querySelector('#seed input')?.value === '3'")
     page.click("#localize-start")
     page.wait_for_function(STOPPED)
