@@ -1,6 +1,7 @@
 """Compare methods and Many secrets in Chromium: from Start to the neurons taken over, cancelled, and with a plant."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_cancel_keeps_the_comparison_that_was_there(visit: Visit, taught_folder:
         try:
             while True:
                 task.go_on()
+                time.sleep(0.3)  # or steps come faster than a busy machine draws them, and nothing can be pressed
                 yield from (LocalizationStep(1, 9, "s", step.gates, 0, 0.0) for step in gradient(task))
         finally:
             ended.set()
