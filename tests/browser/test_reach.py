@@ -120,7 +120,7 @@ def test_axe_finds_nothing_serious_in_any_tab_and_state(
     page.locator("#method input").click()
     page.get_by_role("option", name="hard-concrete", exact=True).click()
     page.click("#localize-start")
-    page.wait_for_selector("#curves .main-svg")
+    page.wait_for_function("!document.querySelector('#localize-progress .run').hidden")
     found += findings(page, "Localize", "while it runs")
     go_on.set()
     page.click("#localize-cancel")
