@@ -61,7 +61,8 @@ def test_arrow_keys_move_over_the_map_and_enter_switches(visit: Visit) -> None:
     was_off = Neuron(0, index) in read_example(RECORDED).off
     page.keyboard.press("Enter")
     wait_for_off(page, n_off + (-1 if was_off else 1))
-    assert f"layer 0, neuron {index}," in page.locator("#neuron-toggles").inner_text()
+    places = "(dark => dark.x.map((x, place) => `${x},${dark.y[place]}`))(document.querySelector('#heatmap .plot').data[1])"
+    page.wait_for_function(f"{places}.includes('10,1') === {str(not was_off).lower()}")
 
 
 @pytest.mark.parametrize("width", [1280, 1024])
