@@ -12,11 +12,11 @@ from privlens.localization import METHODS
 from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
 from privlens.ui.components.exports import export_part, text_value
+from privlens.ui.components.form import Given
 from privlens.ui.sidebar.panel import Sidebar, secret_of
-from privlens.ui.state.edits import EditList
 from privlens.ui.state.jobs import SLOW, show_errors
-from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
-from privlens.ui.state.session_files import Values, Visit, from_file, to_file
+from privlens.ui.state.session import ModelCache, ModelName, Selection
+from privlens.ui.state.session_files import Visit, from_file, to_file
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.tab import report_of
 from privlens.ui.text import en
@@ -41,22 +41,14 @@ def session_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.Sta
         saved = export_part("session-said")
     names, controls = list(chosen.settings), list(chosen.settings.values())
 
-    def write(
-        which: Values,
-        model: ModelName,
-        listed: tuple[ListedSecret, ...],
-        prompt: str,
-        value: str,
-        localization: Localization | None,
-        selection: Selection,
-        now: EditList,
-        *settings: Any,
-    ) -> Any:
+    def write(given: Given) -> Any:
+        model, listed, which = given[side.model], given[side.listed], given[values]
+        prompt, value = given[side.prompt], given[side.value]
         secret: Secret | None = secret_of(listed, prompt, value) if prompt.strip() and value.strip() else None
-        said = dict(zip(names, settings, strict=True))
+        said = {name: given[control] for name, control in chosen.settings.items()}
         if which != "kept":
             said.pop("own_text", None)  # it may hold anything
-        visit = Visit(model, listed, secret, said, localization, selection.now, now)
+        visit = Visit(model, listed, secret, said, given[chosen.located], given[chosen.selection].now, given[edits])
         plain = shelf.get(model._replace(edits=())).fingerprint
         return gr.update(value=text_value("privlens-session.json", to_file(visit, plain, which, report_of)))
 
@@ -70,9 +62,7 @@ def session_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.Sta
         return visit.model, visit.edits, prompt, value, visit.localization, selection.to(visit.choice), *settings
 
     state = [chosen.located, chosen.selection]
-    save.click(
-        show_errors(write), [values, side.model, side.listed, side.prompt, side.value, *state, edits, *controls], saved, **SLOW
-    )
+    save.click(show_errors(write), {values, *side.controls.values(), *state, edits, *controls}, saved, **SLOW)
     read_back = open_file.upload(
         show_errors(once(read)),
         [side.model, side.listed, chosen.selection, open_file],

@@ -130,7 +130,7 @@ def _sweep_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     bar = progress("sweep-progress")
     judges = facts("sweep-facts")
     curve, measured = plot("sweep", en.SWEEP_EMPTY, 760), gr.State(())
-    exports("sweep", measured, lambda rows: {"rows": [asdict(row) for row in rows]}, command=False)
+    exports("sweep-rows", measured, lambda rows: {"rows": [asdict(row) for row in rows]}, command=False)
 
     def run(form: SweepForm, stop: threading.Event) -> Iterator[Update]:
         lm, target = shelf.get(form.model), form.target
