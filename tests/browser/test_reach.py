@@ -20,7 +20,7 @@ from tests.helpers import TAUGHT
 
 ALL = [(look, width) for width in (1280, 1024, 390) for look in ("light", "dark")]
 LOOKS = {
-    "empty": [("light", 1280)],
+    "empty": [("light", 1280), ("dark", 390)],
     "with results": [("dark", 1024), ("light", 390)],
     "while it runs": [("dark", 1280), ("light", 1024)],
 }
