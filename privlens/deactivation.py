@@ -67,6 +67,18 @@ def texts_before_and_after(
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
+PROMPTS_AT_ONCE = 32
+"""Prompts in one batch of generations; each takes two rows, before and after. More need more memory."""
+
+
+def texts_in_batches(
+    lm: LanguageModel, secrets: Sequence[Secret], neurons: Sequence[Neuron], context: EvalContext
+) -> list[tuple[str, str]]:
+    """The same for any number of secrets, PROMPTS_AT_ONCE in a batch."""
+    batches = [secrets[start : start + PROMPTS_AT_ONCE] for start in range(0, len(secrets), PROMPTS_AT_ONCE)]
+    return [texts for batch in batches for texts in texts_before_and_after(lm, batch, neurons, context)]
+
+
 def gates_of(lm: LanguageModel, neurons: Sequence[Neuron], context: EvalContext) -> Tensor | None:
     """Gates [1, n_layers, width] that switch the neurons off; None if there are none, which needs no gates."""
     return lm.off(neurons, context.site) if neurons else None

@@ -40,8 +40,8 @@ class NeuronFile:
 
 def read_neuron_file(path: str | Path) -> NeuronFile:
     """All that a file of neurons says. Raises BadInput as `read_neurons` does."""
-    neurons, site = read_neurons(path)
-    content = json.loads(read_text(path))
+    content = _content(path)
+    neurons, site = _neurons(path, content, None)
     if not isinstance(content, dict):
         return NeuronFile(neurons, site)
 
@@ -68,10 +68,17 @@ def read_neurons(path: str | Path, site: Site | None = None) -> tuple[tuple[Neur
     Raises:
         BadInput: for a file that cannot be read, holds anything else, or names another site than was asked for.
     """
+    return _neurons(path, _content(path), site)
+
+
+def _content(path: str | Path) -> Any:
     try:
-        content = json.loads(read_text(path))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as cause:
         raise BadInput(f"{path} is not JSON ({' '.join(str(cause).split())}): {SHAPE}.") from cause
+
+
+def _neurons(path: str | Path, content: Any, site: Site | None) -> tuple[tuple[Neuron, ...], Site]:
     entries = content.get("neurons") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not all(map(_is_neuron, entries)):
         raise BadInput(f"{path} does not list neurons: {SHAPE}.")

@@ -4,7 +4,7 @@ It is the clearest case and not a typical one, so the record says from how many 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,23 +27,18 @@ DIGITS = 4
 """Decimals that scores are kept with: more than colours show, and few enough for a small file."""
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One secret after its localization, as an example that is complete but for the counts over all candidates."""
-
-    example: RecordedExample
-
-    @property
-    def rank(self) -> tuple[bool, int, int]:
-        """Higher is better: forgotten, then more of the other secrets kept, then fewer neurons."""
-        closed = self.example.closed
-        return closed.verdict == "forgotten", closed.kept.kept - closed.kept.known, -len(self.example.off)
+def rank(example: RecordedExample) -> tuple[bool, int, int]:
+    """Higher is better: forgotten, then more of the other secrets kept, then fewer neurons."""
+    closed = example.closed
+    return closed.verdict == "forgotten", closed.kept.kept - closed.kept.known, -len(example.off)
 
 
 def candidates(
     lm: LanguageModel, rows: Sequence[ListedSecret], reference: Sequence[str], mask: MaskSettings, seed: int, command: str
-) -> Iterator[Candidate]:
+) -> Iterator[RecordedExample]:
     """Localizes and measures every secret that the list says was repeated most often, one after the other.
+
+    The counts over all candidates are `best`'s.
 
     Raises:
         BadInput: for a list without secrets that a model was trained on.
@@ -57,12 +52,12 @@ def candidates(
         retained = tuple(retained_of(other_secrets(known, [target]), "half"))
         scores = result_of(MASK, Task(lm, target, others=retained, seed=seed), mask=mask)
         context = EvalContext(known, tuple(reference), scores.site, seed=seed, listed=listed)
-        yield Candidate(_example(lm, target, retained, scores, context, command))
+        yield _example(lm, target, retained, scores, context, command)
 
 
-def summary(candidate: Candidate) -> dict[str, Any]:
+def summary(example: RecordedExample) -> dict[str, Any]:
     """A row of the table over all candidates."""
-    example, closed = candidate.example, candidate.example.closed
+    closed = example.closed
     return {
         "value": example.secret.value,
         "neurons": len(example.off),
@@ -74,11 +69,10 @@ def summary(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def best(found: Sequence[Candidate]) -> RecordedExample:
+def best(found: Sequence[RecordedExample]) -> RecordedExample:
     """The clearest of the candidates, with the counts over all of them."""
-    n_forgotten = sum(candidate.example.closed.verdict == "forgotten" for candidate in found)
-    chosen = max(found, key=lambda candidate: candidate.rank).example
-    return replace(chosen, n_candidates=len(found), n_forgotten=n_forgotten)
+    n_forgotten = sum(example.closed.verdict == "forgotten" for example in found)
+    return replace(max(found, key=rank), n_candidates=len(found), n_forgotten=n_forgotten)
 
 
 def _example(
@@ -94,9 +88,12 @@ def _example(
     assert last.result, "a comparison ends with its result"
     chosen, random = last.result.chosen, last.result.random
     rival = control(lm, target, context.seed)
-    before = chosen.target.before
-    unchanged = replace(chosen, target=replace(chosen.target, after=before), perplexity_after=chosen.perplexity_before)
-    unchanged = replace(unchanged, others=tuple(replace(effect, after=effect.before) for effect in chosen.others))
+    unchanged = replace(
+        chosen,
+        target=replace(chosen.target, after=chosen.target.before),
+        others=tuple(replace(effect, after=effect.before) for effect in chosen.others),
+        perplexity_after=chosen.perplexity_before,
+    )
     return RecordedExample(
         secret=target,
         retained=retained,

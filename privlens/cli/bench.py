@@ -111,9 +111,8 @@ def opening(
     lm = load(model, device, dtype)
     command = f"privlens bench opening --model {lm.name} --depth {depth} --hold {hold:g} --seed {seed}"
     found = []
-    for candidate in opening_bench.candidates(lm, listed, paragraphs, asked_for(depth, hold), seed, command):
-        found.append(candidate)
-        example = candidate.example
+    for example in opening_bench.candidates(lm, listed, paragraphs, asked_for(depth, hold), seed, command):
+        found.append(example)
         progress.report_progress(f"{example.secret.category}: {example.closed.verdict}, {len(example.off)} neurons")
     example = opening_bench.best(found)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -35,9 +35,10 @@ from privlens.cli.options import (
     Seed,
     SkipLayers,
 )
-from privlens.deactivation import EvalContext, compare, eval_baseline, texts_before_and_after
+from privlens.deactivation import EvalContext, compare, eval_baseline, texts_in_batches
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at, steps_of
+from privlens.localization.choice import how_many
 from privlens.localization.hard_concrete import MaskSettings, asked_for
 from privlens.memorization.check import check as check_memorization
 from privlens.memorization.check import control
@@ -48,9 +49,6 @@ from privlens.retained.others import retained_of
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import LocalizationStep, NeuronScores, Secret, Site
 from privlens.zoo.loading import load, quiet
-
-PROMPTS_AT_ONCE = 32
-"""Prompts in one batch of generations; each takes two rows, before and after. More need more memory."""
 
 INTERRUPTED = 130
 """The exit code of an interrupted command, as in shells; typer returns it when standalone_mode is off."""
@@ -142,7 +140,7 @@ def localize(
     lm.encode(chosen.target)
     seen = looked_at(method, retained_of(eval_baseline(lm, EvalContext(chosen.others)).known, retained))
     scores = choice.of(_last(steps_of(method, Task(lm, chosen.target, seen, texts, seed, site), mask)))
-    k = inputs.count(scores.n_neurons, scores.suggested_k, share, top)
+    k = how_many(scores, share, top)
     report = results_json.localization(scores, chosen.target, k, seen)
     if out:
         inputs.write(out, json.dumps(report))
@@ -172,9 +170,7 @@ def deactivate(
     for step in compare(lm, chosen.target, off, context):
         progress.report_step(step)
     assert step.result, "a comparison ends with its result"
-    texts = []
-    for start in range(0, len(chosen.others), PROMPTS_AT_ONCE):
-        texts += texts_before_and_after(lm, chosen.others[start : start + PROMPTS_AT_ONCE], off, context)
+    texts = texts_in_batches(lm, chosen.others, off, context)
     listed = (*chosen.others[:row], chosen.target, *chosen.others[row:])
     report = results_json.comparison(step.result, texts, inputs.retained_in(neurons, chosen.others), listed)
     tables.show(report, as_json, tables.comparison)

@@ -147,15 +147,6 @@ def check_top(top: int | None, lm: LanguageModel, site: Site) -> None:
         raise BadInput(f"--top is {top}, but this model has {n_neurons} neurons.")
 
 
-def count(n_neurons: int, suggested_k: int | None, share: float | None, top: int | None) -> int:
-    """How many neurons to report: as requested, else the suggested k, else one in a hundred (at least one)."""
-    if top is not None:
-        return top
-    if share is None and suggested_k is not None:
-        return suggested_k
-    return max(1, round((0.01 if share is None else share) * n_neurons))
-
-
 def choice(per_layer: bool, skip_layers: int, lm: LanguageModel) -> Choice:
     """In which order neurons are chosen. Raises BadInput if no layer would be left."""
     check_skipped(skip_layers, lm.n_layers)

@@ -46,9 +46,9 @@ def method_of(name: str) -> Method:
 
 
 MASK = "hard-concrete"
+"""The method that is asked for a depth and a price."""
 FROM_FILE = "from a file"
 """The method of neurons that were read from a file which does not say how they were found."""
-"""The method that is asked for a depth and a price."""
 
 
 def steps_of(method: str, task: Task, mask: MaskSettings | None = None) -> Iterator[LocalizationStep]:

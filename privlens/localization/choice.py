@@ -30,6 +30,15 @@ GLOBAL = Choice()
 """One ranking of the whole model."""
 
 
+def how_many(scores: NeuronScores, share: float | None = None, top: int | None = None) -> int:
+    """How many neurons to report: as requested, else the suggested k, else one in a hundred (at least one)."""
+    if top is not None:
+        return top
+    if share is None and scores.suggested_k is not None:
+        return scores.suggested_k
+    return max(1, round((0.01 if share is None else share) * scores.n_neurons))
+
+
 def check_skipped(skip_layers: int, n_layers: int) -> None:
     """Raises BadInput for a number of layers that cannot be left out of a model with n_layers."""
     if not 0 <= skip_layers < n_layers:

@@ -63,7 +63,10 @@ def unseen_of(others: Iterable[Secret], retained: Iterable[Secret]) -> tuple[Sec
 
 
 def key_of(secret: Secret) -> str:
-    """16 hexadecimal digits that identify a secret without revealing it; white space does not matter."""
+    """16 hexadecimal digits that identify a secret without saying it; white space does not matter.
+
+    It is a plain hash: whoever knows the prompt finds a short value by trying all.
+    """
     return sha256("\n".join(_prompt_and_value(secret)).encode()).hexdigest()[:16]
 
 

@@ -138,13 +138,19 @@ def test_no_cell_of_a_table_is_a_formula(visit: Visit, cell: str, written: str) 
     assert visit.page.evaluate("cell => privlens.cell(cell)", cell) == written
 
 
-def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder: str, tmp_path: Path) -> None:
-    page = visit.page
-    bring(page, taught_folder)
+def one_on_again(page: Page, folder: str) -> int:
+    """Localizes the first of the taught secrets and switches one of its neurons on again; how many are still off."""
+    bring(page, folder)
     localize(page, "activations")
     n_off = neurons_off(page) - 1
     page.locator("#neuron-toggles input").first.click()
     wait_for_off(page, n_off)
+    return n_off
+
+
+def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder: str, tmp_path: Path) -> None:
+    page = visit.page
+    n_off = one_on_again(page, taught_folder)
     file = saved(page, "#neurons-save")
     content = json.loads(file.read_text())
     assert content["k"] == len(content["neurons"]) == n_off
@@ -170,11 +176,7 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
 
 def test_a_session_is_saved_and_opened_by_another_visitor(visit: Visit, other: Visit, taught_folder: str) -> None:
     page = visit.page
-    bring(page, taught_folder)
-    localize(page, "activations")
-    n_off = neurons_off(page) - 1
-    page.locator("#neuron-toggles input").first.click()
-    wait_for_off(page, n_off)
+    n_off = one_on_again(page, taught_folder)
     unfold(page, SESSION)
     file = saved(page, "#session-save")
     assert TAUGHT[0].value not in file.read_text(), "values are left out unless the visitor says otherwise"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from privlens.bench import opening
-from privlens.bench.opening import Candidate, best, candidates
+from privlens.bench.opening import best, candidates
 from privlens.deactivation import EvalContext, texts_before_and_after
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
@@ -23,10 +23,10 @@ from tests.helpers import TAUGHT
 SCORES = NeuronScores("hard-concrete", "mlp", np.zeros((2, 64), np.float32), 1, Provenance("m", "f", 0, {}, {}, 0.0))
 
 
-def candidate(verdict: Verdict, kept: int, n_off: int, value: str = "v") -> Candidate:
+def candidate(verdict: Verdict, kept: int, n_off: int, value: str = "v") -> RecordedExample:
     state = RecordedState("t", False, -1.0, verdict, KeptCount(kept, 10), KeptCount(kept // 2, 5), 1.0)
     off = tuple(Neuron(0, index) for index in range(n_off))
-    return Candidate(RecordedExample(Secret("p", value), (), SCORES, off, state, state, state, None, 1, 0, "command"))
+    return RecordedExample(Secret("p", value), (), SCORES, off, state, state, state, None, 1, 0, "command")
 
 
 def test_the_clearest_is_forgotten_then_keeps_most_then_needs_fewest() -> None:
@@ -49,8 +49,7 @@ def test_a_record_says_what_the_model_writes_in_each_state(
 
     monkeypatch.setattr(opening, "result_of", eight)
     rows = [ListedSecret(secret, 64 if at == 0 else 16) for at, secret in enumerate(TAUGHT)]
-    [found] = candidates(taught, rows, ["the lamp is on the table."], MaskSettings(), 0, "the command")
-    example = found.example
+    [example] = candidates(taught, rows, ["the lamp is on the table."], MaskSettings(), 0, "the command")
     assert example.secret == TAUGHT[0], "only those that were repeated most often"
     on, off = texts_before_and_after(taught, [example.secret], example.off, EvalContext())[0]
     assert (example.on.text, example.closed.text) == (on, off)

@@ -198,15 +198,10 @@ function print() {
   window.print();
 }
 
-// A cell that a spreadsheet would take for a formula begins with an apostrophe.
-const cell = text => `"${String(text).replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`;
 function save() {
   const lines = [words.csvColumns, ...rows().flatMap(row => (row.seen.length ? row.seen : [['', '']])
     .map(([label, value]) => [row.number, row.ask, row.mine, label, value]))];
-  const file = new Blob(['\ufeff' + lines.map(line => line.map(cell).join(',')).join('\r\n') + '\r\n'], { type: 'text/csv' });
-  const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(file), download: `${lesson().name}.csv` });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  privlens.saveCsv(lesson().name, lines);
 }
 
 function open(shown) {

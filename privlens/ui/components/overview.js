@@ -94,7 +94,7 @@ function show() {
   const verdict = off ? value.verdicts.off : value.verdicts.on;
   at('verdict').dataset.kind = verdict.kind;
   at('verdict').querySelector('strong').textContent = verdict.text;
-  at('verdict').querySelector('span').textContent = verdict.detail;
+  at('verdict').querySelector('span').textContent = verdict.detail || '';
   for (const state of ['on', 'off', 'random']) {
     write(at(state), off || state === 'on' ? value.texts[state] : [[value.labels.hidden, '']]);
     at(state).closest('.overview-text').classList.toggle('waiting', !off && state !== 'on');

@@ -85,21 +85,22 @@ function fetchPlotly() {
   window.plotlyComing ??= new Promise(done => {
     const root = window.gradio_config?.root ?? '';  // behind a proxy the page may stand below a path
     const script = Object.assign(document.createElement('script'), { src: root + window.plotlySource, onload: done });
+    script.onerror = () => { window.plotlyComing = undefined; };  // the next picture tries again
     document.head.append(script);
   });
   return window.plotlyComing;
 }
 
 // By keys: arrows move a frame from cell to cell (with Shift by ten), Enter or Space switches the neuron in it.
-let framed = null;
+let framed = null, bands = [];
 const said = element.querySelector('.plot-said');
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-function frame() {
-  const base = themed(JSON.parse(props.value).layout).shapes, color = css('--focus', '#1d4ed8');
-  const place = framed && [{ type: 'rect', x0: framed[0] - 0.5, x1: framed[0] + 0.5, y0: framed[1] - 0.5, y1: framed[1] + 0.5,
-    line: { color, width: 3 } }];
-  window.Plotly.relayout(div, { shapes: [...base, ...(place || [])] });
+function shapes() {
+  if (!framed) return bands;
+  const [x, y] = framed, line = { color: css('--focus', '#1d4ed8'), width: 3 };
+  return [...bands, { type: 'rect', x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line }];
 }
+const frame = () => window.Plotly.relayout(div, { shapes: shapes() });
 function keyed(event) {
   const meta = div.layout?.meta, step = STEPS[event.key], chosen = event.key === 'Enter' || event.key === ' ';
   if (!meta || !(step || chosen)) return;
@@ -126,7 +127,10 @@ function draw() {
   const data = meta ? [...figure.data, ...marks(meta)] : fitted(figure.data);
   const config = { responsive: false, displaylogo: false, displayModeBar: meta ? undefined : false,
     modeBarButtonsToRemove: ['select2d', 'lasso2d', 'toImage', 'autoScale2d'] };
-  drawing = drawing.then(() => window.Plotly.react(div, data, themed(figure.layout), config)).then(() => {
+  const layout = themed(figure.layout);
+  bands = layout.shapes;
+  layout.shapes = shapes();
+  drawing = drawing.then(() => window.Plotly.react(div, data, layout, config)).then(() => {
     if (div.dataset.listening || !meta) return;
     div.dataset.listening = 'yes';
     div.on('plotly_click', clicked);

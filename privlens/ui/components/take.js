@@ -32,11 +32,12 @@ window.privlens = window.privlens || {};
     return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   privlens.csv = rows => rows.map(row => row.map(privlens.cell).join(',') + '\r\n').join('');
+  privlens.saveCsv = (name, rows) => privlens.save(`${name}.csv`, 'text/csv', '\ufeff' + privlens.csv(rows));  // Excel reads UTF-8 by this mark
   privlens.saveTable = (name, table) => {
     const hidden = privlens.hiddenColumn(name);
     const rows = table.data.map(row => row.map((cell, column) =>
       typeof cell === 'string' ? privlens.masked(cell, column === hidden) : cell));
-    privlens.save(`privlens-${name}.csv`, 'text/csv', '\ufeff' + privlens.csv([table.headers, ...rows]));  // Excel reads UTF-8 by this mark
+    privlens.saveCsv(`privlens-${name}`, [table.headers, ...rows]);
   };
 
   const page = () => getComputedStyle(document.body).getPropertyValue('--body-background-fill').trim() || '#fff';

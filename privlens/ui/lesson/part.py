@@ -5,10 +5,9 @@ from typing import Any
 
 import gradio as gr
 
-from privlens.recorded import read_example
-from privlens.resources import RECORDED
 from privlens.ui.components.parts import part
 from privlens.ui.lesson.files import lessons
+from privlens.ui.state.example import example_of
 from privlens.ui.state.session import ModelCache
 from privlens.ui.text import en
 
@@ -20,9 +19,8 @@ def lesson_part(shelf: ModelCache) -> gr.HTML:
 
 def value_of(shelf: ModelCache) -> dict[str, Any]:
     """The lessons, and the secret of the recorded example where it is one of the model that the page was started with."""
-    example = read_example(RECORDED) if RECORDED.exists() else None
-    fits = example is not None and example.scores.provenance.fingerprint == shelf.get(shelf.first).fingerprint
-    secret = {"prompt": example.secret.prompt, "value": example.secret.value} if example and fits else None
+    example = example_of(shelf, shelf.first)
+    secret = {"prompt": example.secret.prompt, "value": example.secret.value} if example else None
     return {"lessons": [lesson.model_dump() for lesson in lessons()], "example": secret, "words": words()}
 
 

@@ -50,9 +50,14 @@ def list_file(listed: tuple[ListedSecret, ...]) -> str:
     return OWN_LIST
 
 
+def found_row(listed: tuple[ListedSecret, ...], secret: Secret) -> int | None:
+    """The row of a secret in the list, where it is in it."""
+    return next((row for row, entry in enumerate(listed) if same_secret(entry.secret, secret)), None)
+
+
 def row_of(listed: tuple[ListedSecret, ...], secret: Secret) -> int:
     """The row of a listed secret. Raises BadInput for another one."""
-    row = next((row for row, entry in enumerate(listed) if same_secret(entry.secret, secret)), None)
+    row = found_row(listed, secret)
     if row is None:
         raise BadInput(en.COMMAND_NEEDS_ROW)
     return row
@@ -86,10 +91,10 @@ class Looking:
 def localize(side: SidebarValues, how: Looking) -> str:
     """`privlens localize`; a secret that is not in the list is named by its prompt and value."""
     target = side.target
-    if any(same_secret(entry.secret, target) for entry in side.listed):
-        secret: tuple[Any, ...] = ("--secrets", list_file(side.listed), "--row", row_of(side.listed, target))
-    else:
-        secret = ("--prompt", side.prompt, "--value", side.value)
+    row = found_row(side.listed, target)
+    secret: tuple[Any, ...] = ("--prompt", side.prompt, "--value", side.value)
+    if row is not None:
+        secret = ("--secrets", list_file(side.listed), "--row", row)
     mask = ("--depth", how.depth, "--hold", f"{how.hold:g}") if how.method == MASK else ()
     text = ("--retain", OWN_TEXT) if how.has_text else ()
     options = ("--method", how.method, "--site", how.site, "--retained", how.keep, "--seed", how.seed, "--out", NEURONS)

@@ -1,7 +1,7 @@
 """A visit as one JSON file: the secret in question, the neurons found and chosen for it, the edits, and what they were made with.
 
 Private values are in it, hidden or left out, as the visitor says. Without them a secret is found again in the list that is
-loaded, by a key that does not reveal it. The file is a stranger's until it has been checked.
+loaded, by its hash, from which a short value can be found by trying all. The file is a stranger's until it has been checked.
 """
 
 import base64
@@ -167,9 +167,10 @@ def from_file(text: str, shelf: ModelCache, model: ModelName, listed: Sequence[L
         localization = Localization(target, retained, scores, asked=(("from", "a session file"),))
         off = frozenset(Neuron(*pair) for pair in session.off)
         choice = NeuronChoice(tuple(Neuron(*pair) for pair in session.neurons), off)
-        shape = scores.scores.shape
-        if any(not (0 <= layer < shape[0] and 0 <= index < shape[1]) for layer, index in (*choice.neurons, *off)):
-            raise BadInput(en.SESSION_BROKEN)
+        try:
+            shelf.get(plain).off((*choice.neurons, *off), scores.site)
+        except BadInput as cause:
+            raise BadInput(en.SESSION_BROKEN) from cause
     return Visit(name, tuple(listed), secret_of(session.secret), session.settings, localization, choice, edits)
 
 

@@ -1018,7 +1018,7 @@ OVERVIEW_WHERE = "Where it is kept"
 OVERVIEW_WRITES = "What the model writes next"
 OVERVIEW_STATES = {"on": "all neurons on", "off": "its neurons off", "random": "as many random neurons off (control)"}
 OVERVIEW_WAITING = "Switch its neurons off to see."
-OVERVIEW_CAPTION = "Layers from 0 at the top; a row is 128 neurons. Colored cells carry the secret; at the right: how many."
+OVERVIEW_CAPTION = "Layers from 0 at the top; a row is 128 neurons. Coloured cells carry the secret; at the right: how many."
 OVERVIEW_CELL = "Layer LAYER, neuron NEURON: score SCORE"
 OVERVIEW_TRIES = "tries to get it"
 OVERVIEW_KEPT = "other secrets kept"
@@ -1026,9 +1026,6 @@ OVERVIEW_TEXT = "ordinary text"
 OVERVIEW_TRIES_NOTE = "for an even chance"
 OVERVIEW_TEXT_NOTE = "perplexity, as before"
 OVERVIEW_KNOWN = "The model knows it by heart."
-OVERVIEW_FORGOTTEN = "Forgotten: no likelier than a value nobody trained on."
-OVERVIEW_HIDDEN = "Hidden, not forgotten: no longer written, but still likelier than a value nobody trained on."
-OVERVIEW_STILL = "Still written, word for word."
 OVERVIEW_GUESS = "Flip the switch: what will it write? And if as many random neurons are off instead?"
 
 
@@ -1062,11 +1059,6 @@ def overview_chosen(n_candidates: int, n_forgotten: int, fingerprint: str, comma
         f"A clear case, not a typical one: it was chosen from {n_candidates} secrets, of which {n_forgotten} ended in forgotten. "
         f"Recorded on the model with fingerprint {fingerprint} by: {command}"
     )
-
-
-def overview_after(tries: str) -> str:
-    """How deep the value is buried."""
-    return f"An even chance to get it takes {tries} tries."
 
 
 def overview_of(kept: int, known: int) -> str:

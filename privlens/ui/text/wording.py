@@ -13,7 +13,7 @@ from privlens.memorization.whose import listed_owner
 from privlens.outcomes import Comparison, Effect
 from privlens.retained.others import kept_counts, same_secret
 from privlens.secret_lists import ListedSecret, SecretList
-from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret, has_letters
+from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret, Verdict, has_letters
 from privlens.ui.state.session import Localization, NeuronChoice
 from privlens.ui.text import en
 
@@ -187,16 +187,21 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
         return {"kind": "note", "text": en.NO_NEURON_OFF}
     if not before.greedy_match:
         return {"kind": "note", "text": en.NOT_KNOWN_BEFORE}
-    if after.greedy_match:
-        return {"kind": "known", "text": en.STILL_KNOWN_OFF}
-    if after.exposure is None:
+    if not after.greedy_match and after.exposure is None:
         return {"kind": "note", "text": en.FORGOTTEN_PENDING}
-    detail = en.tries_before_and_after(tries_in_words(before.logprob), tries_in_words(after.logprob))
-    if after.verdict is None:
-        return {"kind": "note", "text": f"{en.NOT_GENERATED} {en.unjudged(effect.secret.value)}", "detail": detail}
-    if after.verdict == "hidden":
+    tries = en.tries_before_and_after(tries_in_words(before.logprob), tries_in_words(after.logprob))
+    return verdict_off(effect.secret.value, after.greedy_match, after.verdict, tries)
+
+
+def verdict_off(value: str, greedy_match: bool, verdict: Verdict | None, detail: str) -> dict[str, str]:
+    """What became of a known value with neurons off; `detail` says how deep it is."""
+    if greedy_match:
+        return {"kind": "known", "text": en.STILL_KNOWN_OFF}
+    if verdict is None:
+        return {"kind": "note", "text": f"{en.NOT_GENERATED} {en.unjudged(value)}", "detail": detail}
+    if verdict == "hidden":
         return {"kind": "note", "text": en.HIDDEN, "detail": f"{detail} {en.MORE_NEURONS}"}
-    if after.verdict == "avoided":
+    if verdict == "avoided":
         return {"kind": "note", "text": en.AVOIDED, "detail": f"{detail} {en.FEWER_NEURONS}"}
     return {"kind": "unknown", "text": en.FORGOTTEN, "detail": detail}
 

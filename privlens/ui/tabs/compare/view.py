@@ -30,12 +30,7 @@ class Compared:
     truth: tuple[Neuron, ...]
     asked: tuple[tuple[str, str], ...] = ()
     n_edits: int = 0
-    how: Callable[[], str] = str
-
-    @property
-    def command(self) -> Callable[[], str]:
-        """The command that makes it."""
-        return self.how
+    command: Callable[[], str] = str
 
     @property
     def scores(self) -> tuple[NeuronScores, ...]:

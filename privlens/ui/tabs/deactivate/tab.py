@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from privlens import plots, results_json
-from privlens.deactivation import EvalContext, compare, sweep, sweep_ks, texts_before_and_after
+from privlens.deactivation import EvalContext, compare, sweep, sweep_ks, texts_in_batches
 from privlens.outcomes import Comparison, SweepRow
 from privlens.retained.others import unseen_of
 from privlens.secret_lists import ListedSecret
@@ -45,10 +45,6 @@ class MeasureForm(SweepForm):
     selection: Selection
 
 
-PROMPTS_AT_ONCE = 32
-"""Prompts in one batch of generations, as on the command line; each takes two rows, before and after."""
-
-
 @dataclass(frozen=True, eq=False)
 class Measured:
     """What was measured of the others and of ordinary text, the form it was asked with, and the command that makes it."""
@@ -64,11 +60,7 @@ def report_of(shelf: ModelCache, measured: Measured) -> results_json.Json:
     form, result = measured.form, measured.result
     lm, others = shelf.get(form.model), [effect.secret for effect in result.chosen.others]
     context = EvalContext(site=fitting(form.located, lm).site)
-    texts = [
-        pair
-        for first in range(0, len(others), PROMPTS_AT_ONCE)
-        for pair in texts_before_and_after(lm, others[first : first + PROMPTS_AT_ONCE], result.chosen.neurons, context)
-    ]
+    texts = texts_in_batches(lm, others, result.chosen.neurons, context)
     return results_json.comparison(result, texts, sorted(measured.retained, key=str), all_of(form.listed))
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 
 from privlens import plots, results_json, validation
 from privlens.localization import MASK, METHOD_INFO, METHODS, Task, looked_at, steps_of
+from privlens.localization.choice import how_many
 from privlens.localization.hard_concrete import MaskSettings, asked_for
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
@@ -160,8 +161,7 @@ def made_of(localization: Localization, prompt: str, value: str) -> Made:
 def report_of(localization: Localization) -> results_json.Json:
     """The JSON that `localize` prints: the k that the method suggests, or one neuron in a hundred."""
     scores = localization.scores
-    k = max(1, round(0.01 * scores.n_neurons)) if scores.suggested_k is None else scores.suggested_k
-    return results_json.localization(scores, localization.target, k, sorted(localization.retained, key=str))
+    return results_json.localization(scores, localization.target, how_many(scores), sorted(localization.retained, key=str))
 
 
 def about_method(name: str) -> str:

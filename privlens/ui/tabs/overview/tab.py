@@ -6,10 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from privlens.recorded import RecordedExample, read_example
-from privlens.resources import RECORDED
 from privlens.ui.components.parts import part
 from privlens.ui.sidebar.panel import Sidebar
+from privlens.ui.state.example import example_of
 from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, NeuronChoice
 from privlens.ui.tabs.localize.selection import Chosen
@@ -35,13 +34,13 @@ class Overview:
     work: gr.Button
     live: gr.Button
     erase: gr.Button
-    part: gr.HTML
 
 
 def overview_tab(shelf: ModelCache, side: Sidebar) -> Overview:
     """Builds the tab; `wire_overview` makes its buttons do something, once the other tabs are there."""
-    shown = example_of(shelf, shelf.first) is not None
-    overview = part("overview", template(), value=value_of(shelf, shelf.first), elem_id="overview")
+    first = example_of(shelf, shelf.first)
+    shown = first is not None
+    overview = part("overview", template(), value=of_example(first), elem_id="overview")
     with gr.Row(elem_classes="overview-acts"):
         work = gr.Button(en.OVERVIEW_WORK, variant="primary", elem_id="overview-work", visible=shown, min_width=160)
         live = gr.Button(en.OVERVIEW_LIVE, elem_id="overview-live", visible=shown, min_width=120)
@@ -49,11 +48,11 @@ def overview_tab(shelf: ModelCache, side: Sidebar) -> Overview:
         check = gr.Button(en.OVERVIEW_CHECK, elem_id="overview-check", min_width=120)
 
     def follow(model: ModelName) -> tuple[Any, ...]:
-        visible = gr.update(visible=example_of(shelf, model) is not None)
-        return gr.update(value=value_of(shelf, model)), visible, visible, visible
+        example = example_of(shelf, model)
+        return gr.update(value=of_example(example)), *(gr.update(visible=example is not None) for _ in range(3))
 
     side.model.change(show_errors(follow), side.model, [overview, work, live, erase], **QUICK)
-    return Overview(check, work, live, erase, overview)
+    return Overview(check, work, live, erase)
 
 
 def wire_overview(shelf: ModelCache, side: Sidebar, overview: Overview, chosen: Chosen, tabs: gr.Tabs) -> None:
@@ -83,20 +82,6 @@ def wire_overview(shelf: ModelCache, side: Sidebar, overview: Overview, chosen: 
     running.success(goes("localize"), None, tabs, **QUICK).success(None, None, None, js=START_LOCALIZE, **QUICK)
     overview.erase.click(show_errors(asked), side.model, question, **QUICK).success(goes("erase"), None, tabs, **QUICK)
     overview.check.click(goes("memorized"), None, tabs, **QUICK)
-
-
-def example_of(shelf: ModelCache, model: ModelName) -> RecordedExample | None:
-    """The recorded example, if it was recorded on exactly these weights, asked the same way."""
-    if model.chat or not RECORDED.exists():
-        return None
-    example = read_example(RECORDED)
-    return example if example.scores.provenance.fingerprint == shelf.get(model).fingerprint else None
-
-
-def value_of(shelf: ModelCache, model: ModelName) -> dict[str, Any]:
-    """The value of the overview part: nothing where nothing is recorded."""
-    example = example_of(shelf, model)
-    return {} if example is None else of_example(example)
 
 
 def template() -> str:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from privlens.memorization.depth import tries_in_words
-from privlens.recorded import RecordedExample, RecordedState
-from privlens.ui.text import en
+from privlens.recorded import RecordedExample
+from privlens.ui.text import en, wording
 
 HEAT_CELLS = 800
 """Cells that are drawn in colour at most, the highest scores first."""
@@ -15,8 +15,10 @@ STATES = ("on", "off", "random")
 Pieces = list[tuple[str, str]]
 
 
-def of_example(example: RecordedExample) -> dict[str, Any]:
-    """Sentence, map, texts, verdicts and numbers of an example."""
+def of_example(example: RecordedExample | None) -> dict[str, Any]:
+    """Sentence, map, texts, verdicts and numbers of an example; nothing where none is recorded."""
+    if example is None:
+        return {}
     states = dict(zip(STATES, (example.on, example.closed, example.random), strict=True))
     scores = example.scores
     n_off = len(example.off)
@@ -36,7 +38,7 @@ def of_example(example: RecordedExample) -> dict[str, Any]:
         "texts": {name: _pieces(state.text, example.secret.value) for name, state in states.items()},
         "verdicts": {
             "on": {"kind": "known", "text": en.OVERVIEW_KNOWN, "detail": en.OVERVIEW_GUESS},
-            "off": _verdict(example.closed),
+            "off": _verdict(example),
         },
         "numbers": _numbers(example),
         "map": _map(example),
@@ -53,12 +55,11 @@ def _pieces(text: str, value: str) -> Pieces:
     return [(written[: end.start()], "after"), (written[end.start() :], "tail")]
 
 
-def _verdict(closed: RecordedState) -> dict[str, str]:
-    kinds = {"forgotten": ("unknown", en.OVERVIEW_FORGOTTEN), "hidden": ("note", en.OVERVIEW_HIDDEN)}
-    kind, text = kinds.get(closed.verdict or "", ("note", en.NOT_GENERATED))
-    if closed.greedy_match:
-        kind, text = "known", en.OVERVIEW_STILL
-    return {"kind": kind, "text": text, "detail": en.overview_after(tries_in_words(closed.logprob))}
+def _verdict(example: RecordedExample) -> dict[str, str]:
+    """The same sentence as the live model's on the other tabs."""
+    tries = [tries_in_words(state.logprob) for state in (example.on, example.closed)]
+    closed = example.closed
+    return wording.verdict_off(example.secret.value, closed.greedy_match, closed.verdict, en.tries_before_and_after(*tries))
 
 
 def _numbers(example: RecordedExample) -> list[dict[str, str]]:
