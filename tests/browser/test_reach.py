@@ -207,6 +207,7 @@ def test_the_whole_way_goes_by_keys_and_the_focus_never_falls_to_the_page(visit:
     reach(page, "neuron-toggles")
     page.keyboard.press("Space")
     page.wait_for_function("document.querySelector('#choice-facts').innerText.includes('1 switched back on')")
+    page.wait_for_function("!document.querySelector('#undo').disabled")
     reach(page, "undo")
     page.keyboard.press("Enter")
     page.wait_for_function("!document.querySelector('#choice-facts').innerText.includes('1 switched back on')")

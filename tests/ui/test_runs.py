@@ -15,6 +15,7 @@ from gradio.context import LocalContext
 from privlens.errors import Cancelled
 from privlens.lm.memory import in_parts
 from privlens.ui.components.parts import RECENT, Clock
+from privlens.ui.state import pace
 from privlens.ui.state.jobs import Latest, Notices, Run, _begin, _cancel, _cancellable, _end
 
 
@@ -63,7 +64,7 @@ def test_what_is_left_is_told_from_the_pace_of_the_last_steps(monkeypatch: pytes
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     clock = Clock()
-    assert clock.at(0, 100, "reading") == {"share": 0.0, "text": "reading: step 0 of 100, 0 s"}
+    assert clock.at(0, 100, "reading") == {"share": 0.0, "text": "reading: step 0 of 100, 0 s", "stage": "reading"}
     for step in range(1, 51):  # half of the steps in five seconds
         now += 0.1
         told = clock.at(step, 100, "quick")["text"]
@@ -97,15 +98,18 @@ def test_the_end_of_a_cancelled_run_leaves_the_next_one_alone() -> None:
 
 
 def test_a_run_is_over_however_it_ends() -> None:
+    bar = gr.HTML()
+    step = {bar: {"value": {"share": 0.0, "text": "step"}}}
+
     def work(how: Exception | None, stop: Any) -> Any:
-        yield "step"
+        yield step
         if how:
             raise how
 
     def ran(how: Exception | None) -> Run:
         run: Run = _begin(how)[0]
-        steps = _cancellable(work, tuple)(how, run)
-        assert next(steps) == "step"
+        steps = _cancellable(work, bar, tuple)(how, run)
+        assert next(steps) == step
         assert not run.over.is_set()
         with contextlib.suppress(StopIteration, ValueError):
             next(steps)
@@ -113,3 +117,21 @@ def test_a_run_is_over_however_it_ends() -> None:
 
     for how in (None, Cancelled(), ValueError()):
         assert ran(how).over.is_set()
+
+
+def test_a_quick_run_tells_the_page_at_most_every_quarter_of_a_second_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps every 0.1 s from 0.1 s on; a new stage is told at once, the rest 0.25 s after what was told last, or at the end."""
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    bar, numbers, curves = (gr.HTML() for _ in range(3))
+    more: dict[int, Any] = {2: {curves: "early", numbers: 2}, 3: {curves: "late"}, 6: {curves: "whole"}}
+
+    def steps() -> Any:
+        for at, stage in enumerate(["reading", *["training"] * 6]):
+            clock[0] += 0.1
+            yield {bar: {"value": {"share": 0.0, "text": f"{stage} {at}", "stage": stage}}, **more.get(at, {})}
+
+    told = list(pace.paced(steps(), bar))
+    assert [update[bar]["value"]["text"] for update in told] == ["reading 0", "training 1", "training 4", "training 6"]
+    assert told[2] | {bar: None} == {bar: None, curves: "late", numbers: 2}
+    assert told[3] | {bar: None} == {bar: None, curves: "whole"}

@@ -105,4 +105,4 @@ class Clock:
         left = max(1, round((spent - since) * (1 - share) / (share - done))) if done < share < 1 else None
         if share > self.passed[-1][1]:
             self.passed.append((spent, share))
-        return {"share": share, "text": en.step(stage, step, n_steps, spent, left)}
+        return {"share": share, "text": en.step(stage, step, n_steps, spent, left), "stage": stage}

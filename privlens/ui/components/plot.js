@@ -2,7 +2,7 @@
 // A click on a cell triggers `pick` with its layer and neuron, and of a bin of several neurons says so.
 const div = element.querySelector('.plot');
 const note = element.querySelector('.plot-empty');
-let drawing = Promise.resolve();
+let drawing = Promise.resolve(), asked = false, restedAt = 0;
 
 function css(name, fallback) {
   return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
@@ -114,12 +114,25 @@ function keyed(event) {
   said.textContent = found ? said.dataset.cell.replace('LAYER', found.layer).replace('NEURON', found.neuron) : '';
 }
 
+// What comes while a picture is being drawn is drawn once, as the newest; two thirds of the time stay for the visitor's clicks.
 function draw() {
+  if (asked) return;
+  asked = true;
+  drawing = drawing.then(() => new Promise(rested => setTimeout(rested, restedAt - performance.now()))).then(async () => {
+    asked = false;
+    const began = performance.now();
+    await drawNow();
+    const took = Math.min(1000, performance.now() - began);
+    restedAt = performance.now() + 2 * took;
+  }).catch(reportError);
+}
+
+function drawNow() {
   const figure = privlens.figure(props.value || '{}', element);
   note.hidden = Boolean(figure.data);
   element.classList.toggle('has-plot', Boolean(figure.data));
-  if (!figure.data) {  // only after what is being drawn is done: plotly cannot bear to lose its picture in the midst of it
-    drawing = drawing.then(() => div.data && window.Plotly.purge(div));
+  if (!figure.data) {  // draws come one after the other: plotly cannot bear to lose its picture in the midst of one
+    if (div.data) window.Plotly.purge(div);
     return;
   }
   if (!window.Plotly) return void fetchPlotly().then(draw);
@@ -130,7 +143,7 @@ function draw() {
   const layout = themed(figure.layout);
   bands = layout.shapes;
   layout.shapes = shapes();
-  drawing = drawing.then(() => window.Plotly.react(div, data, layout, config)).then(() => {
+  return window.Plotly.react(div, data, layout, config).then(() => {
     if (div.dataset.listening || !meta) return;
     div.dataset.listening = 'yes';
     div.on('plotly_click', clicked);

@@ -24,6 +24,7 @@ from gradio.context import LocalContext
 from privlens.errors import Cancelled, PrivlensError
 from privlens.lm.fair_lock import Work, at_work
 from privlens.ui.components.form import Form, Given, Update, Values
+from privlens.ui.state.pace import paced
 from privlens.ui.state.waiting import Place, RunQueue
 from privlens.ui.text import en
 
@@ -188,7 +189,7 @@ def wire(
     """
     latest = gr.State(None)
     buttons = [start, cancel, bar]
-    run_steps = _cancellable(_queued(work, bar) if heavy else work, empty)
+    run_steps = _cancellable(_queued(work, bar) if heavy else work, bar, empty)
 
     def begin(given: Given) -> tuple[Any, ...]:
         return _begin(form.read(given))
@@ -239,12 +240,12 @@ def _beside(bar: dict[str, Any], place: Place) -> dict[str, Any]:
     return {**bar, "value": value}
 
 
-def _cancellable(work: RunSteps[Values], empty: Callable[[], Update]) -> Callable[[Values, Run], Iterator[Update]]:
+def _cancellable(work: RunSteps[Values], bar: gr.HTML, empty: Callable[[], Update]) -> Callable[[Values, Run], Iterator[Update]]:
     """The work as a listener: it says nothing more once it was stopped, and takes back what it said of an outdated question."""
 
     def steps(values: Values, run: Run) -> Iterator[Update]:
         try:
-            for update in work(values, run.stop):
+            for update in paced(work(values, run.stop), bar):
                 if run.stop.is_set():
                     break
                 yield update
