@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from privlens.resources import ASSETS
 from privlens.ui.allowed import allowed
 from privlens.ui.api import endpoints
 from privlens.ui.components.header import header, hides
@@ -63,17 +64,17 @@ def build_ui(
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(en.OVERVIEW_TAB, id="overview"):
                 overview = overview_tab(shelf, side)
-            with gr.Tab("Memorized?", id="memorized"):
+            with gr.Tab(en.CHECK_TAB, id="memorized"):
                 to_localize = memorized_tab(shelf, side)
-            with gr.Tab("Localize", id="localize"):
+            with gr.Tab(en.LOCALIZE_TAB, id="localize"):
                 chosen, to_deactivate = localize_tab(shelf, side)
-            with gr.Tab("Deactivate", id="deactivate"):
+            with gr.Tab(en.DEACTIVATE_TAB, id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
-            with gr.Tab("Erase", id="erase"):
+            with gr.Tab(en.ERASE_TAB, id="erase"):
                 edits = erase_tab(shelf, side, chosen, above)
-            with gr.Tab("Compare methods", id="compare"):
+            with gr.Tab(en.COMPARE_TAB, id="compare"):
                 compared = compare_tab(shelf, side, chosen)
-            with gr.Tab("Many secrets", id="many"):
+            with gr.Tab(en.MANY_TAB, id="many"):
                 voted = many_tab(shelf, side, chosen)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         wire_overview(shelf, side, overview, chosen, tabs)
@@ -111,6 +112,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, do
             css=style(),
             head=script() + keys() + outside(),
             run_history=False,
+            favicon_path=str(ASSETS / "favicon.svg"),
             footer_links=[],
             share=False,
             ssr_mode=False,

@@ -43,13 +43,13 @@ def value_of(page: Page) -> str:
 
 def press_check(page: Page) -> None:
     """Asks about the secret in the sidebar."""
-    open_tab(page, "Memorized?")
+    open_tab(page, "Check")
     page.click("#check-start")
 
 
 def ask(page: Page) -> None:
     """Asks whether the secret in the sidebar is memorized, and does not wait for the answer."""
-    open_tab(page, "Memorized?")
+    open_tab(page, "Check")
     page.wait_for_function("!" + CHECKED)
     page.click("#check-start")
 
@@ -58,6 +58,12 @@ def answer(page: Page) -> str:
     """The verdict, once it is there."""
     page.wait_for_function(CHECKED)
     return str(page.inner_text("#check-verdict strong"))
+
+
+def show_tokens(page: Page) -> None:
+    """Opens the tables of a check."""
+    unfold(page, "Token by token")
+    page.wait_for_selector("#check-bars .main-svg")
 
 
 def check(page: Page) -> str:

@@ -70,7 +70,7 @@ def test_from_start_to_the_neurons_taken_over(visit: Visit, taught_folder: str) 
 
     page.click("#compare-use")
     page.wait_for_function(FACTS.format("effect-facts"))
-    assert page.get_by_role("tab", name="Deactivate").get_attribute("aria-selected") == "true"
+    assert page.get_by_role("tab", name="Switch off").get_attribute("aria-selected") == "true"
     open_tab(page, "Localize")
     page.wait_for_function(f"document.querySelectorAll('#neuron-toggles input:checked').length === {k}")
     page.click("#undo")

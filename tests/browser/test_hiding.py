@@ -16,6 +16,7 @@ from tests.browser.steps import (
     localize,
     neurons_off,
     open_tab,
+    show_tokens,
     unfold,
     value_of,
 )
@@ -56,6 +57,7 @@ def test_one_switch_hides_values_on_the_page_and_in_files_and_holding_shows_them
     assert report["value"] == hidden(value)
     assert value not in json.dumps(report)
     assert not any(sign.isdigit() for token in report["tokens"] for sign in token["token"])
+    show_tokens(page)
     cells = [line.split(",")[0] for line in saved(page, "#own-tokens-csv").read_text("utf-8-sig").splitlines()[1:]]
     assert cells
     assert not any(sign.isdigit() for cell in cells for sign in cell)
@@ -102,7 +104,7 @@ def test_the_address_restores_a_visit_and_holds_no_text(visit: Visit, address: s
     page.wait_for_function(FACTS.format("quick-facts"))
     page.wait_for_function("document.querySelector('#choice-facts .fact-value').textContent === '25'")
     page.wait_for_function("location.hash.includes('k=25')")
-    open_tab(page, "Memorized?")
+    open_tab(page, "Check")
     page.wait_for_function("location.hash.includes('tab=memorized')")
     fragment = page.url.partition("#")[2]
     assert fragment == f"model=demo&row={row}&method=activations&seed=3&k=25&tab=memorized"

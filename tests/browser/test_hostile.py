@@ -20,6 +20,7 @@ from tests.browser.steps import (
     localize,
     open_tab,
     press_check,
+    show_tokens,
     told,
     unfold,
     vote,
@@ -118,6 +119,7 @@ def test_hostile_text_stays_text_everywhere(visit: Visit, taught: LanguageModel,
     page.wait_for_function(f"document.querySelector('#value input, #value textarea').value === {PAYLOADS[0]!r}")
     press_check(page)
     answer(page)
+    show_tokens(page)
     look(visit, "check-bars")
 
     parameter, weight = next(iter(taught.model.named_parameters()))

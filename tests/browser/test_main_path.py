@@ -24,6 +24,7 @@ from tests.browser.steps import (
     localize,
     neurons_off,
     press_check,
+    show_tokens,
     wait_for_off,
 )
 
@@ -31,7 +32,7 @@ HOSTILE = "<img src=x onerror=alert(1)>${1+1}{{x}}"
 
 
 def nll_after(page: Page) -> str:
-    return str(page.locator("#quick-facts .fact", has_text="NLL").locator(".fact-value").inner_text())
+    return str(page.locator("#quick-facts .fact", has_text="NLL").locator(".fact-value").text_content())
 
 
 def test_check_tells_whether_the_secret_is_memorized(visit: Visit) -> None:
@@ -42,7 +43,13 @@ def test_check_tells_whether_the_secret_is_memorized(visit: Visit) -> None:
     page.wait_for_function(f"document.querySelector('#true-value input, #true-value textarea').value === {json.dumps(value)}")
     assert "emorized" in answer(page)
     assert page.locator("#check-facts .fact").count() == 9
-    page.wait_for_selector("#check-bars .main-svg")
+    assert page.locator("#check-facts .fact:visible").count() == 3, "the rest is folded"
+    page.locator("#check-facts summary").click()
+    assert page.locator("#check-facts .fact:visible").count() == 9
+    chips = page.locator("#check-tokens .token").all()
+    assert "".join(str(chip.text_content()) for chip in chips).strip() == value
+    assert "rank 1" in str(chips[0].get_attribute("title"))
+    show_tokens(page)
     page.wait_for_selector("#own-tokens")
     assert not visit.errors
 
@@ -160,10 +167,10 @@ def test_that_exposure_is_being_measured_is_said_until_it_is_there(visit: Visit,
     localize(page, "contrastive-gradient")
     page.wait_for_selector("#quick-verdict em:has-text('measuring exposure')")
     exposure = page.locator("#quick-facts .fact", has=page.get_by_text("exposure", exact=True)).locator(".fact-value")
-    assert exposure.inner_text() == "-"
+    assert exposure.text_content() == "-"
     go_on.set()
     page.wait_for_selector("#quick-verdict em", state="hidden")
-    assert exposure.inner_text() != "-"
+    assert exposure.text_content() != "-"
     assert not visit.errors
 
 
@@ -231,7 +238,7 @@ def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
     press_check(page)
     page.wait_for_function(FACTS.format("check-facts"))
     assert page.locator("#true-value").locator("input, textarea").input_value() == HOSTILE
-    page.wait_for_selector("#check-bars .main-svg")
+    show_tokens(page)
     localize(page, "random")
     page.click("#to-deactivate")
     page.wait_for_selector("#effect-bars .main-svg")

@@ -45,7 +45,7 @@ def test_attention_coordinates_are_localized_and_switched_off(visit: Visit, taug
     page.wait_for_function(f"{points} === {len(sweep_ks(64))}")
     page.click("#measure-start")
     page.wait_for_function(FACTS.format("measure-facts"))
-    written = page.inner_text("#effect-facts")
+    written = str(page.text_content("#effect-facts"))
     assert page.locator("#measure-facts .fact", has_text="secret's NLL").locator(".fact-value").inner_text() in written
     assert not visit.errors
 
@@ -57,7 +57,7 @@ def test_neurons_of_one_model_are_not_used_in_another(visit: Visit, taught_folde
     bring(page, taught_folder)
     page.get_by_role("tab", name="Localize").click()
     page.wait_for_function("document.querySelectorAll('#neuron-toggles input').length === 0")
-    page.get_by_role("tab", name="Deactivate").click()
+    page.get_by_role("tab", name="Switch off").click()
     page.click("#sweep-start")
     page.wait_for_selector("text=No neurons have been localized yet")
 

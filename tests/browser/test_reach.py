@@ -75,7 +75,7 @@ def results(page: Page) -> None:
     """Lets every tab show something; the last one that ran is open."""
     check(page)
     localize(page, "gradient")
-    open_tab(page, "Deactivate")
+    open_tab(page, "Switch off")
     page.click("#measure-start")
     page.wait_for_function(FACTS.format("measure-facts"))
     finished(page, "measure")
@@ -185,7 +185,7 @@ def test_the_first_useful_act_is_within_ten_keys(visit: Visit) -> None:
 def test_the_whole_way_goes_by_keys_and_the_focus_never_falls_to_the_page(visit: Visit) -> None:
     page = visit.page
     choose_example(page)
-    page.get_by_role("tab", name="Memorized?").focus()
+    page.get_by_role("tab", name="Check").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#check-start")
     page.evaluate(MOUNTED)

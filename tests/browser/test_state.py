@@ -151,7 +151,7 @@ def test_results_of_something_else_say_so_and_are_dimmed(visit: Visit, taught_fo
     said = page.inner_text("#localize-made")
     assert TAUGHT[0].value in said.split("Now:")[0]
     assert TAUGHT[1].value in said.split("Now:")[1]
-    open_tab(page, "Deactivate")
+    open_tab(page, "Switch off")
     page.wait_for_function(STALE.format("deactivate-made"))
     another_secret(page, 0)
     page.wait_for_function(CURRENT.format("deactivate-made"))
@@ -196,7 +196,7 @@ def test_an_edit_in_place_is_said_above_every_tab_and_results_name_their_weights
     open_tab(page, "Erase")
     page.set_input_files("input[type=file][accept*=safetensors]", path)
     page.wait_for_function(IN_PLACE)
-    for tab in ("Memorized?", "Localize", "Deactivate", "Erase", "Compare methods", "Many secrets"):
+    for tab in ("Check", "Localize", "Switch off", "Erase", "Compare methods", "Many secrets"):
         open_tab(page, tab)
         page.wait_for_function(f"{TEXT.format('header')}.includes('1 edit active (hair')")
         assert page.locator("#edits-off").is_visible()

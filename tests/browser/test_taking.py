@@ -11,7 +11,19 @@ import pytest
 from playwright.sync_api import Page
 
 from privlens.cli.commands import main
-from tests.browser.steps import FACTS, Visit, bring, check, finished, localize, neurons_off, open_tab, unfold, wait_for_off
+from tests.browser.steps import (
+    FACTS,
+    Visit,
+    bring,
+    check,
+    finished,
+    localize,
+    neurons_off,
+    open_tab,
+    show_tokens,
+    unfold,
+    wait_for_off,
+)
 from tests.helpers import TAUGHT
 
 SESSION = "Save or open this session"
@@ -93,6 +105,7 @@ def test_figures_and_tables_are_saved_by_keys_alone_and_from_the_page_alone(visi
     page = visit.page
     bring(page, taught_folder)
     check(page)
+    show_tokens(page)
     files = {}
     for number, form in enumerate(("png", "svg", "html"), 1):
         page.locator("#check-bars summary").focus()
@@ -170,7 +183,7 @@ def test_a_set_of_neurons_is_saved_and_opened_again(visit: Visit, taught_folder:
     page.set_input_files(OPEN_NEURONS, deeper)
     page.wait_for_function("window.toasts.some(toast => toast.includes('not one of this model'))")
     assert neurons_off(page) == 2
-    open_tab(page, "Deactivate")
+    open_tab(page, "Switch off")
     assert not visit.errors
 
 

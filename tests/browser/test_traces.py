@@ -10,7 +10,7 @@ from tests.helpers import wait_until
 
 BOXES = {
     "prompt": [], "value": [], "own-reference": ["Your own list and reference text"], "model-name": ["Another model"],
-    "true-value": ["Memorized?"], "retained": ["Localize", "Settings: what to protect"], "erase-own": ["Erase", "More settings"],
+    "true-value": ["Check"], "retained": ["Localize", "Settings: what to protect"], "erase-own": ["Erase", "More settings"],
 }  # fmt: skip
 """Every box for a text, and what is opened until it is there."""
 OFF = {"autocomplete": "off", "autocorrect": "off", "autocapitalize": "off", "spellcheck": "false"}
@@ -26,7 +26,7 @@ def test_browsers_keep_complete_and_spell_nothing_of_what_is_typed(visit: Visit)
     seen = {}
     for elem_id, path in BOXES.items():
         for name in path:
-            tab = page.get_by_role("tab", name=name, exact=True)
+            tab = page.get_by_role("tab", name=name)
             if tab.count():
                 tab.click()
             elif not page.locator(f"#{elem_id}").locator("textarea, input").count():

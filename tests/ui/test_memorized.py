@@ -1,5 +1,6 @@
-"""The tab Memorized? on values of every kind: what is said, beside a control or without one."""
+"""The tab Check on values of every kind: what is said, beside a control or without one."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -16,11 +17,15 @@ from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 def test_a_value_without_a_control_is_checked_all_the_same(taught: LanguageModel) -> None:
     known = check(taught, TAUGHT[0])
-    said, value, _, facts, _, own_table, control_table = view(known, None)
+    said, value, _, chips, facts, _, own_table, control_table = view(known, None)
     assert said["value"]["kind"] == "known"
     assert "no digit or letter" in said["value"]["detail"]
     assert value == TAUGHT[0].value
     assert [fact["beside"] for fact in facts["value"]] == [""] * 9
+    assert [fact["place"] for fact in facts["value"]] == [""] * 3 + ["more"] * 6
+    assert [(rank, round(probability, 6)) for _, probability, rank in chips["value"]] == [
+        (score.rank, round(math.exp(score.logprob), 6)) for score in known.tokens
+    ]
     assert (own_table["visible"], control_table["visible"]) == (True, False)
     unknown = view(check(taught, NEVER_TAUGHT), None)[0]["value"]
     assert unknown["text"] == "Not memorized: the model writes something else."
@@ -30,10 +35,10 @@ def test_beside_a_control_its_numbers_stand(taught: LanguageModel) -> None:
     other = control(taught, TAUGHT[0], 0)
     assert other is not None
     rival = check(taught, other)
-    said, _, _, facts, _, _, control_table = view(check(taught, TAUGHT[0]), rival)
+    said, _, _, _, facts, _, _, control_table = view(check(taught, TAUGHT[0]), rival)
     assert f"{rival.exposure.bits:.1f} bits" in said["value"]["detail"]
     assert facts["value"][1]["beside"] == f"control: {tries_in_words(rival.logprob)}"
-    assert facts["value"][2]["beside"] == f"control: {rival.nll:.3f}"
+    assert facts["value"][5]["beside"] == f"control: {rival.nll:.3f}"
     assert control_table["visible"]
 
 
@@ -43,9 +48,9 @@ def test_of_a_format_of_few_values_nothing_is_said_of_ranks(taught: LanguageMode
         other = control(taught, own.secret, 0)
         assert other is not None
         rival = check(taught, other)
-        said, _, _, facts, *_ = view(own, rival)
-        assert facts["value"][4]["unit"] == unit
-        assert f"{own.exposure.n - 1} others of its format" in facts["value"][4]["note"]
+        said, _, _, _, facts, *_ = view(own, rival)
+        assert facts["value"][3]["unit"] == unit
+        assert f"{own.exposure.n - 1} others of its format" in facts["value"][3]["note"]
         assert ("too few values" in said["value"]["text"]) == (value == "a")
 
 

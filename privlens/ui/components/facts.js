@@ -1,6 +1,8 @@
-// Lists numbers with their unit and meaning. `value` is a list of {name, value, beside, unit, note}; everything is set as text.
-const list = element.querySelector('dl');
+// Lists numbers with their unit and meaning. `value` is a list of {name, value, beside, unit, note, place}; everything is set as text.
+// The numbers that matter stand first; those with the place `more` are folded away, and where they come from is the last line.
+const places = { '': '.facts', more: '.facts-more dl', origin: '.facts-origin' };
 const note = element.querySelector('.facts-empty');
+const more = element.querySelector('.facts-more');
 
 function part(tag, name, text) {
   const node = document.createElement(tag);
@@ -9,18 +11,23 @@ function part(tag, name, text) {
   return node;
 }
 
+function box(fact) {
+  const box = part('div', 'fact', '');
+  const number = part('dd', 'fact-number', '');
+  number.append(part('span', 'fact-value', fact.value), ' ', part('span', 'fact-unit', fact.unit || ''));
+  box.append(part('dt', 'fact-name', fact.name), number);
+  if (fact.beside) box.append(part('dd', 'fact-beside', fact.beside));
+  box.append(part('dd', 'fact-note', fact.note || ''));
+  return box;
+}
+
 function draw() {
   const facts = props.value || [];
   note.hidden = facts.length > 0;
-  list.replaceChildren(...facts.map(fact => {
-    const box = part('div', 'fact', '');
-    const number = part('dd', 'fact-number', '');
-    number.append(part('span', 'fact-value', fact.value), ' ', part('span', 'fact-unit', fact.unit || ''));
-    box.append(part('dt', 'fact-name', fact.name), number);
-    if (fact.beside) box.append(part('dd', 'fact-beside', fact.beside));
-    box.append(part('dd', 'fact-note', fact.note || ''));
-    return box;
-  }));
+  more.hidden = !facts.some(fact => fact.place === 'more');
+  for (const [place, list] of Object.entries(places)) {
+    element.querySelector(list).replaceChildren(...facts.filter(fact => (fact.place || '') === place).map(box));
+  }
 }
 
 draw(); watch('value', draw);

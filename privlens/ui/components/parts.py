@@ -28,7 +28,11 @@ def part(name: str, template: str, **properties: Any) -> gr.HTML:
 
 def facts(elem_id: str, empty: str = "") -> gr.HTML:
     """Numbers with unit and meaning; the value is what `privlens.ui.text.wording` makes."""
-    template = f'<div class="facts-empty">{html.escape(empty)}</div><dl class="facts"></dl>'
+    more = (
+        f'<details class="facts-more" hidden><summary>{html.escape(en.MORE_NUMBERS)}</summary><dl class="facts"></dl></details>'
+    )
+    lists = f'<dl class="facts"></dl>{more}<dl class="facts-origin"></dl>'
+    template = f'<div class="facts-empty">{html.escape(empty)}</div>{lists}'
     return part("facts", template, value=[], elem_id=elem_id)
 
 
@@ -39,6 +43,13 @@ def marked_text(elem_id: str, heading: str) -> gr.HTML:
     """
     template = f'<div class="marked-label">{html.escape(heading)}</div><div class="marked"></div>'
     return part("marked", template, value=[], elem_id=elem_id)
+
+
+def token_chips(elem_id: str, heading: str) -> gr.HTML:
+    """The tokens of a value, coloured by their probability; the value is what `privlens.ui.text.wording.of_tokens` makes."""
+    line = f'<div class="tokens" data-title="{html.escape(en.TOKEN_TITLE)}"></div>'
+    template = f'<div class="tokens-part" hidden><div class="marked-label">{html.escape(heading)}</div>{line}</div>'
+    return part("tokens", template, value=[], elem_id=elem_id)
 
 
 def verdict(elem_id: str, text: str) -> gr.HTML:

@@ -2,7 +2,7 @@
 // A click on a cell triggers `pick` with its layer and neuron, and of a bin of several neurons says so.
 const div = element.querySelector('.plot');
 const note = element.querySelector('.plot-empty');
-let drawing = Promise.resolve(), asked = false, restedAt = 0;
+let drawing = Promise.resolve(), asked = false, restedAt = 0, unseen = false;
 
 function css(name, fallback) {
   return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
@@ -35,7 +35,7 @@ function themed(layout) {
   const font = { color: ink, family: css('--font', 'sans-serif'), size: narrow() ? 12 : 14 };
   const hover = { bgcolor: css('--background-fill-primary', '#fff'), bordercolor: line, font: { color: ink, size: 14 } };
   const out = { ...layout, ...paint, font: { ...layout.font, ...font }, hoverlabel: hover };
-  if (div.clientWidth) out.width = div.clientWidth;  // plotly measures a picture's place only the first time it is drawn
+  out.width = div.clientWidth;  // plotly measures a picture's place only the first time it is drawn
   for (const key of Object.keys(layout).filter(k => /^[xy]axis\d*$/.test(k))) {
     out[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line };
     if (!narrow() || !out[key].ticktext) continue;
@@ -135,6 +135,8 @@ function drawNow() {
     if (div.data) window.Plotly.purge(div);
     return;
   }
+  unseen = !div.clientWidth;  // on a closed tab: it has no width to be drawn in, and is drawn once it has
+  if (unseen) return;
   if (!window.Plotly) return void fetchPlotly().then(draw);
   const meta = figure.layout.meta;
   const data = meta ? [...figure.data, ...marks(meta)] : fitted(figure.data);
@@ -160,6 +162,6 @@ document.addEventListener('privlens-mask', draw);
 watch('value', draw); watch('off', draw); watch('on', draw);
 let width = div.clientWidth;
 new ResizeObserver(() => {
-  if (div.clientWidth && div.clientWidth !== width) { width = div.clientWidth; draw(); }
+  if (div.clientWidth && (unseen || div.clientWidth !== width)) { width = div.clientWidth; draw(); }
 }).observe(div);
 new MutationObserver(draw).observe(document.body, { attributeFilter: ['class'] });

@@ -9,6 +9,7 @@ from privlens.types import has_letters
 ERROR = "Error"
 START = "Start"
 CANCEL = "Cancel"
+MORE_NUMBERS = "More numbers"
 UNDO = "Undo"
 REDO = "Redo"
 SEED = "Seed"
@@ -195,7 +196,7 @@ def downloaded(n_done: int, n_bytes: int) -> str:
     return f" {n_done / 1e6:.0f} of {n_bytes / 1e6:.0f} MB"
 
 
-# Tab Memorized?
+# Tab Check
 
 CHECK_INTRO = (
     "Does the model know the secret by heart? Beside it is a control: the same prompt with a made-up value of the same format."
@@ -209,6 +210,9 @@ CHECK = "Check"
 CHECK_EMPTY = "Choose an example secret or type your own, then press Check."
 CHECK_VALUE = "The private value"
 CHECK_WRITTEN = "What the model writes (marked where it differs)"
+CHECK_TOKENS = "Its tokens: the darker, the surer the model is of it; dashed where something else is its first choice"
+TOKEN_TITLE = "probability PROBABILITY, rank RANK"
+CHECK_TABLES = "Token by token: the value and the control"
 CHECK_BARS_EMPTY = "Run a check to see token probabilities."
 CHECK_VALUE_TOKENS = "The private value, token by token"
 CHECK_CONTROL_TOKENS = "The control, token by token"
@@ -369,7 +373,7 @@ def layer_label(layer: int, n_neurons: int) -> str:
     return f"layer {layer} ({n_neurons})"
 
 
-# Tab Deactivate
+# Tab Switch off
 
 DEACTIVATE_INTRO = "What the model writes with the chosen neurons off, beside what it writes with all of them on."
 DEACTIVATE_BACK = "Back to Localize: choose other neurons"
@@ -1006,6 +1010,9 @@ LESSON_CSV_COLUMNS = ["step", "question", "expected", "what", "seen"]
 # Overview
 
 OVERVIEW_TAB = "Overview"
+CHECK_TAB, LOCALIZE_TAB, DEACTIVATE_TAB, ERASE_TAB = "1 Check", "2 Localize", "3 Switch off", "4 Erase"
+"""The steps of the work, in their order; the tabs after them are tools."""
+COMPARE_TAB, MANY_TAB = "Compare methods", "Many secrets"
 OVERVIEW_EMPTY = (
     "No result is recorded for this model as it stands. Choose a secret at the left, or type a prompt and a private value, "
     "and see whether the model knows it."

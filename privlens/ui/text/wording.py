@@ -3,8 +3,9 @@
 Returns plain lists and dicts; the page sets them as text, so nothing is escaped here.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypedDict
 
 from privlens.lm.model import LanguageModel
 from privlens.lm.quantization import weight_type
@@ -13,7 +14,7 @@ from privlens.memorization.whose import listed_owner
 from privlens.outcomes import Comparison, Effect
 from privlens.retained.others import kept_counts, same_secret
 from privlens.secret_lists import ListedSecret, SecretList
-from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret, Verdict, has_letters
+from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret, TokenScore, Verdict, has_letters
 from privlens.ui.state.session import Localization, NeuronChoice
 from privlens.ui.text import en
 
@@ -21,19 +22,29 @@ SAID = 3
 """Owners that are written out."""
 
 
+Place = Literal["", "more", "origin"]
+"""Where a number stands: among the first, folded away, or in the line that says what a result was made with."""
+
+
 class Fact(TypedDict):
-    """One number: its name, value, the number beside it, unit, meaning."""
+    """One number: its name, value, the number beside it, unit, meaning, and where it stands."""
 
     name: str
     value: str
     beside: str
     unit: str
     note: str
+    place: Place
 
 
-def fact(name: str, value: str, unit: str = "", note: str = "", beside: str = "") -> Fact:
+def fact(name: str, value: str, unit: str = "", note: str = "", beside: str = "", place: Place = "") -> Fact:
     """One number for the page's list."""
-    return Fact(name=name, value=value, beside=beside, unit=unit, note=note)
+    return Fact(name=name, value=value, beside=beside, unit=unit, note=note, place=place)
+
+
+def folded(facts: Iterable[Fact]) -> list[Fact]:
+    """The same numbers, folded away: those for people who want to look further."""
+    return [{**fact, "place": "more"} for fact in facts]
 
 
 def of_model(lm: LanguageModel) -> list[Fact]:
@@ -68,7 +79,7 @@ def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
     def beside(number: Callable[[Memorization], str]) -> str:
         return en.control(number(control)) if control else ""
 
-    return [
+    first = [
         fact(
             "written word for word",
             en.NO_YES[checked.greedy_match],
@@ -83,14 +94,9 @@ def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
             en.note_tries(checked.temperature, checked.top_k),
             beside(lambda check: tries_in_words(check.sampled_logprob)),
         ),
-        fact(
-            "NLL",
-            f"{checked.nll:.3f}",
-            "nats/token",
-            en.NOTE_NLL,
-            beside(lambda check: f"{check.nll:.3f}"),
-        ),
         in_format(checked.format_exposure, beside(lambda check: format_bits(check.format_exposure))),
+    ]
+    more = [
         fact(
             "exposure",
             bits(checked.exposure),
@@ -99,6 +105,7 @@ def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
             beside(lambda check: bits(check.exposure)),
         ),
         lift_fact(checked.lift, beside(lambda check: lift_nats(check.lift))),
+        fact("NLL", f"{checked.nll:.3f}", "nats/token", en.NOTE_NLL, beside(lambda check: f"{check.nll:.3f}")),
         fact(
             "memorization accuracy (MA)",
             f"{100 * checked.memorization_accuracy:.0f}",
@@ -121,6 +128,12 @@ def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
             beside(lambda check: f"{100 * check.extraction_likelihood:.0f}"),
         ),
     ]
+    return [*first, *folded(more)]
+
+
+def of_tokens(tokens: Sequence[TokenScore]) -> list[tuple[str, float, int]]:
+    """Text, probability and rank of every token."""
+    return [(score.token, math.exp(score.logprob), score.rank) for score in tokens]
 
 
 def verdict_of_check(checked: Memorization, control: Memorization | None) -> dict[str, str]:
@@ -174,9 +187,19 @@ def of_effect(effect: Effect) -> list[Fact]:
             en.before(tries_in_words(before.logprob)),
         ),
         in_format(after.format_exposure, en.before(format_bits(before.format_exposure))),
-        fact("exposure", bits(after.exposure), of_most(after.exposure), space(after.exposure), en.before(bits(before.exposure))),
-        lift_fact(after.lift, en.before(lift_nats(before.lift))),
-        fact("NLL", f"{after.nll:.3f}", "nats/token", en.NOTE_NLL_OFF, en.before(f"{before.nll:.3f}")),
+        *folded(
+            [
+                fact(
+                    "exposure",
+                    bits(after.exposure),
+                    of_most(after.exposure),
+                    space(after.exposure),
+                    en.before(bits(before.exposure)),
+                ),
+                lift_fact(after.lift, en.before(lift_nats(before.lift))),
+                fact("NLL", f"{after.nll:.3f}", "nats/token", en.NOTE_NLL_OFF, en.before(f"{before.nll:.3f}")),
+            ]
+        ),
     ]
 
 
@@ -385,7 +408,7 @@ def of_goal(scores: NeuronScores) -> list[Fact]:
 
 def time_of(record: Any) -> Fact:
     """How long a result took, and what it depends on."""
-    return fact("time", f"{record.provenance.seconds:.1f}", "s", summary(record))
+    return fact("time", f"{record.provenance.seconds:.1f}", "s", summary(record), place="origin")
 
 
 def summary(record: Any) -> str:

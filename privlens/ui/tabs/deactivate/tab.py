@@ -1,4 +1,4 @@
-"""The tab Deactivate: what the chosen neurons' being off does to the secret, to the others and to ordinary text."""
+"""The tab Switch off: what the chosen neurons' being off does to the secret, to the others and to ordinary text."""
 
 import functools
 import threading

@@ -1,4 +1,4 @@
-"""The tab Memorized?: one secret beside a control of the same kind."""
+"""The tab Check: one secret beside a control of the same kind."""
 
 import functools
 import threading
@@ -15,7 +15,7 @@ from privlens.provenance import provenance
 from privlens.types import Memorization, Provenance
 from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Update
-from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, verdict
+from privlens.ui.components.parts import Clock, facts, marked_text, progress, results_table, token_chips, verdict
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of
@@ -75,18 +75,20 @@ def memorized_tab(shelf: ModelCache, side: Sidebar) -> gr.Button:
     with gr.Row():
         value_part = gr.Textbox(label=en.CHECK_VALUE, interactive=False, elem_id="true-value", **UNKEPT)
         written = marked_text("continuation", en.CHECK_WRITTEN)
+    chips = token_chips("check-tokens", en.CHECK_TOKENS)
     numbers = facts("check-facts")
-    bars = plot("check-bars", en.CHECK_BARS_EMPTY, 320)
-    with gr.Row():
-        with gr.Column(min_width=320):
-            own_table = results_table("own-tokens", en.CHECK_VALUE_TOKENS, TOKEN_WIDTHS)
-        with gr.Column(min_width=320):
-            control_table = results_table("control-tokens", en.CHECK_CONTROL_TOKENS, TOKEN_WIDTHS)
-    gr.Markdown(en.CHECK_LEGEND, elem_classes="small")
+    with gr.Accordion(en.CHECK_TABLES, open=False):
+        bars = plot("check-bars", en.CHECK_BARS_EMPTY, 320)
+        with gr.Row():
+            with gr.Column(min_width=320):
+                own_table = results_table("own-tokens", en.CHECK_VALUE_TOKENS, TOKEN_WIDTHS)
+            with gr.Column(min_width=320):
+                control_table = results_table("control-tokens", en.CHECK_CONTROL_TOKENS, TOKEN_WIDTHS)
+        gr.Markdown(en.CHECK_LEGEND, elem_classes="small")
     made = gr.State(None)
     exports("check", made, lambda checked: checked.report)
     onward = gr.Button(en.CHECK_NEXT, elem_id="to-localize")
-    outputs = [verdict_part, value_part, written, numbers, bars, own_table, control_table, made]
+    outputs = [verdict_part, value_part, written, chips, numbers, bars, own_table, control_table, made]
 
     def run(form: CheckForm, stop: threading.Event) -> Iterator[Update]:
         lm, secret, clock, started = shelf.get(form.side.model), form.side.target, Clock(), time.perf_counter()
@@ -121,6 +123,7 @@ def view(checked: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
         gr.update(value=wording.verdict_of_check(checked, rival)),
         checked.secret.value,
         gr.update(value=written),
+        gr.update(value=wording.of_tokens(checked.tokens)),
         gr.update(value=wording.of_check(checked, rival)),
         gr.update(value=bars.to_json()),
         gr.update(value=plots.token_table(checked.tokens), visible=True),
@@ -130,5 +133,9 @@ def view(checked: Memorization, rival: Memorization | None) -> tuple[Any, ...]:
 
 def cleared() -> tuple[Any, ...]:
     """Another secret: nothing is known of it yet."""
-    nothing, empty = {"kind": "none", "text": en.CHECK_EMPTY}, gr.update(visible=False)
-    return gr.update(value=nothing), "", gr.update(value=[]), gr.update(value=[]), gr.update(value=""), empty, empty
+    said, empty, table = (
+        {"kind": "none", "text": en.CHECK_EMPTY},
+        [gr.update(value=[]) for _ in range(3)],
+        gr.update(visible=False),
+    )
+    return gr.update(value=said), "", *empty, gr.update(value=""), table, table
