@@ -27,8 +27,11 @@ Retained = Annotated[
 PerLayer = Annotated[bool, typer.Option("--per-layer", help="Choose the best of every layer alike, not the best of the model.")]
 SkipLayers = Annotated[int, typer.Option(min=0, help="Choose from so many of the lowest layers last.")]
 Depth = Annotated[
-    str, typer.Option(help="For hard-concrete: hidden, forgotten, or the number of tries that the value should take to appear.")
+    str,
+    typer.Option(
+        help="For hard-concrete and stepwise: hidden, forgotten, or the number of tries that the value should take to appear."
+    ),
 ]
-Hold = Annotated[float, typer.Option(help="For hard-concrete: what that may cost retained text, KL in nats/token.")]
+Hold = Annotated[float, typer.Option(help="For hard-concrete and stepwise: what that may cost retained text, KL in nats/token.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Methods = Annotated[str, typer.Option(help="all, or " + ", ".join(METHODS))]

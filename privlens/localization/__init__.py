@@ -10,6 +10,7 @@ from privlens.localization.baselines import activations_elsewhere, random_neuron
 from privlens.localization.gradients import contrastive_gradient, gradient
 from privlens.localization.hard_concrete import MaskSettings, hard_concrete, hard_concrete_deep
 from privlens.localization.integrated import integrated_gradients
+from privlens.localization.stepwise import StepwiseSettings, stepwise
 from privlens.localization.sufficient import hard_concrete_sufficient, slimming
 from privlens.localization.task import Task
 from privlens.localization.token_gradient import active_token_gradient, token_gradient
@@ -20,6 +21,7 @@ Method = Callable[[Task], Iterator[LocalizationStep]]
 METHODS: dict[str, Method] = {
     "hard-concrete": hard_concrete,
     "hard-concrete-deep": hard_concrete_deep,
+    "stepwise": stepwise,
     "contrastive-gradient": contrastive_gradient,
     "gradient": gradient,
     "token-gradient": token_gradient,
@@ -45,16 +47,23 @@ def method_of(name: str) -> Method:
     return BASELINES[name] if name in BASELINES else METHODS[name]
 
 
-MASK = "hard-concrete"
-"""The method that is asked for a depth and a price."""
+MASK, STEPWISE = "hard-concrete", "stepwise"
+ASKED_FOR_DEPTH = (MASK, STEPWISE)
+"""The methods that are asked for a depth and a price."""
 FROM_FILE = "from a file"
 """The method of neurons that were read from a file which does not say how they were found."""
 
 
 def steps_of(method: str, task: Task, mask: MaskSettings | None = None) -> Iterator[LocalizationStep]:
-    """The steps of a method, named as for `method_of`; `mask` are the settings of MASK, and the other methods ignore them."""
+    """The steps of a method, named as for `method_of`.
+
+    Args:
+        mask: the settings of MASK; STEPWISE takes its depth and price from them, and the other methods ignore them.
+    """
     if method == MASK and mask is not None:
         return hard_concrete(task, mask)
+    if method == STEPWISE and mask is not None:
+        return stepwise(task, StepwiseSettings(depth=mask.depth, hold=mask.hold))
     return method_of(method)(task)
 
 
@@ -105,6 +114,12 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "the same until the value is no likelier than others of its format: takes more of its neighbours with it",
         "48 training steps of 12 rows, up to 100 where the depth is not reached by then",
         "how firmly closed, off from 1/2",
+        retains=True,
+    ),
+    "stepwise": MethodInfo(
+        "closed a few at a time until the value is as deep as asked, by what each takes for what retained text loses",
+        "two backward passes per step, of the value and of 24 rows; 10 to 40 steps",
+        "place in the order of closing, off from 1/2",
         retains=True,
     ),
     "contrastive-gradient": MethodInfo(
@@ -180,11 +195,13 @@ def unit_of(method: str) -> str:
 
 
 __all__ = [
+    "ASKED_FOR_DEPTH",
     "ELSEWHERE",
     "FROM_FILE",
     "MASK",
     "METHODS",
     "METHOD_INFO",
+    "STEPWISE",
     "WEIGHT_NORM",
     "Method",
     "MethodInfo",

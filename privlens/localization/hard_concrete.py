@@ -8,7 +8,7 @@ of steps, it falls faster until it is. The penalty on closed gates comes late: a
 and Adam would amplify it. In the end, of the neurons that closed, the firmest are taken, as few as the depth needs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from privlens import validation
-from privlens.lm.memory import AdaptiveBatchSize, in_parts
+from privlens.lm.memory import AdaptiveBatchSize
+from privlens.localization.depth_search import fewest, first, price, reached
 from privlens.localization.gates import backward, deterministic_gates, open_probability, sample_gates, with_ties_broken
 from privlens.localization.goal import FORGOTTEN, HIDDEN, Goal, goal, tries_of
 from privlens.localization.gradients import contrastive
@@ -24,13 +25,10 @@ from privlens.localization.task import Task
 from privlens.retained.distributions import ReferenceDistributions, reference_distributions
 from privlens.types import LocalizationStep
 
-TRIED = 12
-"""Numbers of neurons tried in one pass when the fewest that reach a depth are looked for."""
 FEWEST = 48
 """Candidates, at least: the share of a very small model would leave almost none."""
-CHECK_EVERY, CHECK_ROWS = 3, 32
-"""Steps between two measurements of what the closed neurons cost, and the retained rows that are measured on at most. One costs
-about as much as a training step."""
+CHECK_EVERY = 3
+"""Steps between two measurements of what the closed neurons cost."""
 
 
 @dataclass(frozen=True)
@@ -151,19 +149,9 @@ class Mask:
         """Whether the value is as deep as asked with each of these sets of candidates off: [rows, n] -> [rows], bool."""
         return reached(self.task, [self.goal], self.spread((~closed).float()))[:, 0]
 
-    @torch.no_grad()
     def price(self, closed: Tensor) -> float:
         """KL on retained text with these candidates off, [n] bool -> nats/token."""
-        lm = self.task.lm
-        gates = self.spread((~closed[None]).float())
-        every = max(1, len(self.kept.ids) // CHECK_ROWS)
-
-        def divergence(rows: Sequence[int]) -> list[Tensor]:
-            batch = self.kept.batch(torch.tensor(rows, device=lm.device))
-            with lm.gated(gates, self.task.site):
-                return list(batch.divergence(lm.logits(batch.ids, batch.mask)))
-
-        return float(torch.stack(in_parts(divergence, range(0, len(self.kept.ids), every))).mean())
+        return price(self.task, self.kept, self.spread((~closed[None]).float()))
 
     def shrunk(self) -> Tensor:
         """The fewest of the closed neurons, the firmest first, with which the depth is reached; all of them if it is not.
@@ -172,8 +160,8 @@ class Mask:
         """
         closed = self.closed()
         by_firmness = self.firmness.masked_fill(~closed, -1).argsort(descending=True)
-        n = fewest(lambda ns: self.reached(first(by_firmness, ns)), int(closed.sum()))
-        return closed if n is None else first(by_firmness, [n])[0]
+        n = fewest(lambda ns: self.reached(first(by_firmness, ns, len(closed))), int(closed.sum()))
+        return closed if n is None else first(by_firmness, [n], len(closed))[0]
 
     def scores(self, chosen: Tensor, attribution: Tensor) -> Tensor:
         """1/2 to 1 for what is closed and 0 to 1/2 for the rest, by the mean over the steps of how far each gate was closed: the
@@ -203,41 +191,6 @@ class Mask:
         divergence = batch.divergence(logits[n_target_here:, : batch.ids.shape[1]])
         loss = to_go.sum() / n_target + self.keep * (divergence.sum() / len(picked))
         return loss, (nll, to_go.detach(), divergence.detach())
-
-
-@torch.no_grad()
-def reached(task: Task, goals: Sequence[Goal], gates: Tensor) -> Tensor:
-    """Whether goals for one value are met under each row of gates [rows, n_layers, width]; [rows, goals] bool, in one pass."""
-    lm, ids = task.lm, list(goals[0].encoded.ids)
-
-    def met(rows: Sequence[int]) -> list[Tensor]:
-        with lm.gated(gates[list(rows)], task.site):
-            logits = lm.logits(*lm.padded([ids] * len(rows)))
-        return list(torch.stack([goal.met(logits) for goal in goals], 1))
-
-    return torch.stack(in_parts(met, range(len(gates))))
-
-
-def first(order: Tensor, ns: Sequence[int]) -> Tensor:
-    """The first of an order [n] of indices, for each of some numbers: [len(ns), n] bool."""
-    rank = torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
-    return rank[None] < torch.tensor(ns, device=order.device)[:, None]
-
-
-def fewest(is_reached: Callable[[list[int]], Tensor], most: int) -> int | None:
-    """The smallest number up to `most` for which it holds, found by narrowing a grid; None if it holds for none of the grid.
-
-    Args:
-        is_reached: some numbers -> a bool for each. It is taken to hold for all numbers above one for which it does.
-    """
-    grid = np.unique(np.geomspace(1, most, TRIED).round().astype(int)).tolist() if most else []
-    low, high = 0, most + 1
-    while grid:
-        reaching = [n for n, holds in zip(grid, is_reached(grid).tolist(), strict=True) if holds]
-        high = min(reaching, default=high)
-        low = max((n for n in grid if n < high), default=low)
-        grid = np.unique(np.linspace(low + 1, high - 1, min(TRIED, high - low - 1)).round().astype(int)).tolist()
-    return high if high <= most else None
 
 
 def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:

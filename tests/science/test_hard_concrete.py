@@ -151,7 +151,7 @@ def test_the_fewest_that_reach_are_found(taught: LanguageModel) -> None:
     for fewest in (1, 2, 37, 100):
         assert masks.fewest(lambda ns, fewest=fewest: torch.tensor(ns) >= fewest, 100) == fewest
     assert masks.fewest(lambda ns: torch.tensor(ns) >= 101, 100) is None
-    assert masks.first(torch.tensor([2, 0, 1]), [0, 1, 2]).tolist() == [[False] * 3, [False, False, True], [True, False, True]]
+    assert masks.first(torch.tensor([2, 0, 1]), [0, 1, 2], 3).tolist() == [[False] * 3, [False, False, True], [True, False, True]]
 
 
 def test_a_mask_shrinks_to_the_firmest_that_still_reach_the_depth(taught: LanguageModel) -> None:

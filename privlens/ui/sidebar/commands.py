@@ -10,7 +10,7 @@ from typing import Any
 
 from privlens.erasure import ErasureSettings
 from privlens.errors import BadInput
-from privlens.localization import MASK
+from privlens.localization import ASKED_FOR_DEPTH
 from privlens.resources import ASSETS, REFERENCE
 from privlens.retained.others import Keep, same_secret
 from privlens.secret_lists import ListedSecret, read_reference
@@ -95,7 +95,7 @@ def localize(side: SidebarValues, how: Looking) -> str:
     secret: tuple[Any, ...] = ("--prompt", side.prompt, "--value", side.value)
     if row is not None:
         secret = ("--secrets", list_file(side.listed), "--row", row)
-    mask = ("--depth", how.depth, "--hold", f"{how.hold:g}") if how.method == MASK else ()
+    mask = ("--depth", how.depth, "--hold", f"{how.hold:g}") if how.method in ASKED_FOR_DEPTH else ()
     text = ("--retain", OWN_TEXT) if how.has_text else ()
     options = ("--method", how.method, "--site", how.site, "--retained", how.keep, "--seed", how.seed, "--out", NEURONS)
     return command("localize", secret, options, mask, text, of_model(side))

@@ -321,7 +321,7 @@ WHOLE_LAYERS = "Whole layers: ticked = all its chosen neurons off"
 LAYER_BARS_EMPTY = "Chosen neurons per layer will appear here."
 ONE_LAYER = "One layer, folded into a square (click a cell)"
 SQUARE_EMPTY = "One layer's neurons will appear here."
-DEPTH = "How deep (hard-concrete)"
+DEPTH = "How deep (hard-concrete, stepwise)"
 DEPTHS = {
     "hidden": "no longer written",
     "1000": "1 in 1,000 tries at most",

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from privlens import plots, results_json, validation
-from privlens.localization import MASK, METHOD_INFO, METHODS, Task, looked_at, steps_of
+from privlens.localization import ASKED_FOR_DEPTH, METHOD_INFO, METHODS, Task, looked_at, steps_of
 from privlens.localization.choice import how_many
 from privlens.localization.hard_concrete import MaskSettings, asked_for
 from privlens.retained.others import Keep, other_secrets, retained_of
@@ -52,7 +52,7 @@ class LocalizeForm(SidebarValues):
     @property
     def asked(self) -> Asked:
         """The tab's settings by name, for the strip."""
-        goal = (("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}")) if self.method == MASK else ()
+        goal = (("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}")) if self.method in ASKED_FOR_DEPTH else ()
         return ("method", self.method), *goal, *common(self.keep, self.site, self.seed), (TEXT, self.own_text.strip())
 
     @property
