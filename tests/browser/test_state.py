@@ -98,7 +98,6 @@ def test_a_run_that_did_not_end_well_gives_back_all_that_stood_there(
     settle(page, STALE.format("localize-made"))
     stood = localization(page)
     assert "method activations" in stood["localize-made"], "the method of the map is named where it stands"
-    unfold(page, "How it trained")
     page.click("#localize-start")
     page.wait_for_function(f"{DRAWN.format('heatmap')} !== {stood['heatmap']!r}")
     page.wait_for_function("document.querySelector('#curves .main-svg')")

@@ -172,20 +172,20 @@ def test_bfloat16_finds_the_same_top_neurons_of_demo(demo: LanguageModel, demo16
 def test_a_mask_in_bfloat16_is_nearer_to_float32_than_another_seed_is_and_does_the_same(
     demo: LanguageModel, demo16: LanguageModel
 ) -> None:
-    """Noisy steps part company where one pass does not: 85 and 89 % of the top 1 % agree, 77 and 88 % with another seed."""
-    near, far = [], []
-    for secret in memorized():
-        own, other = (result_of("hard-concrete", Task(lm, secret)) for lm in (demo, demo16))
-        seeded = result_of("hard-concrete", Task(demo, secret, seed=1))
-        k = demo.n_neurons // 100
-        near.append(overlap(own.top(k), other.top(k)))
-        far.append(overlap(own.top(k), seeded.top(k)))
-        for found in (own, other):
-            assert found.suggested_k
-            [state] = memorization_states(demo, [secret], found.top(found.suggested_k), EvalContext())
-            assert not state.greedy_match
-    assert np.mean(near) >= 0.8, near
-    assert np.mean(near) > np.mean(far), (near, far)
+    """Noisy steps part company where one pass does not: of this secret 85 % of the top 1 % agree, 77 % with another seed.
+
+    One secret: a step in bfloat16 takes a CPU ten times as long.
+    """
+    secret, k = memorized()[0], demo.n_neurons // 100
+    own, other = (result_of("hard-concrete", Task(lm, secret)) for lm in (demo, demo16))
+    seeded = result_of("hard-concrete", Task(demo, secret, seed=1))
+    near, far = overlap(own.top(k), other.top(k)), overlap(own.top(k), seeded.top(k))
+    for found in (own, other):
+        assert found.suggested_k
+        [state] = memorization_states(demo, [secret], found.top(found.suggested_k), EvalContext())
+        assert not state.greedy_match
+    assert near >= 0.8
+    assert near > far
 
 
 @pytest.fixture(scope="module")
