@@ -1,7 +1,7 @@
 """Checks many secrets at once, with the numbers that `memorization.check` gives for each alone.
 
-What is saved: values and continuations run in batches of similar length; other people's prompts and values, which nearly all lifts
-share, are run once; a value with more than half of the probability needs no rival to be measured; and rivals share the keys and
+What is saved: values and continuations run in batches of similar length; other people's prompts and values, which nearly all
+lifts share, are run once; a value with more than half of the probability needs no rival to be measured; and rivals share the keys and
 values of what they have in common, token by token. Of the paired controls no exposure in the whole format is measured.
 """
 
@@ -14,11 +14,11 @@ import torch
 
 from privlens.audit.records import Finding, Measured, Plan
 from privlens.audit.sample import SampledSecret, masked
+from privlens.errors import BadInput, Cancelled
 from privlens.lm.continuations import Continuations
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import ValueScore, score
 from privlens.lm.tokens import Encoded
-from privlens.errors import BadInput, Cancelled
 from privlens.memorization import metrics
 from privlens.memorization.candidates import SPACE_SIZE, format_size
 from privlens.memorization.check import consistent_continuation, control, rivals
@@ -31,7 +31,7 @@ from privlens.value_match import collapse_whitespace
 AT_ONCE = 64
 """Secrets in one chunk: enough to fill the batches of `score`, few enough for a stop to be heard and for findings to arrive."""
 CERTAIN = SURE + 2 * metrics.TIE
-"""Above this log-probability (nats) no rival can be likelier than the value, nor tie with it: together they have less than half."""
+"""Above this log-probability (nats) no rival is likelier than the value, nor ties with it: together they have less than half."""
 
 
 @dataclass
@@ -221,9 +221,7 @@ def exposure_by_token(
     return metrics.exposure(logprob, totals)
 
 
-def _totals(
-    lm: LanguageModel, prompt: Sequence[int], values: Sequence[tuple[int, ...]], floor: float, stop: Stop
-) -> list[float]:
+def _totals(lm: LanguageModel, prompt: Sequence[int], values: Sequence[tuple[int, ...]], floor: float, stop: Stop) -> list[float]:
     """The total log-probability of each value behind one prompt (nats); -inf where its first tokens are below the floor."""
     totals = [0.0] * len(values)
     running = list(range(len(values)))

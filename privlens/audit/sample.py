@@ -1,7 +1,7 @@
 """Reads the auditor's list, and names every secret so that nobody but the auditor can tell whose it is.
 
-A plain hash of a phone number is no disguise: all numbers can be tried. So the hash is keyed (HMAC-SHA256), and the key stays with
-the auditor. Beside it stands the masked value, `54••-••57`.
+A plain hash of a phone number is no disguise: all numbers can be tried. So the hash is keyed (HMAC-SHA256), and the key stays
+with the auditor. Beside it stands the masked value, `54••-••57`.
 """
 
 import csv
@@ -125,7 +125,9 @@ def read_key(path: Path) -> bytes:
     except OSError as cause:
         raise BadInput(f"The key {path} cannot be read or written ({cause.strerror}): give another file to --key.") from cause
     if len(key) < SHORTEST_KEY:
-        raise BadInput(f"The key in {path} has {len(key)} characters, but needs {SHORTEST_KEY}: name a new file, and one is made.")
+        raise BadInput(
+            f"The key in {path} has {len(key)} characters, but needs {SHORTEST_KEY}: name a new file, and one is made."
+        )
     return key
 
 

@@ -81,9 +81,7 @@ def lift_of(
         return None
     prompts = [secret, *others[:MOST_PROMPTS]]
     values = [secret, *others]
-    columns = [
-        column(prompt, values) if column else logprobs_behind(lm, prompt, values, gates, site, stop) for prompt in prompts
-    ]
+    columns = [column(prompt, values) if column else logprobs_behind(lm, prompt, values, gates, site, stop) for prompt in prompts]
     lifts, own_margin = [], 0.0
     for row, value in enumerate(values):
         here = columns[0][row]

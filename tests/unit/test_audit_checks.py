@@ -4,7 +4,6 @@ from dataclasses import asdict
 
 import pytest
 
-from tests.helpers import NEVER_TAUGHT, TAUGHT
 from privlens.audit.checks import check_all, overlap
 from privlens.audit.records import Finding, Measured, Plan
 from privlens.audit.sample import SampledSecret, masked
@@ -13,6 +12,7 @@ from privlens.memorization.check import check, control
 from privlens.memorization.extraction import log10_tries
 from privlens.secret_lists import ListedSecret
 from privlens.types import Secret
+from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 PEOPLE = [Secret(f"the number of {name} is", f"555-{1000 + 37 * place}", "phone") for place, name in enumerate("abcdefghij")]
 LISTED = [*TAUGHT, NEVER_TAUGHT, *PEOPLE]
