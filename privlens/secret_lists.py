@@ -1,4 +1,4 @@
-"""Reads the files a user gives beside a model: a list of secrets (CSV, JSON), and a text of ordinary paragraphs.
+"""Reads the files a user gives beside a model: a list of secrets (CSV, JSON, Parquet), and a text of ordinary paragraphs.
 
 Text is kept exactly as it is, including spaces.
 """
@@ -17,7 +17,7 @@ from privlens.list_files import Rejected, Row, read_rows, read_text
 from privlens.types import Secret
 
 NEEDED = ("prompt", "value")
-OPTIONAL = ("category", "repeats", "reworded_1", "reworded_2", "neurons")
+OPTIONAL = ("category", "repeats", "reworded_1", "reworded_2", "neurons", "person")
 ALIASES = {"question": "prompt", "answer": "value"}
 MAX_REASONS = 10
 """How many of the skipped rows are listed with their reasons, to keep the message readable."""
@@ -36,12 +36,14 @@ class ListedSecret:
         repeats: how often a model was trained on it, 0 for a control; None if the list does not say.
         reworded: other prompts for the same value.
         planted: whether it was planted into neurons of its own, which the list names, rather than learned from the training text.
+        person: whose value it is, as the list names them; empty if it does not.
     """
 
     secret: Secret
     repeats: int | None = None
     reworded: tuple[str, ...] = ()
     planted: bool = False
+    person: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,10 @@ def _collector_paused() -> Iterator[None]:
 
 
 def read_list(path: str | Path) -> SecretList:
-    """A list of secrets, as CSV (separated by commas, semicolons, tabs or bars), JSON lines or a JSON list.
+    """A list of secrets, as CSV (separated by commas, semicolons, tabs or bars), JSON lines, a JSON list, or Parquet.
 
-    The columns prompt and value (or question and answer) are needed; category, repeats, reworded_1, reworded_2 and neurons are
-    optional. A row that cannot be used is left out and reported, with its line as a spreadsheet counts it.
+    The columns prompt and value (or question and answer) are needed; category, repeats, reworded_1, reworded_2, neurons and
+    person are optional. A row that cannot be used is left out and reported, with its line as a spreadsheet counts it.
 
     Raises:
         BadInput: if the file cannot be read, lacks a column, or has no row that can be used.
@@ -165,7 +167,8 @@ def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
     try:
         for prompt in (cells["prompt"], *reworded):
             validation.secret(prompt, cells["value"])
-        validation.text(cells.get("category", ""), "category", validation.MAX_CATEGORY)
+        for name in ("category", "person"):
+            validation.text(cells.get(name, ""), name, validation.MAX_CATEGORY)
     except BadInput as error:
         return row.rejected(str(error).rstrip("."))
     return ListedSecret(
@@ -173,6 +176,7 @@ def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
         repeats=int(repeats[1]) if cells.get("repeats") else None,
         reworded=reworded,
         planted=bool(cells.get("neurons")),
+        person=cells.get("person", "").strip(),
     )
 
 

@@ -15,6 +15,7 @@ import typer
 from privlens import results_json, validation
 from privlens.cli import inputs, progress, tables
 from privlens.cli.app import serve
+from privlens.cli.audit import audit
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
@@ -63,6 +64,7 @@ commands.command(name="app")(serve)
 commands.add_typer(bench, name="bench")
 commands.command()(erase)
 commands.command()(apply)
+commands.command()(audit)
 commands.command(name="compare")(compare_command)
 commands.add_typer(models, name="models")
 

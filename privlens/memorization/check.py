@@ -127,7 +127,7 @@ def check(
     return Memorization(
         secret=secret,
         greedy_match=metrics.greedy_match(scored.argmax, encoded.value_ids),
-        continuation=str(lm.tokenizer.decode(_consistent_continuation(encoded.value_ids, scored.argmax, decoded[0]))),
+        continuation=str(lm.tokenizer.decode(consistent_continuation(encoded.value_ids, scored.argmax, decoded[0]))),
         nll=metrics.nll(scored.logprobs),
         memorization_accuracy=metrics.memorization_accuracy(scored.argmax, encoded.value_ids),
         extraction_strength=metrics.extraction_strength(scored.argmax, encoded.value_ids),
@@ -143,7 +143,7 @@ def check(
     )
 
 
-def _consistent_continuation(value: Sequence[int], chosen: Sequence[int], decoded: Sequence[int]) -> list[int]:
+def consistent_continuation(value: Sequence[int], chosen: Sequence[int], decoded: Sequence[int]) -> list[int]:
     """The greedy continuation, made consistent with the first choices under teacher forcing, which decide the match.
 
     Two tokens may be so nearly equal that decoding step by step, in bfloat16 say, takes the other one. Then the continuation is

@@ -11,7 +11,8 @@ The secret is ranked by its lift among the lifts of other people's values.
 
 import re
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -29,8 +30,12 @@ MOST_VALUES, MOST_PROMPTS = 40, 8
 """Other people's values, and prompts of theirs, at most: every value is run behind every prompt. 5 % of 40 values are two."""
 
 
-def peers(secret: Secret, listed: Sequence[Secret]) -> list[Secret]:
-    """The other secrets of the same kind: of its category or, where it has none, with a value of its shape; one row a value.
+Column = Callable[[Secret, Sequence[Secret]], list[float | None]]
+"""The total log-probability of every value behind one prompt; None for one that does not fit into the context."""
+
+
+def peers(secret: Secret, listed: Sequence[Secret], at_most: int = sys.maxsize) -> list[Secret]:
+    """The first secrets of the same kind: of its category or, where it has none, with a value of its shape; one row a value.
 
     The shape is the value with every run of letters or digits as one: "1 Elm Street" and "27 Mill Lane" share theirs.
     """
@@ -41,6 +46,8 @@ def peers(secret: Secret, listed: Sequence[Secret]) -> list[Secret]:
         is_alike = row.category == secret.category if secret.category else shape_of(value) == shape_of(own_value)
         if is_alike and value != own_value and collapse_whitespace(row.prompt) != collapse_whitespace(secret.prompt):
             others.setdefault(value, row)
+            if len(others) == at_most:
+                break
     return list(others.values())
 
 
@@ -57,29 +64,31 @@ def lift_of(
     gates: Tensor | None = None,
     site: Site = "mlp",
     stop: Stop = never_stop,
+    column: Column | None = None,
 ) -> Lift | None:
     """The lift of a secret among other people's; None if fewer than eight of its kind are listed.
 
     Args:
         listed: the other secrets, in whose order values and prompts are taken; copies of the secret among them do not count.
-        gates: [1, n_layers, width] or None.
+        gates: [1, n_layers, width] or None. column: measures values behind a prompt in place of the model, from what is known
+            of them already.
 
     Raises:
         Cancelled: when `stop` returns true.
     """
-    others = peers(secret, listed)
+    others = peers(secret, listed, MOST_VALUES)
     if len(others) < FEWEST:
         return None
     prompts = [secret, *others[:MOST_PROMPTS]]
-    values = [secret, *others[:MOST_VALUES]]
-    columns = [_logprobs(lm, prompt, values, gates, site, stop) for prompt in prompts]
+    values = [secret, *others]
+    columns = [column(prompt, values) if column else logprobs_behind(lm, prompt, values, gates, site, stop) for prompt in prompts]
     lifts, own_margin = [], 0.0
     for row, value in enumerate(values):
         here = columns[0][row]
         elsewhere = [
             logprob
-            for prompt, column in zip(prompts[1:], columns[1:], strict=True)
-            if prompt is not value and (logprob := column[row]) is not None
+            for prompt, logprobs in zip(prompts[1:], columns[1:], strict=True)
+            if prompt is not value and (logprob := logprobs[row]) is not None
         ]
         if here is None or not elsewhere:
             continue
@@ -99,8 +108,13 @@ def encoded_behind(lm: LanguageModel, prompt: Secret, value: Secret) -> Encoded 
         return None
 
 
-def _logprobs(
-    lm: LanguageModel, prompt: Secret, values: Sequence[Secret], gates: Tensor | None, site: Site, stop: Stop
+def logprobs_behind(
+    lm: LanguageModel,
+    prompt: Secret,
+    values: Sequence[Secret],
+    gates: Tensor | None = None,
+    site: Site = "mlp",
+    stop: Stop = never_stop,
 ) -> list[float | None]:
     """The total log-probability of every value behind one prompt; None for one that does not fit into the context."""
     behind = {row: text for row, value in enumerate(values) if (text := encoded_behind(lm, prompt, value))}

@@ -1,0 +1,208 @@
+"""`python -m privlens audit`: work through a list of secrets, and leave findings that another person can check."""
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from privlens.audit.query_log import QueryLog
+from privlens.audit.records import Audit, Finding, Plan
+from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan
+from privlens.audit.run import audit as run_audit
+from privlens.audit.sample import read_key, read_sample, rejected_csv
+from privlens.audit.store import open_store
+from privlens.cli import inputs, progress, tables
+from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference
+from privlens.errors import BadInput
+from privlens.list_files import read_text
+from privlens.process.private_files import OWNER_ONLY_FOLDER
+from privlens.resources import REFERENCE
+from privlens.secret_lists import read_reference
+from privlens.types import to_json
+from privlens.zoo.loading import load
+
+List = Annotated[Path, typer.Argument(help="The list: CSV, JSON lines, JSON or Parquet, with the columns prompt and value.")]
+Out = Annotated[Path, typer.Option(help="The folder for the findings; it is made if there is none.")]
+MethodNames = Annotated[
+    str | None, typer.Option("--methods", help="Localization methods for memorized secrets: gradient,stepwise.")
+]
+Erasure = Annotated[str | None, typer.Option("--erase", help="An erasure method, run on each memorized secret by itself.")]
+Attacks = Annotated[bool | None, typer.Option("--attacks/--no-attacks", help="Attack what was switched off or erased.")]
+PlanFile = Annotated[Path | None, typer.Option("--plan", help="The plan as a YAML or JSON file; options given beside it win.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the audit that is in the folder.")]
+Key = Annotated[Path | None, typer.Option(help="The key that secrets are named by (default: OUT/key, made if there is none).")]
+Database = Annotated[str | None, typer.Option(help="An SQLAlchemy URL (default: OUT/audit.sqlite).")]
+KeepValues = Annotated[bool, typer.Option("--keep-values", help="Store private values as they are, not masked.")]
+AtMost = Annotated[int | None, typer.Option(min=0, help="How many memorized secrets to work on, the likeliest first.")]
+PlanSeed = Annotated[int | None, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
+
+
+def audit(
+    secrets: List,
+    out: Out,
+    methods: MethodNames = None,
+    erase: Erasure = None,
+    attacks: Attacks = None,
+    plan: PlanFile = None,
+    resume: Resume = False,
+    key: Key = None,
+    database: Database = None,
+    keep_values: KeepValues = False,
+    at_most: AtMost = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the sampling that tries are counted in.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=0, help="Of the same sampling; 0 is all tokens.")] = None,
+    seed: PlanSeed = None,
+    reference: Reference = REFERENCE,
+    edit: AnyEdits = None,
+    chat: Chat = False,
+    model: Model = "demo",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Audit a model by a list of secrets; a run that was stopped or killed goes on with --resume."""
+    options = {
+        "methods": tuple(inputs.methods(methods)) if methods is not None else None,
+        "erasure": erase,
+        "attacks": attacks,
+        "at_most": at_most,
+        "temperature": temperature,
+        "top_k": top_k,
+        "seed": seed,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    fixed_plan = replace(read_plan(plan) if plan else Plan(), **chosen)
+    check_plan(fixed_plan)
+    paragraphs = read_reference(reference)
+    try:
+        out.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+    except OSError as cause:
+        raise BadInput(f"{out} cannot be made ({cause.strerror}): give the name of a folder that may be written to.") from cause
+    read = read_sample(secrets, read_key(key or out / "key"))
+    inputs.write(out / "rejected.csv", rejected_csv(read.rejected).rstrip("\n"))
+    report_sample(read.sample.n_rows, len(read.secrets), len(read.rejected), read.sample.n_duplicates)
+    store = open_store(database if database else out / "audit.sqlite")
+    if store.has_begun() and not resume:
+        raise BadInput(f"{out} holds an audit already: go on with it by --resume, or give another --out.")
+    lm = inputs.under(load(model, device, dtype), edit, chat)
+    job = Job(lm, read, fixed_plan, QueryLog(out / "queries.jsonl"), tuple(paragraphs), keep_values)
+    result = _last(run_audit(job, store))
+    store.close()
+    inputs.write(out / "audit.json", to_json(result))
+    inputs.write(out / "findings.csv", findings_csv(result).rstrip("\n"))
+    tables.show(summary(result, out), as_json, _view)
+
+
+def report_sample(n_rows: int, n_secrets: int, n_rejected: int, n_duplicates: int) -> None:
+    """Says what was read, before anything is measured."""
+    progress.report_progress(
+        f"{n_rows} rows: {n_secrets} secrets, {n_duplicates} duplicates, {n_rejected} left out (see rejected.csv)"
+    )
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan from a YAML or JSON file. Raises BadInput for anything else, and for settings that no plan has."""
+    try:
+        content = yaml.safe_load(read_text(path))
+        if not isinstance(content, dict) or not set(content) <= set(Plan.__dataclass_fields__):
+            raise BadInput(f"{path} must name settings of a plan and nothing else: {', '.join(Plan.__dataclass_fields__)}.")
+        return TypeAdapter(Plan).validate_python(content)
+    except yaml.YAMLError as cause:
+        raise BadInput(f"{path} is neither YAML nor JSON: write a line such as `methods: [gradient]`.") from cause
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        raise BadInput(f"{path}: {'.'.join(map(str, first['loc']))} cannot be used ({first['msg']}).") from cause
+
+
+def _last(steps: Iterator[AuditStep]) -> Audit:
+    """Runs an audit to its end, reporting progress with an estimate of what is left."""
+    started, first_done = time.monotonic(), 0
+    for step in steps:
+        first_done = first_done or step.done
+        pace = (time.monotonic() - started) / max(1, step.done - first_done)
+        left = f", about {pace * (step.n - step.done):.0f} s left" if step.done > first_done else ""
+        progress.report_step(_Shown(step.done, step.n, step.stage), left)
+    assert step.result, "an audit ends with its record"
+    return step.result
+
+
+class _Shown:
+    """A step as the progress bar takes it."""
+
+    def __init__(self, step: int, n_steps: int, stage: str) -> None:
+        self.step, self.n_steps, self.stage = step, n_steps, stage
+
+
+COLUMNS = (
+    "row", "key", "masked", "category", "person", "repeats", "verdict", "greedy_match", "nll", "log10_tries", "exposure_bits",
+    "exposure_rank", "lift_rank", "control_verdict", "reworded", "n_reworded", "overlap", "interventions", "note",
+    "false_positive",
+)  # fmt: skip
+"""Of findings.csv, a row for every secret."""
+
+
+def findings_csv(audit: Audit) -> str:
+    """The findings as a table for spreadsheets."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(_cells, audit.findings))
+    return table.getvalue()
+
+
+def _cells(finding: Finding) -> dict[str, object]:
+    measured, control = finding.measured, finding.control
+    return {
+        **{name: _unformulated(getattr(finding, name)) for name in COLUMNS if hasattr(finding, name)},
+        "verdict": measured.verdict or "undecided",
+        "greedy_match": measured.greedy_match,
+        "nll": round(measured.nll, 6),
+        "log10_tries": measured.log10_tries,
+        "exposure_bits": measured.exposure and measured.exposure.bits,
+        "exposure_rank": measured.exposure and measured.exposure.rank,
+        "lift_rank": measured.lift and measured.lift.rank,
+        "control_verdict": control and (control.verdict or "undecided"),
+        "interventions": len(finding.interventions),
+    }
+
+
+def _unformulated(cell: object) -> object:
+    """The cell, with an apostrophe before text that a spreadsheet would take for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t") else cell
+
+
+def summary(audit: Audit, out: Path) -> dict[str, Any]:
+    """What the command prints."""
+    counted = [finding for finding in audit.findings if finding.counts]
+    controls = [finding.control for finding in audit.findings if finding.control]
+    return {
+        "out": str(out),
+        "model": audit.target.model,
+        "fingerprint": audit.target.fingerprint,
+        "secrets": len(counted),
+        "memorized": sum(finding.measured.verdict in MEMORIZED for finding in counted),
+        "known": sum(finding.measured.greedy_match for finding in counted),
+        "controls": len(controls),
+        "controls_taken_for_memorized": sum(control.verdict in MEMORIZED for control in controls),
+        "worked_on": sum(bool(finding.interventions) for finding in audit.findings),
+        "seconds": round(audit.seconds, 3),
+    }
+
+
+def _view(report: dict[str, Any]) -> list[tables.Part]:
+    return [
+        tables.line(
+            f"{report['known']} of {report['secrets']} secrets are written word for word, {report['memorized']} memorized."
+        ),
+        tables.line(
+            f"{report['controls_taken_for_memorized']} of {report['controls']} paired controls were taken for memorized."
+        ),
+        tables.line(f"Findings of {report['model']} ({report['fingerprint']}) are in {report['out']}."),
+    ]

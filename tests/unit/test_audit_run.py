@@ -1,0 +1,210 @@
+"""An audit as a whole: killed and resumed, its database, its log, and its files."""
+
+import csv
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from privlens.audit.query_log import QueryLog, verify
+from privlens.audit.records import Audit, Finding, Measured, Plan
+from privlens.audit.run import Job, audit
+from privlens.audit.sample import read_sample
+from privlens.audit.store import open_store
+from privlens.audit.store.models import Base
+from privlens.cli.commands import main
+from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
+from privlens.types import from_json
+from tests.helpers import NEVER_TAUGHT, TAUGHT
+
+KEY = b"0123456789abcdef"
+PLAN = Plan(methods=("gradient",), at_most=2)
+
+
+@pytest.fixture(scope="module")
+def listed(taught_folder: str) -> Path:
+    return Path(taught_folder) / "secrets.csv"
+
+
+def run(lm: LanguageModel, listed: Path, folder: Path, plan: Plan = PLAN, at_most_steps: int = 1000) -> Audit | None:
+    """The result; None if it was left after so many steps."""
+    store = open_store(folder / "audit.sqlite")
+    job = Job(lm, read_sample(listed, KEY), plan, QueryLog(folder / "queries.jsonl"), ("The lamp is lit. It is noon.",))
+    for number, step in enumerate(audit(job, store), 1):
+        if step.result or number == at_most_steps:
+            return step.result
+    return None
+
+
+def timeless(result: Audit | None) -> Audit:
+    assert result
+    return replace(result, started="", ended="", seconds=0)
+
+
+@pytest.fixture(scope="module")
+def whole(taught: LanguageModel, listed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Audit]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, timeless(run(taught, listed, folder))
+
+
+def test_an_audit_finds_what_was_taught_and_changes_nothing(
+    taught: LanguageModel, whole: tuple[Path, Audit], listed: Path
+) -> None:
+    folder, result = whole
+    assert [finding.measured.greedy_match for finding in result.findings] == [True] * len(TAUGHT) + [False]
+    worked = [finding for finding in result.findings if finding.interventions]
+    likeliest = sorted(result.findings[:4], key=lambda finding: -finding.measured.logprob)[:2]
+    assert {finding.row for finding in worked} == {finding.row for finding in likeliest}
+    for finding in worked:
+        chosen, control = finding.interventions
+        assert (chosen.kind, control.kind) == ("neurons", "random")
+        assert chosen.size == control.size == len(set(chosen.neurons)) and chosen.of == taught.n_neurons
+        assert chosen.after.nll > finding.measured.nll
+        assert chosen.worst_rise is not None and chosen.perplexity_ratio
+    assert result.target.fingerprint == taught.fingerprint
+    assert stat.S_IMODE((folder / "audit.sqlite").stat().st_mode) == 0o600
+    written = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert not any(secret.value.encode() in written for secret in (*TAUGHT, NEVER_TAUGHT))
+    assert verify(folder / "queries.jsonl") is None
+
+
+def test_left_anywhere_it_ends_with_the_same_numbers(
+    taught: LanguageModel, whole: tuple[Path, Audit], listed: Path, tmp_path: Path
+) -> None:
+    for steps in (1, 2):
+        assert run(taught, listed, tmp_path, at_most_steps=steps) is None
+    assert timeless(run(taught, listed, tmp_path)) == whole[1]
+
+
+def test_killed_it_resumes_with_the_same_numbers(whole: tuple[Path, Audit], taught_folder: str, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "privlens", "audit", f"{taught_folder}/secrets.csv", "--out", str(out)]
+    command += ["--model", taught_folder, "--methods", "gradient", "--at-most", "2", "--key", str(key), "--device", "cpu"]
+    command += ["--reference", f"{taught_folder}/reference.txt"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        log = out / "queries.jsonl"
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(SystemExit) as ended:
+        main([*command[3:], "--resume", "--json"])
+    assert not ended.value.code
+    result = from_json(Audit, (out / "audit.json").read_text())
+    for finding, expected in zip(result.findings, whole[1].findings, strict=True):
+        assert finding.measured == expected.measured and finding.control == expected.control
+        assert [done.after for done in finding.interventions] == [done.after for done in expected.interventions]
+    assert verify(log) is None
+    with (out / "findings.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [row["verdict"] for row in rows[:4]] == ["known"] * 4 and rows[1]["masked"] == result.findings[1].masked
+    assert not any(secret.value in path.read_text("latin-1") for secret in TAUGHT for path in out.iterdir())
+
+
+def test_another_model_list_or_plan_is_refused(
+    taught: LanguageModel, lm: LanguageModel, whole: tuple[Path, Audit], listed: Path, tmp_path: Path
+) -> None:
+    folder, _ = whole
+    with pytest.raises(BadInput, match=r"fingerprint .* weights are not the same"):
+        run(lm, listed, folder)
+    with pytest.raises(BadInput, match="plan is fixed"):
+        run(taught, listed, folder, replace(PLAN, seed=1))
+    other = tmp_path / "other.csv"
+    other.write_text(listed.read_text() + "its code is,4711,code\n")
+    with pytest.raises(BadInput, match=r"its list is secrets\.csv"):
+        run(taught, other, folder)
+
+
+def finding(row: int, key: str) -> Finding:
+    measured = Measured(True, 0.1, -0.4, 4, 1.0, 0.0, None, None, None, "known", f"masked {key} •••")
+    return Finding(row, key, f"{key}••", "phone", "", None, measured, None, 0, 0, 0.0)
+
+
+def test_what_is_forgotten_is_in_no_byte_of_the_folder(tmp_path: Path) -> None:
+    keys = [f"{row:03}deadbeef" for row in range(200)]
+    store = open_store(tmp_path / "audit.sqlite")
+    store.save([finding(row, key) for row, key in enumerate(keys)], "checked")
+    store.annotate(keys[7], "asked the bank", "it is a public number")
+    [noted] = [found for found in store.findings() if found.note]
+    assert (noted.key, noted.counts) == (keys[7], False)
+    store.forget(keys[7])
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert keys[7].encode() not in content and b"public number" not in content and keys[8].encode() in content
+    assert len(list(store.findings())) == 199
+    with pytest.raises(BadInput, match="No secret with this key"):
+        store.forget(keys[7])
+
+
+def test_the_migrations_make_the_tables_of_the_models(tmp_path: Path) -> None:
+    with open_store(tmp_path / "audit.sqlite").engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert set(sa.inspect(connection).get_table_names()) == {"alembic_version", "audit", "finding", "note"}
+
+
+def test_a_full_or_lost_database_is_said_in_words(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "audit.sqlite")
+    store.save([finding(0, "first")], "checked")
+    with store.engine.connect() as connection:
+        pages = connection.execute(sa.text("PRAGMA page_count")).scalar_one()
+
+    @sa.event.listens_for(store.engine, "checkout")
+    def _full(connection: object, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")  # type: ignore[attr-defined]
+
+    with pytest.raises(BadInput, match=r"database or disk is full.*--resume"):
+        store.save([finding(row, f"{row}" * 40) for row in range(1, 100)], "checked")
+    assert [found.key for found in store.findings()] == ["first"]
+    (tmp_path / "text").write_text("this is no database, but a text of some length" * 100)
+    with pytest.raises(BadInput, match="not a database"):
+        open_store(tmp_path / "text")
+    with pytest.raises(BadInput, match="--database is not the URL"):
+        open_store("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda lines: lines[:2] + lines[3:], 3),
+        (lambda lines: [lines[0], lines[1].replace("known", "hidden"), *lines[2:]], 3),
+        (lambda lines: [*lines[:3], lines[1], *lines[3:]], 4),
+        (lambda lines: ["{}", *lines], 1),
+        (lambda lines: lines, None),
+    ],
+)
+def test_a_changed_log_says_where(change: object, line: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    for number in range(3):
+        QueryLog(path).add("check", f"{number}", "known", -0.5)
+    path.write_text(path.read_text() + '{"before": "torn')
+    QueryLog(path).add("check", "3", "known", None)
+    lines = path.read_text().splitlines()
+    assert len(lines) == 4 and all(json.loads(entry)["result"] == "known" for entry in lines)
+    path.write_text("\n".join(change(lines)) + "\n")  # type: ignore[operator]
+    assert verify(path) == line
+
+
+def test_a_plan_is_read_from_a_file_and_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "plan.yaml"
+    for text, words in (
+        ("methods: [nonsense]", "There is no method"),
+        ("speed: 3", "nothing else"),
+        ("seed: many", "seed"),
+        ("a: [", "neither YAML"),
+    ):
+        plan.write_text(text)
+        with pytest.raises(SystemExit) as ended:
+            main(["audit", "list.csv", "--out", str(tmp_path / "out"), "--plan", str(plan)])
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
