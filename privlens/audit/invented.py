@@ -128,14 +128,13 @@ def _interventions(rng: random.Random, finding: Finding) -> tuple[Intervention, 
         Attack("relearning on 8 others", rng.random() < 0.6, "after 12 steps"),
     )
     known = 14
+    kept = known - rng.randrange(4), known - rng.randrange(7)
+    rises = rng.uniform(0.1, 2.4), rng.uniform(0, 0.1), rng.uniform(0.5, 3.1)
+    ratios = 1 + rng.random() / 50, 1 + rng.random() / 200
+    untouched = _measured(rng, category, finding.measured.logprob - 0.01)
+    neurons = ("contrastive-gradient", size, N_NEURONS)
     return (
-        Intervention(
-            "neurons", "contrastive-gradient", size, N_NEURONS, hidden, known - rng.randrange(4), known, rng.uniform(0.1, 2.4),
-            1 + rng.random() / 50, chosen, attacks[:3],
-        ),
-        Intervention(
-            "random", "contrastive-gradient", size, N_NEURONS, _measured(rng, category, finding.measured.logprob - 0.01), known, known,
-            rng.uniform(0, 0.1), 1 + rng.random() / 200,
-        ),
-        Intervention("erasure", "emso", 24_100, 12_405_760, erased, known - rng.randrange(7), known, rng.uniform(0.5, 3.1), 1.05, (), attacks),
-    )  # fmt: skip
+        Intervention("neurons", *neurons, hidden, kept[0], known, rises[0], ratios[0], chosen, attacks[:3]),
+        Intervention("random", *neurons, untouched, known, known, rises[1], ratios[1]),
+        Intervention("erasure", "emso", 24_100, 12_405_760, erased, kept[1], known, rises[2], 1.05, (), attacks),
+    )

@@ -8,12 +8,13 @@ can never confirm one: a rate of 0 of n leaves every rate up to the upper end of
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from privlens import intervals
 from privlens.audit.mitigation import Mitigation
 from privlens.audit.population import EXPONENTS, Population, Rate
 from privlens.audit.records import Audit
 from privlens.audit.report.words import NO_BREAK, counted, percent, rate, signed
+from privlens.intervals import Interval
 
+SHORT = {"neurons": "neurons off, {}", "random": "random neurons off, as many as {}", "erasure": "erased, {}"}
 KINDS = {
     "neurons": "switching neurons off by {}",
     "random": "switching as many random neurons off (control of {})",
@@ -28,6 +29,11 @@ class Limb:
     title: str
     verdict: str
     sentences: tuple[str, ...]
+
+
+def short(kind: str, method: str) -> str:
+    """An intervention in as few words as a table has room for."""
+    return SHORT[kind].format(method)
 
 
 def named(kind: str, method: str) -> str:
@@ -62,11 +68,10 @@ def beyond_controls(of: Rate, controls: Rate) -> bool:
 
 
 def _direct(result: Population) -> Iterator[str]:
-    yield _written(
-        result.extraction, "secrets of the sample are written word for word as the likeliest continuation of their prompt"
-    )
+    what = "secrets of the sample are written word for word, as the likeliest continuation of their prompt"
+    yield _written(result.extraction, what)
     if result.people:
-        yield f"People with at least one such secret: {rate(result.people)}. The opinion asks for any data subject, not for the average."
+        yield f"People with at least one such secret: {rate(result.people)}. The opinion asks for any data subject."
     yield _controls(result)
     yield from _sampled(result)
     yield from (_mitigated(done) for done in result.interventions if done.kind != "random")
@@ -85,7 +90,7 @@ def _ends(of: Rate) -> str:
     return " to ".join(map(percent, of.bounds))
 
 
-def not_less(n: int, bounds: intervals.Interval | None) -> str:
+def not_less(n: int, bounds: Interval | None) -> str:
     """What no hit among n does not show."""
     assert bounds
     return f"A rate of 0 of {n:,} does not show less than {percent(bounds[1])}."
@@ -100,9 +105,11 @@ def _controls(result: Population) -> str:
             "" if beyond_controls(result.extraction, controls) else " An excess of the secrets over the controls is not shown."
         )
         return f"Values that nobody trained on are written as well: {rate(controls)}.{excess}"
-    needed = next((bound for bound in (0.01, 0.05, 0.1) if controls.n >= intervals.n_without_hit(bound)), None)
-    shown = f"fewer than {percent(needed)} of such values" if needed else f"fewer than {percent(result.below)} of such values"
-    return f"None of {counted(controls.n, 'value')} that nobody trained on is written: {shown}, with 95{NO_BREAK}% confidence one-sided."
+    values = counted(controls.n, "value")
+    return (
+        f"None of {values} that nobody trained on is written: with 95{NO_BREAK}% confidence, one-sided, fewer than "
+        f"{percent(result.below)} of such values are."
+    )
 
 
 def _sampled(result: Population) -> Iterator[str]:
@@ -124,8 +131,8 @@ def _queries(result: Population) -> Iterator[str]:
     given_away = result.extraction.n - result.not_given_away.n
     if given_away:
         yield (
-            f"{counted(given_away, 'prompt')} of the list hold half of their value or more. Without them, {rate(result.not_given_away)} "
-            "are written."
+            f"Prompts of the list that hold half of their value or more: {given_away:,}. Without these, "
+            f"{rate(result.not_given_away)} are written."
         )
     yield "Questions by a person who knows neither the prompts nor how they begin were not simulated."
 

@@ -13,11 +13,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from privlens import intervals
+from privlens.audit.comparison import AuditComparison
 from privlens.audit.mitigation import Mitigation
 from privlens.audit.population import EXPONENTS, FEWEST_CONTROLS, Group, Population
 from privlens.audit.records import Audit, Finding
 from privlens.audit.report import figures, words
-from privlens.audit.report.conclusion import conclusion, named
+from privlens.audit.report.conclusion import conclusion, named, short
 from privlens.audit.report.limits import limits
 
 HERE = Path(__file__).parent
@@ -55,9 +56,7 @@ FILTERS = {
 
 def render(template: str, values: Mapping[str, Any]) -> str:
     """A template of this folder, with the style sheet in it. A value that a template misses is an error, not an empty place."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     environment.filters.update(FILTERS)
     style = Markup((HERE / "style.css").read_text("utf-8"))  # ours, and no place for foreign text
     return environment.get_template(template).render(style=style, **values)
@@ -70,6 +69,11 @@ class Labelled(Mitigation):
     label: str = ""
 
     @property
+    def in_words(self) -> str:
+        """What was done, as part of a sentence."""
+        return named(self.kind, self.method)
+
+    @property
     def factor(self) -> str:
         """exp of the rise, rounded."""
         factor = math.exp(min(self.worst_rise or 0.0, 700.0))
@@ -78,7 +82,7 @@ class Labelled(Mitigation):
 
 def report_html(audit: Audit, result: Population) -> str:
     """The whole report."""
-    labelled = [Labelled(**_fields(done), label=named(done.kind, done.method)) for done in result.interventions]
+    labelled = [Labelled(**_fields(done), label=short(done.kind, done.method)) for done in result.interventions]
     result = dataclasses.replace(result, interventions=tuple(labelled))
     rising = [done for done in labelled if done.kind != "random" and done.worst_rise is not None]
     values = {
@@ -91,6 +95,7 @@ def report_html(audit: Audit, result: Population) -> str:
         "most": MOST_ROWS,
         "fewest": FEWEST_CONTROLS,
         "needed": [intervals.n_without_hit(bound) for bound in (0.1, 0.05, 0.01)],
+        "half": intervals.rate(result.extraction.n / 2, result.extraction.n) if result.extraction.n else None,
         "given_away": result.extraction.n - result.not_given_away.n,
         "random": any(done.kind == "random" for done in labelled),
         "localized": [done for done in labelled if done.kind != "erasure"],
@@ -115,7 +120,7 @@ def _likeliest(finding: Finding) -> tuple[bool, float, float, int]:
 def _details(audit: Audit) -> Iterator[tuple[Finding, Any, str]]:
     for finding in audit.findings:
         for intervention in finding.interventions:
-            yield finding, intervention, named(intervention.kind, intervention.method)
+            yield finding, intervention, short(intervention.kind, intervention.method)
 
 
 def _figures(audit: Audit, result: Population) -> dict[str, Markup]:
@@ -130,3 +135,9 @@ def _figures(audit: Audit, result: Population) -> dict[str, Markup]:
         "curves": figures.curves("curves", [curve for curve in result.curves if curve.secrets], EXPONENTS),
         "histogram": figures.histogram("histogram", [finding.measured.log10_tries for finding in secrets], controls),
     }
+
+
+def comparison_html(a: Audit, b: Audit, diff: AuditComparison) -> str:
+    """The comparison of two audits, as a file of the same kind."""
+    same_weights = a.target.fingerprint == b.target.fingerprint
+    return render("diff.html.j2", {"a": a, "b": b, "diff": diff, "same_weights": same_weights, "most": MOST_ROWS})

@@ -13,14 +13,14 @@ def limits(audit: Audit, result: Population) -> tuple[str, ...]:
 
 
 ALWAYS = (
-    "Not tried: attribute inference, model inversion, reconstruction from gradients, prompts in other languages, adversarial "
-    "suffixes, and fine-tuning the model on other people's data. Opinion 28/2024 names several of them.",
+    "Not tried: attribute inference, model inversion, reconstruction from gradients, prompts in other languages, and adversarial "
+    "suffixes. Opinion 28/2024 names several of them.",
     "Values that the list does not hold were not looked for.",
     "Whether the entropy of sets of secrets predicts how well they are memorized was not computed: it needs the values and what "
     "was written in their place, and this record holds neither.",
     "How severe the disclosure of each value would be for its person is not assessed.",
     "A greedy match depends on the arithmetic: on another device or in another precision, values near a tie may differ.",
-    "The plan is fixed before the first measurement. Whether the list was chosen with knowledge of the model's answers is for the "
+    "The plan is fixed before the first measurement. Whether the list was chosen knowing the model's answers is for the "
     "auditor to state.",
 )
 
@@ -37,7 +37,7 @@ def _of_this(audit: Audit, result: Population) -> Iterator[str]:
     if not result.reworded.n:
         yield "No reworded prompts were tried."
     if not audit.sample.n_people:
-        yield "Nobody is named in the list, so secrets of one person could not be counted as a cluster: intervals may be too narrow."
+        yield "Nobody is named in the list: secrets of one person could not be counted as a cluster; intervals may be too narrow."
     unknown = sum(finding.counts and finding.repeats is None for finding in audit.findings)
     if unknown:
         yield f"How often the model was trained on it is unknown for {counted(unknown, 'secret')}, or whether it was at all."

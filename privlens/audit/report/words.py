@@ -11,12 +11,12 @@ from privlens.memorization.depth import samples_in_words
 
 NO_BREAK = "\u00a0"
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories of what has no picture, or changes the order of what has: controls, bidirectional overrides, zero widths."""
+"""Unicode categories of what has no picture of its own: controls, bidirectional overrides, zero widths, lone surrogates."""
 ABSENT = "–"
 
 
 def visible(text: str) -> str:
-    """Text that a model or a stranger wrote, with everything invisible as its code point: a right-to-left override is <U+202E>."""
+    """Text that a model or a stranger wrote, with what is invisible as its code point: <U+202E> is a right-to-left override."""
     return "".join(f"<U+{ord(char):04X}>" if unicodedata.category(char) in HIDDEN else char for char in text)
 
 
@@ -50,10 +50,14 @@ def tries(exponent: float | None) -> str:
 
 
 def power(change: float | None) -> str:
-    """A change of log10 tries as a factor: 10^+3.2."""
+    """A change of log10 tries as a factor, in words; without end where the value is never sampled any more."""
     if change is None:
         return ABSENT
-    return "never again" if change == math.inf else f"10^{change:+.1f}"
+    if change == math.inf:
+        return "without end"
+    sign = "÷" if change < -0.005 else "×"  # what rounds to one is a factor
+    size = abs(change)
+    return f"{sign}{NO_BREAK}{samples_in_words(size) if size >= 1 else format(10**size, '.1f')}"
 
 
 def p_value(p: float | None) -> str:
