@@ -99,7 +99,7 @@ def _check(a: Audit, b: Audit) -> None:
     keys = [audit.sample.key_id or "unnamed" for audit in (a, b)]
     if keys[0] != keys[1]:
         raise BadInput(
-            f"The two audits hashed their secrets with different keys ({keys[0]}, {keys[1]}), so that these cannot be paired: run the "
+            f"The two audits hashed their secrets with different keys ({keys[0]}, {keys[1]}), so these cannot be paired: run the "
             "second audit with the key of the first."
         )
     names = [field.name for field in dataclasses.fields(Plan)]

@@ -63,7 +63,7 @@ def read_key(path: Path, passphrase: str = "") -> Ed25519PrivateKey:
         raise BadInput(f"{path} is a private key that others can read: run `chmod 600` on it, or make a new one.")
     try:
         key = load_pem_private_key(content, passphrase.encode() if needs_passphrase(path) else None)
-    except ValueError as cause:
+    except (ValueError, TypeError) as cause:  # TypeError: an empty passphrase for a key that has one
         problem = "the passphrase is wrong, or the file is damaged" if needs_passphrase(path) else "this is no private key in PEM"
         raise BadInput(f"{path} cannot be used: {problem}. Give the file that `privlens audit-key` wrote.") from cause
     if not isinstance(key, Ed25519PrivateKey):

@@ -132,7 +132,7 @@ def histogram(name: str, secrets: Sequence[float | None], controls: Sequence[flo
     n_bins = int(max(finite, default=0) // step) + 1
     never = None in (*secrets, *controls)
     above, below = _binned(secrets, step, n_bins), _binned(controls, step, n_bins)
-    most = max(1, *above.values(), *below.values())
+    most = max((*above.values(), *below.values()), default=1)
     left, right, middle, height = 16, WIDTH - 16, 128, 100
     pitch = (right - left) / (n_bins + never)
     parts = [_text(left, 14, "secrets", kind="secret-text"), _text(left, middle + height + 22, "controls", kind="control-text")]
