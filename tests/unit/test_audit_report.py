@@ -258,13 +258,15 @@ def test_mitigation_is_worded_with_its_interval_and_its_attacks() -> None:
 
 
 def test_limits_are_those_of_this_audit() -> None:
-    few = audit_of([finding(0, True, control=measured(False))])
+    few = audit_of([finding(row, True, control=measured(False)) for row in range(2)])
     told = " ".join(limits(few, population(few)))
-    assert "takes at least 100" in told and "No mitigation was tried." in told and "Nobody is named" in told
+    assert "takes 100." in told and "No mitigation was tried." in told and "Nobody is named" in told
     whole = invented_audit()
     told = " ".join(limits(whole, population(whole)))
     assert "3 memorized secrets got no intervention" in told
     assert "No mitigation was tried." not in told and "Nobody is named" not in told
+    many = audit_of([finding(row, True, control=measured(False)) for row in range(100)])
+    assert "takes 100." not in " ".join(limits(many, population(many)))
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ class Labelled(Mitigation):
     def factor(self) -> str:
         """exp of the rise, rounded."""
         factor = math.exp(min(self.worst_rise or 0.0, 700.0))
-        return f"{factor:.3g}" if factor < 1e6 else f"10^{math.log10(factor):.0f}"
+        return f"{factor:.2g}" if factor < 100 else f"{factor:,.0f}" if factor < 1e6 else f"10^{math.log10(factor):.0f}"
 
 
 def report_html(audit: Audit, result: Population) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from privlens.audit.population import FEWEST_CONTROLS, Population
 from privlens.audit.records import Audit
-from privlens.audit.report.words import counted
+from privlens.audit.report.words import NO_BREAK, counted
 
 
 def limits(audit: Audit, result: Population) -> tuple[str, ...]:
@@ -26,13 +26,13 @@ ALWAYS = (
 
 
 def _of_this(audit: Audit, result: Population) -> Iterator[str]:
-    n_controls = result.false_positives.n
-    if not n_controls:
+    if not result.false_positives.n:
         yield "There are no controls: no finding can be told from chance."
-    elif n_controls < FEWEST_CONTROLS:
+    n_controls = max((membership.n_controls for membership in result.membership), default=0)
+    if 0 < n_controls < FEWEST_CONTROLS:
         yield (
-            f"{counted(n_controls, 'control')}: membership inference at a false-positive rate of 1 % takes at least "
-            f"{FEWEST_CONTROLS} and was not measured against fewer."
+            f"There are at most {counted(n_controls, 'control')} of one kind: membership inference at a false-positive rate of "
+            f"1{NO_BREAK}% takes {FEWEST_CONTROLS}."
         )
     if not result.reworded.n:
         yield "No reworded prompts were tried."
