@@ -10,8 +10,7 @@ received some other way.
 import hashlib
 import json
 import os
-import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import ValidationError
 
-from privlens import __version__
 from privlens.errors import BadInput
 from privlens.process.private_files import private_file, write_private
 from privlens.types import from_json, to_json
@@ -78,8 +76,11 @@ class Verification:
         return unchanged and (self.signature == "good" or (self.signature == "not signed" and not self.given))
 
 
-def write_manifest(folder: Path, key: Ed25519PrivateKey | None = None) -> Manifest:
+def write_manifest(folder: Path, key: Ed25519PrivateKey | None = None, versions: Mapping[str, str] | None = None) -> Manifest:
     """Lists every file of a folder in manifest.json, and signs it; without a key an older signature is removed.
+
+    Args:
+        versions: of what the folder was written with, for the record.
 
     Raises:
         BadInput: if the folder holds a link, whose target might change unseen. OSError: if it cannot be read or written.
@@ -87,7 +88,7 @@ def write_manifest(folder: Path, key: Ed25519PrivateKey | None = None) -> Manife
     manifest = Manifest(
         files={name: _entry(folder / name) for name in _listed(folder)},
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions={"privlens": __version__, "python": platform.python_version()},
+        versions=dict(versions or {}),
     )
     for name in (SIGNATURE, PUBLIC_KEY):
         (folder / name).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 
+from privlens import __version__
 from privlens.audit.comparison import AuditComparison, Pair, compare
 from privlens.audit.folder import read_audit
 from privlens.audit.keys import make_key, needs_passphrase, read_key
@@ -101,7 +103,7 @@ def audit_report(
     was_signed = (folder / SIGNATURE).exists()
     try:
         write_report(audit, folder)
-        write_manifest(folder, key)
+        write_manifest(folder, key, {"privlens": __version__, "python": platform.python_version()})
     except OSError as cause:
         raise BadInput(
             f"{folder} cannot be written ({cause.strerror}): free some space, or copy the folder elsewhere."

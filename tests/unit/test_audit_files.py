@@ -265,6 +265,7 @@ def test_from_a_key_to_a_verified_folder(command: Command, folder: Path, tmp_pat
     fingerprint = out.split()[-1]
     code, out, _ = command("audit-report", folder, "--sign", tmp_path / "key")
     assert code == 0 and "signed" in out and (folder / "report.html").is_file()
+    assert json.loads((folder / "manifest.json").read_text())["versions"]["privlens"]
     code, out, _ = command("verify", folder, "--public-key", tmp_path / "key.pub")
     assert code == 0 and "The folder is as it was." in out and fingerprint in out and "7 same" in out
     (folder / "findings.csv").write_text("x")

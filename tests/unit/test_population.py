@@ -267,7 +267,9 @@ def test_secrets_that_the_plan_left_are_counted() -> None:
 
 
 def neurons(*indices: int) -> tuple[Intervention, ...]:
-    return (intervention(neurons=tuple(Neuron(0, index) for index in indices)),)
+    """The chosen neurons, and as many random ones, which are no finding."""
+    chosen, random = (tuple(Neuron(layer, index) for index in indices) for layer in (0, 1))
+    return intervention(neurons=chosen), intervention(kind="random", method="its control", neurons=random)
 
 
 def test_shared_neurons_by_hand() -> None:
