@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, WithJsonSchema
 
 Site = Literal["mlp", "attention", "both"]
 """Where gates act: on the inputs of the MLP's output projection, of the attention's, or of both.
@@ -25,7 +25,11 @@ Array = Annotated[
 ]
 """A float32 numpy array; lists in JSON. Records that hold one compare by identity."""
 
-Logprob = Annotated[float, BeforeValidator(lambda value: -math.inf if value is None else value)]
+Logprob = Annotated[
+    float,
+    BeforeValidator(lambda value: -math.inf if value is None else value),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
+]
 """A natural logarithm of a probability, in nats; -inf is null in JSON, which has no infinity."""
 
 Indices = Annotated[

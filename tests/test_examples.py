@@ -43,6 +43,11 @@ def test_own_model(tmp_path: Path) -> None:
     assert not any(layer == 0 for row in rows for layer, _ in row["neurons"])
 
 
+def test_audit_report(tmp_path: Path) -> None:
+    assert "report.html in a browser" in said("audit_report.py", tmp_path, "out")
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".html", ".csv", ".json"}
+
+
 def test_the_notebook() -> None:
     notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "kept without outputs, so that no figure in it grows old"

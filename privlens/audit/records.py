@@ -143,7 +143,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Sample:
-    """Where the secrets came from: the file's name and SHA-256, rows read, rejected (line and reason), repeated, people named."""
+    """Where the secrets came from: the file's name and SHA-256, rows read, rejected (line and reason), repeated, people named.
+
+    `key_id` tells hash keys apart without giving them away: keys of findings can be compared only where it is the same.
+    """
 
     name: str
     sha256: str
@@ -152,11 +155,16 @@ class Sample:
     n_duplicates: int
     n_people: int
     categories: dict[str, int]
+    key_id: str = ""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """A whole audit, as it is written to audit.json."""
+    """A whole audit, as it is written to audit.json.
+
+    `started` and `ended` are ISO 8601 with an offset. `auditor`, `client`, `question`, `scope` and `legal_basis` (on which the
+    strings are used) are the auditor's own words; empty where not stated.
+    """
 
     target: Target
     sample: Sample
@@ -166,5 +174,8 @@ class Audit:
     ended: str
     seconds: float
     auditor: str = ""
+    client: str = ""
     question: str = ""
+    scope: str = ""
+    legal_basis: str = ""
     format: int = field(default=FORMAT)

@@ -16,6 +16,7 @@ from privlens import results_json, validation
 from privlens.cli import inputs, progress, tables
 from privlens.cli.app import serve
 from privlens.cli.audit import audit
+from privlens.cli.audit_files import audit_diff, audit_key, audit_report, verify
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
@@ -67,6 +68,10 @@ commands.command()(apply)
 commands.command()(audit)
 commands.command(name="compare")(compare_command)
 commands.add_typer(models, name="models")
+commands.command()(verify)
+commands.command(name="audit-diff")(audit_diff)
+commands.command(name="audit-report")(audit_report)
+commands.command(name="audit-key")(audit_key)
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
 PEERS = "A CSV file of other people's secrets: a value made of letters is judged beside theirs."

@@ -163,12 +163,12 @@ def check_writable(path: Path) -> None:
         raise BadInput(f"{path} cannot be written: give the name of a file in a folder that exists.")
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a result to a file that only its owner can read. Raises BadInput where that fails."""
+def write(path: Path, text: str, option: str = "--out") -> None:
+    """Writes a result to a file that only its owner can read. Raises BadInput where that fails; `option` named the file."""
     try:
         write_private(path, text + "\n")
     except OSError as cause:
-        raise BadInput(f"{path} cannot be written ({cause.strerror}): give another file to --out.") from cause
+        raise BadInput(f"{path} cannot be written ({cause.strerror}): give another file to {option}.") from cause
 
 
 def methods(text: str) -> list[str]:

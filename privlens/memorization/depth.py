@@ -38,7 +38,11 @@ def _lift(lift: Lift | None) -> dict[str, float | str | None]:
 
 def tries_in_words(logprob: float) -> str:
     """The number of samples for an even chance, rounded: 1, 37, 12,000, 4 billion, 10^18, never."""
-    exponent = log10_tries(logprob)
+    return samples_in_words(log10_tries(logprob))
+
+
+def samples_in_words(exponent: float) -> str:
+    """10^exponent samples in the same words."""
     if exponent == math.inf:
         return "never"
     if exponent >= 15:
