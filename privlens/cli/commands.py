@@ -18,6 +18,7 @@ from privlens.cli.app import serve
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
+from privlens.cli.leaks import find_leaks
 from privlens.cli.models import models
 from privlens.cli.options import (
     SITE,
@@ -64,6 +65,7 @@ commands.add_typer(bench, name="bench")
 commands.command()(erase)
 commands.command()(apply)
 commands.command(name="compare")(compare_command)
+commands.command("leaks")(find_leaks)
 commands.add_typer(models, name="models")
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
