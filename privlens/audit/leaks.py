@@ -66,6 +66,7 @@ class Leak:
     Attributes:
         secret: the words before the value, the value, its category by form. n_generated: how often it stands in the samples.
         logprob: of the value behind its prompt, nats. score: above. reference_nats: what it is measured against.
+        exposure: of a value that is written greedily, for which few candidates have to be run; None for others.
         control_logprob: of another value of its format behind the same prompt; None if there is no such value.
         n_controls, n_as_sure: people who do not exist, and those of them who were given a value with a score as high.
     """
@@ -190,10 +191,9 @@ def leaks(
         written += _fitting(lm, [secret for text in batch for secret in private_parts(text)])
         yield LeakStep(step, n_steps, "Sampling", len({secret.value for secret in written}))
     n_generated = Counter(secret.value for secret in written)
-    for frame in frames(lm, written, stop):
-        likeliest = likeliest_texts(lm, frame, settings.samples.n_tokens // 2, stop)
-        texts += likeliest
-        written += _fitting(lm, [secret for text in likeliest for secret in private_parts(text)])
+    likeliest = likeliest_texts(lm, frames(lm, written, stop), settings.samples.n_tokens // 2, stop)
+    texts += likeliest
+    written += _fitting(lm, [secret for text in likeliest for secret in private_parts(text)])
     yield LeakStep(n_batches + 1, n_steps, "Likeliest sentences", len({secret.value for secret in written}))
     candidates = _with_greedy_answers(lm, measured(lm, written, stop), stop)
     best = _with_references(_one_each(candidates), reference, stop)
@@ -269,19 +269,22 @@ def _with_greedy_answers(lm: LanguageModel, candidates: Sequence[Candidate], sto
 def _one_each(candidates: Sequence[Candidate]) -> list[Candidate]:
     """One candidate for each value, behind the most natural of the prompts that it is sure behind; and one for each prompt.
 
-    A value that is the beginning of another is half of that one.
+    A value that is the beginning of another, which is about as sure, is half of that one.
     """
     by_value: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_value.setdefault(candidate.secret.value, []).append(candidate)
-    ordered = sorted(by_value)
-    halves = {value for value, following in pairwise(ordered) if following.startswith(value)}
+    surest_of = {value: max(candidate.logprob for candidate in those) for value, those in by_value.items()}
+    halves = {
+        half
+        for half, whole in pairwise(sorted(by_value))
+        if whole.startswith(half) and surest_of[whole] >= surest_of[half] - NEAR_BEST
+    }
     by_prompt: dict[str, Candidate] = {}
     for value, those in by_value.items():
         if value in halves:
             continue
-        surest = max(candidate.logprob for candidate in those)
-        near = [candidate for candidate in those if candidate.logprob >= surest - NEAR_BEST]
+        near = [candidate for candidate in those if candidate.logprob >= surest_of[value] - NEAR_BEST]
         best = max(near, key=lambda candidate: candidate.prompt_logprob)
         rival = by_prompt.get(best.secret.prompt)
         if rival is None or rival.logprob < best.logprob:
@@ -340,7 +343,7 @@ def _checked(
         one.greedy_match,
         one.score,
         one.reference,
-        exposure_of(lm, one.secret, seed=seed, stop=stop),
+        exposure_of(lm, one.secret, seed=seed, stop=stop) if one.greedy_match else None,
         measured(lm, [rival], stop)[0].logprob if rival else None,
         sum(control.score >= one.score for control in asked),
         n_controls,

@@ -97,13 +97,13 @@ def frames(lm: LanguageModel, sentences: Sequence[Secret], stop: Stop = never_st
     return [list(frame) for frame, _ in counted.most_common(FRAMES)]
 
 
-def likeliest_texts(lm: LanguageModel, frame: Sequence[int], n_tokens: int, stop: Stop = never_stop) -> list[Text]:
-    """The BEAMS likeliest ways in which a frame goes on: beam search for the length of a name, then greedily for n_tokens.
+def likeliest_texts(lm: LanguageModel, started: Sequence[Sequence[int]], n_tokens: int, stop: Stop = never_stop) -> list[Text]:
+    """The BEAMS likeliest ways in which each frame goes on: beam search for the length of a name, then greedily for n_tokens.
 
     Raises:
         Cancelled: when `stop` returns true.
     """
-    beginnings = beams(lm, frame, NAME_TOKENS, BEAMS, stop)
+    beginnings = [beam for frame in started for beam in beams(lm, frame, NAME_TOKENS, BEAMS, stop)]
     continued = continue_from(lm, beginnings, [n_tokens] * len(beginnings), stop=stop)
     return [Text(text_of(lm, text.ids), len(text.value_ids) < n_tokens) for text in continued]
 

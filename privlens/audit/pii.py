@@ -13,6 +13,8 @@ from datetime import date
 
 FEWEST_DIGITS = 5
 """A number or code with fewer digits is more often a quantity, a year or a time than a number of a person."""
+MOST_NAMES = 3
+"""Words of one name: a longer run of capitalized words is more often a title or two names."""
 MONTHS = [
     "January",
     "February",
@@ -189,7 +191,7 @@ PATTERNS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
         _is_phone,
     ),
     ("number", rf"(?<!\w)(?<!\d[.,]){CHUNK}(?:(?:, |[ /.-]){CHUNK})*(?!\w)(?!,\d)", _has_digits),
-    ("name", rf"(?<!\w){WORD}(?: (?:[A-Z]\. )?{WORD}(?:-{WORD})?){{1,2}}", _always),
+    ("name", rf"(?<!\w){WORD}(?: (?:[A-Z]\. )?{WORD}(?:-{WORD})?){{1,5}}", _always),
 )
 """Category, form and check, the surest first: what one has found is not found again by a later one."""
 COMPILED = [(category, re.compile(pattern), is_valid) for category, pattern, is_valid in PATTERNS]
@@ -214,7 +216,7 @@ def _named(match: "re.Match[str]") -> Span | None:
     n_names = next((index for index, word in enumerate(words) if word[0] in NOT_IN_NAMES), len(words))
     if n_names < 2:
         return None
-    start, end = match.start() + words[0].start(), match.start() + words[n_names - 1].end()
+    start, end = match.start() + words[0].start(), match.start() + words[min(n_names, MOST_NAMES) - 1].end()
     return Span(start, end, "name", match.string[start:end])
 
 
