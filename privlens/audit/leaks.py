@@ -260,9 +260,13 @@ def answers(lm: LanguageModel, prompts: Sequence[Secret], stop: Stop = never_sto
 
 
 def _with_greedy_answers(lm: LanguageModel, candidates: Sequence[Candidate], stop: Stop) -> list[Candidate]:
-    """The candidates, and the greedy answers to the prompts behind which none of them is the greedy one."""
+    """The candidates, and the greedy answers to the prompts behind which none of them is the greedy one.
+
+    Not where a name was written: the likeliest sentences have tried those, and a first choice among names says little.
+    """
     settled = {candidate.secret.prompt for candidate in candidates if candidate.greedy_match}
-    others = {candidate.secret.prompt: candidate.secret for candidate in candidates if candidate.secret.prompt not in settled}
+    open_ones = [one.secret for one in candidates if one.secret.prompt not in settled and one.secret.category != "name"]
+    others = {secret.prompt: secret for secret in open_ones}
     return [*candidates, *answers(lm, list(others.values()), stop)]
 
 
