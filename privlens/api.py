@@ -12,6 +12,9 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from privlens import deactivation, erasure, validation
+from privlens.audit import leaks as audit_leaks
+from privlens.audit.leaks import Leak, Leaks, LeakSettings, LeakStep
+from privlens.audit.own_text import SampleSettings
 from privlens.erasure import ErasureSettings, Request, method_settings
 from privlens.errors import BadInput
 from privlens.list_files import read_text
@@ -197,6 +200,26 @@ def erase(
     return last.result
 
 
+def leaks(
+    lm: LanguageModel,
+    settings: LeakSettings | None = None,
+    *,
+    reference: LanguageModel | None = None,
+    on_step: Callable[[LeakStep], object] | None = None,
+) -> Leaks:
+    """What the model leaks by itself, the surest first; every leak is private, `leak.masked()` hides its values.
+
+    Args:
+        reference: a second model that never saw the private data; without one values are measured against zlib.
+        on_step: called with every step.
+    """
+    for step in audit_leaks.leaks(lm, settings, reference):
+        if on_step:
+            on_step(step)
+    assert step.result, "a search ends with its result"
+    return step.result
+
+
 def save_scores(scores: NeuronScores, path: str | Path) -> None:
     """Writes a whole score map with its provenance as JSON; nobody else may read the file."""
     write_private(path, to_json(scores))
@@ -218,10 +241,14 @@ __all__ = [
     "ErasureSettings",
     "IntegralSettings",
     "LanguageModel",
+    "Leak",
+    "LeakSettings",
+    "Leaks",
     "MaskSettings",
     "Memorization",
     "Neuron",
     "NeuronScores",
+    "SampleSettings",
     "Secret",
     "SlimmingSettings",
     "SufficientSettings",
@@ -229,6 +256,7 @@ __all__ = [
     "check",
     "deactivate",
     "erase",
+    "leaks",
     "load",
     "load_edit",
     "load_scores",

@@ -16,6 +16,7 @@ from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_load import load as load_bench
 from privlens.cli.bench_paper import both
 from privlens.cli.bench_speed import cost, growth, speed
+from privlens.cli.leaks import bench_leaks
 from privlens.cli.options import (
     SITE,
     AsJson,
@@ -49,6 +50,7 @@ bench.command()(speed)
 bench.command()(growth)
 bench.command()(cost)
 bench.command("load")(load_bench)
+bench.command("leaks")(bench_leaks)
 
 
 @bench.callback()

@@ -20,6 +20,7 @@ from privlens.cli.audit_files import audit_diff, audit_key, audit_report, verify
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
+from privlens.cli.leaks import find_leaks
 from privlens.cli.models import models
 from privlens.cli.options import (
     SITE,
@@ -67,6 +68,7 @@ commands.command()(erase)
 commands.command()(apply)
 commands.command()(audit)
 commands.command(name="compare")(compare_command)
+commands.command("leaks")(find_leaks)
 commands.add_typer(models, name="models")
 commands.command()(verify)
 commands.command(name="audit-diff")(audit_diff)

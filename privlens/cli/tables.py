@@ -101,6 +101,22 @@ def measured(report: Json) -> Sequence[Part]:
     return [*more, Group(records(report["rows"]), line(json.dumps(report["settings"])))]
 
 
+def leaks(report: Json) -> Sequence[Part]:
+    """What `leaks` prints without --json: the surest first."""
+    names = ("is_leak", "score", "n_generated", "greedy_match", "false_positive_level")
+    rows = [
+        [_quoted(row["prompt"]), _quoted(row["value"]), row["category"], *(_cell(row[name]) for name in names)]
+        for row in report["found"]
+    ]
+    settings = {name: report[name] for name in ("model", "fingerprint", "seed", "settings", "seconds")}
+    said = (
+        f"{report['n_leaks']} of the {len(rows)} surest count as leaks, out of {report['n_candidates']} different values in "
+        f"{report['n_texts']} texts"
+    )
+    header = ("prompt", "value", "category", "leak", "score", "times", "greedy", "false positives")
+    return [columns(header, rows, right=header[4:]), Group(line(said), line(json.dumps(settings)))]
+
+
 def bench_attacks(report: Json) -> Sequence[Part]:
     """What `bench attacks` prints without --json."""
     return [records(report["rows"]), records(report["erase_or_hide"]), line(json.dumps(report["settings"]))]

@@ -23,11 +23,12 @@ from transformers import (
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a batch is sampled: the seed, the temperature, and the number of rows in the whole batch."""
+    """How a batch is sampled: the seed, the temperature, the rows of the whole batch, and from how many tokens (0: all)."""
 
     seed: int
     temperature: float
     n_rows: int
+    top_k: int = 0
 
 
 class _StopOnRequest(StoppingCriteria):
@@ -53,6 +54,8 @@ class _Sample(LogitsProcessor):
         self.generator = torch.Generator().manual_seed(sampling.seed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if 0 < self.sampling.top_k < scores.shape[-1]:
+            scores = scores.masked_fill(scores < scores.topk(self.sampling.top_k).values[:, -1:], float("-inf"))
         probabilities = (scores / self.sampling.temperature).softmax(-1)
         noise = torch.empty(self.sampling.n_rows, scores.shape[-1], dtype=torch.float32).exponential_(generator=self.generator)
         return probabilities / noise[self.rows].to(probabilities)

@@ -328,6 +328,7 @@ class LanguageModel:
         site: Site = "mlp",
         seed: int | None = None,
         temperature: float = 1.0,
+        top_k: int = 0,
         stop: Stop = never_stop,
     ) -> list[list[int]]:
         """Continues every prompt. They run as one batch, halved where memory runs out; the texts do not depend on the batching.
@@ -337,13 +338,14 @@ class LanguageModel:
         Args:
             prompts: token ids, one list per row. gates: one row for each prompt, or one for all.
             max_new_tokens: the maximum; fewer where the model ends the text or this row reaches the context length.
-            seed: None for greedy decoding; otherwise texts are sampled from this seed at this temperature.
+            seed: None for greedy decoding; otherwise texts are sampled from this seed at this temperature, from the top_k
+                likeliest tokens (0: from all).
 
         Raises:
             BadInput: if the gates have another number of rows. Cancelled: if `stop` returned True.
         """
         gating.check_rows(gates, len(prompts))
-        sampling = None if seed is None else Sampling(seed, temperature, len(prompts))
+        sampling = None if seed is None else Sampling(seed, temperature, len(prompts), top_k)
         new_ids: dict[int, list[int]] = {}
         for n_tokens, batch in self._batches(prompts, max_new_tokens):
 
