@@ -1,8 +1,8 @@
 """Checks many secrets at once, with the numbers that `memorization.check` gives for each alone.
 
 What is saved: values and continuations run in batches of similar length; other people's prompts and values, which nearly all
-lifts share, are run once; a value with more than half of the probability needs no rival to be measured; and rivals share the keys and
-values of what they have in common, token by token. Of the paired controls no exposure in the whole format is measured.
+lifts share, are run once; a value with more than half of the probability needs no rival to be measured; and rivals share the
+keys and values of what they have in common, token by token. Of the paired controls no exposure in the whole format is measured.
 """
 
 import math

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import ValidationError
 
+from privlens.audit.query_log import verify as first_broken
 from privlens.errors import BadInput
 from privlens.process.private_files import private_file, write_private
 from privlens.types import from_json, to_json
@@ -28,6 +29,8 @@ from privlens.types import from_json, to_json
 MANIFEST, SIGNATURE, PUBLIC_KEY = "manifest.json", "manifest.sig", "manifest.pub"
 UNLISTED = (MANIFEST, SIGNATURE, PUBLIC_KEY)
 """Files that the manifest cannot list: itself, and what is made from it."""
+LOG = "queries.jsonl"
+"""The log of queries, whose lines are chained by their hashes (query_log.py)."""
 CHUNK = 1 << 20
 """Bytes read at once, so that weights of many gigabytes need no memory."""
 FORMAT = 1
@@ -61,6 +64,7 @@ class Verification:
     Attributes:
         made: when the manifest was written. key: SHA-256 of the key that the signature was checked with, empty if there is none.
         given: whether that key came from the person and not from the folder.
+        broken_log_line: the first line of the log that does not follow from the one before; None if all do.
     """
 
     files: dict[str, State]
@@ -68,11 +72,19 @@ class Verification:
     key: str
     given: bool
     made: str
+    broken_log_line: int | None = None
+
+    @property
+    def log_in_words(self) -> str:
+        """What became of the chain of the log."""
+        if LOG not in self.files:
+            return "none"
+        return f"BROKEN at line {self.broken_log_line}" if self.broken_log_line else "unbroken"
 
     @property
     def good(self) -> bool:
         """Whether all is as it was: no file differs, and the signature is good, or missing where none was asked for."""
-        unchanged = all(state == "same" for state in self.files.values())
+        unchanged = all(state == "same" for state in self.files.values()) and self.broken_log_line is None
         return unchanged and (self.signature == "good" or (self.signature == "not signed" and not self.given))
 
 
@@ -140,9 +152,10 @@ def verify(folder: Path, public_key: Path | None = None) -> Verification:
     signature, key = _signature(folder, public_key)
     try:
         files = _states(folder, manifest)
+        broken = first_broken(folder / LOG) if (folder / LOG).is_file() else None
     except OSError as cause:
         raise BadInput(f"{cause.filename} cannot be read ({cause.strerror}): make it readable and verify again.") from cause
-    return Verification(files, signature, fingerprint(key) if key else "", public_key is not None, manifest.made)
+    return Verification(files, signature, fingerprint(key) if key else "", public_key is not None, manifest.made, broken)
 
 
 def _read(folder: Path) -> Manifest:

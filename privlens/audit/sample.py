@@ -31,6 +31,8 @@ SHORTEST_KEY = 16
 NAME_DIGITS = 32
 """Hexadecimal digits of a keyed hash that are kept: at 128 bits no two secrets of a list share theirs."""
 DOT = "•"
+KEY_ID = "which key this is"
+"""Hashed with a key, it tells keys apart and gives none away."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def read_sample(path: str | Path, key: bytes) -> ReadSample:
         n_duplicates=len(rows) - len(sampled),
         n_people=len({secret.person for secret in sampled} - {""}),
         categories=dict(Counter(secret.secret.category for secret in sampled)),
+        key_id=keyed_hash(key, KEY_ID),
     )
     return ReadSample(sample, sampled, rejected)
 

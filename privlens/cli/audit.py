@@ -1,7 +1,5 @@
 """`python -m privlens audit`: work through a list of secrets, and leave findings that another person can check."""
 
-import csv
-import io
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,13 +10,15 @@ import typer
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from privlens.audit.manifest import LOG
 from privlens.audit.query_log import QueryLog
-from privlens.audit.records import Audit, Finding, Plan
+from privlens.audit.records import Audit, Plan
 from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan
 from privlens.audit.run import audit as run_audit
 from privlens.audit.sample import read_key, read_sample, rejected_csv
 from privlens.audit.store import open_store
 from privlens.cli import inputs, progress, tables
+from privlens.cli.audit_files import write_documents
 from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference
 from privlens.errors import BadInput
 from privlens.list_files import read_text
@@ -37,10 +37,11 @@ Erasure = Annotated[str | None, typer.Option("--erase", help="An erasure method,
 Attacks = Annotated[bool | None, typer.Option("--attacks/--no-attacks", help="Attack what was switched off or erased.")]
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="The plan as a YAML or JSON file; options given beside it win.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the audit that is in the folder.")]
-Key = Annotated[Path | None, typer.Option(help="The key that secrets are named by (default: OUT/key, made if there is none).")]
+Key = Annotated[Path | None, typer.Option(help="The key that secrets are named by (default: OUT.key, made if there is none).")]
 Database = Annotated[str | None, typer.Option(help="An SQLAlchemy URL (default: OUT/audit.sqlite).")]
 KeepValues = Annotated[bool, typer.Option("--keep-values", help="Store private values as they are, not masked.")]
 AtMost = Annotated[int | None, typer.Option(min=0, help="How many memorized secrets to work on, the likeliest first.")]
+Stated = Annotated[str, typer.Option(help="For the report.")]
 PlanSeed = Annotated[int | None, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
 
 
@@ -59,6 +60,11 @@ def audit(
     temperature: Annotated[float | None, typer.Option(help="Of the sampling that tries are counted in.")] = None,
     top_k: Annotated[int | None, typer.Option(min=0, help="Of the same sampling; 0 is all tokens.")] = None,
     seed: PlanSeed = None,
+    auditor: Stated = "",
+    client: Stated = "",
+    question: Stated = "",
+    scope: Stated = "",
+    legal_basis: Stated = "",
     reference: Reference = REFERENCE,
     edit: AnyEdits = None,
     chat: Chat = False,
@@ -85,18 +91,19 @@ def audit(
         out.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
     except OSError as cause:
         raise BadInput(f"{out} cannot be made ({cause.strerror}): give the name of a folder that may be written to.") from cause
-    read = read_sample(secrets, read_key(key or out / "key"))
+    read = read_sample(secrets, read_key(key or out.with_name(f"{out.name}.key")))
     inputs.write(out / "rejected.csv", rejected_csv(read.rejected).rstrip("\n"))
     report_sample(read.sample.n_rows, len(read.secrets), len(read.rejected), read.sample.n_duplicates)
     store = open_store(database if database else out / "audit.sqlite")
     if store.has_begun() and not resume:
         raise BadInput(f"{out} holds an audit already: go on with it by --resume, or give another --out.")
     lm = inputs.under(load(model, device, dtype), edit, chat)
-    job = Job(lm, read, fixed_plan, QueryLog(out / "queries.jsonl"), tuple(paragraphs), keep_values)
+    job = Job(lm, read, fixed_plan, QueryLog(out / LOG), tuple(paragraphs), keep_values)
     result = _last(run_audit(job, store))
     store.close()
+    result = replace(result, auditor=auditor, client=client, question=question, scope=scope, legal_basis=legal_basis)
     inputs.write(out / "audit.json", to_json(result))
-    inputs.write(out / "findings.csv", findings_csv(result).rstrip("\n"))
+    write_documents(result, out)
     tables.show(summary(result, out), as_json, _view)
 
 
@@ -138,44 +145,6 @@ class _Shown:
 
     def __init__(self, step: int, n_steps: int, stage: str) -> None:
         self.step, self.n_steps, self.stage = step, n_steps, stage
-
-
-COLUMNS = (
-    "row", "key", "masked", "category", "person", "repeats", "verdict", "greedy_match", "nll", "log10_tries", "exposure_bits",
-    "exposure_rank", "lift_rank", "control_verdict", "reworded", "n_reworded", "overlap", "interventions", "note",
-    "false_positive",
-)  # fmt: skip
-"""Of findings.csv, a row for every secret."""
-
-
-def findings_csv(audit: Audit) -> str:
-    """The findings as a table for spreadsheets."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(_cells, audit.findings))
-    return table.getvalue()
-
-
-def _cells(finding: Finding) -> dict[str, object]:
-    measured, control = finding.measured, finding.control
-    return {
-        **{name: _unformulated(getattr(finding, name)) for name in COLUMNS if hasattr(finding, name)},
-        "verdict": measured.verdict or "undecided",
-        "greedy_match": measured.greedy_match,
-        "nll": round(measured.nll, 6),
-        "log10_tries": measured.log10_tries,
-        "exposure_bits": measured.exposure and measured.exposure.bits,
-        "exposure_rank": measured.exposure and measured.exposure.rank,
-        "lift_rank": measured.lift and measured.lift.rank,
-        "control_verdict": control and (control.verdict or "undecided"),
-        "interventions": len(finding.interventions),
-    }
-
-
-def _unformulated(cell: object) -> object:
-    """The cell, with an apostrophe before text that a spreadsheet would take for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t") else cell
 
 
 def summary(audit: Audit, out: Path) -> dict[str, Any]:

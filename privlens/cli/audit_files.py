@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Group
 
 from privlens import __version__
@@ -19,6 +20,7 @@ from privlens.audit.keys import make_key, needs_passphrase, read_key
 from privlens.audit.manifest import MANIFEST, SIGNATURE, Verification, write_manifest
 from privlens.audit.manifest import verify as verify_folder
 from privlens.audit.paired import Paired
+from privlens.audit.records import Audit
 from privlens.audit.report import REPORT, words, write_report
 from privlens.audit.report.html import comparison_html
 from privlens.cli import inputs, tables
@@ -56,6 +58,7 @@ def _verified(verified: Verification) -> Sequence[tables.Part]:
         ("manifest", f"of {words.moment(verified.made)}"),
         ("files", ", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none"),
         ("signature", SIGNATURES[verified.signature]),
+        ("log of queries", verified.log_in_words),
     ]
     if verified.key:
         facts.append(
@@ -90,6 +93,21 @@ def _new_passphrase() -> str:
     return secret
 
 
+def write_documents(audit: Audit, folder: Path, key: Ed25519PrivateKey | None = None) -> None:
+    """Writes the report and the other documents of an audit, and the manifest of the whole folder; signed where there is a key.
+
+    Raises:
+        BadInput: if a file cannot be written; each is complete or as it was.
+    """
+    try:
+        write_report(audit, folder)
+        write_manifest(folder, key, {"privlens": __version__, "python": platform.python_version()})
+    except OSError as cause:
+        raise BadInput(
+            f"{folder} cannot be written ({cause.strerror}): free some space, or copy the folder elsewhere."
+        ) from cause
+
+
 def audit_report(
     folder: Folder,
     sign: Annotated[Path | None, typer.Option(help="A private key from audit-key, to sign the manifest with.")] = None,
@@ -101,13 +119,7 @@ def audit_report(
         secret = os.environ.get(PASSPHRASE) if needs_passphrase(sign) else ""
         key = read_key(sign, getpass.getpass(f"Passphrase of {sign}: ") if secret is None else secret)
     was_signed = (folder / SIGNATURE).exists()
-    try:
-        write_report(audit, folder)
-        write_manifest(folder, key, {"privlens": __version__, "python": platform.python_version()})
-    except OSError as cause:
-        raise BadInput(
-            f"{folder} cannot be written ({cause.strerror}): free some space, or copy the folder elsewhere."
-        ) from cause
+    write_documents(audit, folder, key)
     signed = "signed" if key else "not signed any more" if was_signed else "not signed"
     tables.print_parts([tables.pairs([("report", str(folder / REPORT)), ("manifest", f"{folder / MANIFEST}, {signed}")])])
 

@@ -54,10 +54,10 @@ def open_store(url: str | Path) -> "Store":
             os.chmod(str(address.database), OWNER_ONLY)
         engine = sa.create_engine(address, hide_parameters=True)
     except OSError as cause:
-        raise BadInput(f"The database {url} does not open ({cause.strerror}): give a folder that may be written to.") from cause
+        raise BadInput(f"The database {url} does not open ({cause.strerror}): give a folder you may write to.") from cause
     except (ArgumentError, ImportError) as cause:
         raise BadInput(
-            "--database is not the URL of a database that can be used here: write for example sqlite:///audit.sqlite, and install "
+            os.close(os.open(str(address.database), os.O_CREAT | os.O_RDWR, OWNER_ONLY))
             "the driver of any other kind."
         ) from cause
     if engine.dialect.name == "sqlite":
@@ -127,7 +127,7 @@ class Store:
     def states(self) -> dict[str, str]:
         """The state of every secret that is stored, by its key."""
         with self._session() as session:
-            return {key: state for key, state in session.execute(sa.select(FindingRow.key, FindingRow.state))}
+            return {row.key: row.state for row in session.execute(sa.select(FindingRow.key, FindingRow.state))}
 
     def findings(self) -> Iterator[Finding]:
         """The stored findings in the order of the list, with the auditor's notes."""
