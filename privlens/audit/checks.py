@@ -28,8 +28,8 @@ from privlens.memorization.lift import FEWEST, MOST_PROMPTS, MOST_VALUES, lift_o
 from privlens.types import Exposure, FormatExposure, Lift, Secret, verdict
 from privlens.value_match import collapse_whitespace
 
-AT_ONCE = 64
-"""Secrets in one chunk: enough to fill the batches of `score`, few enough for a stop to be heard and for findings to arrive."""
+AT_ONCE = 16
+"""Secrets in one chunk: they share batches; findings arrive, and a stop is heard, chunk by chunk."""
 CERTAIN = SURE + 2 * metrics.TIE
 """Above this log-probability (nats) no rival is likelier than the value, nor ties with it: together they have less than half."""
 

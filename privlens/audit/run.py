@@ -22,6 +22,7 @@ from privlens.erasure import ERASURE_METHODS, ErasureSettings, Request, erase, m
 from privlens.erasure.attacks import AttackSetup
 from privlens.erasure.attacks import attacks as attack_steps
 from privlens.errors import BadInput
+from privlens.list_files import Rejected
 from privlens.lm.export import folded
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.localization import METHODS, Task, result_of
@@ -32,6 +33,8 @@ from privlens.provenance import provenance
 from privlens.retained.others import other_secrets, retained_of, unseen_of
 from privlens.types import Edit, Neuron, Secret
 
+OTHERS_MOST = 1000
+"""Other secrets that an intervention is judged on, the known ones first: of 10,000 each would take minutes of passes."""
 MEMORIZED = ("known", "hidden")
 """The verdicts of secrets that are worked on: the model writes the value, or it is conspicuously likely."""
 
@@ -82,12 +85,14 @@ def audit(job: Job, store: Store) -> Iterator[AuditStep]:
     n = len(job.read.secrets)
     states_before = store.states()
     done = 0
+    forgotten = store.forgotten()
     for start in range(0, n, AT_ONCE):
         chunk = job.read.secrets[start : start + AT_ONCE]
         done += len(chunk)
-        if all(sampled.key in states_before for sampled in chunk):
+        missing = {sampled.row for sampled in chunk if sampled.key not in states_before} - forgotten
+        if not missing:
             continue
-        findings = list(_checked(job, chunk))
+        findings = [finding for finding in _checked(job, chunk) if finding.row in missing]
         store.save(findings, "checked")
         yield AuditStep(done, n, "checking", findings[-1])
     for step in _work(job, store, n):
@@ -97,6 +102,23 @@ def audit(job: Job, store: Store) -> Iterator[AuditStep]:
     ended = store.end()
     result = Audit(target, job.read.sample, job.plan, tuple(store.findings()), started, ended, seconds)
     yield AuditStep(n, n, "done", None, result)
+
+
+def readable(lm: LanguageModel, read: ReadSample) -> ReadSample:
+    """The list without the secrets that this model cannot read, such as those beyond its context; they are among the rejected."""
+    secrets: list[SampledSecret] = []
+    rejected = list(read.rejected)
+    for sampled in read.secrets:
+        try:
+            lm.encode(lm.settled(sampled.secret))
+        except BadInput:  # its message may quote the secret
+            rejected.append(Rejected(sampled.row, "this model cannot read it: it has too many tokens, or none", "row"))
+        else:
+            secrets.append(sampled)
+    if not secrets:
+        raise BadInput("The model can read no secret of the list: each has more tokens than its context, or none.")
+    sample = replace(read.sample, rejected=tuple(map(str, rejected)))
+    return ReadSample(sample, tuple(secrets), tuple(rejected))
 
 
 def check_plan(plan: Plan) -> None:
@@ -163,7 +185,7 @@ def _work(job: Job, store: Store, n_checked: int) -> Iterator[AuditStep]:
             continue
         if known is None:
             known = states.known(job.lm, job.read.listed, stop=job.stop)
-        worked = replace(finding, interventions=tuple(_interventions(job, by_key[finding.key], known)))
+        worked = _worked(job, by_key[finding.key], known, finding)
         store.save([worked], "done")
         yield AuditStep(n_checked + place, n_checked + len(chosen), "localizing and erasing", worked)
 
@@ -187,11 +209,24 @@ class _Around:
     perplexity: float | None
 
 
+def _worked(job: Job, sampled: SampledSecret, known: Sequence[Secret], finding: Finding) -> Finding:
+    """The finding with what the plan does against its secret; where that is impossible, its note says so and the rest goes on."""
+    interventions: list[Intervention] = []
+    try:
+        for intervention in _interventions(job, sampled, known):
+            interventions.append(intervention)
+    except BadInput:  # its message may quote the secret
+        job.log.add("intervention", sampled.key, "failed", None)
+        done = ", ".join(dict.fromkeys(intervention.method for intervention in interventions)) or "nothing"
+        finding = replace(finding, note=f"The plan could not be carried out on this secret beyond: {done}.")
+    return replace(finding, interventions=tuple(interventions))
+
+
 def _interventions(job: Job, sampled: SampledSecret, known: Sequence[Secret]) -> Iterator[Intervention]:
     """Everything that the plan does against one secret, each on a view of the model of its own."""
     lm, plan, secret = job.lm, job.plan, sampled.secret
-    others = other_secrets(job.read.listed, [secret])
     known_others = other_secrets(known, [secret])
+    others = tuple(dict.fromkeys((*known_others, *other_secrets(job.read.listed, [secret]))))[:OTHERS_MOST]
     seen = retained_of(known_others, "half")
     perplexity = states.perplexity(lm, job.reference, stop=job.stop)
     around = _Around(sampled, known_others, seen, unseen_of(known_others, seen), others, _logprobs(job, lm, others), perplexity)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from privlens.audit.manifest import LOG
 from privlens.audit.query_log import QueryLog
 from privlens.audit.records import Audit, Plan
-from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan
+from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan, readable
 from privlens.audit.run import audit as run_audit
 from privlens.audit.sample import read_key, read_sample, rejected_csv
 from privlens.audit.store import open_store
@@ -92,12 +92,13 @@ def audit(
     except OSError as cause:
         raise BadInput(f"{out} cannot be made ({cause.strerror}): give the name of a folder that may be written to.") from cause
     read = read_sample(secrets, read_key(key or out.with_name(f"{out.name}.key")))
-    inputs.write(out / "rejected.csv", rejected_csv(read.rejected).rstrip("\n"))
-    report_sample(read.sample.n_rows, len(read.secrets), len(read.rejected), read.sample.n_duplicates)
     store = open_store(database if database else out / "audit.sqlite")
     if store.has_begun() and not resume:
         raise BadInput(f"{out} holds an audit already: go on with it by --resume, or give another --out.")
     lm = inputs.under(load(model, device, dtype), edit, chat)
+    read = readable(lm, read)
+    inputs.write(out / "rejected.csv", rejected_csv(read.rejected).rstrip("\n"))
+    report_sample(read.sample.n_rows, len(read.secrets), len(read.rejected), read.sample.n_duplicates)
     job = Job(lm, read, fixed_plan, QueryLog(out / LOG), tuple(paragraphs), keep_values)
     result = _last(run_audit(job, store))
     store.close()

@@ -18,14 +18,15 @@ from alembic.migration import MigrationContext
 
 from privlens.audit.query_log import QueryLog, verify
 from privlens.audit.records import Audit, Finding, Measured, Plan
-from privlens.audit.run import Job, audit
-from privlens.audit.sample import read_sample
+from privlens.audit.run import Job, audit, readable
+from privlens.audit.sample import read_sample, rejected_csv
 from privlens.audit.store import open_store
 from privlens.audit.store.models import Base
 from privlens.cli.commands import main
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
-from privlens.types import from_json
+from privlens.localization import Task, result_of
+from privlens.types import NeuronScores, from_json
 from tests.helpers import NEVER_TAUGHT, TAUGHT
 
 KEY = b"0123456789abcdef"
@@ -87,6 +88,50 @@ def test_left_anywhere_it_ends_with_the_same_numbers(
     assert timeless(run(taught, listed, tmp_path)) == whole[1]
 
 
+def test_what_the_model_cannot_read_is_rejected_and_the_rest_goes_on(taught: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"prompt,value\n{TAUGHT[0].prompt},{TAUGHT[0].value}\n{'far too long ' * 200},4711\n{TAUGHT[1].prompt},x1\n")
+    read = readable(taught, read_sample(path, KEY))
+    assert [sampled.row for sampled in read.secrets] == [0, 2]
+    assert read.sample.rejected == ("row 1: this model cannot read it: it has too many tokens, or none",)
+    assert read.sample.n_rows == 3 and "4711" not in rejected_csv(read.rejected)
+    path.write_text(f"prompt,value\n{'far too long ' * 200},4711\n")
+    with pytest.raises(BadInput, match="can read no secret"):
+        readable(taught, read_sample(path, KEY))
+
+
+def test_what_was_forgotten_is_not_measured_again_and_what_is_done_stays(
+    taught: LanguageModel, whole: tuple[Path, Audit], listed: Path, tmp_path: Path
+) -> None:
+    run(taught, listed, tmp_path)
+    store = open_store(tmp_path / "audit.sqlite")
+    gone = whole[1].findings[-1].key
+    store.forget(gone)
+    again = timeless(run(taught, listed, tmp_path))
+    assert again.findings == whole[1].findings[:-1]
+    assert gone not in store.states()
+
+
+def test_where_the_plan_fails_on_one_secret_the_note_says_so_and_the_others_are_worked_on(
+    taught: LanguageModel, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+
+    def fails_once(method: str, task: Task) -> NeuronScores:
+        if not failed:
+            failed.append(task.target.value)
+            raise BadInput(f"{task.target.value} is impossible.")
+        return result_of(method, task)
+
+    monkeypatch.setattr("privlens.audit.run.result_of", fails_once)
+    result = timeless(run(taught, listed, tmp_path))
+    noted = [finding for finding in result.findings if finding.note]
+    assert [finding.note for finding in noted] == ["The plan could not be carried out on this secret beyond: nothing."]
+    assert not noted[0].interventions
+    assert sum(bool(finding.interventions) for finding in result.findings) == 1
+    assert failed[0].encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
 def test_killed_it_resumes_with_the_same_numbers(whole: tuple[Path, Audit], taught_folder: str, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_bytes(KEY)
@@ -109,7 +154,7 @@ def test_killed_it_resumes_with_the_same_numbers(whole: tuple[Path, Audit], taug
     assert verify(log) is None
     with (out / "findings.csv").open() as table:
         rows = list(csv.DictReader(table))
-    assert [row["verdict"] for row in rows[:4]] == ["known"] * 4 and rows[1]["masked"] == result.findings[1].masked
+    assert [row["verdict"] for row in rows[:4]] == ["known"] * 4 and rows[1]["masked_value"] == result.findings[1].masked
     assert not any(secret.value in path.read_text("latin-1") for secret in TAUGHT for path in out.iterdir())
 
 

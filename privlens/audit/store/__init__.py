@@ -26,6 +26,8 @@ from privlens.process.private_files import OWNER_ONLY
 from privlens.types import from_json, to_json
 
 State = Literal["checked", "done"]
+FORGOTTEN = "forgotten"
+"""The state of a row whose secret was deleted: only its number is left, so that it is not measured again."""
 
 
 @contextmanager
@@ -57,8 +59,8 @@ def open_store(url: str | Path) -> "Store":
         raise BadInput(f"The database {url} does not open ({cause.strerror}): give a folder you may write to.") from cause
     except (ArgumentError, ImportError) as cause:
         raise BadInput(
-            os.close(os.open(str(address.database), os.O_CREAT | os.O_RDWR, OWNER_ONLY))
-            "the driver of any other kind."
+            "--database is not the URL of a database that can be used here: write for example sqlite:///audit.sqlite, and "
+            "install the driver of any other kind."
         ) from cause
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _private)
@@ -125,15 +127,25 @@ class Store:
                 session.merge(FindingRow(row=finding.row, key=finding.key, state=state, record=to_json(finding)))
 
     def states(self) -> dict[str, str]:
-        """The state of every secret that is stored, by its key."""
+        """The state of every secret that is stored, by its key; deleted ones are not among them."""
         with self._session() as session:
-            return {row.key: row.state for row in session.execute(sa.select(FindingRow.key, FindingRow.state))}
+            return {row.key: row.state for row in session.execute(_STORED)}
+
+    def forgotten(self) -> set[int]:
+        """The rows whose secrets were deleted."""
+        with self._session() as session:
+            return set(session.scalars(sa.select(FindingRow.row).where(FindingRow.state == FORGOTTEN)))
 
     def findings(self) -> Iterator[Finding]:
         """The stored findings in the order of the list, with the auditor's notes."""
         with self._session() as session:
             notes = {note.key: note for note in session.scalars(sa.select(NoteRow))}
-            for stored in session.scalars(sa.select(FindingRow).order_by(FindingRow.row).execution_options(yield_per=500)):
+            for stored in session.scalars(
+                sa.select(FindingRow)
+                .where(FindingRow.state != FORGOTTEN)
+                .order_by(FindingRow.row)
+                .execution_options(yield_per=500)
+            ):
                 finding = from_json(Finding, stored.record)
                 note = notes.get(stored.key)
                 yield replace(finding, note=note.note, false_positive=note.false_positive) if note else finding
@@ -145,11 +157,15 @@ class Store:
             session.merge(NoteRow(key=key, note=note, false_positive=false_positive))
 
     def forget(self, key: str) -> None:
-        """Deletes everything about one secret, and rewrites the file without it. Raises BadInput for a key that is not stored."""
+        """Deletes everything about one secret but the number of its row, and rewrites the file without it.
+
+        Raises BadInput for a key that is not stored.
+        """
         with self._session() as session:
             _require(session, key)
-            for table in (FindingRow, NoteRow):
-                session.execute(sa.delete(table).where(table.key == key))
+            session.execute(sa.delete(NoteRow).where(NoteRow.key == key))
+            finding = session.scalars(sa.select(FindingRow).where(FindingRow.key == key)).one()
+            finding.key, finding.state, finding.record = f"{FORGOTTEN} {finding.row}", FORGOTTEN, ""
         if self.engine.dialect.name in ("sqlite", "postgresql"):
             with _in_words(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(sa.text("VACUUM"))
@@ -167,6 +183,9 @@ class Store:
             stored = session.get_one(AuditRow, 1)
             stored.ended = stored.ended or _now()
             return stored.ended
+
+
+_STORED = sa.select(FindingRow.key, FindingRow.state).where(FindingRow.state != FORGOTTEN)
 
 
 def _require(session: Session, key: str) -> None:

@@ -27,7 +27,7 @@ class AuditRow(Base):
 
 
 class FindingRow(Base):
-    """One secret: `record` is JSON of its Finding; it is `checked`, or `done` where interventions were measured too."""
+    """One secret: `record` is JSON of its Finding; it is `checked`, `done` once worked on, or `forgotten`."""
 
     __tablename__ = "finding"
 
