@@ -4,6 +4,7 @@ Text is kept exactly as it is, including spaces.
 """
 
 import gc
+import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -127,6 +128,21 @@ def read_list(path: str | Path) -> SecretList:
     if not secrets.rows:
         raise BadInput(f"{path} has no row that can be used. {secrets.left_out}")
     return secrets
+
+
+@dataclass(frozen=True)
+class ListFile:
+    """A list as it was read from a file: the file's name, the SHA-256 of its bytes, and all entries."""
+
+    name: str
+    sha256: str
+    secrets: SecretList
+
+
+def read_list_file(path: str | Path) -> ListFile:
+    """A list of secrets with what tells its file from others. Raises as `read_list` does."""
+    secrets = read_list(path)
+    return ListFile(Path(path).name, hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest(), secrets)
 
 
 def read_secrets(path: str | Path) -> list[ListedSecret]:

@@ -16,10 +16,10 @@ import math
 import random
 import time
 import zlib
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
 
 import torch
 
@@ -46,6 +46,8 @@ PAST_VALUE = 4
 """Tokens past a value's length that a greedy answer may have, so that a longer value is not cut."""
 GREEDY_AT_ONCE = 128
 MAX_SAMPLES = 1_000_000
+LAST = "\U0010ffff"
+"""Behind every other character: texts that begin alike are sorted up to it."""
 ANSWER_BEGINS_WITHIN = 2
 """Characters behind the prompt within which a greedy answer begins: a space, a quotation mark."""
 
@@ -279,10 +281,11 @@ def _one_each(candidates: Sequence[Candidate]) -> list[Candidate]:
     for candidate in candidates:
         by_value.setdefault(candidate.secret.value, []).append(candidate)
     surest_of = {value: max(candidate.logprob for candidate in those) for value, those in by_value.items()}
+    ordered = sorted(by_value)
     halves = {
         half
-        for half, whole in pairwise(sorted(by_value))
-        if whole.startswith(half) and surest_of[whole] >= surest_of[half] - NEAR_BEST
+        for place, half in enumerate(ordered, 1)
+        if any(surest_of[whole] >= surest_of[half] - NEAR_BEST for whole in ordered[place : bisect(ordered, half + LAST)])
     }
     by_prompt: dict[str, Candidate] = {}
     for value, those in by_value.items():

@@ -36,8 +36,8 @@ class SampleSettings:
     `prompts` are what texts begin with, in turn; without any they begin with the model's token for the beginning of a text.
     """
 
-    n_samples: int = 1024
-    n_tokens: int = 40
+    n_samples: int = 2048
+    n_tokens: int = 56
     temperature: float = 0.8
     top_k: int = 0
     prompts: tuple[str, ...] = ()

@@ -44,13 +44,13 @@ class AuditStep:
     """Progress: `done` of `n` steps, one for each secret to check and one for each to work on (`n` rises once these are known).
 
     Attributes:
-        finding: the last one. result: the whole audit, on the last step only.
+        findings: new ones, or anew. result: the whole audit, on the last step only.
     """
 
     done: int
     n: int
     stage: str
-    finding: Finding | None = None
+    findings: tuple[Finding, ...] = ()
     result: Audit | None = None
 
 
@@ -59,16 +59,22 @@ class Job:
     """What an audit works with besides the store.
 
     Attributes:
+        log: of every query; None where there is no folder to keep one in.
         reference: paragraphs of ordinary text, for the perplexity. keep_values: whether private values may be stored in clear.
     """
 
     lm: LanguageModel
     read: ReadSample
     plan: Plan
-    log: QueryLog
+    log: QueryLog | None
     reference: tuple[str, ...] = ()
     keep_values: bool = False
     stop: Stop = never_stop
+
+    def logged(self, kind: str, key: str, result: str, logprob: float | None) -> None:
+        """Adds a query to the log."""
+        if self.log:
+            self.log.add(kind, key, result, logprob)
 
 
 def audit(job: Job, store: Store) -> Iterator[AuditStep]:
@@ -94,14 +100,14 @@ def audit(job: Job, store: Store) -> Iterator[AuditStep]:
             continue
         findings = [finding for finding in _checked(job, chunk) if finding.row in missing]
         store.save(findings, "checked")
-        yield AuditStep(done, n, "checking", findings[-1])
+        yield AuditStep(done, n, "checking", tuple(findings))
     for step in _work(job, store, n):
         yield step
         n = step.n
     seconds = store.add_seconds(time.perf_counter() - clock)
     ended = store.end()
     result = Audit(target, job.read.sample, job.plan, tuple(store.findings()), started, ended, seconds)
-    yield AuditStep(n, n, "done", None, result)
+    yield AuditStep(n, n, "done", (), result)
 
 
 def readable(lm: LanguageModel, read: ReadSample) -> ReadSample:
@@ -162,7 +168,7 @@ def _sha256(path: Path) -> str:
 def _checked(job: Job, chunk: Sequence[SampledSecret]) -> Iterator[Finding]:
     """The findings of one chunk, each of them logged."""
     for finding in check_all(job.lm, chunk, job.read.listed, job.plan, keep_values=job.keep_values, stop=job.stop):
-        job.log.add("check", finding.key, finding.measured.verdict or "undecided", finding.measured.logprob)
+        job.logged("check", finding.key, finding.measured.verdict or "undecided", finding.measured.logprob)
         yield finding
 
 
@@ -187,7 +193,7 @@ def _work(job: Job, store: Store, n_checked: int) -> Iterator[AuditStep]:
             known = states.known(job.lm, job.read.listed, stop=job.stop)
         worked = _worked(job, by_key[finding.key], known, finding)
         store.save([worked], "done")
-        yield AuditStep(n_checked + place, n_checked + len(chosen), "localizing and erasing", worked)
+        yield AuditStep(n_checked + place, n_checked + len(chosen), "localizing and erasing", (worked,))
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ def _worked(job: Job, sampled: SampledSecret, known: Sequence[Secret], finding: 
         for intervention in _interventions(job, sampled, known):
             interventions.append(intervention)
     except BadInput:  # its message may quote the secret
-        job.log.add("intervention", sampled.key, "failed", None)
+        job.logged("intervention", sampled.key, "failed", None)
         done = ", ".join(dict.fromkeys(intervention.method for intervention in interventions)) or "nothing"
         finding = replace(finding, note=f"The plan could not be carried out on this secret beyond: {done}.")
     return replace(finding, interventions=tuple(interventions))
@@ -260,7 +266,7 @@ def _measured(job: Job, around: _Around, intervention: Intervention, edit: Edit)
     after = lm.under(edit)
     [measured] = measure(after, [secret], job.read.listed, plan, KnownPairs(after, job.stop), job.keep_values, stop=job.stop)
     kind = f"{intervention.kind} {intervention.method}"
-    job.log.add(kind, around.sampled.key, measured.verdict or "undecided", measured.logprob)
+    job.logged(kind, around.sampled.key, measured.verdict or "undecided", measured.logprob)
     rises = [now - before for now, before in zip(_logprobs(job, after, around.others), around.logprobs, strict=True)]
     is_neurons = intervention.kind != "erasure"
     return replace(
@@ -291,7 +297,7 @@ def _attacked(job: Job, around: _Around, after: LanguageModel) -> tuple[Attack, 
     )
     records = []
     for attack in attack_steps(setup):
-        job.log.add(f"attack: {attack.name}", sampled.key, "succeeded" if attack.found_something else "failed", None)
+        job.logged(f"attack: {attack.name}", sampled.key, "succeeded" if attack.found_something else "failed", None)
         records.append(Attack(attack.name, attack.found_something, attack.detail if attack.ran else attack.note))
     return tuple(records)
 

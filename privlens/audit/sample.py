@@ -20,7 +20,7 @@ from privlens.errors import BadInput
 from privlens.list_files import Rejected
 from privlens.process.private_files import write_private
 from privlens.retained.others import key_of
-from privlens.secret_lists import ListedSecret, read_list
+from privlens.secret_lists import ListedSecret, ListFile, read_list_file
 from privlens.types import Secret
 from privlens.value_match import collapse_whitespace
 
@@ -73,7 +73,12 @@ def read_sample(path: str | Path, key: bytes) -> ReadSample:
     Raises:
         BadInput: if the file cannot be read, lacks a column, or has no row that can be used.
     """
-    entries = read_list(path).entries
+    return sample_of(read_list_file(path), key)
+
+
+def sample_of(read: ListFile, key: bytes) -> ReadSample:
+    """A list that was read, each secret once, named by the key."""
+    entries = read.secrets.entries
     rejected = tuple(_without_content(entry) for entry in entries if isinstance(entry, Rejected))
     rows = [(row, entry) for row, entry in enumerate(entries) if isinstance(entry, ListedSecret)]
     first: dict[str, SampledSecret] = {}
@@ -84,8 +89,8 @@ def read_sample(path: str | Path, key: bytes) -> ReadSample:
             first[plain] = SampledSecret(row, secret_key(key, listed.secret), person, listed)
     sampled = tuple(first.values())
     sample = Sample(
-        name=Path(path).name,
-        sha256=hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest(),
+        name=read.name,
+        sha256=read.sha256,
         n_rows=len(entries),
         rejected=tuple(map(str, rejected)),
         n_duplicates=len(rows) - len(sampled),

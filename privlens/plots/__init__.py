@@ -4,6 +4,7 @@ from pathlib import Path
 
 import plotly
 
+from privlens.plots.auditing import extraction
 from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curves, token_bars
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
 from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
@@ -22,6 +23,7 @@ __all__ = [
     "curves",
     "erase_or_hide",
     "erasure_curves",
+    "extraction",
     "heatmap",
     "layer_and_matrix",
     "live_gates",

@@ -19,6 +19,7 @@ from privlens.ui.sidebar.panel import bundled_lists, sidebar
 from privlens.ui.state.jobs import QUICK, Notices
 from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.address import address_part
+from privlens.ui.tabs.audit.tab import audit_tab
 from privlens.ui.tabs.compare.tab import compare_tab
 from privlens.ui.tabs.deactivate.effect import wire_effect
 from privlens.ui.tabs.deactivate.tab import deactivate_tab
@@ -76,6 +77,8 @@ def build_ui(
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab(en.MANY_TAB, id="many"):
                 voted = many_tab(shelf, side, chosen)
+            with gr.Tab(en.AUDIT_TAB, id="audit"):
+                audit_tab(shelf, side)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         wire_overview(shelf, side, overview, chosen, tabs)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):

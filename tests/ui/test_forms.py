@@ -14,6 +14,8 @@ import gradio as gr
 import pytest
 from gradio.state_holder import SessionState
 
+from privlens.resources import SECRETS
+from privlens.secret_lists import read_secrets
 from privlens.ui import build_ui
 from privlens.ui.components.form import Form
 from privlens.ui.state.edits import EditList
@@ -131,6 +133,9 @@ def test_every_run_of_the_page_goes_through(pressed: Pressed) -> None:
     assert [[one.method for one in found.scores] for found in pressed.kept("Compared")] == [["gradient", "random"]]
     assert pressed.press("many-start", many_method="gradient", many_secrets=[0, 1]) > 1
     assert [len(found.targets) for found in pressed.kept("Many")] == [2]
+    assert pressed.press("audit-start", audit_methods=["gradient"], audit_at_most=1) > 3
+    [audited] = pressed.kept("Finished")
+    assert [finding.row for finding in audited.audit.findings] == list(range(len(read_secrets(SECRETS))))
     assert pressed.press("erase-start", erase_steps=2, erase_every=1) > 3
     [erased] = pressed.kept("Erased")
     assert erased.last.step == 2 and erased.kept.targets[0].value == TAUGHT[0].value

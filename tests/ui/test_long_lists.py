@@ -33,7 +33,7 @@ def n_bytes(*updates: Any) -> int:
 
 def test_a_browser_is_sent_a_bounded_part_of_a_list(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_text("prompt,value,category\n" + "".join(f"p{at},v{at},c{at}\n" for at in range(N)))
-    rows, *sent = listed_in(ModelName("demo"), str(tmp_path / "long.csv"))
+    rows, _, *sent = listed_in(ModelName("demo"), str(tmp_path / "long.csv"))
     assert len(rows) == N
     assert n_bytes(*sent) < MOST_BYTES
     assert "Runs use 1,000 of them" in sent[-1]["value"]

@@ -28,7 +28,7 @@ def test_without_an_own_list_that_of_the_model_stands_there(model: str, belongs:
 def test_an_example_says_how_often_it_was_trained_on_or_that_it_was_planted(tmp_path: Path) -> None:
     rows = ["prompt,value,repeats,neurons", "a,trained,16,", "b,planted,1,3:7 0:2", "c,never,0,", "d,unknown,,"]
     (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
-    [_, _, examples, _] = listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))
+    [_, _, _, examples, _] = listed_in(ModelName("demo"), str(tmp_path / "mine.csv"))
     assert examples["choices"] == [
         ("trained (16x)", 0), ("planted (planted)", 1), ("never (control, 0x)", 2), ("unknown", 3)
     ]  # fmt: skip
@@ -45,13 +45,13 @@ def test_an_own_list_is_named_as_the_visitor_knows_it(tmp_path: Path) -> None:
 
 def test_of_an_own_list_the_good_rows_are_taken_and_the_others_told(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("prompt;value;category\na;b;x\nc;;x\nd;<i>e</i>;y\nf;g;x;h\n")
-    rows, categories, _, said = taken(ModelName("demo"), str(tmp_path / "mine.csv"))
+    rows, _, categories, _, said = taken(ModelName("demo"), str(tmp_path / "mine.csv"))
     assert [row.secret.value for row in rows] == ["b", "<i>e</i>"]
     assert categories["choices"] == ["all categories", "x", "y"]
     assert said["visible"] is True
     assert said["value"].startswith("2 secrets read, 2 categories. 2 of 4 rows were left out: line 3: the value is empty")
     assert "; line 5: 4 cells where the first line names 3" in said["value"]
-    assert taken(ModelName("demo"), None)[3] == gr.update(value="", visible=False), "the model's own list again"
+    assert taken(ModelName("demo"), None)[4] == gr.update(value="", visible=False), "the model's own list again"
 
 
 def test_a_list_that_cannot_be_read_leaves_what_was_there_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_a_list_that_cannot_be_read_leaves_what_was_there_and_says_so(tmp_path: 
     monkeypatch.setattr(gr, "Warning", lambda message, **_: told.append(message))
     (tmp_path / "mine.csv").write_text("prompt,value,repeats\na,b,<script>\n")
     *kept, said = taken(ModelName("demo"), str(tmp_path / "mine.csv"))
-    assert kept == [gr.skip()] * 3
+    assert kept == [gr.skip()] * 4
     assert said["value"].startswith("mine.csv has no row that can be used. 1 of 1 rows was left out: line 2: repeats is")
     assert said["value"].endswith("The previous list is still in use.")
     assert told and "&lt;script&gt;" in told[0], "gradio reads markup in messages"

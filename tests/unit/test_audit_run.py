@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -253,3 +254,13 @@ def test_a_plan_is_read_from_a_file_and_checked_first(tmp_path: Path, capsys: py
             main(["audit", "list.csv", "--out", str(tmp_path / "out"), "--plan", str(plan)])
         assert ended.value.code == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_store_in_memory_is_one_for_all_threads() -> None:
+    store = open_store("sqlite://")
+    store.save([finding(0, "first")], "checked")
+    with ThreadPoolExecutor(2) as pool:
+        assert [found.key for found in pool.submit(lambda: list(store.findings())).result()] == ["first"]
+        pool.submit(store.save, [finding(1, "second")], "checked").result()
+    assert [found.key for found in store.findings()] == ["first", "second"]
+    store.close()

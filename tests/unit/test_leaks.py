@@ -99,6 +99,7 @@ def test_each_value_is_listed_once_behind_its_most_natural_prompt() -> None:
             _candidate("Anna Lee has", "12345", -3.0, -1),
             _candidate("George Moss has", "12399", -4.0, -5),  # the same prompt, less sure
             _candidate("Ida Bell has", "1234", -0.0, -1),  # half of another value
+            _candidate("George Moss has", "12340", -9.0, -5),  # begins with that half as well, and is unlikely
             _candidate("Ida Bell had", "77777", -0.0, -1),
             _candidate("Ida Bell had", "77777-77", -4.0, -1),  # a value with something unlikely behind it
         ]

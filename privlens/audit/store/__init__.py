@@ -54,7 +54,7 @@ def open_store(url: str | Path) -> "Store":
         if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
             os.close(os.open(str(address.database), os.O_CREAT | os.O_RDWR, OWNER_ONLY))
             os.chmod(str(address.database), OWNER_ONLY)
-        engine = sa.create_engine(address, hide_parameters=True)
+        engine = sa.create_engine(address, hide_parameters=True, **_pool(address))
     except OSError as cause:
         raise BadInput(f"The database {url} does not open ({cause.strerror}): give a folder you may write to.") from cause
     except (ArgumentError, ImportError) as cause:
@@ -67,6 +67,13 @@ def open_store(url: str | Path) -> "Store":
     with _in_words(), engine.begin() as connection:
         _upgrade(connection)
     return Store(engine)
+
+
+def _pool(address: sa.URL) -> dict[str, Any]:
+    """SQLite in memory is gone with its connection: there is one, which the threads of a page use in turn."""
+    if address.get_backend_name() != "sqlite" or address.database not in (None, "", ":memory:"):
+        return {}
+    return {"poolclass": sa.QueuePool, "pool_size": 1, "max_overflow": 0, "connect_args": {"check_same_thread": False}}
 
 
 def _private(connection: Any, _: Any) -> None:

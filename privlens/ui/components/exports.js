@@ -9,7 +9,7 @@ async function take() {
   if (value.at === done) return;
   done = value.at;
   if (value.kind === 'file') return privlens.save(value.name, 'application/json', privlens.maskedJson(value.text));
-  if (value.kind === 'text') return privlens.save(value.name, 'application/json', value.text);
+  if (value.kind === 'text') return privlens.save(value.name, value.type, value.text);
   code.textContent = value.text;
   said.hidden = false;
   said.querySelector('span').textContent = await privlens.copy(value.text, code) ? copied : byHand;

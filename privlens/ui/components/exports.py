@@ -31,9 +31,9 @@ def file_value(name: str, content: Any) -> dict[str, Any]:
     return {"kind": "file", "name": name, "text": json.dumps(content, indent=1) + "\n", "at": time.monotonic_ns()}
 
 
-def text_value(name: str, text: str) -> dict[str, Any]:
+def text_value(name: str, text: str, media_type: str = "application/json") -> dict[str, Any]:
     """The same for a text that is to be saved as it is."""
-    return {"kind": "text", "name": name, "text": text, "at": time.monotonic_ns()}
+    return {"kind": "text", "name": name, "type": media_type, "text": text, "at": time.monotonic_ns()}
 
 
 def export_part(elem_id: str) -> gr.HTML:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from privlens.audit.records import Plan
 from privlens.erasure import ErasureSettings
 from privlens.errors import BadInput
 from privlens.localization import ASKED_FOR_DEPTH
@@ -137,3 +138,14 @@ def erase(
         ("--retain", OWN_TEXT) if has_text else (),
     )
     return command("erase", *options, of_reference(reference), of_model(side))
+
+
+def audit(side: SidebarValues, plan: Plan, reference: tuple[str, ...]) -> str:
+    """`privlens audit`, with the rest of its options as they stand by default."""
+    options = (
+        ("--methods", ",".join(plan.methods)) if plan.methods else (),
+        ("--erase", plan.erasure) if plan.erasure else (),
+        ("--attacks",) if plan.attacks else (),
+        ("--at-most", plan.at_most, "--temperature", f"{plan.temperature:g}", "--top-k", plan.top_k, "--seed", plan.seed),
+    )
+    return command("audit", (list_file(side.listed), "--out", "audit"), *options, of_reference(reference), of_model(side))

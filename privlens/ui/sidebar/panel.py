@@ -16,7 +16,7 @@ from privlens.errors import BadInput
 from privlens.lm.chat import has_template
 from privlens.resources import ASSETS, REFERENCE, SECRETS
 from privlens.retained.others import same_secret
-from privlens.secret_lists import ListedSecret, paragraphs, read_list, read_reference, read_secrets
+from privlens.secret_lists import ListedSecret, ListFile, paragraphs, read_list_file, read_reference, read_secrets
 from privlens.types import Secret
 from privlens.ui.components.form import Update
 from privlens.ui.sidebar.models import model_part, own_list
@@ -30,7 +30,7 @@ from privlens.ui.traces.uploads import is_gone, once
 ALL = en.ALL_CATEGORIES
 SHOWN_MOST, CATEGORIES_MOST, SEARCH_MOST = 200, 200, 200
 """Examples and categories that a browser is sent at most, and characters of a search."""
-LISTS = [".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"]
+LISTS = [".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet"]
 """How the names of lists end."""
 
 
@@ -39,7 +39,8 @@ class Sidebar:
     """What the tabs read.
 
     Attributes:
-        model: the visitor's ModelName. listed: their list, tuple of ListedSecret. reference: tuple of paragraphs.
+        model: the visitor's ModelName. listed: their list, tuple of ListedSecret. source: the ListFile that it is from.
+        reference: tuple of paragraphs.
         prompt, value: the secret in question. secret: both, to listen to; it follows them a moment later.
         loaded: the event after another model was loaded, and loads when that was. about: what the model is, as `wording.of_model`
             says it.
@@ -47,6 +48,7 @@ class Sidebar:
 
     model: gr.State
     listed: gr.State
+    source: gr.State
     reference: gr.State
     prompt: gr.Textbox
     value: gr.Textbox
@@ -78,7 +80,8 @@ class SidebarValues:
 
 def sidebar(shelf: ModelCache) -> Sidebar:
     """Builds the sidebar and its own listeners."""
-    listed = tuple(read_secrets(SECRETS))
+    first = read_list_file(SECRETS)
+    listed = first.secrets.rows
     with gr.Sidebar(width=360, elem_id="sidebar") as bar:
         gr.Markdown(en.QUESTION)
         model, loads, about = model_part(shelf)
@@ -95,9 +98,10 @@ def sidebar(shelf: ModelCache) -> Sidebar:
         prompt = gr.Textbox("", label=en.PROMPT, lines=2, elem_id="prompt", max_length=validation.MAX_PROMPT, **UNKEPT)
         value = gr.Textbox("", label=en.VALUE, elem_id="value", max_length=validation.MAX_VALUE, **UNKEPT)
         chat = gr.Checkbox(False, label=en.CHAT, elem_id="chat", visible=speaks(shelf, shelf.first))
-        list_state = gr.State(listed)
+        list_state, source = gr.State(listed), gr.State(first)
+        list_parts = [list_state, source, category, examples]
         reference = gr.State(read_reference(REFERENCE))
-        _own_part(model, list_state, reference, category, examples, search)
+        _own_part(model, list_parts, reference, search)
         gr.Button(en.SHOW_PAGE, variant="primary", elem_id="done").click(lambda: gr.Sidebar(open=False), None, bar, **QUICK)
     for changed in (category.change, search.input):
         changed(show_errors(_searched), [list_state, category, search], examples, trigger_mode="always_last", **QUICK)
@@ -109,11 +113,11 @@ def sidebar(shelf: ModelCache) -> Sidebar:
 
     def anew(name: ModelName, rows: tuple[ListedSecret, ...]) -> Update:
         shown = _list_of_model(name, rows)
-        update: Update = dict(zip([list_state, category, examples], shown, strict=True)) if shown else {}
+        update: Update = dict(zip(list_parts, shown, strict=True)) if shown else {}
         return {**update, chat: gr.update(value=name.chat, visible=speaks(shelf, name)), search: ""}
 
-    listing = loads.change(show_errors(anew), [model, list_state], [list_state, category, examples, chat, search], **QUICK)
-    return Sidebar(model, list_state, reference, prompt, value, secret, listing, about, loads)
+    listing = loads.change(show_errors(anew), [model, list_state], [*list_parts, chat, search], **QUICK)
+    return Sidebar(model, list_state, source, reference, prompt, value, secret, listing, about, loads)
 
 
 def speaks(shelf: ModelCache, name: ModelName) -> bool:
@@ -144,26 +148,27 @@ def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any
     path = own_list(name, ASSETS)
     if path is None or rows not in bundled_lists():
         return None
-    return _shown(tuple(read_secrets(path)))
+    return _shown(read_list_file(path))
 
 
-def _shown(rows: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
-    """A list, and the two choosers of its examples."""
+def _shown(source: ListFile) -> tuple[Any, ...]:
+    """A list, the file it is from, and the two choosers of its examples."""
+    rows = source.secrets.rows
     names = [ALL, *categories_of(rows)]
     first = names[1] if len(names) > 1 else ALL
-    return rows, gr.update(choices=names, value=first), _searched(rows, first, "")
+    return rows, source, gr.update(choices=names, value=first), _searched(rows, first, "")
 
 
 def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
-    """The list of a file, or of the model where there is no file; the two choosers of its examples; a report on the file.
+    """What `_shown` gives for the list of a file, or of the model where there is no file; and a report on the file.
 
     Raises:
         BadInput: for a file that no row can be read from.
     """
     try:
-        secret_list = read_list(path or own_list(name, ASSETS) or SECRETS)
-        text = wording.of_list(secret_list) if path else ""
-        return *_shown(secret_list.rows), gr.update(value=text, visible=bool(text))
+        source = read_list_file(path or own_list(name, ASSETS) or SECRETS)
+        text = wording.of_list(source.secrets) if path else ""
+        return *_shown(source), gr.update(value=text, visible=bool(text))
     except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
         raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
 
@@ -171,23 +176,21 @@ def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
 def taken(name: ModelName, path: str | None) -> tuple[Any, ...]:
     """As `listed_in`; where nothing can be read, the previous list stays and the report says so."""
     if is_gone(path):
-        return (gr.skip(),) * 4
+        return (gr.skip(),) * 5
     try:
         return listed_in(name, path)
     except BadInput as error:
         gr.Warning(html.escape(str(error), quote=False), duration=15, title=en.ERROR)
-        return gr.skip(), gr.skip(), gr.skip(), gr.update(value=en.list_unchanged(str(error)), visible=True)
+        return *(gr.skip(),) * 4, gr.update(value=en.list_unchanged(str(error)), visible=True)
 
 
 def _own_part(
     model: gr.State,
-    listed: gr.State,
+    list_parts: Sequence[Component],
     reference: gr.State,
-    category: gr.Dropdown,
-    examples: gr.Radio,
     search: gr.Textbox,
 ) -> None:
-    """Own list of secrets, own reference text; without them, those of the model are used again."""
+    """Own list of secrets, which list_parts then show, own reference text; without them, those of the model are used again."""
     with gr.Accordion(en.OWN_LIST_HEADING, open=False):
         file = gr.File(label=en.OWN_LIST_FILE, file_types=LISTS, height=110, elem_id="own-list")
         report = gr.Textbox(
@@ -204,7 +207,7 @@ def _own_part(
     def own_text(text: str) -> tuple[str, ...]:
         return paragraphs(text) or read_reference(REFERENCE)
 
-    read = file.change(show_errors(once(taken)), [model, file], [listed, category, examples, report], **QUICK)
+    read = file.change(show_errors(once(taken)), [model, file], [*list_parts, report], **QUICK)
     read.success(lambda: "", None, search, **QUICK)
     text.change(show_errors(own_text), text, reference, **QUICK)
 

@@ -21,7 +21,7 @@ from privlens.ui.state.session import Localization, ModelCache, ModelName, Selec
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.text import en, wording
 
-TABS = ("overview", "memorized", "localize", "deactivate", "erase", "compare", "many")
+TABS = ("overview", "memorized", "localize", "deactivate", "erase", "compare", "many", "audit")
 
 
 @dataclass(frozen=True)

@@ -1130,3 +1130,84 @@ SESSION_NEEDS_LIST = "This session leaves its values out, and its secret is not 
 def session_of_other_model(name: str) -> str:
     """A session file of other weights."""
     return f"This session was saved with another model, {name!r}: load that one under Another model, and open the file again."
+
+
+# Tab Audit
+
+AUDIT_TAB = "Audit"
+AUDIT_INTRO = (
+    "The whole list of the sidebar, one secret after the other, each beside a control; then what is memorized is worked on as "
+    "the plan says. The findings are masked and named by a key that only this visit has. Choose your list at the left under "
+    "*Your own list*."
+)
+AUDIT_PLAN = "Plan: what is done about memorized secrets"
+AUDIT_METHODS = "Localize, switch off and measure, by"
+AUDIT_METHODS_INFO = "none: secrets are only checked"
+AUDIT_ERASE = "Erase, each from a copy of its own, by"
+AUDIT_NO_ERASE = "nothing is erased"
+AUDIT_AT_MOST = "How many of them"
+AUDIT_AT_MOST_INFO = "the likeliest first; the report says how many were left"
+AUDIT_ATTACKS = "Attack what was switched off or erased"
+AUDIT_MORE = "Sampling and seed"
+AUDIT_STATED = "For the report: who, for whom, why"
+AUDIT_STATEMENTS = {
+    "auditor": "Auditor",
+    "client": "Client",
+    "question": "Question",
+    "scope": "Scope",
+    "legal_basis": "Legal basis on which the strings are used",
+}
+AUDIT_EMPTY = "Press Start: what the model knows of the list will appear here, secret by secret."
+AUDIT_TABLE = "Findings, the likeliest first"
+AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "tries", "exposure (bits)", "verdict", "then")
+AUDIT_CURVES_EMPTY = "How many values appear within n samples will appear here."
+AUDIT_SECRETS, AUDIT_CONTROLS = "secrets", "controls"
+AUDIT_NOTE = "A note on a finding, or why it does not count"
+AUDIT_NOTE_ROW = "Row"
+AUDIT_NOTE_ROW_INFO = "click a row of the table, or type its number"
+AUDIT_NOTE_TEXT = "Note"
+AUDIT_STRUCK = "Does not count, because"
+AUDIT_STRUCK_INFO = "a false positive is left out of every rate; empty: it counts"
+AUDIT_NOTE_SAVE = "Keep the note"
+AUDIT_REPORT, AUDIT_FINDINGS, AUDIT_REJECTED = "Report (HTML)", "Findings (CSV)", "Rows left out (CSV)"
+AUDIT_UNDECIDED = "undecided"
+AUDIT_STAGES = {"checking": "checking", "localizing and erasing": "working on memorized secrets", "done": "done"}
+AUDIT_THEN = {"neurons": "{size:,} neurons off by {method}", "random": "", "erasure": "erased by {method}"}
+
+
+def audit_of_list(n_controls: int, n_people: int) -> str:
+    """What a list has beside secrets, and of how many people these are."""
+    people = f"of {n_people:,} people" if n_people else ""
+    controls = f"and {n_controls:,} controls: rows that nobody trained on" if n_controls else ""
+    return ", ".join(filter(None, (people, controls))) or "no row is marked as a control; each gets one of its own"
+
+
+def audit_list_note(n_rows: int, n_rejected: int, n_duplicates: int) -> str:
+    """What became of the rows of a list."""
+    return f"{n_rows:,} rows, of which {n_rejected:,} cannot be used and {n_duplicates:,} repeat another"
+
+
+def audit_written(known: int, n: int, controls: int, n_controls: int) -> str:
+    """The sentence of an audit."""
+    of_controls = f", and {controls:,} of {n_controls:,} controls" if n_controls else "; there are no controls"
+    return f"{known:,} of {n:,} secrets are written word for word{of_controls}."
+
+
+def audit_so_far(known: int, n: int) -> str:
+    """How far an audit is."""
+    return f"So far {known:,} of {n:,} secrets are written word for word."
+
+
+def audit_stopped(done: int, n: int) -> str:
+    """That an audit was stopped, and where."""
+    return f"Stopped: {done:,} of {n:,} secrets are checked. Start goes on from there."
+
+
+def audit_table_cut(n_shown: int, n: int) -> str:
+    """That the table has not all findings."""
+    return f"{AUDIT_TABLE}: {n_shown:,} of {n:,}; the CSV file has all"
+
+
+def audit_no_row(row: str) -> str:
+    """That a note is about nothing."""
+    return f"There is no finding of row {row}: click one in the table."
