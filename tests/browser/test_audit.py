@@ -60,7 +60,7 @@ def test_from_a_list_to_a_report_that_the_command_line_makes_too(
     shown = page.inner_text("#audit-table")
     assert "••" in shown and not any(secret.value in shown for secret in TAUGHT)
 
-    unfold(page, "A note on a finding")
+    unfold(page, "Note on a finding")
     page.locator("#audit-row input").fill("0")
     page.locator("#audit-struck textarea, #audit-struck input").first.fill("<b>said</b> by the prompt")
     page.click("#audit-note-save")

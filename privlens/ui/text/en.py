@@ -1140,7 +1140,7 @@ AUDIT_INTRO = (
     "the plan says. The findings are masked and named by a key that only this visit has. Choose your list at the left under "
     "*Your own list*."
 )
-AUDIT_PLAN = "Plan: what is done about memorized secrets"
+AUDIT_PLAN = "Plan for memorized secrets"
 AUDIT_METHODS = "Localize, switch off and measure, by"
 AUDIT_METHODS_INFO = "none: secrets are only checked"
 AUDIT_ERASE = "Erase, each from a copy of its own, by"
@@ -1162,7 +1162,7 @@ AUDIT_TABLE = "Findings, the likeliest first"
 AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "tries", "exposure (bits)", "verdict", "then")
 AUDIT_CURVES_EMPTY = "How many values appear within n samples will appear here."
 AUDIT_SECRETS, AUDIT_CONTROLS = "secrets", "controls"
-AUDIT_NOTE = "A note on a finding, or why it does not count"
+AUDIT_NOTE = "Note on a finding"
 AUDIT_NOTE_ROW = "Row"
 AUDIT_NOTE_ROW_INFO = "click a row of the table, or type its number"
 AUDIT_NOTE_TEXT = "Note"
