@@ -129,7 +129,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Target:
-    """The audited model: its name, files with their SHA-256, and the fingerprint of the weights under the edits in force."""
+    """The audited model: its name, files with their SHA-256, and the fingerprint of the weights under the edits in force.
+
+    `chat` tells whether it was asked in chat turns; else as plain text.
+    """
 
     model: str
     fingerprint: str
@@ -139,6 +142,7 @@ class Target:
     files: dict[str, str]
     edits: tuple[str, ...]
     versions: dict[str, str]
+    chat: bool = False
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,7 @@ def target_of(lm: LanguageModel) -> Target:
         files={path.name: _sha256(path) for path in files},
         edits=tuple(str(edit.provenance.settings.get("method", "edit")) for edit in lm.edits),
         versions={name: version(name) for name in ("torch", "transformers")},
+        chat=lm.is_chat,
     )
 
 

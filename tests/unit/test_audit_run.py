@@ -1,5 +1,6 @@
 """An audit as a whole: killed and resumed, its database, its log, and its files."""
 
+import copy
 import csv
 import json
 import os
@@ -18,7 +19,7 @@ from alembic.migration import MigrationContext
 
 from privlens.audit.query_log import QueryLog, verify
 from privlens.audit.records import Audit, Finding, Measured, Plan
-from privlens.audit.run import Job, audit, readable
+from privlens.audit.run import Job, audit, readable, target_of
 from privlens.audit.sample import read_sample, rejected_csv
 from privlens.audit.store import open_store
 from privlens.audit.store.models import Base
@@ -164,6 +165,11 @@ def test_another_model_list_or_plan_is_refused(
     folder, _ = whole
     with pytest.raises(BadInput, match=r"fingerprint .* weights are not the same"):
         run(lm, listed, folder)
+    chat = LanguageModel("chat", taught.model, copy.deepcopy(taught.tokenizer))
+    chat.tokenizer.chat_template = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
+    assert not target_of(chat).chat and target_of(chat.as_chat()).chat
+    with pytest.raises(BadInput, match="asked as plain text, and this one is asked in chat turns"):
+        run(chat.as_chat(), listed, folder)
     with pytest.raises(BadInput, match="plan is fixed"):
         run(taught, listed, folder, replace(PLAN, seed=1))
     other = tmp_path / "other.csv"

@@ -200,11 +200,17 @@ def _difference(stored: AuditRow, target: Target, sample: Sample, plan: Plan) ->
     before = from_json(Target, stored.target)
     if before.fingerprint != target.fingerprint:
         return f"its model has the fingerprint {before.fingerprint}, this one {target.fingerprint}: the weights are not the same"
+    if before.chat != target.chat:
+        return f"its model was asked {_manner(before)}, and this one is asked {_manner(target)}"
     if from_json(Sample, stored.sample).sha256 != sample.sha256:
         return f"its list is {from_json(Sample, stored.sample).name}, which has changed since or is another one"
     if from_json(Plan, stored.plan) != plan:
         return "its plan is another one, and a plan is fixed before the first measurement"
     return ""
+
+
+def _manner(target: Target) -> str:
+    return "in chat turns" if target.chat else "as plain text"
 
 
 def _now() -> str:
