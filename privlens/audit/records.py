@@ -167,7 +167,8 @@ class Audit:
     """A whole audit, as it is written to audit.json.
 
     `started` and `ended` are ISO 8601 with an offset. `auditor`, `client`, `question`, `scope` and `legal_basis` (on which the
-    strings are used) are the auditor's own words; empty where not stated.
+    strings are used) are the auditor's own words; empty where not stated. `seconds` were worked in all parts of an audit
+    that was stopped or killed, but for what a killed one had begun and not stored.
     """
 
     target: Target

@@ -21,7 +21,7 @@ from privlens.deactivation import random_like
 from privlens.erasure import ERASURE_METHODS, ErasureSettings, Request, erase, method_settings
 from privlens.erasure.attacks import AttackSetup
 from privlens.erasure.attacks import attacks as attack_steps
-from privlens.errors import BadInput
+from privlens.errors import BadInput, Cancelled
 from privlens.list_files import Rejected
 from privlens.lm.export import folded
 from privlens.lm.model import LanguageModel, Stop, never_stop
@@ -81,27 +81,31 @@ def audit(job: Job, store: Store) -> Iterator[AuditStep]:
     check_plan(job.plan)
     target = target_of(job.lm)
     started = store.begin(target, job.read.sample, job.plan)
-    clock = time.perf_counter()
+    clock = _Clock()
     n = len(job.read.secrets)
-    states_before = store.states()
-    done = 0
-    forgotten = store.forgotten()
-    for start in range(0, n, AT_ONCE):
-        chunk = job.read.secrets[start : start + AT_ONCE]
-        done += len(chunk)
-        missing = {sampled.row for sampled in chunk if sampled.key not in states_before} - forgotten
-        if not missing:
-            continue
-        findings = [finding for finding in _checked(job, chunk) if finding.row in missing]
-        store.save(findings, "checked")
-        yield AuditStep(done, n, "checking", findings[-1])
-    for step in _work(job, store, n):
-        yield step
-        n = step.n
-    seconds = store.add_seconds(time.perf_counter() - clock)
+    try:
+        yield from _check(job, store, clock)
+        for step in _work(job, store, clock):
+            yield step
+            n = step.n
+    except (Cancelled, KeyboardInterrupt):
+        store.add_seconds(clock.lap())
+        raise
+    seconds = store.add_seconds(clock.lap())
     ended = store.end()
     result = Audit(target, job.read.sample, job.plan, tuple(store.findings()), started, ended, seconds)
     yield AuditStep(n, n, "done", None, result)
+
+
+class _Clock:
+    """Tells the seconds since it was last asked, which are stored with what they were spent on: a killed run loses no more."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self.last = self.last, time.perf_counter()
+        return self.last - before
 
 
 def readable(lm: LanguageModel, read: ReadSample) -> ReadSample:
@@ -160,6 +164,20 @@ def _sha256(path: Path) -> str:
         return digest.hexdigest()
 
 
+def _check(job: Job, store: Store, clock: _Clock) -> Iterator[AuditStep]:
+    """Checks what is not stored yet, chunk by chunk."""
+    n = len(job.read.secrets)
+    states_before, forgotten = store.states(), store.forgotten()
+    for start in range(0, n, AT_ONCE):
+        chunk = job.read.secrets[start : start + AT_ONCE]
+        missing = {sampled.row for sampled in chunk if sampled.key not in states_before} - forgotten
+        if not missing:
+            continue
+        findings = [finding for finding in _checked(job, chunk) if finding.row in missing]
+        store.save(findings, "checked", clock.lap())
+        yield AuditStep(start + len(chunk), n, "checking", findings[-1])
+
+
 def _checked(job: Job, chunk: Sequence[SampledSecret]) -> Iterator[Finding]:
     """The findings of one chunk, each of them logged."""
     for finding in check_all(job.lm, chunk, job.read.listed, job.plan, keep_values=job.keep_values, stop=job.stop):
@@ -173,10 +191,11 @@ def to_work_on(findings: Iterator[Finding], at_most: int) -> list[Finding]:
     return sorted(memorized, key=lambda finding: (-finding.measured.logprob, finding.row))[:at_most]
 
 
-def _work(job: Job, store: Store, n_checked: int) -> Iterator[AuditStep]:
+def _work(job: Job, store: Store, clock: _Clock) -> Iterator[AuditStep]:
     """Localizes, switches off, erases and attacks, as the plan says, one memorized secret after the other."""
     if not (job.plan.methods or job.plan.erasure):
         return
+    n_checked = len(job.read.secrets)
     chosen = to_work_on(store.findings(), job.plan.at_most)
     by_key = {sampled.key: sampled for sampled in job.read.secrets}
     finished = {key for key, state in store.states().items() if state == "done"}
@@ -187,7 +206,7 @@ def _work(job: Job, store: Store, n_checked: int) -> Iterator[AuditStep]:
         if known is None:
             known = states.known(job.lm, job.read.listed, stop=job.stop)
         worked = _worked(job, by_key[finding.key], known, finding)
-        store.save([worked], "done")
+        store.save([worked], "done", clock.lap())
         yield AuditStep(n_checked + place, n_checked + len(chosen), "localizing and erasing", worked)
 
 

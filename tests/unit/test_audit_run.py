@@ -1,16 +1,19 @@
 """An audit as a whole: killed and resumed, its database, its log, and its files."""
 
+import contextlib
 import copy
 import csv
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -24,7 +27,7 @@ from privlens.audit.sample import read_sample, rejected_csv
 from privlens.audit.store import open_store
 from privlens.audit.store.models import Base
 from privlens.cli.commands import main
-from privlens.errors import BadInput
+from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
 from privlens.types import NeuronScores, from_json
@@ -87,6 +90,44 @@ def test_left_anywhere_it_ends_with_the_same_numbers(
     for steps in (1, 2):
         assert run(taught, listed, tmp_path, at_most_steps=steps) is None
     assert timeless(run(taught, listed, tmp_path)) == whole[1]
+
+
+def seconds_in(folder: Path) -> float:
+    """What another process sees."""
+    with contextlib.closing(sqlite3.connect(folder / "audit.sqlite")) as connection:
+        return float(connection.execute("SELECT seconds FROM audit").fetchone()[0])
+
+
+def test_the_time_of_every_part_counts(
+    taught: LanguageModel, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves on by a second whenever a run asks whether to stop."""
+    now, stopped = [0.0], [False]
+
+    def asked() -> bool:
+        now[0] += 1
+        return stopped[0]
+
+    monkeypatch.setattr("privlens.audit.run.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("privlens.audit.run.AT_ONCE", 2)
+    store = open_store(tmp_path / "audit.sqlite")
+    read, plan = read_sample(listed, KEY), replace(PLAN, at_most=1)
+    job = Job(taught, read, plan, QueryLog(tmp_path / "queries.jsonl"), stop=asked)
+    steps = audit(job, store)
+    next(steps)
+    assert seconds_in(tmp_path) == now[0] > 0, "a kill would lose nothing"
+    stopped[0] = True
+    with pytest.raises(Cancelled):
+        next(steps)
+    first_part = now[0]
+    assert seconds_in(tmp_path) == first_part
+    now[0], stopped[0] = 1e6, False  # between the parts nothing is worked
+    stages = []
+    for step in audit(job, store):
+        stages.append(step.stage)
+        assert seconds_in(tmp_path) == first_part + now[0] - 1e6
+    assert stages == ["checking", "checking", "localizing and erasing", "done"]
+    assert step.result and step.result.seconds == seconds_in(tmp_path) > first_part
 
 
 def test_what_the_model_cannot_read_is_rejected_and_the_rest_goes_on(taught: LanguageModel, tmp_path: Path) -> None:

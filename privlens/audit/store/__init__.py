@@ -120,9 +120,10 @@ class Store:
         with self._session() as session:
             return session.get(AuditRow, 1) is not None
 
-    def save(self, findings: Sequence[Finding], state: State) -> None:
-        """Stores findings in one transaction, in place of those of the same rows."""
+    def save(self, findings: Sequence[Finding], state: State, seconds: float = 0.0) -> None:
+        """Stores findings in one transaction, in place of those of the same rows, and counts the time that was spent on them."""
         with self._session() as session:
+            session.execute(sa.update(AuditRow).values(seconds=AuditRow.seconds + seconds))
             for finding in findings:
                 session.merge(FindingRow(row=finding.row, key=finding.key, state=state, record=to_json(finding)))
 
