@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -265,14 +266,30 @@ def test_a_full_or_lost_database_is_said_in_words(tmp_path: Path) -> None:
         open_store("nonsense")
 
 
+def forged(line: str, **changes: object) -> str:
+    """A line with other content and the hash that fits it."""
+    entry = {**json.loads(line), **changes}
+    del entry["hash"]
+    text = json.dumps(entry)
+    return f'{text[:-1]}, "hash": "{hashlib.sha256(text.encode()).hexdigest()}"}}'
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
+        (lambda lines: lines, None),
+        (lambda lines: [lines[0], lines[1].replace("known", "hidden"), *lines[2:]], 2),
+        (lambda lines: [*lines[:3], lines[3].replace("known", "hidden")], 4),
+        (lambda lines: [*lines[:3], lines[3].replace(": 4", ": 4.0")], 4),
+        (lambda lines: [*lines[:3], lines[3].replace('", "', '","')], 4),
+        (lambda lines: [*lines[:3], lines[3][:-3] + '?"}'], 4),
+        (lambda lines: [*lines[:3], forged(lines[3], number=5)], 4),
+        (lambda lines: [lines[0], forged(lines[1], result="hidden"), *lines[2:]], 3),
         (lambda lines: lines[:2] + lines[3:], 3),
-        (lambda lines: [lines[0], lines[1].replace("known", "hidden"), *lines[2:]], 3),
         (lambda lines: [*lines[:3], lines[1], *lines[3:]], 4),
         (lambda lines: ["{}", *lines], 1),
-        (lambda lines: lines, None),
+        (lambda lines: [*lines, "[]"], 5),
+        (lambda lines: [*lines, ""], 5),
     ],
 )
 def test_a_changed_log_says_where(change: object, line: int | None, tmp_path: Path) -> None:
@@ -282,9 +299,15 @@ def test_a_changed_log_says_where(change: object, line: int | None, tmp_path: Pa
     path.write_text(path.read_text() + '{"before": "torn')
     QueryLog(path).add("check", "3", "known", None)
     lines = path.read_text().splitlines()
-    assert len(lines) == 4 and all(json.loads(entry)["result"] == "known" for entry in lines)
+    entries = list(map(json.loads, lines))
+    assert [(entry["number"], entry["result"]) for entry in entries] == [(number, "known") for number in (1, 2, 3, 4)]
+    assert [entry["before"] for entry in entries] == ["0" * 64, *(entry["hash"] for entry in entries[:3])]
     path.write_text("\n".join(change(lines)) + "\n")  # type: ignore[operator]
     assert verify(path) == line
+    log = QueryLog(path)
+    log.add("check", "more", "known", None)
+    log.add("check", "more", "known", None)
+    assert verify(path) == line, "what is added later hides no change"
 
 
 def test_a_plan_is_read_from_a_file_and_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
