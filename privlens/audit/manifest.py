@@ -30,7 +30,7 @@ MANIFEST, SIGNATURE, PUBLIC_KEY = "manifest.json", "manifest.sig", "manifest.pub
 UNLISTED = (MANIFEST, SIGNATURE, PUBLIC_KEY)
 """Files that the manifest cannot list: itself, and what is made from it."""
 LOG = "queries.jsonl"
-"""The log of queries, whose lines are chained by their hashes (query_log.py)."""
+"""The log of queries, whose lines have hashes and are chained by them (query_log.py)."""
 CHUNK = 1 << 20
 """Bytes read at once, so that weights of many gigabytes need no memory."""
 FORMAT = 1
@@ -64,7 +64,7 @@ class Verification:
     Attributes:
         made: when the manifest was written. key: SHA-256 of the key that the signature was checked with, empty if there is none.
         given: whether that key came from the person and not from the folder.
-        broken_log_line: the first line of the log that does not follow from the one before; None if all do.
+        broken_log_line: the first line of the log that was changed or does not follow from the one before; None if all do.
     """
 
     files: dict[str, State]

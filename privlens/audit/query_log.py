@@ -1,21 +1,23 @@
-"""A log of everything that a model was asked in an audit: JSON lines, each of which holds the hash of the line before it.
+"""A log of everything that a model was asked in an audit: JSON lines, each with its number, its hash and that of the line before.
 
-So a line cannot be changed, taken out or put in without `verify` telling where. What was cut off at the end, only the hash of the
-last line can tell, which is why the audit's manifest covers this file.
+So a line cannot be changed, taken out or put in without `verify` telling where. What was cut off at the end, and a last line that
+was written anew with a hash to fit, only the audit's manifest can tell, which is why it covers this file.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from privlens.errors import BadInput
 from privlens.process.private_files import append_private
 
 START = "0" * 64
-"""What the first line holds in place of a hash."""
+"""What the first line holds in place of the hash of the line before."""
+HASH = b', "hash": "'
+"""Stands before a line's own hash, which is its end."""
 
 
 class QueryLog:
@@ -32,7 +34,9 @@ class QueryLog:
         except OSError as cause:
             raise _unusable(path, cause) from cause
         lines = whole.splitlines()
-        self.last = _hash(lines[-1]) if lines else START
+        self.number = len(lines)
+        entry = _entry(lines[-1]) if lines else None
+        self.last = entry["hash"] if entry else START  # after a line that was changed, which `verify` tells
 
     def add(self, kind: str, prompt: str, result: str, logprob: float | None) -> None:
         """Appends one query.
@@ -42,6 +46,7 @@ class QueryLog:
             logprob: of the value, in nats; None if it was not measured.
         """
         entry = {
+            "number": self.number + 1,
             "before": self.last,
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "prompt": prompt,
@@ -49,43 +54,41 @@ class QueryLog:
             "result": result,
             "logprob": logprob,
         }
-        line = json.dumps(entry)
+        text = json.dumps(entry)
+        digest = _hash(text.encode())
         try:
-            append_private(self.path, line + "\n")
+            append_private(self.path, f'{text[:-1]}{HASH.decode()}{digest}"}}\n')
         except OSError as cause:
             raise _unusable(self.path, cause) from cause
-        self.last = _hash(line.encode())
+        self.number, self.last = self.number + 1, digest
 
 
 def verify(path: Path) -> int | None:
-    """The first line, from 1, that does not follow from the one before it, or is not a line of a log; None if all do.
+    """The first line, from 1, that was changed, does not follow from the one before it, or is no line of a log; None if none is.
 
-    Where a line was changed or removed, that is the line after it. Raises BadInput if the file cannot be read.
+    Raises BadInput if the file cannot be read.
     """
     before = START
     try:
-        for number, line in _lines(path):
-            if _before(line) != before:
-                return number
-            before = _hash(line)
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                entry = _entry(line.rstrip(b"\n"))
+                if entry is None or (entry.get("number"), entry.get("before")) != (number, before):
+                    return number
+                before = entry["hash"]
     except OSError as cause:
         raise _unusable(path, cause) from cause
     return None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            yield number, line.rstrip(b"\n")
-
-
-def _before(line: bytes) -> str | None:
-    """The hash that a line holds; None if it is not a line of a log."""
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None if its hash, which is that of the line without it, is of another line."""
     try:
         entry = json.loads(line)
     except ValueError:
         return None
-    return entry.get("before") if isinstance(entry, dict) else None
+    text = line.rpartition(HASH)[0] + b"}"
+    return entry if isinstance(entry, dict) and entry.get("hash") == _hash(text) else None
 
 
 def _hash(line: bytes) -> str:

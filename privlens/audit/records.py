@@ -129,7 +129,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Target:
-    """The audited model: its name, files with their SHA-256, and the fingerprint of the weights under the edits in force."""
+    """The audited model: its name, files with their SHA-256, and the fingerprint of the weights under the edits in force.
+
+    `chat` tells whether it was asked in chat turns; else as plain text.
+    """
 
     model: str
     fingerprint: str
@@ -139,6 +142,7 @@ class Target:
     files: dict[str, str]
     edits: tuple[str, ...]
     versions: dict[str, str]
+    chat: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,8 @@ class Audit:
     """A whole audit, as it is written to audit.json.
 
     `started` and `ended` are ISO 8601 with an offset. `auditor`, `client`, `question`, `scope` and `legal_basis` (on which the
-    strings are used) are the auditor's own words; empty where not stated.
+    strings are used) are the auditor's own words; empty where not stated. `seconds` were worked in all parts of an audit
+    that was stopped or killed, but for what a killed one had begun and not stored.
     """
 
     target: Target

@@ -21,7 +21,7 @@ from privlens.deactivation import random_like
 from privlens.erasure import ERASURE_METHODS, ErasureSettings, Request, erase, method_settings
 from privlens.erasure.attacks import AttackSetup
 from privlens.erasure.attacks import attacks as attack_steps
-from privlens.errors import BadInput
+from privlens.errors import BadInput, Cancelled
 from privlens.list_files import Rejected
 from privlens.lm.export import folded
 from privlens.lm.model import LanguageModel, Stop, never_stop
@@ -87,27 +87,31 @@ def audit(job: Job, store: Store) -> Iterator[AuditStep]:
     check_plan(job.plan)
     target = target_of(job.lm)
     started = store.begin(target, job.read.sample, job.plan)
-    clock = time.perf_counter()
+    clock = _Clock()
     n = len(job.read.secrets)
-    states_before = store.states()
-    done = 0
-    forgotten = store.forgotten()
-    for start in range(0, n, AT_ONCE):
-        chunk = job.read.secrets[start : start + AT_ONCE]
-        done += len(chunk)
-        missing = {sampled.row for sampled in chunk if sampled.key not in states_before} - forgotten
-        if not missing:
-            continue
-        findings = [finding for finding in _checked(job, chunk) if finding.row in missing]
-        store.save(findings, "checked")
-        yield AuditStep(done, n, "checking", tuple(findings))
-    for step in _work(job, store, n):
-        yield step
-        n = step.n
-    seconds = store.add_seconds(time.perf_counter() - clock)
+    try:
+        yield from _check(job, store, clock)
+        for step in _work(job, store, clock):
+            yield step
+            n = step.n
+    except (Cancelled, KeyboardInterrupt):
+        store.add_seconds(clock.lap())
+        raise
+    seconds = store.add_seconds(clock.lap())
     ended = store.end()
     result = Audit(target, job.read.sample, job.plan, tuple(store.findings()), started, ended, seconds)
     yield AuditStep(n, n, "done", (), result)
+
+
+class _Clock:
+    """Tells the seconds since it was last asked, which are stored with what they were spent on: a killed run loses no more."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self.last = self.last, time.perf_counter()
+        return self.last - before
 
 
 def readable(lm: LanguageModel, read: ReadSample) -> ReadSample:
@@ -154,6 +158,7 @@ def target_of(lm: LanguageModel) -> Target:
         files={path.name: _sha256(path) for path in files},
         edits=tuple(str(edit.provenance.settings.get("method", "edit")) for edit in lm.edits),
         versions={name: version(name) for name in ("torch", "transformers")},
+        chat=lm.is_chat,
     )
 
 
@@ -163,6 +168,20 @@ def _sha256(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
         return digest.hexdigest()
+
+
+def _check(job: Job, store: Store, clock: _Clock) -> Iterator[AuditStep]:
+    """Checks what is not stored yet, chunk by chunk."""
+    n = len(job.read.secrets)
+    states_before, forgotten = store.states(), store.forgotten()
+    for start in range(0, n, AT_ONCE):
+        chunk = job.read.secrets[start : start + AT_ONCE]
+        missing = {sampled.row for sampled in chunk if sampled.key not in states_before} - forgotten
+        if not missing:
+            continue
+        findings = [finding for finding in _checked(job, chunk) if finding.row in missing]
+        store.save(findings, "checked", clock.lap())
+        yield AuditStep(start + len(chunk), n, "checking", tuple(findings))
 
 
 def _checked(job: Job, chunk: Sequence[SampledSecret]) -> Iterator[Finding]:
@@ -178,10 +197,11 @@ def to_work_on(findings: Iterator[Finding], at_most: int) -> list[Finding]:
     return sorted(memorized, key=lambda finding: (-finding.measured.logprob, finding.row))[:at_most]
 
 
-def _work(job: Job, store: Store, n_checked: int) -> Iterator[AuditStep]:
+def _work(job: Job, store: Store, clock: _Clock) -> Iterator[AuditStep]:
     """Localizes, switches off, erases and attacks, as the plan says, one memorized secret after the other."""
     if not (job.plan.methods or job.plan.erasure):
         return
+    n_checked = len(job.read.secrets)
     chosen = to_work_on(store.findings(), job.plan.at_most)
     by_key = {sampled.key: sampled for sampled in job.read.secrets}
     finished = {key for key, state in store.states().items() if state == "done"}
@@ -192,7 +212,7 @@ def _work(job: Job, store: Store, n_checked: int) -> Iterator[AuditStep]:
         if known is None:
             known = states.known(job.lm, job.read.listed, stop=job.stop)
         worked = _worked(job, by_key[finding.key], known, finding)
-        store.save([worked], "done")
+        store.save([worked], "done", clock.lap())
         yield AuditStep(n_checked + place, n_checked + len(chosen), "localizing and erasing", (worked,))
 
 

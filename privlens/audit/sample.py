@@ -8,6 +8,7 @@ import csv
 import hashlib
 import hmac
 import io
+import os
 import secrets as random_bytes
 import unicodedata
 from collections import Counter
@@ -120,14 +121,23 @@ def rejected_csv(rejected: Iterable[Rejected]) -> str:
     return table.getvalue()
 
 
-def read_key(path: Path) -> bytes:
+def key_beside(folder: Path) -> Path:
+    """Where the key of an audit lies unless said otherwise: beside its folder, never in it."""
+    full = Path(os.path.abspath(folder))  # for `.`, which has no name
+    return full.with_name(f"{full.name}.key")
+
+
+def read_key(path: Path, may_make: bool = True) -> bytes:
     """The auditor's key, from a file that only its owner can read; where there is none, a fresh random one is written to it.
+
+    Args:
+        may_make: if not, a key that is missing is told.
 
     Raises:
         BadInput: for a key that is too short, or a file that can be neither read nor written.
     """
     try:
-        if not path.exists():
+        if may_make and not path.exists():
             write_private(path, random_bytes.token_hex(KEY_BYTES) + "\n")
         key = path.read_bytes().strip()
     except OSError as cause:

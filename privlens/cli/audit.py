@@ -15,7 +15,7 @@ from privlens.audit.query_log import QueryLog
 from privlens.audit.records import Audit, Plan
 from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan, readable
 from privlens.audit.run import audit as run_audit
-from privlens.audit.sample import read_key, read_sample, rejected_csv
+from privlens.audit.sample import key_beside, read_key, read_sample, rejected_csv
 from privlens.audit.store import open_store
 from privlens.cli import inputs, progress, tables
 from privlens.cli.audit_files import write_documents
@@ -91,7 +91,7 @@ def audit(
         out.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
     except OSError as cause:
         raise BadInput(f"{out} cannot be made ({cause.strerror}): give the name of a folder that may be written to.") from cause
-    read = read_sample(secrets, read_key(key or out.with_name(f"{out.name}.key")))
+    read = read_sample(secrets, read_key(key or key_beside(out)))
     store = open_store(database if database else out / "audit.sqlite")
     if store.has_begun() and not resume:
         raise BadInput(f"{out} holds an audit already: go on with it by --resume, or give another --out.")

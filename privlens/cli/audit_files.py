@@ -1,4 +1,4 @@
-"""What is done with the files of an audit: `verify`, `audit-diff`, `audit-report` and `audit-key`. None of them needs a model."""
+"""What is done with the files of an audit: `audit-diff`, `audit-report` and `audit-key`. None of them needs a model."""
 
 import getpass
 import json
@@ -17,8 +17,7 @@ from privlens import __version__
 from privlens.audit.comparison import AuditComparison, Pair, compare
 from privlens.audit.folder import read_audit
 from privlens.audit.keys import make_key, needs_passphrase, read_key
-from privlens.audit.manifest import MANIFEST, SIGNATURE, Verification, write_manifest
-from privlens.audit.manifest import verify as verify_folder
+from privlens.audit.manifest import MANIFEST, SIGNATURE, write_manifest
 from privlens.audit.paired import Paired
 from privlens.audit.records import Audit
 from privlens.audit.report import REPORT, words, write_report
@@ -32,41 +31,6 @@ PASSPHRASE = "PRIVLENS_PASSPHRASE"
 """The environment variable that answers instead of a person."""
 Json = dict[str, Any]
 Folder = Annotated[Path, typer.Argument(help="The folder that an audit was written to.")]
-SIGNATURES = {
-    "good": "good",
-    "bad": "BAD: the manifest or the signature was changed",
-    "by another key": "BY ANOTHER KEY than the one given",
-    "not signed": "not signed: whoever can write to the folder could have written all of it anew",
-}
-
-
-def verify(
-    folder: Folder,
-    public_key: Annotated[Path | None, typer.Option(help="The auditor's public key, received some other way.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Is the folder of an audit as its auditor left it? Exit code 0 if so, 1 if not."""
-    verified = verify_folder(folder, public_key)
-    tables.show(json.loads(to_json(verified)) | {"good": verified.good}, as_json, lambda _: _verified(verified))
-    if not verified.good:
-        raise typer.Exit(1)
-
-
-def _verified(verified: Verification) -> Sequence[tables.Part]:
-    counts = {state: list(verified.files.values()).count(state) for state in ("same", "changed", "missing", "added")}
-    facts = [
-        ("manifest", f"of {words.moment(verified.made)}"),
-        ("files", ", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none"),
-        ("signature", SIGNATURES[verified.signature]),
-        ("log of queries", verified.log_in_words),
-    ]
-    if verified.key:
-        facts.append(
-            ("key", verified.key if verified.given else f"{verified.key} (from the folder itself: compare it with the auditor's)")
-        )
-    files = tables.columns(("file", "since then"), [(words.visible(name), state) for name, state in verified.files.items()])
-    told = "The folder is as it was." if verified.good else "The folder is NOT as it was, or not the auditor's."
-    return [files, tables.pairs(facts), tables.line(told)]
 
 
 def audit_key(

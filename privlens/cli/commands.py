@@ -16,7 +16,8 @@ from privlens import results_json, validation
 from privlens.cli import inputs, progress, tables
 from privlens.cli.app import serve
 from privlens.cli.audit import audit
-from privlens.cli.audit_files import audit_diff, audit_key, audit_report, verify
+from privlens.cli.audit_files import audit_diff, audit_key, audit_report
+from privlens.cli.audit_verify import verify
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase

@@ -211,6 +211,9 @@ def test_a_bare_audit_says_what_is_missing() -> None:
     ):
         assert sentence in text
     assert "How often the model was trained on it is unknown for 1 secret" in text
+    assert "as plain text" in text and "in chat turns" not in text
+    in_turns = audit_of([finding(0, False)])
+    assert "in chat turns" in said(replace(in_turns, target=replace(in_turns.target, chat=True)))
 
 
 def sentences(audit: Audit) -> str:

@@ -1,9 +1,13 @@
 """An audit as a whole: killed and resumed, its database, its log, and its files."""
 
+import contextlib
+import copy
 import csv
+import hashlib
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -11,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -19,12 +24,12 @@ from alembic.migration import MigrationContext
 
 from privlens.audit.query_log import QueryLog, verify
 from privlens.audit.records import Audit, Finding, Measured, Plan
-from privlens.audit.run import Job, audit, readable
+from privlens.audit.run import Job, audit, readable, target_of
 from privlens.audit.sample import read_sample, rejected_csv
 from privlens.audit.store import open_store
 from privlens.audit.store.models import Base
 from privlens.cli.commands import main
-from privlens.errors import BadInput
+from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, result_of
 from privlens.types import NeuronScores, from_json
@@ -87,6 +92,44 @@ def test_left_anywhere_it_ends_with_the_same_numbers(
     for steps in (1, 2):
         assert run(taught, listed, tmp_path, at_most_steps=steps) is None
     assert timeless(run(taught, listed, tmp_path)) == whole[1]
+
+
+def seconds_in(folder: Path) -> float:
+    """What another process sees."""
+    with contextlib.closing(sqlite3.connect(folder / "audit.sqlite")) as connection:
+        return float(connection.execute("SELECT seconds FROM audit").fetchone()[0])
+
+
+def test_the_time_of_every_part_counts(
+    taught: LanguageModel, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves on by a second whenever a run asks whether to stop."""
+    now, stopped = [0.0], [False]
+
+    def asked() -> bool:
+        now[0] += 1
+        return stopped[0]
+
+    monkeypatch.setattr("privlens.audit.run.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("privlens.audit.run.AT_ONCE", 2)
+    store = open_store(tmp_path / "audit.sqlite")
+    read, plan = read_sample(listed, KEY), replace(PLAN, at_most=1)
+    job = Job(taught, read, plan, QueryLog(tmp_path / "queries.jsonl"), stop=asked)
+    steps = audit(job, store)
+    next(steps)
+    assert seconds_in(tmp_path) == now[0] > 0, "a kill would lose nothing"
+    stopped[0] = True
+    with pytest.raises(Cancelled):
+        next(steps)
+    first_part = now[0]
+    assert seconds_in(tmp_path) == first_part
+    now[0], stopped[0] = 1e6, False  # between the parts nothing is worked
+    stages = []
+    for step in audit(job, store):
+        stages.append(step.stage)
+        assert seconds_in(tmp_path) == first_part + now[0] - 1e6
+    assert stages == ["checking", "checking", "localizing and erasing", "done"]
+    assert step.result and step.result.seconds == seconds_in(tmp_path) > first_part
 
 
 def test_what_the_model_cannot_read_is_rejected_and_the_rest_goes_on(taught: LanguageModel, tmp_path: Path) -> None:
@@ -165,6 +208,11 @@ def test_another_model_list_or_plan_is_refused(
     folder, _ = whole
     with pytest.raises(BadInput, match=r"fingerprint .* weights are not the same"):
         run(lm, listed, folder)
+    chat = LanguageModel("chat", taught.model, copy.deepcopy(taught.tokenizer))
+    chat.tokenizer.chat_template = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
+    assert not target_of(chat).chat and target_of(chat.as_chat()).chat
+    with pytest.raises(BadInput, match="asked as plain text, and this one is asked in chat turns"):
+        run(chat.as_chat(), listed, folder)
     with pytest.raises(BadInput, match="plan is fixed"):
         run(taught, listed, folder, replace(PLAN, seed=1))
     other = tmp_path / "other.csv"
@@ -219,14 +267,30 @@ def test_a_full_or_lost_database_is_said_in_words(tmp_path: Path) -> None:
         open_store("nonsense")
 
 
+def forged(line: str, **changes: object) -> str:
+    """A line with other content and the hash that fits it."""
+    entry = {**json.loads(line), **changes}
+    del entry["hash"]
+    text = json.dumps(entry)
+    return f'{text[:-1]}, "hash": "{hashlib.sha256(text.encode()).hexdigest()}"}}'
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
+        (lambda lines: lines, None),
+        (lambda lines: [lines[0], lines[1].replace("known", "hidden"), *lines[2:]], 2),
+        (lambda lines: [*lines[:3], lines[3].replace("known", "hidden")], 4),
+        (lambda lines: [*lines[:3], lines[3].replace(": 4", ": 4.0")], 4),
+        (lambda lines: [*lines[:3], lines[3].replace('", "', '","')], 4),
+        (lambda lines: [*lines[:3], lines[3][:-3] + '?"}'], 4),
+        (lambda lines: [*lines[:3], forged(lines[3], number=5)], 4),
+        (lambda lines: [lines[0], forged(lines[1], result="hidden"), *lines[2:]], 3),
         (lambda lines: lines[:2] + lines[3:], 3),
-        (lambda lines: [lines[0], lines[1].replace("known", "hidden"), *lines[2:]], 3),
         (lambda lines: [*lines[:3], lines[1], *lines[3:]], 4),
         (lambda lines: ["{}", *lines], 1),
-        (lambda lines: lines, None),
+        (lambda lines: [*lines, "[]"], 5),
+        (lambda lines: [*lines, ""], 5),
     ],
 )
 def test_a_changed_log_says_where(change: object, line: int | None, tmp_path: Path) -> None:
@@ -236,9 +300,15 @@ def test_a_changed_log_says_where(change: object, line: int | None, tmp_path: Pa
     path.write_text(path.read_text() + '{"before": "torn')
     QueryLog(path).add("check", "3", "known", None)
     lines = path.read_text().splitlines()
-    assert len(lines) == 4 and all(json.loads(entry)["result"] == "known" for entry in lines)
+    entries = list(map(json.loads, lines))
+    assert [(entry["number"], entry["result"]) for entry in entries] == [(number, "known") for number in (1, 2, 3, 4)]
+    assert [entry["before"] for entry in entries] == ["0" * 64, *(entry["hash"] for entry in entries[:3])]
     path.write_text("\n".join(change(lines)) + "\n")  # type: ignore[operator]
     assert verify(path) == line
+    log = QueryLog(path)
+    log.add("check", "more", "known", None)
+    log.add("check", "more", "known", None)
+    assert verify(path) == line, "what is added later hides no change"
 
 
 def test_a_plan_is_read_from_a_file_and_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,9 @@ State = Literal["checked", "done"]
 FORGOTTEN = "forgotten"
 """The state of a row whose secret was deleted: only its number is left, so that it is not measured again."""
 
+REWRITES = {"sqlite": "VACUUM", "postgresql": "VACUUM FULL finding, note"}
+"""Leaves no byte of a deleted row in the files of the tables; after PostgreSQL's plain VACUUM a page may hold some."""
+
 
 @contextmanager
 def _in_words() -> Iterator[None]:
@@ -54,13 +57,14 @@ def open_store(url: str | Path) -> "Store":
         if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
             os.close(os.open(str(address.database), os.O_CREAT | os.O_RDWR, OWNER_ONLY))
             os.chmod(str(address.database), OWNER_ONLY)
-        engine = sa.create_engine(address, hide_parameters=True, **_pool(address))
+        # A connection is tried before it is used, so that a server that was restarted between two chunks ends no audit.
+        engine = sa.create_engine(address, hide_parameters=True, pool_pre_ping=True, **_pool(address))
     except OSError as cause:
         raise BadInput(f"The database {url} does not open ({cause.strerror}): give a folder you may write to.") from cause
     except (ArgumentError, ImportError) as cause:
         raise BadInput(
             "--database is not the URL of a database that can be used here: write for example sqlite:///audit.sqlite, and "
-            "install the driver of any other kind."
+            "install the driver of any other kind; privlens[postgresql] brings that for postgresql+psycopg://."
         ) from cause
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _private)
@@ -127,9 +131,10 @@ class Store:
         with self._session() as session:
             return session.get(AuditRow, 1) is not None
 
-    def save(self, findings: Sequence[Finding], state: State) -> None:
-        """Stores findings in one transaction, in place of those of the same rows."""
+    def save(self, findings: Sequence[Finding], state: State, seconds: float = 0.0) -> None:
+        """Stores findings in one transaction, in place of those of the same rows, and counts the time that was spent on them."""
         with self._session() as session:
+            session.execute(sa.update(AuditRow).values(seconds=AuditRow.seconds + seconds))
             for finding in findings:
                 session.merge(FindingRow(row=finding.row, key=finding.key, state=state, record=to_json(finding)))
 
@@ -164,7 +169,9 @@ class Store:
             session.merge(NoteRow(key=key, note=note, false_positive=false_positive))
 
     def forget(self, key: str) -> None:
-        """Deletes everything about one secret but the number of its row, and rewrites the file without it.
+        """Deletes everything about one secret but the number of its row, and rewrites the tables without it.
+
+        A server may hold it longer in what it keeps beside its tables, such as PostgreSQL's write-ahead log, and in backups.
 
         Raises BadInput for a key that is not stored.
         """
@@ -173,9 +180,9 @@ class Store:
             session.execute(sa.delete(NoteRow).where(NoteRow.key == key))
             finding = session.scalars(sa.select(FindingRow).where(FindingRow.key == key)).one()
             finding.key, finding.state, finding.record = f"{FORGOTTEN} {finding.row}", FORGOTTEN, ""
-        if self.engine.dialect.name in ("sqlite", "postgresql"):
+        if rewrite := REWRITES.get(self.engine.dialect.name):
             with _in_words(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.execute(sa.text("VACUUM"))
+                connection.execute(sa.text(rewrite))
 
     def add_seconds(self, seconds: float) -> float:
         """Counts time that was worked on the audit; returns all of it."""
@@ -207,11 +214,17 @@ def _difference(stored: AuditRow, target: Target, sample: Sample, plan: Plan) ->
     before = from_json(Target, stored.target)
     if before.fingerprint != target.fingerprint:
         return f"its model has the fingerprint {before.fingerprint}, this one {target.fingerprint}: the weights are not the same"
+    if before.chat != target.chat:
+        return f"its model was asked {_manner(before)}, and this one is asked {_manner(target)}"
     if from_json(Sample, stored.sample).sha256 != sample.sha256:
         return f"its list is {from_json(Sample, stored.sample).name}, which has changed since or is another one"
     if from_json(Plan, stored.plan) != plan:
         return "its plan is another one, and a plan is fixed before the first measurement"
     return ""
+
+
+def _manner(target: Target) -> str:
+    return "in chat turns" if target.chat else "as plain text"
 
 
 def _now() -> str:
