@@ -16,6 +16,7 @@ from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Secrets, Seed
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
+from privlens.memorization import states
 from privlens.resources import SECRETS
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.zoo.loading import load
@@ -84,7 +85,8 @@ def bench_leaks(
     lm = load(model, device, dtype)
     result = _found(lm, settings, load(reference_model, device, dtype) if reference_model else None)
     noted = {**asdict(result.provenance), "n_texts": result.n_texts, "n_candidates": result.n_candidates}
-    tables.show({"rows": leaking.rows(result, listed), "settings": noted}, as_json, tables.measured)
+    written = states.known(lm, [row.secret for row in listed])
+    tables.show({"rows": leaking.rows(result, listed, written), "settings": noted}, as_json, tables.measured)
 
 
 def _found(lm: LanguageModel, settings: LeakSettings, reference: LanguageModel | None) -> Leaks:

@@ -191,8 +191,8 @@ def test_precision_and_recall_by_hand() -> None:
     assert [leak.is_leak for leak in found] == [True, True, True, False]
     settings = LeakSettings()
     result = Leaks(tuple(found), 4, 4, settings, None)  # type: ignore[arg-type]
-    counts = [(row["k"], row["n"]) for row in leaking.rows(result, rows)]
-    assert counts == [(2, 4), (1, 3), (1, 2), (1, 1)]
+    counts = [(row["k"], row["n"]) for row in leaking.rows(result, rows, [row.secret for row in rows[1:]])]
+    assert counts == [(2, 4), (1, 3), (1, 2), (1, 1), (0, 1), (0, 1)]
     assert found[3].false_positive_interval == pytest.approx((0.398, 0.602), abs=0.001)
 
 
