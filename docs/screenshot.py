@@ -1,7 +1,7 @@
-"""Makes the moving picture of the page in README and manual: .venv/bin/python docs/screenshot.py
+"""Makes the pictures of the page in README and manual: .venv/bin/python docs/screenshot.py
 
 Starts the app on the bundled model in Chromium and writes assets/screenshot.gif: the page as it opens, its neurons switched off,
-and the same neurons on the live model.
+and the same neurons on the live model; and of the tab Audit, docs/tutorials/audit-plan.png and audit-findings.png.
 """
 
 import io
@@ -14,6 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 from privlens.bench.serving import served
 
 PICTURE = Path(__file__).parents[1] / "assets" / "screenshot.gif"
+TUTORIALS = Path(__file__).parent / "tutorials"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SIZE = {"width": 1280, "height": 800}
 SECONDS = (2.5, 3.5, 4.0)
@@ -40,9 +41,26 @@ def main() -> None:
         page.mouse.wheel(0, -60)  # below the line that stays above all tabs
         page.wait_for_timeout(1000)
         pictures.append(taken(page))
+        audit(page, address)
         chromium.close()
     first, *more = [picture.quantize(colors=128) for picture in pictures]
     first.save(PICTURE, save_all=True, append_images=more, duration=[round(1000 * shown) for shown in SECONDS], loop=0)
+
+
+def audit(page: Page, address: str) -> None:
+    """The tab Audit before and after a run on the bundled list."""
+    page.goto(f"{address}#tab=audit")
+    page.reload()
+    page.wait_for_selector("#audit-start")
+    page.wait_for_timeout(3000)
+    taken(page).quantize(colors=128).save(TUTORIALS / "audit-plan.png", optimize=True)
+    page.click("#audit-start")
+    page.wait_for_function("!document.querySelector('#audit-report').disabled")
+    page.wait_for_timeout(3000)
+    page.locator("#audit-verdict").evaluate("part => part.scrollIntoView({block: 'start'})")
+    page.mouse.wheel(0, -60)
+    page.wait_for_timeout(1000)
+    taken(page).quantize(colors=128).save(TUTORIALS / "audit-findings.png", optimize=True)
 
 
 def taken(page: Page) -> Image.Image:

@@ -67,6 +67,13 @@ def test_switching_off_is_what_the_json_says() -> None:
         assert f"| {row['method']} | {' | '.join(numbers)} | x{row['perplexity_ratio']:.3f} |" in page
 
 
+def test_what_is_leaked_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/leaks.md").read_text(encoding="utf-8")
+    for row in json.loads((DATA / "leaks.json").read_text())["rows"]:
+        low, high = row["interval"]
+        assert f"| {row['what']} | {row['k']} | {row['n']} | {row['share']:.3f} | {low:.3f} to {high:.3f} |" in page
+
+
 def test_what_8_bits_keep_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/quantized.md").read_text(encoding="utf-8")
     for dtype, name in (("float32", "memorized"), ("int8", "memorized-int8")):

@@ -1141,9 +1141,10 @@ AUDIT_INTRO = (
     "*Your own list*."
 )
 AUDIT_PLAN = "Plan for memorized secrets"
-AUDIT_METHODS = "Localize, switch off and measure, by"
+AUDIT_METHODS = "Localize and switch off by"
 AUDIT_METHODS_INFO = "none: secrets are only checked"
-AUDIT_ERASE = "Erase, each from a copy of its own, by"
+AUDIT_ERASE = "Erase by"
+AUDIT_ERASE_INFO = "each from a copy of the model"
 AUDIT_NO_ERASE = "nothing is erased"
 AUDIT_AT_MOST = "How many of them"
 AUDIT_AT_MOST_INFO = "the likeliest first; the report says how many were left"
@@ -1159,7 +1160,7 @@ AUDIT_STATEMENTS = {
 }
 AUDIT_EMPTY = "Press Start: what the model knows of the list will appear here, secret by secret."
 AUDIT_TABLE = "Findings, the likeliest first"
-AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "tries", "exposure (bits)", "verdict", "then")
+AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "tries", "verdict", "then")
 AUDIT_CURVES_EMPTY = "How many values appear within n samples will appear here."
 AUDIT_SECRETS, AUDIT_CONTROLS = "secrets", "controls"
 AUDIT_NOTE = "Note on a finding"

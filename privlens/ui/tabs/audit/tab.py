@@ -164,6 +164,7 @@ def _plan_controls() -> dict[str, Any]:
                 [(en.AUDIT_NO_ERASE, ""), *((name, name) for name in ERASURE_METHODS)],
                 value="",
                 label=en.AUDIT_ERASE,
+                info=en.AUDIT_ERASE_INFO,
                 elem_id="audit-erase",
                 min_width=220,
             )

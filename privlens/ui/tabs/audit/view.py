@@ -20,7 +20,7 @@ from privlens.ui.text.wording import Fact, fact, folded
 
 SHOWN_MOST = 200
 """Rows of the table: a browser is never sent a whole list."""
-WIDTHS = ["55px", "150px", "100px", "60px", "75px", "90px", "95px", "85px", "260px"]
+WIDTHS = ["50px", "135px", "95px", "60px", "80px", "90px", "80px", "265px"]
 
 
 def of_list(read: ReadSample) -> list[Fact]:
@@ -47,7 +47,6 @@ def table(findings: Collection[Finding]) -> Any:
 def _row(finding: Finding) -> tuple[str, ...]:
     measured = finding.measured
     tries = samples_in_words(math.inf if measured.log10_tries is None else measured.log10_tries)
-    bits = measured.exposure.bits if measured.exposure else None
     struck = f"does not count: {finding.false_positive}" if finding.false_positive else ""
     return (
         str(finding.row),
@@ -56,7 +55,6 @@ def _row(finding: Finding) -> tuple[str, ...]:
         "" if finding.repeats is None else f"{finding.repeats:,}x",
         "yes" if measured.greedy_match else "no",
         tries,
-        "" if bits is None else f"{bits:.1f}",
         measured.verdict or en.AUDIT_UNDECIDED,
         "; ".join(filter(None, (struck, *map(_then, finding.interventions), finding.note))),
     )
