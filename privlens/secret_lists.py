@@ -5,9 +5,10 @@ Text is kept exactly as it is, including spaces.
 
 import gc
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,20 @@ def read_list_file(path: str | Path) -> ListFile:
     """A list of secrets with what tells its file from others. Raises as `read_list` does."""
     secrets = read_list(path)
     return ListFile(Path(path).name, hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest(), secrets)
+
+
+def list_of_rows(name: str, rows: Iterable[Mapping[str, str]]) -> ListFile:
+    """A list that lies in no file, from the cells of its rows by column; its hash is that of the rows as JSON lines.
+
+    Raises:
+        BadInput: if no row can be used.
+    """
+    entries = [Row(number, dict(cells), "row") for number, cells in enumerate(rows, 1)]
+    secrets = SecretList(tuple(map(_listed, entries)))
+    if not secrets.rows:
+        raise BadInput(f"{name} has no row that can be used. {secrets.left_out}".rstrip())
+    content = "\n".join(json.dumps(row.cells, sort_keys=True) for row in entries)
+    return ListFile(name, hashlib.sha256(content.encode()).hexdigest(), secrets)
 
 
 def read_secrets(path: str | Path) -> list[ListedSecret]:

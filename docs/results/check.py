@@ -38,10 +38,10 @@ def memorized() -> tuple[Row, Row]:
     return recorded, anew
 
 
-def deletion_of_one() -> tuple[Row, Row]:
-    """The contrastive gradient on the first target of the table, recorded and anew."""
-    recorded = json.loads((DATA / "deletion.json").read_text())
-    row = next(one for one in recorded["each"] if one["method"] == "contrastive-gradient")
+def deletion_of_one(name: str, method: str) -> tuple[Row, Row]:
+    """A method on the first target of the table, recorded and anew."""
+    recorded = json.loads((DATA / name).read_text())
+    row = next(one for one in recorded["each"] if one["method"] == method)
     lm, secrets = load("demo"), [listed.secret for listed in read_secrets(SECRETS)]
     settings = recorded["settings"]
     trial = deletion.trials(lm, secrets, read_reference(REFERENCE), settings["n"], settings["seed"])[0]
@@ -99,7 +99,8 @@ def leaked() -> tuple[Row, Row]:
 CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "memorized.json": memorized,
     "memorized-int8.json": quantized,
-    "deletion.json": deletion_of_one,
+    "deletion.json": partial(deletion_of_one, "deletion.json", "contrastive-gradient"),
+    "deletion-stepwise.json": partial(deletion_of_one, "deletion-stepwise.json", "stepwise"),
     "opening.json": opening,
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {

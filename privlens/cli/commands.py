@@ -21,6 +21,7 @@ from privlens.cli.audit_verify import verify
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
 from privlens.cli.erase import apply, erase
+from privlens.cli.from_text import find_pii
 from privlens.cli.leaks import find_leaks
 from privlens.cli.models import models
 from privlens.cli.options import (
@@ -70,6 +71,7 @@ commands.command()(apply)
 commands.command()(audit)
 commands.command(name="compare")(compare_command)
 commands.command("leaks")(find_leaks)
+commands.command("find-pii")(find_pii)
 commands.add_typer(models, name="models")
 commands.command()(verify)
 commands.command(name="audit-diff")(audit_diff)

@@ -103,3 +103,25 @@ def test_another_list_clears_what_was_found(visit: Visit, taught_folder: str, tm
     page.wait_for_function(SAID.format("Press Start"))
     assert page.locator("#audit-report").is_disabled()
     assert not page.locator("#audit-table").is_visible()
+
+
+def test_a_text_becomes_the_list_after_it_was_corrected(visit: Visit) -> None:
+    page = visit.page
+    open_tab(page, "Audit")
+    unfold(page, "Find what looks private")
+    page.locator("#audit-text textarea").fill("The card of Nora Example is 4111 1111 1111 1111. <img src=x onerror=alert(1)>")
+    page.click("#audit-text-find")
+    page.wait_for_selector("#audit-text-found [role=gridcell]:has-text('4111')")
+    cell = page.locator("#audit-text-found [role=gridcell]", has_text="card").last
+    cell.dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("payment")
+    page.keyboard.press("Enter")
+    page.click("#audit-text-use")
+    page.wait_for_function("document.querySelector('#audit-list').textContent.includes('from a text')")
+    page.wait_for_function("document.querySelector('#audit-list').textContent.includes('payment')")
+    page.wait_for_function("document.documentElement.classList.contains('masked')")  # a list of one's own is hidden
+    assert "Nora Example" not in page.inner_text("#examples")
+    page.click("#mask")
+    page.wait_for_selector("#examples label:has-text('Nora Example')")
+    assert not visit.errors and not visit.dialogs

@@ -58,7 +58,10 @@ def test_the_waits_of_many_visitors_are_what_the_json_says(name: str) -> None:
 
 def test_switching_off_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
-    for row in json.loads((DATA / "deletion.json").read_text())["rows"]:
+    recorded = [
+        row for name in ("deletion", "deletion-stepwise") for row in json.loads((DATA / f"{name}.json").read_text())["rows"]
+    ]
+    for row in recorded:
         exponent = row["target_log10_tries_median"]
         numbers = [f"{row['share']:.3f}", f"{row['target_match']:.2f}", f"{row['target_nll_change']:+.3f}"]
         numbers += [f"10^{exponent:.1f}" if exponent else "1"]

@@ -42,6 +42,7 @@ class Sidebar:
         model: the visitor's ModelName. listed: their list, tuple of ListedSecret. source: the ListFile that it is from.
         reference: tuple of paragraphs.
         prompt, value: the secret in question. secret: both, to listen to; it follows them a moment later.
+        list_parts: what shows a list, in the order of what `list_shown` gives.
         loaded: the event after another model was loaded, and loads when that was. about: what the model is, as `wording.of_model`
             says it.
     """
@@ -49,6 +50,7 @@ class Sidebar:
     model: gr.State
     listed: gr.State
     source: gr.State
+    list_parts: list[Component]
     reference: gr.State
     prompt: gr.Textbox
     value: gr.Textbox
@@ -117,7 +119,7 @@ def sidebar(shelf: ModelCache) -> Sidebar:
         return {**update, chat: gr.update(value=name.chat, visible=speaks(shelf, name)), search: ""}
 
     listing = loads.change(show_errors(anew), [model, list_state], [*list_parts, chat, search], **QUICK)
-    return Sidebar(model, list_state, source, reference, prompt, value, secret, listing, about, loads)
+    return Sidebar(model, list_state, source, list_parts, reference, prompt, value, secret, listing, about, loads)
 
 
 def speaks(shelf: ModelCache, name: ModelName) -> bool:
@@ -148,10 +150,10 @@ def _list_of_model(name: ModelName, rows: tuple[ListedSecret, ...]) -> tuple[Any
     path = own_list(name, ASSETS)
     if path is None or rows not in bundled_lists():
         return None
-    return _shown(read_list_file(path))
+    return list_shown(read_list_file(path))
 
 
-def _shown(source: ListFile) -> tuple[Any, ...]:
+def list_shown(source: ListFile) -> tuple[Any, ...]:
     """A list, the file it is from, and the two choosers of its examples."""
     rows = source.secrets.rows
     names = [ALL, *categories_of(rows)]
@@ -160,7 +162,7 @@ def _shown(source: ListFile) -> tuple[Any, ...]:
 
 
 def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
-    """What `_shown` gives for the list of a file, or of the model where there is no file; and a report on the file.
+    """What `list_shown` gives for the list of a file, or of the model where there is no file; and a report on the file.
 
     Raises:
         BadInput: for a file that no row can be read from.
@@ -168,7 +170,7 @@ def listed_in(name: ModelName, path: str | None) -> tuple[Any, ...]:
     try:
         source = read_list_file(path or own_list(name, ASSETS) or SECRETS)
         text = wording.of_list(source.secrets) if path else ""
-        return *_shown(source), gr.update(value=text, visible=bool(text))
+        return *list_shown(source), gr.update(value=text, visible=bool(text))
     except BadInput as error:  # gradio's copy lies in a folder that means nothing to the visitor
         raise BadInput(str(error).replace(str(path), Path(str(path)).name)) from None
 

@@ -32,6 +32,7 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.jobs import QUICK, SLOW, run_buttons, show_errors, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.audit import view as show
+from privlens.ui.tabs.audit.from_text import text_part
 from privlens.ui.text import en
 from privlens.ui.traces.typed import UNKEPT
 
@@ -91,6 +92,7 @@ class AuditForm:
 def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
     """Builds the tab."""
     gr.Markdown(en.AUDIT_INTRO)
+    text_part(side)
     about_list = facts("audit-list")
     about_list.value = show.of_list(_unnamed(side.source.value))
     plan = _plan_controls()
