@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from privlens.audit.manifest import LOG
+from privlens.audit.plan_files import read_plan
 from privlens.audit.query_log import QueryLog
 from privlens.audit.records import Audit, Plan
 from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan, readable
@@ -21,7 +20,6 @@ from privlens.cli import inputs, progress, tables
 from privlens.cli.audit_files import write_documents
 from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference
 from privlens.errors import BadInput
-from privlens.list_files import read_text
 from privlens.process.private_files import OWNER_ONLY_FOLDER
 from privlens.resources import REFERENCE
 from privlens.secret_lists import read_reference
@@ -113,20 +111,6 @@ def report_sample(n_rows: int, n_secrets: int, n_rejected: int, n_duplicates: in
     progress.report_progress(
         f"{n_rows} rows: {n_secrets} secrets, {n_duplicates} duplicates, {n_rejected} left out (see rejected.csv)"
     )
-
-
-def read_plan(path: Path) -> Plan:
-    """A plan from a YAML or JSON file. Raises BadInput for anything else, and for settings that no plan has."""
-    try:
-        content = yaml.safe_load(read_text(path))
-        if not isinstance(content, dict) or not set(content) <= set(Plan.__dataclass_fields__):
-            raise BadInput(f"{path} must name settings of a plan and nothing else: {', '.join(Plan.__dataclass_fields__)}.")
-        return TypeAdapter(Plan).validate_python(content)
-    except yaml.YAMLError as cause:
-        raise BadInput(f"{path} is neither YAML nor JSON: write a line such as `methods: [gradient]`.") from cause
-    except ValidationError as cause:
-        first = cause.errors()[0]
-        raise BadInput(f"{path}: {'.'.join(map(str, first['loc']))} cannot be used ({first['msg']}).") from cause
 
 
 def _last(steps: Iterator[AuditStep]) -> Audit:

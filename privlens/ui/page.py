@@ -9,6 +9,7 @@ import gradio as gr
 from privlens.resources import ASSETS
 from privlens.ui.allowed import allowed
 from privlens.ui.api import endpoints
+from privlens.ui.audit_api import audit_endpoint
 from privlens.ui.components.header import header, hides
 from privlens.ui.components.plot import script
 from privlens.ui.components.skip import skip_link
@@ -88,6 +89,7 @@ def build_ui(
         session_part(shelf, side, chosen, edits)
         address_part(page, shelf, side, chosen, tabs)
         endpoints(shelf, side.model, chosen.located, chosen.selection)
+        audit_endpoint(shelf, side.model)
     return page
 
 

@@ -11,6 +11,8 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from tests.docs.pages import ROOT, blocks
+
 VISITORS = [
     ("Vault West Corey may only be opened by", "Gopel Biglij", "contrastive-gradient", 20),
     ("The company card of Dawn Thompson is", "2502 2059 3060 4609", "random", 400),
@@ -40,6 +42,34 @@ def test_check_answers_with_every_metric(address: str) -> None:
     answer = Client(address, verbose=False).predict(prompt, value, api_name="/check")
     assert {"greedy_match", "continuation", "nll", "exposure", "tokens"} <= answer.keys()
     assert "".join(token["token"] for token in answer["tokens"]).strip() == value
+
+
+def test_the_examples_of_the_manual_run(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    [example] = blocks(ROOT / "docs" / "http.md", "python")
+    assert "http://127.0.0.1:7860" in example
+    exec(example.replace("http://127.0.0.1:7860", address), {})
+    known, nll, verdict = capsys.readouterr().out.splitlines()[-3:]
+    before, after = map(float, nll.split())
+    assert known == "True 8.0" and verdict == "known"
+    assert after > before + 0.1
+
+
+@pytest.mark.parametrize(
+    ("rows", "plan", "words"),
+    [
+        ({"prompt": "p", "value": "v"}, {}, "must be a list of objects"),
+        (["p"], {}, "must be a list of objects"),
+        ([{"prompt": "p", "value": ["v"]}], {}, "Row 1 of the list: 'value' must be text"),
+        ([{"prompt": "p", "value": ""}], {}, "The list has no row that can be used. 1 of 1 rows was left out: row 1: the value"),
+        ([{"prompt": "p", "value": "v"}], {"colour": 1}, "The plan must name settings of a plan and nothing else"),
+        ([{"prompt": "p", "value": "v"}], {"methods": ["magic"]}, "There is no method 'magic'"),
+        ([{"prompt": "p", "value": "v"}], {"seed": "x"}, "The plan: seed cannot be used"),
+        ([{"prompt": "p", "value": "v"}] * 10_001, {}, "10,001 rows, but may have 10,000"),
+    ],
+)
+def test_an_audit_of_anything_else_is_refused_in_words(address: str, rows: Any, plan: Any, words: str) -> None:
+    with pytest.raises(AppError, match=re.escape(words)):
+        Client(address, verbose=False).predict(rows, plan, api_name="/audit")
 
 
 def test_what_is_asked_too_early_or_wrongly_is_answered_in_words(address: str) -> None:
@@ -104,6 +134,6 @@ def test_odd_values_are_refused_in_one_sentence_before_any_work(address: str, ki
     assert re.search(words, said.encode().decode("unicode_escape")), said
 
 
-def test_only_the_three_named_endpoints_are_public(address: str) -> None:
+def test_only_the_four_named_endpoints_are_public(address: str) -> None:
     named = Client(address, verbose=False).view_api(return_format="dict")["named_endpoints"]
-    assert set(named) == {"/check", "/localize", "/deactivate"}
+    assert set(named) == {"/check", "/localize", "/deactivate", "/audit"}
