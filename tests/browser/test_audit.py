@@ -93,16 +93,20 @@ def test_from_a_list_to_a_report_that_the_command_line_makes_too(
     assert not visit.errors and not visit.dialogs
 
 
-def test_another_list_clears_what_was_found(visit: Visit, taught_folder: str, tmp_path: Path) -> None:
+def test_findings_of_another_list_stay_and_say_so(visit: Visit, taught_folder: str, tmp_path: Path) -> None:
     page = visit.page
     bring(page, taught_folder)
     open_tab(page, "Audit")
     page.click("#audit-start")
     page.wait_for_function(ENDED)
     bring_a_bad_row(page, taught_folder, tmp_path)
-    page.wait_for_function(SAID.format("Press Start"))
-    assert page.locator("#audit-report").is_disabled()
-    assert not page.locator("#audit-table").is_visible()
+    page.wait_for_function("document.querySelector('#audit-made').textContent.includes('my-list.csv')")
+    assert "secrets.csv" in page.inner_text("#audit-made")
+    assert page.locator("#audit-report").is_enabled() and page.locator("#audit-table").is_visible()
+    before = page.inner_text("#audit-verdict")
+    page.click("#audit-start")
+    page.wait_for_function(f"document.querySelector('#audit-verdict').innerText !== {before!r}")
+    page.wait_for_function("!document.querySelector('#audit-made').textContent.includes('secrets.csv')")
 
 
 def test_a_text_becomes_the_list_after_it_was_corrected(visit: Visit) -> None:

@@ -4,7 +4,7 @@ import json
 import secrets as random_bytes
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,15 +20,17 @@ from privlens.audit.sample import KEY_BYTES, ReadSample, rejected_csv, sample_of
 from privlens.audit.store import Store, open_store
 from privlens.erasure import ERASURE_METHODS
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS
 from privlens.secret_lists import ListFile
 from privlens.types import to_json
 from privlens.ui.components.exports import export_part, exports, text_value
-from privlens.ui.components.form import Form, Update
+from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table, verdict
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
+from privlens.ui.state.freshness import Asked, Made, strip, told, watch
 from privlens.ui.state.jobs import QUICK, SLOW, run_buttons, show_errors, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.audit import view as show
@@ -42,11 +44,12 @@ FIRST_METHOD, FIRST_AT_MOST = "stepwise", 3
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """An audit that was begun: of which question, what was read, under which key, and everything that is measured so far."""
+    """An audit that was begun: of which question and model, what was read, and everything that is measured so far."""
 
-    asked: "AuditForm"
+    question: object
     read: ReadSample
     store: Store
+    made: Made
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,26 @@ class AuditForm:
     temperature: float | None
     top_k: float | None
     seed: float | None
-    begun: Begun | None = field(compare=False)
+    begun: Begun | None
+
+    @property
+    def question(self) -> object:
+        """What must be the same for an audit to go on: all but the secret in the sidebar."""
+        return self.side.model, self.source, self.reference, self.plan
+
+    @property
+    def described(self) -> Asked:
+        """The question by name, for the strip."""
+        return (
+            ("list", f"{self.source.name} ({self.source.sha256[:8]})"),
+            ("methods", ", ".join(self.methods) or "none"),
+            ("erasing", self.erasure or "none"),
+            ("attacks", "yes" if self.attacks else "no"),
+            ("at most", f"{self.at_most or 0:.0f}"),
+            ("temperature", f"{1.0 if self.temperature is None else self.temperature:g}"),
+            ("top-k", f"{self.top_k or 0:.0f}"),
+            ("seed", f"{self.seed or 0:.0f}"),
+        )
 
     @property
     def plan(self) -> Plan:
@@ -100,6 +122,7 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
     bar = progress("audit-progress")
     begun, finished = gr.State(None), gr.State(None)
     with gr.Column(elem_classes="results"):
+        made_strip = strip("audit-made")
         said = verdict("audit-verdict", en.AUDIT_EMPTY)
         numbers = facts("audit-facts")
         table = results_table("audit-table", en.AUDIT_TABLE, show.WIDTHS)
@@ -113,13 +136,10 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
 
     def run(form: AuditForm, stop: threading.Event) -> Iterator[Update]:
         lm, fixed_plan = shelf.get(form.side.model), form.plan
-        before = form.begun if form.begun and form.begun.asked == form else None
-        now = before or Begun(
-            form, readable(lm, sample_of(form.source, random_bytes.token_bytes(KEY_BYTES))), open_store("sqlite://")
-        )
+        now = form.begun if form.begun and form.begun.question == form.question else begin(form, lm)
         job = Job(lm, now.read, fixed_plan, None, form.reference, stop=stop.is_set)
         clock, found = Clock(), {finding.row: finding for finding in now.store.findings()}
-        yield {begun: now, bar: gr.update(value=clock.at(0, len(now.read.secrets), en.AUDIT_STAGES["checking"]))}
+        yield {begun: now, finished: None, bar: gr.update(value=clock.at(0, len(now.read.secrets), en.AUDIT_STAGES["checking"]))}
         for step in audit(job, now.store):
             update: Update = {bar: gr.update(value=clock.at(step.done, step.n, en.AUDIT_STAGES[step.stage]))}
             if step.result:
@@ -130,8 +150,9 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
                 update |= dict(zip((said, table), show.so_far(found.values()), strict=True))
             yield update
 
-    def empty() -> Update:
-        return dict(zip(outputs, (*show.nothing(), None, None), strict=True))
+    def tell(given: Given) -> dict[str, str]:
+        asked = form.read(given)
+        return told(shelf, asked.side.model, asked.begun.made if asked.begun else None, asked.described)
 
     def stopped(now: Begun | None) -> tuple[Any, ...]:
         return show.of_part(tuple(now.store.findings()), len(now.read.secrets)) if now else show.nothing()
@@ -139,9 +160,15 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
     form = Form(
         AuditForm, side=Form(SidebarValues, **side.controls), source=side.source, reference=side.reference, begun=begun, **plan
     )
-    until = [side.model.change, side.source.change]
-    wire(start, cancel, bar, run, form, outputs, until, empty, redraw=(stopped, [begun], drawn))
+    wire(start, cancel, bar, run, form, outputs, redraw=(stopped, [begun], drawn))
+    watch(([part.change for part in (begun, side.model, side.source, *plan.values())], tell, form.inputs), [made_strip])
     side.source.change(lambda source: gr.update(value=show.of_list(_unnamed(source))), side.source, about_list, **QUICK)
+
+
+def begin(form: AuditForm, lm: LanguageModel) -> Begun:
+    """An audit of which nothing is measured yet, under a key of its own. Raises BadInput where the model can read no secret."""
+    read = readable(lm, sample_of(form.source, random_bytes.token_bytes(KEY_BYTES)))
+    return Begun(form.question, read, open_store("sqlite://"), Made(lm.fingerprint, form.described, len(form.side.model.edits)))
 
 
 def _unnamed(source: ListFile) -> ReadSample:
