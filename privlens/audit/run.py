@@ -6,7 +6,7 @@ list, a chunk is stored as a whole or not at all, and nothing that is measured d
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +35,8 @@ from privlens.types import Edit, Neuron, Secret
 
 OTHERS_MOST = 1000
 """Other secrets that an intervention is judged on, the known ones first: of 10,000 each would take minutes of passes."""
+Chunk = Sequence[SampledSecret]
+Checking = Callable[["Job", Sequence[Chunk]], Iterator[list[Finding]]]
 MEMORIZED = ("known", "hidden")
 """The verdicts of secrets that are worked on: the model writes the value, or it is conspicuously likely."""
 
@@ -54,6 +56,12 @@ class AuditStep:
     result: Audit | None = None
 
 
+def here(job: "Job", chunks: Sequence[Chunk]) -> Iterator[list[Finding]]:
+    """Checks one chunk after the other in this process."""
+    for chunk in chunks:
+        yield list(check_all(job.lm, chunk, job.read.listed, job.plan, keep_values=job.keep_values, stop=job.stop))
+
+
 @dataclass(frozen=True)
 class Job:
     """What an audit works with besides the store.
@@ -61,6 +69,7 @@ class Job:
     Attributes:
         log: of every query; None where there is no folder to keep one in.
         reference: paragraphs of ordinary text, for the perplexity. keep_values: whether private values may be stored in clear.
+        checking: how chunks are checked; it yields the findings of each, in order.
     """
 
     lm: LanguageModel
@@ -70,6 +79,7 @@ class Job:
     reference: tuple[str, ...] = ()
     keep_values: bool = False
     stop: Stop = never_stop
+    checking: Checking = here
 
     def logged(self, kind: str, key: str, result: str, logprob: float | None) -> None:
         """Adds a query to the log."""
@@ -172,23 +182,19 @@ def _sha256(path: Path) -> str:
 
 def _check(job: Job, store: Store, clock: _Clock) -> Iterator[AuditStep]:
     """Checks what is not stored yet, chunk by chunk."""
-    n = len(job.read.secrets)
-    states_before, forgotten = store.states(), store.forgotten()
-    for start in range(0, n, AT_ONCE):
-        chunk = job.read.secrets[start : start + AT_ONCE]
-        missing = {sampled.row for sampled in chunk if sampled.key not in states_before} - forgotten
-        if not missing:
-            continue
-        findings = [finding for finding in _checked(job, chunk) if finding.row in missing]
+    secrets = job.read.secrets
+    known = store.states().keys()
+    missing = {sampled.row for sampled in secrets if sampled.key not in known} - store.forgotten()
+    chunks = [secrets[start : start + AT_ONCE] for start in range(0, len(secrets), AT_ONCE)]
+    chunks = [chunk for chunk in chunks if any(sampled.row in missing for sampled in chunk)]
+    done = len(secrets) - sum(map(len, chunks))
+    for checked in job.checking(job, chunks):
+        for finding in checked:
+            job.logged("check", finding.key, finding.measured.verdict or "undecided", finding.measured.logprob)
+        findings = [finding for finding in checked if finding.row in missing]
+        done += len(checked)
         store.save(findings, "checked", clock.lap())
-        yield AuditStep(start + len(chunk), n, "checking", tuple(findings))
-
-
-def _checked(job: Job, chunk: Sequence[SampledSecret]) -> Iterator[Finding]:
-    """The findings of one chunk, each of them logged."""
-    for finding in check_all(job.lm, chunk, job.read.listed, job.plan, keep_values=job.keep_values, stop=job.stop):
-        job.logged("check", finding.key, finding.measured.verdict or "undecided", finding.measured.logprob)
-        yield finding
+        yield AuditStep(done, len(secrets), "checking", tuple(findings))
 
 
 def to_work_on(findings: Iterator[Finding], at_most: int) -> list[Finding]:

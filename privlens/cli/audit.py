@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,9 @@ import typer
 from privlens.audit.manifest import LOG
 from privlens.audit.plan_files import read_plan
 from privlens.audit.query_log import QueryLog
+from privlens.audit.ray_workers import on_ray
 from privlens.audit.records import Audit, Plan
-from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan, readable
+from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan, here, readable
 from privlens.audit.run import audit as run_audit
 from privlens.audit.sample import key_beside, read_key, read_sample, rejected_csv
 from privlens.audit.store import open_store
@@ -20,6 +22,7 @@ from privlens.cli import inputs, progress, tables
 from privlens.cli.audit_files import write_documents
 from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference
 from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel
 from privlens.process.private_files import OWNER_ONLY_FOLDER
 from privlens.resources import REFERENCE
 from privlens.secret_lists import read_reference
@@ -40,6 +43,10 @@ Database = Annotated[str | None, typer.Option(help="An SQLAlchemy URL (default: 
 KeepValues = Annotated[bool, typer.Option("--keep-values", help="Store private values as they are, not masked.")]
 AtMost = Annotated[int | None, typer.Option(min=0, help="How many memorized secrets to work on, the likeliest first.")]
 Stated = Annotated[str, typer.Option(help="For the report.")]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray", help="Check on a Ray cluster: its address, or local for one on this machine.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Of the Ray cluster (default: as many as there is room for).")]
 PlanSeed = Annotated[int | None, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
 
 
@@ -69,6 +76,8 @@ def audit(
     model: Model = "demo",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    ray: RayAddress = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Audit a model by a list of secrets; a run that was stopped or killed goes on with --resume."""
@@ -84,6 +93,8 @@ def audit(
     chosen: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     fixed_plan = replace(read_plan(plan) if plan else Plan(), **chosen)
     check_plan(fixed_plan)
+    if workers and not ray:
+        raise BadInput("--workers is of a Ray cluster: name one by --ray, or write --ray local.")
     paragraphs = read_reference(reference)
     try:
         out.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
@@ -93,17 +104,29 @@ def audit(
     store = open_store(database if database else out / "audit.sqlite")
     if store.has_begun() and not resume:
         raise BadInput(f"{out} holds an audit already: go on with it by --resume, or give another --out.")
+    opened = partial(_opened, _absolute(model), device, dtype, tuple(path.absolute() for path in edit or ()), chat)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     read = readable(lm, read)
     inputs.write(out / "rejected.csv", rejected_csv(read.rejected).rstrip("\n"))
     report_sample(read.sample.n_rows, len(read.secrets), len(read.rejected), read.sample.n_duplicates)
-    job = Job(lm, read, fixed_plan, QueryLog(out / LOG), tuple(paragraphs), keep_values)
+    checking = on_ray(ray, opened, workers) if ray else here
+    job = Job(lm, read, fixed_plan, QueryLog(out / LOG), tuple(paragraphs), keep_values, checking=checking)
     result = _last(run_audit(job, store))
     store.close()
     result = replace(result, auditor=auditor, client=client, question=question, scope=scope, legal_basis=legal_basis)
     inputs.write(out / "audit.json", to_json(result))
     write_documents(result, out)
     tables.show(summary(result, out), as_json, _view)
+
+
+def _opened(model: str, device: str, dtype: str, edits: tuple[Path, ...], chat: bool) -> LanguageModel:
+    """The audited model, in a worker's process."""
+    return inputs.under(load(model, device, dtype), edits, chat)
+
+
+def _absolute(model: str) -> str:
+    """A model's name, as a path that means the same in another folder if it is one."""
+    return str(Path(model).absolute()) if Path(model).exists() else model
 
 
 def report_sample(n_rows: int, n_secrets: int, n_rejected: int, n_duplicates: int) -> None:
