@@ -17,7 +17,6 @@ from tests.helpers import NEVER_TAUGHT, TAUGHT, TEXT, Maker, random_model
 from privlens.errors import ModelNotFound
 from privlens.lm.model import LanguageModel
 from privlens.zoo.loading import load
-from privlens.lm.scoring import score
 from privlens.lm.tokens import encode
 from privlens.types import Secret
 
@@ -96,12 +95,23 @@ def taught_letters() -> LanguageModel:
 
 
 def teach(tokenizer: PreTrainedTokenizerFast, steps: int = 60, more: Callable[[], list[Secret]] = list) -> LanguageModel:
-    """A tiny model that has memorized TAUGHT; in every step it is trained on `more` beside."""
+    """A tiny model that has memorized TAUGHT; in every step it is trained on `more` beside.
+
+    Other threads and machines add numbers up in another order, and may need more steps than here.
+    """
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     model = random_model("gpt_neox", len(tokenizer), **sizes)
     rows = [encode(tokenizer, secret) for secret in TAUGHT]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(steps):
+
+    @torch.no_grad()
+    def has_learned() -> bool:
+        written = [model(input_ids=torch.tensor([row.ids])).logits[0, row.n_prompt - 1 : -1].argmax(-1) for row in rows]
+        return all(ids.tolist() == list(row.value_ids) for ids, row in zip(written, rows, strict=True))
+
+    for step in range(4 * steps):
+        if step >= steps and has_learned():
+            break
         losses = []
         for row in [*rows, *(encode(tokenizer, secret) for secret in more())]:
             logits = model(input_ids=torch.tensor([row.ids])).logits[0, :-1]
@@ -110,9 +120,8 @@ def teach(tokenizer: PreTrainedTokenizerFast, steps: int = 60, more: Callable[[]
         torch.stack(losses).mean().backward()
         optimizer.step()
     optimizer.zero_grad()
-    lm = LanguageModel("taught", model, tokenizer)
-    assert all(value.argmax == row.value_ids for value, row in zip(score(lm, rows), rows, strict=True)), "it did not learn"
-    return lm
+    assert has_learned(), "it did not learn"
+    return LanguageModel("taught", model, tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -40,10 +40,19 @@ def as_it_stands() -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
         with gr.Blocks():
+            prompt, value = gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value)
+            states = {name: gr.State(None) for name in ("model", "source", "secret", "loads")}
+            listed, reference = gr.State(LISTED), gr.State(REFERENCE)
             side = Sidebar(
-                gr.State(None), gr.State(LISTED), gr.State(REFERENCE), gr.Textbox(TAUGHT[0].prompt), gr.Textbox(TAUGHT[0].value),
-                gr.State(None), None, gr.HTML(), gr.State(None),
-            )  # fmt: skip
+                listed=listed,
+                list_parts=[],
+                reference=reference,
+                prompt=prompt,
+                value=value,
+                loaded=None,
+                about=gr.HTML(),
+                **states,
+            )
             form, _ = controls(side)
     return {name: control.value for name, control in form.controls.items()}
 
