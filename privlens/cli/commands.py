@@ -40,6 +40,7 @@ from privlens.cli.options import (
     Seed,
     SkipLayers,
 )
+from privlens.cli.prompts import add_prompts
 from privlens.deactivation import EvalContext, compare, eval_baseline, texts_in_batches
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at, steps_of
@@ -72,6 +73,7 @@ commands.command()(audit)
 commands.command(name="compare")(compare_command)
 commands.command("leaks")(find_leaks)
 commands.command("find-pii")(find_pii)
+commands.command("prompts")(add_prompts)
 commands.add_typer(models, name="models")
 commands.command()(verify)
 commands.command(name="audit-diff")(audit_diff)
