@@ -155,7 +155,7 @@ def test_a_lift_is_what_neither_value_nor_prompt_explains(
         is_own = prompt.value == "word"
         return [usual[value.value] - 5 * is_own + own * (is_own and value.value == "word") for value in values]
 
-    monkeypatch.setattr(lift, "_logprobs", additive)
+    monkeypatch.setattr(lift, "logprobs_behind", additive)
     found = lift.lift_of(taught, Secret("The word is", "word", "code"), listed)
     assert found is not None and (found.n, found.rank) == (9, place), "9 equal lifts share rank 5"
     assert found.nats == pytest.approx(own - 5) == found.margin
