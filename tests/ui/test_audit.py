@@ -21,7 +21,7 @@ def test_the_likeliest_findings_come_first_and_of_a_long_list_no_more_than_a_bro
     findings = [finding(row, False, measured=measured(False, -float(row % 300) - 1)) for row in range(1000)]
     shown = view.table(findings)
     rows = shown["value"].values.tolist()
-    assert [row[0] for row in rows[:5]] == ["0", "300", "600", "900", "1"]
+    assert [row[0] for row in rows[:5]] == [0, 300, 600, 900, 1]
     assert len(rows) == 200 and shown["label"] == f"{en.AUDIT_TABLE}: 200 of 1,000; the CSV file has all"
     assert view.table([])["visible"] is False
 

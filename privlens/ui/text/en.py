@@ -1168,7 +1168,7 @@ AUDIT_STATEMENTS = {
 }
 AUDIT_EMPTY = "Press Start: what the model knows of the list will appear here, secret by secret."
 AUDIT_TABLE = "Findings, the likeliest first"
-AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "tries", "verdict", "then")
+AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "log10 tries", "verdict", "then")
 AUDIT_CURVES_EMPTY = "How many values appear within n samples will appear here."
 AUDIT_SECRETS, AUDIT_CONTROLS = "secrets", "controls"
 AUDIT_NOTE = "Note on a finding"

@@ -139,7 +139,9 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
         now = form.begun if form.begun and form.begun.question == form.question else begin(form, lm)
         job = Job(lm, now.read, fixed_plan, None, form.reference, stop=stop.is_set)
         clock, found = Clock(), {finding.row: finding for finding in now.store.findings()}
-        yield {begun: now, finished: None, bar: gr.update(value=clock.at(0, len(now.read.secrets), en.AUDIT_STAGES["checking"]))}
+        emptied: Update = {} if now is form.begun else dict(zip(drawn, show.nothing(), strict=True))
+        started = gr.update(value=clock.at(0, len(now.read.secrets), en.AUDIT_STAGES["checking"]))
+        yield {**emptied, begun: now, finished: None, bar: started}
         for step in audit(job, now.store):
             update: Update = {bar: gr.update(value=clock.at(step.done, step.n, en.AUDIT_STAGES[step.stage]))}
             if step.result:
@@ -294,7 +296,7 @@ def _files(finished: gr.State, source: gr.State) -> None:
         return gr.update(value=text_value("privlens-audit-findings.csv", findings_csv(made.audit.findings), "text/csv"))
 
     def left_out(source: ListFile) -> Any:
-        return gr.update(value=text_value("privlens-audit-rejected.csv", rejected_csv(source.secrets.rejected), "text/csv"))
+        return gr.update(value=text_value("privlens-audit-rejected.csv", rejected_csv(_unnamed(source).rejected), "text/csv"))
 
     report.click(show_errors(written), [finished, *stated.values()], file, **SLOW)
     findings.click(show_errors(listed), finished, file, **SLOW)

@@ -1,7 +1,6 @@
 """What the tab Audit shows of findings: a sentence, numbers, a curve and a table. Values are masked before they come here."""
 
 import heapq
-import math
 from collections.abc import Collection
 from typing import Any
 
@@ -14,7 +13,6 @@ from privlens.audit.records import Audit, Finding, Intervention
 from privlens.audit.report import words
 from privlens.audit.run import MEMORIZED
 from privlens.audit.sample import ReadSample
-from privlens.memorization.depth import samples_in_words
 from privlens.ui.text import en
 from privlens.ui.text.wording import Fact, fact, folded
 
@@ -39,22 +37,22 @@ def of_list(read: ReadSample) -> list[Fact]:
 def table(findings: Collection[Finding]) -> Any:
     """The findings as far as they go, the likeliest first."""
     ordered = heapq.nsmallest(SHOWN_MOST, findings, key=lambda finding: (-finding.measured.logprob, finding.row))
-    frame = pd.DataFrame([_row(finding) for finding in ordered], columns=list(en.AUDIT_COLUMNS))
+    frame = pd.DataFrame([_row(finding) for finding in ordered], columns=list(en.AUDIT_COLUMNS), dtype=object)
     label = en.AUDIT_TABLE if len(ordered) == len(findings) else en.audit_table_cut(len(ordered), len(findings))
     return gr.update(value=frame, visible=bool(findings), label=label)
 
 
-def _row(finding: Finding) -> tuple[str, ...]:
+def _row(finding: Finding) -> tuple[object, ...]:
+    """The cells, numbers as numbers, by which a person can sort the table."""
     measured = finding.measured
-    tries = samples_in_words(math.inf if measured.log10_tries is None else measured.log10_tries)
     struck = f"does not count: {finding.false_positive}" if finding.false_positive else ""
     return (
-        str(finding.row),
+        finding.row,
         words.visible(finding.masked),
         finding.category,
-        "" if finding.repeats is None else f"{finding.repeats:,}x",
+        finding.repeats,
         "yes" if measured.greedy_match else "no",
-        tries,
+        None if measured.log10_tries is None else round(measured.log10_tries, 1),
         measured.verdict or en.AUDIT_UNDECIDED,
         "; ".join(filter(None, (struck, *map(_then, finding.interventions), finding.note))),
     )
