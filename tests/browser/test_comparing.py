@@ -142,7 +142,7 @@ def fits_a_phone(page: Page) -> None:
     for picture in ("many-overlap", "many-means"):
         drawn = f"document.querySelector('#{picture} .plot')"
         page.wait_for_function(f"{drawn}._fullLayout.width < 390")
-        assert page.evaluate(f"{drawn}._fullLayout.xaxis._length") > 0.6 * page.evaluate(f"{drawn}.clientWidth")
+        page.wait_for_function(f"{drawn}._fullLayout.xaxis._length > 0.6 * {drawn}.clientWidth")  # it is drawn in steps
     page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_function("document.querySelector('#many-overlap .plot')._fullLayout.width > 390")
 
