@@ -4,11 +4,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Page
+from playwright.sync_api import Page, TimeoutError
 
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
@@ -38,6 +39,7 @@ FOCUSED = """() => {
         return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2; };
     const rings = [at, at.closest('.wrap'), at.closest('label'), at.parentElement].filter(Boolean);
     return {
+        where: [box.x, box.y, box.width, box.height, scrollY].map(Math.round).join(" "),
         name: `${at.tagName}#${at.id || at.closest('[id]')?.id}.${at.type || at.getAttribute('role') || ''}`,
         body: at === document.body,
         shown: at.checkVisibility() && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
@@ -146,7 +148,8 @@ def walk(page: Page, most: int = 250) -> Iterator[dict[str, Any]]:
         if now["body"]:
             return
         if not now["shown"]:  # a picture above it may have been drawn just now, and moved it
-            page.wait_for_timeout(1000)
+            with suppress(TimeoutError):
+                page.wait_for_function(f"({FOCUSED})().shown", timeout=10_000)
             now = page.evaluate(FOCUSED)
         if now["lists"] > 1:  # the one before fades away
             page.wait_for_function("document.querySelectorAll('[role=listbox]').length <= 1", timeout=10_000)
@@ -163,7 +166,7 @@ def test_tab_visits_every_part_and_shows_where_it_is(visit: Visit) -> None:
         stops = list(walk(page))
         assert len(stops) > 4
         assert [stop["name"] for stop in stops if not stop["ring"]] == [], f"{tab}: no visible focus"
-        assert [stop["name"] for stop in stops if not stop["shown"]] == [], f"{tab}: focus out of sight"
+        assert [(stop["name"], stop["where"]) for stop in stops if not stop["shown"]] == [], f"{tab}: focus out of sight"
         page.wait_for_function("!document.querySelector('[role=listbox]')")
     assert not visit.errors
 
