@@ -154,13 +154,19 @@ def wait_for_off(page: Page, count: int) -> None:
 
 
 def cell_of(page: Page, plot: str, x: int, y: int) -> tuple[float, float]:
-    """Where on the screen a cell's middle is."""
+    """Where on the screen a cell's middle is, once nothing above it moves it any more."""
     page.locator(f"#{plot}").scroll_into_view_if_needed()
-    place = page.evaluate(
-        """([plot, x, y]) => {
-            const div = document.querySelector(`#${plot} .plot`), box = div.getBoundingClientRect(), l = div._fullLayout;
-            return [box.left + l.xaxis._offset + l.xaxis.d2p(x), box.top + l.yaxis._offset + l.yaxis.d2p(y)];
-        }""",
-        [plot, x, y],
-    )
+    before: list[float] = []
+    for _ in range(40):
+        place = page.evaluate(
+            """([plot, x, y]) => {
+                const div = document.querySelector(`#${plot} .plot`), box = div.getBoundingClientRect(), l = div._fullLayout;
+                return [box.left + l.xaxis._offset + l.xaxis.d2p(x), box.top + l.yaxis._offset + l.yaxis.d2p(y)];
+            }""",
+            [plot, x, y],
+        )
+        if place == before:
+            break
+        before = place
+        page.wait_for_timeout(250)
     return place[0], place[1]
