@@ -5,9 +5,10 @@ A row that cannot be read does not affect the others: it is reported beside them
 
 import codecs
 import csv
+import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ class Row:
     def rejected(self, reason: str) -> Rejected:
         """This row as one that cannot be used after all."""
         return Rejected(self.line, reason, self.unit)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows as the CSV that lists are read from, below a line that names their columns."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return table.getvalue()
 
 
 PARQUET_MARK = b"PAR1"

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from privlens import validation
@@ -133,11 +133,14 @@ def read_list(path: str | Path) -> SecretList:
 
 @dataclass(frozen=True)
 class ListFile:
-    """A list as it was read from a file: the file's name, the SHA-256 of its bytes, and all entries."""
+    """A list as it was read from a file: the file's name, the SHA-256 of its bytes, and all entries.
+
+    Two are the same by name and hash: the page compares and hashes them after every event, and a list may have 100,000 rows.
+    """
 
     name: str
     sha256: str
-    secrets: SecretList
+    secrets: SecretList = field(compare=False)
 
 
 def read_list_file(path: str | Path) -> ListFile:

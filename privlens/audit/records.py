@@ -56,6 +56,11 @@ class Measured:
     verdict: Verdict | None
     text: str = ""
 
+    @property
+    def is_memorized(self) -> bool:
+        """Whether the model writes the value, or it is conspicuously likely."""
+        return self.verdict in ("known", "hidden")
+
 
 @dataclass(frozen=True)
 class Attack:

@@ -37,20 +37,18 @@ OTHERS_MOST = 1000
 """Other secrets that an intervention is judged on, the known ones first: of 10,000 each would take minutes of passes."""
 Chunk = Sequence[SampledSecret]
 Checking = Callable[["Job", Sequence[Chunk]], Iterator[list[Finding]]]
-MEMORIZED = ("known", "hidden")
-"""The verdicts of secrets that are worked on: the model writes the value, or it is conspicuously likely."""
 
 
 @dataclass(frozen=True)
 class AuditStep:
-    """Progress: `done` of `n` steps, one for each secret to check and one for each to work on (`n` rises once these are known).
+    """Progress, one step for each secret to check and one for each to work on; `n_steps` rises once these are known.
 
     Attributes:
         findings: new ones, or anew. result: the whole audit, on the last step only.
     """
 
-    done: int
-    n: int
+    step: int
+    n_steps: int
     stage: str
     findings: tuple[Finding, ...] = ()
     result: Audit | None = None
@@ -103,7 +101,7 @@ def audit(job: Job, store: Store) -> Iterator[AuditStep]:
         yield from _check(job, store, clock)
         for step in _work(job, store, clock):
             yield step
-            n = step.n
+            n = step.n_steps
     except (Cancelled, KeyboardInterrupt):
         store.add_seconds(clock.lap())
         raise
@@ -199,7 +197,7 @@ def _check(job: Job, store: Store, clock: _Clock) -> Iterator[AuditStep]:
 
 def to_work_on(findings: Iterator[Finding], at_most: int) -> list[Finding]:
     """The memorized secrets, likeliest first, at most so many; controls are none."""
-    memorized = [finding for finding in findings if finding.counts and finding.measured.verdict in MEMORIZED]
+    memorized = [finding for finding in findings if finding.counts and finding.measured.is_memorized]
     return sorted(memorized, key=lambda finding: (-finding.measured.logprob, finding.row))[:at_most]
 
 

@@ -4,10 +4,8 @@ A plain hash of a phone number is no disguise: all numbers can be tried. So the 
 with the auditor. Beside it stands the masked value, `54••-••57`.
 """
 
-import csv
 import hashlib
 import hmac
-import io
 import os
 import secrets as random_bytes
 import unicodedata
@@ -18,7 +16,7 @@ from pathlib import Path
 
 from privlens.audit.records import Sample
 from privlens.errors import BadInput
-from privlens.list_files import Rejected
+from privlens.list_files import Rejected, csv_text
 from privlens.process.private_files import write_private
 from privlens.retained.others import key_of
 from privlens.secret_lists import ListedSecret, ListFile, read_list_file
@@ -114,11 +112,7 @@ def _without_content(entry: Rejected) -> Rejected:
 
 def rejected_csv(rejected: Iterable[Rejected]) -> str:
     """The rows that were left out, as CSV with the columns line and reason; no cell of the list is in it."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("line", "reason"))
-    writer.writerows((entry.line, entry.reason) for entry in rejected)
-    return table.getvalue()
+    return csv_text(("line", "reason"), ((entry.line, entry.reason) for entry in rejected))
 
 
 def key_beside(folder: Path) -> Path:

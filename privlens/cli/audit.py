@@ -14,7 +14,7 @@ from privlens.audit.plan_files import read_plan
 from privlens.audit.query_log import QueryLog
 from privlens.audit.ray_workers import on_ray
 from privlens.audit.records import Audit, Plan
-from privlens.audit.run import MEMORIZED, AuditStep, Job, check_plan, here, readable
+from privlens.audit.run import AuditStep, Job, check_plan, here, readable
 from privlens.audit.run import audit as run_audit
 from privlens.audit.sample import key_beside, read_key, read_sample, rejected_csv
 from privlens.audit.store import open_store
@@ -138,21 +138,14 @@ def report_sample(n_rows: int, n_secrets: int, n_rejected: int, n_duplicates: in
 
 def _last(steps: Iterator[AuditStep]) -> Audit:
     """Runs an audit to its end, reporting progress with an estimate of what is left."""
-    started, first_done = time.monotonic(), 0
+    started, first = time.monotonic(), 0
     for step in steps:
-        first_done = first_done or step.done
-        pace = (time.monotonic() - started) / max(1, step.done - first_done)
-        left = f", about {pace * (step.n - step.done):.0f} s left" if step.done > first_done else ""
-        progress.report_step(_Shown(step.done, step.n, step.stage), left)
+        first = first or step.step
+        pace = (time.monotonic() - started) / max(1, step.step - first)
+        left = f", about {pace * (step.n_steps - step.step):.0f} s left" if step.step > first else ""
+        progress.report_step(step, left)
     assert step.result, "an audit ends with its record"
     return step.result
-
-
-class _Shown:
-    """A step as the progress bar takes it."""
-
-    def __init__(self, step: int, n_steps: int, stage: str) -> None:
-        self.step, self.n_steps, self.stage = step, n_steps, stage
 
 
 def summary(audit: Audit, out: Path) -> dict[str, Any]:
@@ -164,10 +157,10 @@ def summary(audit: Audit, out: Path) -> dict[str, Any]:
         "model": audit.target.model,
         "fingerprint": audit.target.fingerprint,
         "secrets": len(counted),
-        "memorized": sum(finding.measured.verdict in MEMORIZED for finding in counted),
+        "memorized": sum(finding.measured.is_memorized for finding in counted),
         "known": sum(finding.measured.greedy_match for finding in counted),
         "controls": len(controls),
-        "controls_taken_for_memorized": sum(control.verdict in MEMORIZED for control in controls),
+        "controls_taken_for_memorized": sum(control.is_memorized for control in controls),
         "worked_on": sum(bool(finding.interventions) for finding in audit.findings),
         "seconds": round(audit.seconds, 3),
     }

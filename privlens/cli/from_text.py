@@ -1,7 +1,5 @@
 """`python -m privlens find-pii`: a list of secrets from a text, to be corrected by hand."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ from privlens.audit.from_text import COLUMNS, rows_of
 from privlens.audit.pii import masked
 from privlens.cli import inputs, tables
 from privlens.cli.options import AsJson
-from privlens.list_files import read_text
+from privlens.list_files import csv_text, read_text
 
 TextFile = Annotated[Path, typer.Argument(help="A UTF-8 text, such as letters or notes.")]
 OutFile = Annotated[Path, typer.Option(help="The list, as CSV with the columns prompt, value and category.")]
@@ -21,11 +19,7 @@ def find_pii(text: TextFile, out: OutFile, as_json: AsJson = False) -> None:
     """Make a list of secrets from a text: what looks private in it, behind the words before it. Correct it by hand."""
     inputs.check_writable(out)
     rows = rows_of(read_text(text))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    inputs.write(out, table.getvalue().rstrip("\n"))
+    inputs.write(out, csv_text(COLUMNS, (list(row.values()) for row in rows)).rstrip("\n"))
     found = [{"value": masked(row["value"]), "category": row["category"]} for row in rows]
     tables.show(
         {"out": str(out), "found": found},

@@ -1,7 +1,5 @@
 """`python -m privlens leaks`: what a model says by itself. Nothing private is printed or written unless it is asked for."""
 
-import csv
-import io
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from privlens.bench import leaking
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Secrets, Seed
 from privlens.errors import BadInput
+from privlens.list_files import csv_text
 from privlens.lm.model import LanguageModel
 from privlens.memorization import states
 from privlens.resources import SECRETS
@@ -108,8 +107,5 @@ def report(result: Leaks, is_shown: bool) -> dict[str, Any]:
 
 def _csv(found: list[dict[str, Any]]) -> str:
     """The list as CSV, with the columns prompt, value and category first."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(found[0]) if found else ["prompt", "value", "category"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return file.getvalue().rstrip("\n")
+    columns = list(found[0]) if found else ["prompt", "value", "category"]
+    return csv_text(columns, (list(row.values()) for row in found)).rstrip("\n")

@@ -1,7 +1,5 @@
 """`python -m privlens prompts`: more prompts for the secrets of a list, to be audited behind."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +8,7 @@ import typer
 from privlens.audit.prompts import MOST, TEMPLATES, read_templates, with_prompts
 from privlens.cli import inputs, tables
 from privlens.cli.options import AsJson
+from privlens.list_files import csv_text
 from privlens.secret_lists import ListedSecret, read_secrets
 
 List = Annotated[Path, typer.Argument(help="The list; a column person names whose each secret is.")]
@@ -26,11 +25,7 @@ def add_prompts(secrets: List, out: OutFile, templates: Templates = None, as_jso
     inputs.check_writable(out)
     rows = read_secrets(secrets)
     made = with_prompts(rows, TEMPLATES | (read_templates(templates) if templates else {}))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(map(_cells, made))
-    inputs.write(out, table.getvalue().rstrip("\n"))
+    inputs.write(out, csv_text(COLUMNS, map(_cells, made)).rstrip("\n"))
     added = sum(len(new.reworded) - len(old.reworded) for new, old in zip(made, rows, strict=True))
     report = {"out": str(out), "secrets": len(made), "added": added, "without": sum(not row.reworded for row in made)}
     said = f"{added} prompts were added to {len(made)} secrets; {report['without']} have none beside their own. See {out}."

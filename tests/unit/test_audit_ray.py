@@ -121,7 +121,7 @@ def test_a_worker_with_another_model_is_refused_and_a_resumed_run_ends_the_same(
     job = Job(target, read, PLAN, QueryLog(tmp_path / "queries.jsonl"), checking=on_ray(LOCAL, partial(opened, taught_folder), 1))
     store = open_store(tmp_path / "audit.sqlite")
     steps = audit(job, store)
-    assert next(steps).done == 16, "in the order of the list"
+    assert next(steps).step == 16, "in the order of the list"
     steps.close()  # type: ignore[attr-defined]
     store.close()
     assert run(target, read, tmp_path, here) == alone

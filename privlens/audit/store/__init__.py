@@ -32,6 +32,14 @@ FORGOTTEN = "forgotten"
 REWRITES = {"sqlite": "VACUUM", "postgresql": "VACUUM FULL finding, note"}
 """Leaves no byte of a deleted row in the files of the tables; after PostgreSQL's plain VACUUM a page may hold some."""
 
+ONE_CONNECTION: dict[str, Any] = {
+    "poolclass": sa.QueuePool,
+    "pool_size": 1,
+    "max_overflow": 0,
+    "connect_args": {"check_same_thread": False},
+}
+"""For SQLite in memory, which is gone with its connection: there is one, which the threads of a page use in turn."""
+
 
 @contextmanager
 def _in_words() -> Iterator[None]:
@@ -54,11 +62,12 @@ def open_store(url: str | Path) -> "Store":
     """
     try:
         address = sa.make_url(f"sqlite:///{url.resolve()}" if isinstance(url, Path) else url)
-        if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
+        in_memory = address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:")
+        if address.get_backend_name() == "sqlite" and not in_memory:
             os.close(os.open(str(address.database), os.O_CREAT | os.O_RDWR, OWNER_ONLY))
             os.chmod(str(address.database), OWNER_ONLY)
         # A connection is tried before it is used, so that a server that was restarted between two chunks ends no audit.
-        engine = sa.create_engine(address, hide_parameters=True, pool_pre_ping=True, **_pool(address))
+        engine = sa.create_engine(address, hide_parameters=True, pool_pre_ping=True, **(ONE_CONNECTION if in_memory else {}))
     except OSError as cause:
         raise BadInput(f"The database {url} does not open ({cause.strerror}): give a folder you may write to.") from cause
     except (ArgumentError, ImportError) as cause:
@@ -71,13 +80,6 @@ def open_store(url: str | Path) -> "Store":
     with _in_words(), engine.begin() as connection:
         _upgrade(connection)
     return Store(engine)
-
-
-def _pool(address: sa.URL) -> dict[str, Any]:
-    """SQLite in memory is gone with its connection: there is one, which the threads of a page use in turn."""
-    if address.get_backend_name() != "sqlite" or address.database not in (None, "", ":memory:"):
-        return {}
-    return {"poolclass": sa.QueuePool, "pool_size": 1, "max_overflow": 0, "connect_args": {"check_same_thread": False}}
 
 
 def _private(connection: Any, _: Any) -> None:

@@ -143,7 +143,7 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
         started = gr.update(value=clock.at(0, len(now.read.secrets), en.AUDIT_STAGES["checking"]))
         yield {**emptied, begun: now, finished: None, bar: started}
         for step in audit(job, now.store):
-            update: Update = {bar: gr.update(value=clock.at(step.done, step.n, en.AUDIT_STAGES[step.stage]))}
+            update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, en.AUDIT_STAGES[step.stage]))}
             if step.result:
                 made = Finished(step.result, partial(commands.audit, form.side, fixed_plan, form.reference))
                 update |= dict(zip(outputs, (*show.of_result(step.result), now, made), strict=True))

@@ -11,7 +11,6 @@ from privlens import plots
 from privlens.audit.population import EXPONENTS, Population, Rate, population
 from privlens.audit.records import Audit, Finding, Intervention
 from privlens.audit.report import words
-from privlens.audit.run import MEMORIZED
 from privlens.audit.sample import ReadSample
 from privlens.ui.text import en
 from privlens.ui.text.wording import Fact, fact, folded
@@ -77,7 +76,7 @@ def sentence(result: Population) -> dict[str, str]:
 def numbers(audit: Audit, result: Population) -> list[Fact]:
     """Rates with their intervals, how well secrets and controls are told apart, and what the plan reached."""
     counted = [finding for finding in audit.findings if finding.counts]
-    memorized = sum(finding.measured.verdict in MEMORIZED for finding in counted)
+    memorized = sum(finding.measured.is_memorized for finding in counted)
     facts = [
         _rate("written word for word", result.extraction),
         fact("memorized", f"{memorized:,}", f"of {len(counted):,}", "written, or conspicuously likely"),
