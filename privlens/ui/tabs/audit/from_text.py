@@ -35,6 +35,7 @@ def text_part(side: Sidebar) -> None:
             interactive=True,
             visible=False,
             wrap=True,
+            column_widths=["50%", "30%", "20%"],
             buttons=["fullscreen"],
             label=en.AUDIT_TEXT_FOUND,
             elem_id="audit-text-found",

@@ -17,7 +17,7 @@ from privlens.ui.text.wording import Fact, fact, folded
 
 SHOWN_MOST = 200
 """Rows of the table: a browser is never sent a whole list."""
-WIDTHS = ["50px", "135px", "95px", "60px", "80px", "90px", "80px", "265px"]
+WIDTHS = ["50px", "135px", "95px", "60px", "80px", "75px", "110px", "250px"]
 
 
 def of_list(read: ReadSample) -> list[Fact]:
