@@ -39,6 +39,7 @@ class ListedSecret:
         reworded: other prompts for the same value.
         planted: whether it was planted into neurons of its own, which the list names, rather than learned from the training text.
         person: whose value it is, as the list names them; empty if it does not.
+        line, unit: where it stands in its file, as in `Row`; line 0 if it comes from none.
     """
 
     secret: Secret
@@ -46,6 +47,8 @@ class ListedSecret:
     reworded: tuple[str, ...] = ()
     planted: bool = False
     person: str = ""
+    line: int = field(default=0, compare=False)
+    unit: str = field(default="line", compare=False)
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,8 @@ def _listed(row: Row | Rejected) -> ListedSecret | Rejected:
         reworded=reworded,
         planted=bool(cells.get("neurons")),
         person=cells.get("person", "").strip(),
+        line=row.line,
+        unit=row.unit,
     )
 
 

@@ -130,7 +130,8 @@ def readable(lm: LanguageModel, read: ReadSample) -> ReadSample:
         try:
             lm.encode(lm.settled(sampled.secret))
         except BadInput:  # its message may quote the secret
-            rejected.append(Rejected(sampled.row, "this model cannot read it: it has too many tokens, or none", "row"))
+            listed = sampled.listed
+            rejected.append(Rejected(listed.line, "this model cannot read it: it has too many tokens, or none", listed.unit))
         else:
             secrets.append(sampled)
     if not secrets:

@@ -2,9 +2,13 @@
 
 import getpass
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from privlens.ui.programs.mcp_tools import McpServer
+    from privlens.ui.state.session import ModelCache
 
 
 def serve(
@@ -29,6 +33,9 @@ def serve(
         list[str] | None, typer.Option(help="an origin that may embed the page in a frame; may be repeated")
     ] = None,
     max_upload: Annotated[float, typer.Option(min=0.001, max=1e6, help="the largest upload, in megabytes")] = 32,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="offer tools to agents at /mcp, behind the same lock (Model Context Protocol)")
+    ] = False,
     root_path: Annotated[str, typer.Option(help="the path under which a reverse proxy serves the page, such as /privlens")] = "",
 ) -> None:
     """Start the page; its address is printed when it is ready. If other machines can reach it, a token is required."""
@@ -43,7 +50,8 @@ def serve(
             typer.echo(hash_line(hash_for, password_of(hash_for)))
             return
         with process_temp_folder() as folder, ending(lambda: remove(folder)):
-            from privlens.ui import build_ui, launch  # here, because gradio reads the folder for temporary files once, on import
+            # Here, because gradio reads the folder for temporary files once, on import.
+            from privlens.ui import build_cache, build_ui, launch
             from privlens.ui.door import make_door
 
             door = make_door(
@@ -60,13 +68,21 @@ def serve(
                 typer.echo(
                     "--insecure: anyone who can reach this address can use the page and see which models it may load.", err=True
                 )
-            launch(build_ui(model, device, dtype, also or (), allow_paths or ()), host, port, door=door)
+            cache = build_cache(model, device, dtype, also or (), allow_paths or ())
+            launch(build_ui(cache), host, port, door=door, beside=tools_of(cache) if mcp else ())
     except PrivlensError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     except OSError as error:  # no free port, or no folder for what visitors open
         typer.echo(f"The page cannot be served ({' '.join(str(error).split())}): fix this and start it again.", err=True)
         raise typer.Exit(2) from None
+
+
+def tools_of(cache: "ModelCache") -> "list[McpServer]":
+    """The tools for agents. Raises BadInput if the package that they need is not installed."""
+    from privlens.ui.programs.mcp_tools import McpServer
+
+    return [McpServer(cache)]
 
 
 def password_of(user: str) -> str:

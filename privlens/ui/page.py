@@ -8,14 +8,13 @@ import gradio as gr
 
 from privlens.resources import ASSETS
 from privlens.ui.allowed import allowed
-from privlens.ui.api import endpoints
-from privlens.ui.audit_api import audit_endpoint
 from privlens.ui.components.header import header, hides
 from privlens.ui.components.plot import script
 from privlens.ui.components.skip import skip_link
-from privlens.ui.door import Door, LockedApp, make_door
+from privlens.ui.door import Beside, Door, LockedApp, make_door
 from privlens.ui.door.settings import addresses, served_on
 from privlens.ui.lesson.part import lesson_part
+from privlens.ui.programs import endpoints
 from privlens.ui.sidebar.panel import bundled_lists, sidebar
 from privlens.ui.state.jobs import QUICK, Notices
 from privlens.ui.state.session import ModelCache, ModelName
@@ -43,10 +42,10 @@ DELETE_CACHE = (60, UNREAD)
 deleted once they were read."""
 
 
-def build_ui(
+def build_cache(
     model: str = "demo", device: str = "auto", dtype: str = "auto", also: Sequence[str] = (), allow_paths: Sequence[str] = ()
-) -> gr.Blocks:
-    """The page with its first model loaded.
+) -> ModelCache:
+    """The models of a page, the first of them loaded.
 
     Args:
         also: other models that visitors may load by these names. allow_paths: folders below which visitors may name paths.
@@ -54,7 +53,11 @@ def build_ui(
     Raises:
         BadInput: for an allow_paths entry that is not a folder; also what `load` raises.
     """
-    shelf = ModelCache(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
+    return ModelCache(ModelName(model, device, dtype), allowed=allowed([model, *also], allow_paths))
+
+
+def build_ui(shelf: ModelCache) -> gr.Blocks:
+    """The page, which opens with the first of these models."""
     page: gr.Blocks
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as page:
         skip_link()
@@ -89,16 +92,23 @@ def build_ui(
         session_part(shelf, side, chosen, edits)
         address_part(page, shelf, side, chosen, tabs)
         endpoints(shelf, side.model, chosen.located, chosen.selection)
-        audit_endpoint(shelf, side.model)
     return page
 
 
-def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, door: Door | None = None, **more: Any) -> str:
+def launch(
+    page: gr.Blocks,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    door: Door | None = None,
+    beside: Sequence[Beside] = (),
+    **more: Any,
+) -> str:
     """Serves the page and returns its address. Nothing that a visitor types is kept, and nothing is fetched from elsewhere.
 
     Args:
         host, port: the address; by default the first free port from 7860 on.
-        door: who may reach the page; by default a lock if other machines can reach this host. more: passed on to gradio.
+        door: who may reach the page; by default a lock if other machines can reach this host.
+        beside: what is served beside the page, behind the same door. more: passed on to gradio.
     """
     door = door or make_door(host)
     page.queue(default_concurrency_limit=None)  # `jobs.LINE` and the models' locks decide whose turn it is
@@ -106,7 +116,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, do
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
     visits = VisitRegistry()
-    settings, middleware = leaving_nothing(visits)
+    settings, middleware = leaving_nothing(visits, [served.lifespan for served in beside])
     blocks = not more.pop("prevent_thread_lock", False)
     quiet = more.pop("quiet", False)
     try:
@@ -126,7 +136,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, do
             max_threads=THREADS,
             prevent_thread_lock=True,
             quiet=True,
-            _app=LockedApp(door, middleware),
+            _app=LockedApp(door, middleware, [route for served in beside for route in served.routes]),
             **settings,
             **more,
         )

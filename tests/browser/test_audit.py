@@ -126,6 +126,8 @@ def test_a_text_becomes_the_list_after_it_was_corrected(visit: Visit) -> None:
     page.wait_for_function("document.querySelector('#audit-list').textContent.includes('payment')")
     page.wait_for_function("document.documentElement.classList.contains('masked')")  # a list of one's own is hidden
     assert "Nora Example" not in page.inner_text("#examples")
+    assert "4111 1111 1111 1111" not in page.inner_text("#audit-text-found")
+    assert page.evaluate("getComputedStyle(document.querySelector('#audit-text textarea')).webkitTextSecurity") == "disc"
     page.click("#mask")
     page.wait_for_selector("#examples label:has-text('Nora Example')")
     assert not visit.errors and not visit.dialogs

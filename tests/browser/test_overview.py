@@ -5,7 +5,7 @@ import pytest
 from privlens.recorded import read_example
 from privlens.resources import RECORDED
 from privlens.types import Neuron
-from tests.browser.steps import FACTS, Visit, bring, value_of, wait_for_off
+from tests.browser.steps import FACTS, Visit, bring, open_tab, value_of, wait_for_off
 
 ANSWERED = "document.querySelector('#overview [data-part=verdict]').dataset.kind"
 
@@ -44,6 +44,21 @@ def test_the_recorded_neurons_are_taken_over_and_answered_by_the_model(visit: Vi
     written = str(page.text_content("#quick-after .marked")).strip()
     assert written == example.closed.text.strip(), "live as recorded"
     page.wait_for_function("document.querySelector('#localize-made .strip').dataset.kind === 'current'")
+    assert not visit.errors
+
+
+def test_checking_offers_the_example_where_nothing_was_typed_and_nothing_else_otherwise(visit: Visit) -> None:
+    page, example = visit.page, read_example(RECORDED)
+    page.click("#overview-check")
+    page.wait_for_selector("#check-start")
+    page.wait_for_function("document.querySelector('#value input, #value textarea').value")
+    assert value_of(page) == example.secret.value
+    open_tab(page, "Overview")
+    page.fill("#prompt textarea", "The alarm code of Ada Byron is")
+    page.fill("#value textarea, #value input", "4711")
+    page.click("#overview-check")
+    page.wait_for_selector("#check-start")
+    assert value_of(page) == "4711"
     assert not visit.errors
 
 

@@ -46,9 +46,9 @@ def outward() -> Iterator[list[str]]:
 @pytest.fixture(scope="session")
 def address(outward: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page is served."""
-    from privlens.ui import build_ui, launch
+    from privlens.ui import build_cache, build_ui, launch
 
-    page = build_ui(MODEL, allow_paths=[str(tmp_path_factory.getbasetemp())])  # the tests' own models lie there
+    page = build_ui(build_cache(MODEL, allow_paths=[str(tmp_path_factory.getbasetemp())]))  # the tests' own models lie there
     yield launch(page, port=free_port(), prevent_thread_lock=True, quiet=True)
     page.close()
     wait_until(idle)

@@ -21,7 +21,7 @@ def test_what_keeps_the_page_from_starting_is_said_in_one_line(
     def broken(*_: str) -> None:
         raise raised
 
-    monkeypatch.setattr("privlens.ui.build_ui", broken)
+    monkeypatch.setattr("privlens.ui.build_cache", broken)
     with pytest.raises(typer.Exit) as ended:
         app.serve()
     out, err = capsys.readouterr()

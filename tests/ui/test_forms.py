@@ -16,7 +16,7 @@ from gradio.state_holder import SessionState
 
 from privlens.resources import SECRETS
 from privlens.secret_lists import read_secrets
-from privlens.ui import build_ui
+from privlens.ui import build_cache, build_ui
 from privlens.ui.components.form import Form
 from privlens.ui.state.edits import EditList
 from privlens.ui.text import en
@@ -95,7 +95,7 @@ class Pressed:
 def pressed(taught_folder: str) -> Iterator[Pressed]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
-        page = build_ui(taught_folder, "cpu")
+        page = build_ui(build_cache(taught_folder, "cpu"))
     yield Pressed(page)
     gc.collect()  # as in tests/ui/conftest.py
 

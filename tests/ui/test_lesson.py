@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from privlens.ui import build_ui
+from privlens.ui import build_cache, build_ui
 from privlens.ui.lesson.files import lessons
 from privlens.ui.text import en
 from tests.helpers import MODEL
@@ -12,7 +12,7 @@ from tests.helpers import MODEL
 
 def test_every_tab_and_part_that_a_lesson_names_is_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradio.blocks.App.create_app", lambda *_, **__: None)  # it opens event loops and never closes them
-    blocks = list(build_ui(MODEL).blocks.values())
+    blocks = list(build_ui(build_cache(MODEL)).blocks.values())
     ids = {block.elem_id for block in blocks if getattr(block, "elem_id", None)}
     templates = " ".join(str(getattr(block, "html_template", "") or "") for block in blocks)
     ids |= set(re.findall(r'id="([^"]+)"', templates))

@@ -1,9 +1,12 @@
 """gradio's app behind the access checks. gradio gets it before the server starts, so the page is never open without them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from gradio.routes import App, ORJSONResponse
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from privlens.ui.door.guard import Guard
@@ -14,11 +17,18 @@ from privlens.ui.door.uploads import Uploads
 from privlens.ui.door.visits import BrowserSessions
 
 
+class Beside(Protocol):
+    """Something that is served beside the page: what it adds to the app's routes, and what is entered while the app runs."""
+
+    routes: Sequence[BaseRoute]
+    lifespan: Callable[[], AbstractAsyncContextManager[None]]
+
+
 class LockedApp(App):
     """Every request passes the access checks first, outside gradio's own CORS. The page uses no WebSockets: they are refused."""
 
-    def __init__(self, door: Door, middleware: Sequence[Middleware] = ()) -> None:
-        super().__init__(default_response_class=ORJSONResponse, middleware=list(middleware))
+    def __init__(self, door: Door, middleware: Sequence[Middleware] = (), routes: Sequence[BaseRoute] = ()) -> None:
+        super().__init__(default_response_class=ORJSONResponse, middleware=list(middleware), routes=list(routes))
         sessions = BrowserSessions(door)
         self._door = SafeHeaders(Guard(Login(Uploads(super().__call__, door, sessions), door, sessions), door), door)
 

@@ -25,6 +25,7 @@ OPEN = re.compile(
             r"/manifest\.json",
             r"/login/?",
             r"/logout",
+            r"/mcp",
             r"/(static|assets)/.+",
             rf"{API}/(info|openapi\.json|app_id|user|login_check|startup-events|theme\.css|cancel|reset|upload)/?",
             rf"{API}/(upload_progress|queue/join|queue/data)",

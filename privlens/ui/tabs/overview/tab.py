@@ -62,6 +62,10 @@ def wire_overview(shelf: ModelCache, side: Sidebar, overview: Overview, chosen: 
         example = example_of(shelf, model)
         return (gr.skip(), gr.skip()) if example is None else (example.secret.prompt, example.secret.value)
 
+    def offered(model: ModelName, prompt: str, value: str) -> tuple[Any, ...]:
+        """The example, where nothing was typed yet: there is something to check on the tab that opens."""
+        return (gr.skip(), gr.skip()) if prompt or value else asked(model)
+
     def taken(model: ModelName, selection: Any) -> tuple[Any, ...]:
         example = example_of(shelf, model)
         if example is None:
@@ -81,7 +85,8 @@ def wire_overview(shelf: ModelCache, side: Sidebar, overview: Overview, chosen: 
     running = overview.live.click(show_errors(asked), side.model, question, **QUICK)
     running.success(goes("localize"), None, tabs, **QUICK).success(None, None, None, js=START_LOCALIZE, **QUICK)
     overview.erase.click(show_errors(asked), side.model, question, **QUICK).success(goes("erase"), None, tabs, **QUICK)
-    overview.check.click(goes("memorized"), None, tabs, **QUICK)
+    checking = overview.check.click(show_errors(offered), [side.model, *question], question, **QUICK)
+    checking.success(goes("memorized"), None, tabs, **QUICK)
 
 
 def template() -> str:
