@@ -51,11 +51,11 @@ def deletion_of_one(name: str, method: str) -> tuple[Row, Row]:
     return {name: row[name] for name in names}, {name: getattr(anew, name) for name in names}
 
 
-def quantized() -> tuple[Row, Row]:
-    """The secrets that were seen 64 times, in 8 bits, without their exposure, which takes half a minute."""
-    recorded = json.loads((DATA / "memorized-int8.json").read_text())["rows"][-1]
+def quantized(dtype: str) -> tuple[Row, Row]:
+    """The secrets that were seen 64 times, in 8 or 4 bits, without their exposure, which takes half a minute."""
+    recorded = json.loads((DATA / f"memorized-{dtype}.json").read_text())["rows"][-1]
     listed = [row.secret for row in read_secrets(SECRETS) if row.repeats == recorded["repeats"]]
-    states = memorization_states(load("demo", dtype="int8"), listed, (), EvalContext())
+    states = memorization_states(load("demo", dtype=dtype), listed, (), EvalContext())
     names = ("greedy_match", "memorization_accuracy", "nll")
     return {name: recorded[name] for name in names}, {name: fmean(getattr(state, name) for state in states) for name in names}
 
@@ -98,7 +98,8 @@ def leaked() -> tuple[Row, Row]:
 
 CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "memorized.json": memorized,
-    "memorized-int8.json": quantized,
+    "memorized-int8.json": partial(quantized, "int8"),
+    "memorized-int4.json": partial(quantized, "int4"),
     "deletion.json": partial(deletion_of_one, "deletion.json", "contrastive-gradient"),
     "deletion-stepwise.json": partial(deletion_of_one, "deletion-stepwise.json", "stepwise"),
     "opening.json": opening,

@@ -10,6 +10,8 @@ import pytest
 from tests.docs.pages import ROOT
 
 DATA = ROOT / "docs" / "results" / "data"
+TIMES = ("load-", "speed", "growth")
+"""Seconds, which no two machines share."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def check() -> ModuleType:
 
 
 def test_a_row_of_each_table_is_what_is_computed_today(check: ModuleType) -> None:
-    recorded = {path.name for path in DATA.glob("*.json") if not path.name.startswith("load-")}
+    recorded = {path.name for path in DATA.glob("*.json") if not path.name.startswith(TIMES)}
     assert set(check.CHECKS) | set(check.SLOW) == recorded
     for compute in check.CHECKS.values():
         assert check.differing(*compute()) == []
@@ -77,9 +79,29 @@ def test_what_is_leaked_is_what_the_json_says() -> None:
         assert f"| {row['what']} | {row['k']} | {row['n']} | {row['share']:.3f} | {low:.3f} to {high:.3f} |" in page
 
 
-def test_what_8_bits_keep_is_what_the_json_says() -> None:
+def test_speed_beside_peers_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/speed.md").read_text(encoding="utf-8")
+
+    def three_digits(number: float) -> str:
+        return f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}"
+
+    rows = json.loads((DATA / "speed.json").read_text())["rows"]
+    assert len(rows) == 10 and all(row["same_numbers"] for row in rows if "together" not in row["case"])
+    for row in rows:
+        numbers = " | ".join(three_digits(row[name]) for name in ("ours_s", "peer_s", "ratio"))
+        assert f"| {numbers} | {row['peak_mb']:.0f} |" in page
+
+
+def test_growth_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/growth.md").read_text(encoding="utf-8")
+    shown = [line.split()[:4] for line in re.findall(r"^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0].splitlines()[1:]]
+    rows = json.loads((DATA / "growth.json").read_text())["rows"]
+    assert shown == [[row["axis"], str(row["size"]), f"{row['seconds']:.3f}", f"{row['growth']:.3f}"] for row in rows]
+
+
+def test_what_fewer_bits_keep_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/quantized.md").read_text(encoding="utf-8")
-    for dtype, name in (("float32", "memorized"), ("int8", "memorized-int8")):
+    for dtype, name in (("float32", "memorized"), ("int8", "memorized-int8"), ("int4", "memorized-int4")):
         recorded = json.loads((DATA / f"{name}.json").read_text())
         groups = {row["repeats"]: row for row in recorded["rows"]}
         shown = [f"{groups[repeats]['greedy_match']:.3f}" for repeats in (16, 64)]
