@@ -89,7 +89,7 @@ def lens(
 def salience(
     prompt: NeededPrompt,
     value: NeededValue,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the integral.")] = SalienceSettings.steps,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of the integral.")] = SalienceSettings.steps,
     baseline: Annotated[str, typer.Option(help=BASELINE)] = SalienceSettings.baseline,
     edit: AnyEdits = None,
     chat: Chat = False,

@@ -75,7 +75,7 @@ def prompt_salience(
         Cancelled: if `stop` returned True before the control.
     """
     started = time.perf_counter()
-    validation.whole(settings.steps, "number of steps", 1, MAX_STEPS)
+    validation.whole(settings.steps, "number of steps", 2, MAX_STEPS)
     if settings.baseline not in get_args(Baseline):
         raise BadInput(f"There is no baseline {validation.shown(settings.baseline)}: use {', '.join(get_args(Baseline))}.")
     secret = lm.settled(secret)

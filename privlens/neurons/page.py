@@ -68,11 +68,14 @@ def on_text(lm: LanguageModel, neuron: Neuron, text: str) -> TokenActivations:
 
 
 def contexts(lm: LanguageModel, profile: ModelProfile, neuron: Neuron, texts: Sequence[str]) -> tuple[Context, ...]:
-    """Where in the profile's reference text the neuron is most active, the strongest first; `texts` are its paragraphs."""
-    rows, positions = (
-        of_all[neuron].tolist() for of_all in (profile.activations.context_rows, profile.activations.context_positions)
-    )
-    places = [(row, position) for row, position in zip(rows, positions, strict=True) if row >= 0]
+    """Where in the profile's reference text the neuron is most active, the strongest first; none where it is not above 0.
+
+    Args:
+        texts: the paragraphs that the profile was made on.
+    """
+    is_active = profile.activations.context_activations[neuron] > 0  # NaN where there are fewer paragraphs
+    rows, positions = profile.activations.context_rows[neuron], profile.activations.context_positions[neuron]
+    places = list(zip(rows[is_active].tolist(), positions[is_active].tolist(), strict=True))
     ids = reference_ids(lm, [texts[row] for row, _ in places])
     found = []
     for (row, position), tokens, values in zip(places, ids, activations_on(lm, neuron, ids), strict=True):
