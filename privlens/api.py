@@ -25,11 +25,18 @@ from privlens.localization import METHOD_INFO, METHODS, Task, last_of
 from privlens.localization.choice import reordered
 from privlens.localization.hard_concrete import MaskSettings
 from privlens.localization.integrated import IntegralSettings
+from privlens.localization.prompt_salience import SalienceSettings, prompt_salience
 from privlens.localization.sufficient import SlimmingSettings, SufficientSettings
 from privlens.memorization.check import check
 from privlens.neuron_files import read_neurons, save_neurons
-from privlens.outcomes import Comparison
+from privlens.neurons import lens as neuron_lens
+from privlens.neurons import page as neuron_pages
+from privlens.neurons.links import parse_neuron
+from privlens.neurons.records import LensResult, LensStep, NeuronPage, PageStep
+from privlens.neurons.store import clear_profiles
+from privlens.outcomes import Comparison, PromptSalience
 from privlens.process.private_files import write_private
+from privlens.resources import REFERENCE
 from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import Edit, LocalizationStep, Memorization, Neuron, NeuronScores, Secret, Site, from_json, to_json
 from privlens.zoo import loading
@@ -220,6 +227,58 @@ def leaks(
     return step.result
 
 
+def neuron_page(
+    lm: LanguageModel,
+    neuron: str | Neuron,
+    secret: Secret | None = None,
+    *,
+    text: str = "",
+    listed: Iterable[Secret] = (),
+    reference: Iterable[str] | None = None,
+    scores: Iterable[NeuronScores] = (),
+    seed: int = 0,
+    on_step: Callable[[PageStep], object] | None = None,
+) -> NeuronPage:
+    """What one neuron does: `.card`, where it is active, its neighbours, and what happens when it alone is dimmed or off.
+
+    The first call for a model and a reference text makes a profile of all its neurons, which is kept on the disk as numbers;
+    `clear_profiles()` removes it.
+
+    Args:
+        neuron: `Neuron(5, 1234)`, or as text: "L5N1234", "5:1234", or a link with the model's fingerprint.
+        secret: on which the neuron is looked at and dimmed. text: any other text to look at.
+        listed: secrets, to see which fall when the neuron is off. scores: score maps whose scores are shown.
+        reference: paragraphs of ordinary text that the profile is made on; None for the bundled ones.
+        on_step: called with every step.
+    """
+    named = parse_neuron(neuron, lm.widths(), lm.fingerprint) if isinstance(neuron, str) else Neuron(*neuron)
+    texts = read_reference(REFERENCE) if reference is None else tuple(reference)
+    request = neuron_pages.PageRequest(texts, secret, text, tuple(listed), tuple(scores), seed)
+    for step in neuron_pages.page(lm, named, request):
+        if on_step:
+            on_step(step)
+    assert step.result, "a page ends with its result"
+    return step.result
+
+
+def lens(
+    lm: LanguageModel,
+    secret: Secret,
+    *,
+    off: Iterable[Neuron] = (),
+    edit: Edit | None = None,
+    seed: int = 0,
+    on_step: Callable[[LensStep], object] | None = None,
+) -> LensResult:
+    """What every layer would predict at every token of a secret: `.before`, and `.after` with neurons off or under an edit."""
+    edited = None if edit is None else lm.under(edit)
+    for step in neuron_lens.lens(lm, secret, off=tuple(off), edited=edited, seed=seed):
+        if on_step:
+            on_step(step)
+    assert step.result, "the lens ends with its result"
+    return step.result
+
+
 def save_scores(scores: NeuronScores, path: str | Path) -> None:
     """Writes a whole score map with its provenance as JSON; nobody else may read the file."""
     write_private(path, to_json(scores))
@@ -244,25 +303,33 @@ __all__ = [
     "Leak",
     "LeakSettings",
     "Leaks",
+    "LensResult",
     "MaskSettings",
     "Memorization",
     "Neuron",
+    "NeuronPage",
     "NeuronScores",
+    "PromptSalience",
+    "SalienceSettings",
     "SampleSettings",
     "Secret",
     "SlimmingSettings",
     "SufficientSettings",
     "best",
     "check",
+    "clear_profiles",
     "deactivate",
     "erase",
     "leaks",
+    "lens",
     "load",
     "load_edit",
     "load_scores",
     "localize",
     "localize_many",
     "method_settings",
+    "neuron_page",
+    "prompt_salience",
     "read_neurons",
     "read_reference",
     "read_secrets",

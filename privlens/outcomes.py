@@ -1,4 +1,4 @@
-"""The results of switching neurons off, of erasing and of attacks: records as in types.py, frozen and free of torch.
+"""The results of switching neurons off, of erasing, of attacks and of prompts: records as in types.py, frozen and free of torch.
 
 "Before" means with all neurons on, or before an erasure. NLL is in nats per token, exposure in bits.
 """
@@ -292,3 +292,25 @@ class Attack:
     def found_something(self) -> bool:
         """Whether it succeeded more often than it does on values that were never trained on."""
         return self.after is not None and self.limit is not None and self.after > self.limit
+
+
+@dataclass(frozen=True)
+class PromptSalience:
+    """What each token of a prompt does for the log-probability of its value, signed, in nats.
+
+    Attributes:
+        tokens: of the prompt. nats: of each token; their sum is logprob - baseline_logprob + delta.
+        logprob, baseline_logprob: of the value behind the prompt, and behind the baseline in its place.
+        delta: what is missing from completeness: far from 0 the parts are not to be trusted.
+        control_nats, control_delta: of a value of the same format that nobody trained on; None where there is none.
+    """
+
+    secret: Secret
+    tokens: tuple[str, ...]
+    nats: tuple[float, ...]
+    logprob: float
+    baseline_logprob: float
+    delta: float
+    control_nats: tuple[float, ...] | None
+    control_delta: float | None
+    provenance: Provenance

@@ -24,6 +24,7 @@ from privlens.cli.erase import apply, erase
 from privlens.cli.from_text import find_pii
 from privlens.cli.leaks import find_leaks
 from privlens.cli.models import models
+from privlens.cli.neuron import lens, neuron, salience
 from privlens.cli.options import (
     SITE,
     AnyEdits,
@@ -74,6 +75,9 @@ commands.command(name="compare")(compare_command)
 commands.command("leaks")(find_leaks)
 commands.command("find-pii")(find_pii)
 commands.command("prompts")(add_prompts)
+commands.command()(neuron)
+commands.command()(lens)
+commands.command()(salience)
 commands.add_typer(models, name="models")
 commands.command()(verify)
 commands.command(name="audit-diff")(audit_diff)

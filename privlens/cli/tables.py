@@ -105,7 +105,7 @@ def leaks(report: Json) -> Sequence[Part]:
     """What `leaks` prints without --json: the surest first."""
     names = ("is_leak", "score", "n_generated", "greedy_match", "false_positive_level")
     rows = [
-        [_quoted(row["prompt"]), _quoted(row["value"]), row["category"], *(_cell(row[name]) for name in names)]
+        [quoted(row["prompt"]), quoted(row["value"]), row["category"], *(_cell(row[name]) for name in names)]
         for row in report["found"]
     ]
     settings = {name: report[name] for name in ("model", "fingerprint", "seed", "settings", "seconds")}
@@ -136,7 +136,7 @@ def memorization(report: Json) -> Sequence[Part]:
     facts = [
         ("model", f"{report['model']} ({report['fingerprint']})"),
         ("greedy match", _yes(report["greedy_match"])),
-        ("continuation", _quoted(report["continuation"])),
+        ("continuation", quoted(report["continuation"])),
         ("tries", _sampled(report)),
         ("NLL", f"{report['nll']:.3f} nats/token"),
         ("memorization accuracy", f"{report['memorization_accuracy']:.1%}"),
@@ -149,8 +149,8 @@ def memorization(report: Json) -> Sequence[Part]:
     ]
     if control:
         numbers = f"tries {_sampled(control)}; exposure {_exposure(control)}, NLL {control['nll']:.3f} nats/token"
-        facts.append(("control", f"{_quoted(control['value'])}, which nobody trained on: {numbers}"))
-    tokens = [(_quoted(token["token"]), f"{token['logprob']:.3f}", str(token["rank"])) for token in report["tokens"]]
+        facts.append(("control", f"{quoted(control['value'])}, which nobody trained on: {numbers}"))
+    tokens = [(quoted(token["token"]), f"{token['logprob']:.3f}", str(token["rank"])) for token in report["tokens"]]
     header = ("token", "log-probability (nats)", "rank")
     return [pairs(facts), columns(header, tokens, header[1:])]
 
@@ -177,11 +177,11 @@ def comparison(report: Json) -> Sequence[Part]:
     facts = [
         ("model", f"{report['model']} ({report['fingerprint']})"),
         ("neurons off", str(len(report["neurons"]))),
-        ("prompt", _quoted(target["prompt"])),
-        ("before", _quoted(target["before"]["text"])),
-        ("after", _quoted(target["after"]["text"])),
+        ("prompt", quoted(target["prompt"])),
+        ("before", quoted(target["before"]["text"])),
+        ("after", quoted(target["after"]["text"])),
         *whose([target]),
-        ("after, random", _quoted(report["random"]["target"]["after"]["text"])),
+        ("after, random", quoted(report["random"]["target"]["after"]["text"])),
     ]
     parts = {"others kept": None} if report["unseen"] is None else {"unseen kept": "unseen", "seen kept": "seen"}
     if report["unseen"] is None:
@@ -198,7 +198,7 @@ def comparison(report: Json) -> Sequence[Part]:
         rows.append((name, *_numbers(outcome["target"]["after"]), *kept, "-" if ratio is None else f"x{ratio:.4f}"))
     header = ("neurons", "match", "tries", "NLL (nats/token)", "accuracy", "exposure", "verdict", *parts, "perplexity")
     lost = [
-        (_quoted(secret["value"]), _quoted(secret["after"]["text"]))
+        (quoted(secret["value"]), quoted(secret["after"]["text"]))
         for secret in report["others"]
         if secret["before"]["greedy_match"] and not secret["after"]["greedy_match"]
     ]
@@ -221,7 +221,7 @@ def erasure(report: Json, at_most: int = 20) -> Sequence[Part]:
         ("edit", report["edit"]),
     ]
     states = [
-        (_quoted(target["value"]), moment, *_numbers(target[moment]), _quoted(target[moment]["text"]))
+        (quoted(target["value"]), moment, *_numbers(target[moment]), quoted(target[moment]["text"]))
         for target in report["targets"][:at_most]
         for moment in ("before", "after")
     ]
@@ -237,8 +237,8 @@ def whose(targets: Sequence[Json]) -> list[tuple[str, str]]:
     return [
         (
             "another person's data",
-            f"{_quoted(target['after']['text'])} {relations[owner['match']]} the value of row {owner['row']}, "
-            f"{_quoted(owner['value'])}",
+            f"{quoted(target['after']['text'])} {relations[owner['match']]} the value of row {owner['row']}, "
+            f"{quoted(owner['value'])}",
         )
         for target in targets
         if (owner := target["after"]["listed_owner"])
@@ -276,7 +276,7 @@ def _attacks(attacks: Sequence[Json]) -> list[Part]:
 def _shifts(records: Sequence[Json], at_most: int = 20) -> list[Part]:
     """Whether supporters weakened or suppressors grew, beside the controls; empty where nothing was looked at."""
     rows = [
-        (_quoted(record["secret"]["value"]), name, *_shift(shift))
+        (quoted(record["secret"]["value"]), name, *_shift(shift))
         for record in records[:at_most]
         for name, shift in (("this edit", record["shift"]), ("random edit", record["random"]), *_other_shift(record))
         if shift
@@ -308,7 +308,7 @@ def method_comparison(report: Json) -> Sequence[Part]:
     settings = report["settings"]
     facts = [
         ("model", f"{report['model']} ({report['fingerprint']})"),
-        ("secret", _quoted(report["target"]["value"])),
+        ("secret", quoted(report["target"]["value"])),
         ("judged on", f"{settings['n_unseen']} of {settings['n_unseen_known']} memorized secrets that no method was given"),
         ("and on", f"{settings['n_reference']} paragraphs; exposure is the rank among {settings['n_candidates']} values"),
     ]
@@ -396,5 +396,6 @@ def _yes(fact: bool) -> str:
     return "yes" if fact else "no"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text in quotation marks on one line, with control characters escaped."""
     return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))

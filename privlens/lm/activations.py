@@ -44,6 +44,23 @@ def _stack_layers(lm: LanguageModel, layers: Sequence[Tensor]) -> Tensor:
     return torch.stack([nn.functional.pad(layer.to(lm.device), (0, widest - layer.shape[-1])) for layer in layers], dim=1)
 
 
+def visit(lm: LanguageModel, rows: Sequence[Sequence[int]], seen: Callable[[int, Tensor], None]) -> None:
+    """Calls seen(layer, activations [rows, tokens, width]) for the MLP neurons of every layer in one forward pass.
+
+    Without gradients. Rows are token ids, padded on the right; activations at padding mean nothing.
+    """
+    ids, mask = lm.padded(rows)
+
+    def hook(layer: int) -> Any:
+        def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen(layer, inputs[0].view(*ids.shape, -1))  # some layers flatten batch and tokens
+
+        return record
+
+    with lm.held(), torch.no_grad(), hooked(lm.layout.mlp, hook):
+        lm.logits(ids, mask)
+
+
 ROWS_AT_ONCE = 32
 """Rows in one forward pass: more need more memory, fewer more passes. Where memory runs out there are fewer by themselves."""
 

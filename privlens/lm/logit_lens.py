@@ -7,7 +7,7 @@ last layer must be the model's own; if they are not, UnsupportedModel is raised.
 Source: nostalgebraist, interpreting GPT: the logit lens (2020).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -101,27 +101,49 @@ def _logits_from(lm: LanguageModel, states: Tensor, last_output: Any) -> Tensor:
         return lm.logits(ids, mask)[:, -1]
 
 
-def _first_choices(lm: LanguageModel, seen: Residuals) -> Tensor:
-    """The first choices [n_layers + 1, P]. Raises UnsupportedModel if the last layer's logits are not the model's own."""
+ReadLogits = Callable[[Tensor, Tensor], Tensor]
+"""Logits [n, V] of some positions and their true tokens [n] -> what is kept of them, [n, ...]."""
+
+
+def read_layers(lm: LanguageModel, seen: Residuals, keep: ReadLogits) -> Tensor:
+    """What every layer would predict at every position, [n_layers + 1, P, ...]: from the embeddings on, the model's own last.
+
+    Args:
+        keep: called for some positions of one layer at a time, so that logits of all need not fit into memory.
+
+    Raises:
+        UnsupportedModel: if the last layer's logits are not the model's own.
+    """
     problem = f"{lm.architecture} cannot be continued from its last layer"
-    choices = []
-    positions = range(seen.states.shape[1])
-    for states in seen.states:
+    n_positions = seen.states.shape[1]
+    at_once = max(1, LOGITS_AT_ONCE // lm.n_vocabulary)
+    readings = []
+    for layer, states in enumerate(seen.states):
 
-        def logits_of_part(rows: Sequence[int], states: Tensor = states) -> list[Tensor]:
-            return list(_logits_from(lm, states[rows[0] : rows[-1] + 1], seen.last_output))
+        def read_part(rows: Sequence[int], layer: int = layer, states: Tensor = states) -> list[Tensor]:
+            part = slice(rows[0], rows[-1] + 1)
+            logits = _logits_from(lm, states[part], seen.last_output)
+            if layer == lm.n_layers:
+                _check_same(logits, seen.logits[part], problem)
+            return list(keep(logits, seen.values[part].to(logits.device)))
 
-        try:
-            logits = torch.stack(in_parts(logits_of_part, positions))
-        except (PrivlensError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # an architecture that needs more than a layer's output can raise anything
-            raise UnsupportedModel(f"{problem} ({type(error).__name__}).") from error
-        choices.append(logits.argmax(-1))
-    difference = (logits.to(seen.logits) - seen.logits).nan_to_num().abs().amax(-1)  # a head may exclude tokens: -inf in both
-    if logits.isnan().any() or (difference > LOGITS_TOLERANCE * (seen.logits.amax(-1) - seen.logits.median(-1).values)).any():
+        kept: list[Tensor] = []
+        for start in range(0, n_positions, at_once):
+            try:
+                kept += in_parts(read_part, range(start, min(start + at_once, n_positions)))
+            except (PrivlensError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # an architecture that needs more than a layer's output can raise anything
+                raise UnsupportedModel(f"{problem} ({type(error).__name__}).") from error
+        readings.append(torch.stack(kept))
+    return torch.stack(readings)
+
+
+def _check_same(logits: Tensor, by_model: Tensor, problem: str) -> None:
+    """Raises UnsupportedModel if the logits [n, V] from the last layer's states are not those of the whole pass."""
+    difference = (logits.to(by_model) - by_model).nan_to_num().abs().amax(-1)  # a head may exclude tokens: -inf in both
+    if logits.isnan().any() or (difference > LOGITS_TOLERANCE * (by_model.amax(-1) - by_model.median(-1).values)).any():
         raise UnsupportedModel(f"{problem}: the logits are not those of a whole pass.")
-    return torch.stack(choices)
 
 
 def batches(lm: LanguageModel, texts: Sequence[Encoded]) -> Iterator[Sequence[Encoded]]:
@@ -140,7 +162,7 @@ def lens(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never_stop) -
     """
 
     def read_choices(batch: Sequence[Encoded]) -> list[Tensor]:
-        text_choices = _first_choices(lm, residuals(lm, batch))
+        text_choices = read_layers(lm, residuals(lm, batch), lambda logits, _: logits.argmax(-1))
         return list(text_choices.split([len(text.value_ids) for text in batch], dim=1))
 
     choices = []

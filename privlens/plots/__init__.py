@@ -9,6 +9,7 @@ from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curv
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
 from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
+from privlens.plots.neurons import activation_histogram, dimmer_lines, lens_heatmap, salience_bars
 from privlens.plots.tables import marked, others_table, token_table
 
 SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -18,14 +19,17 @@ __all__ = [
     "CHOSEN",
     "NEUTRAL",
     "SCRIPT",
+    "activation_histogram",
     "all_layers_layout",
     "changed_weights",
     "curves",
+    "dimmer_lines",
     "erase_or_hide",
     "erasure_curves",
     "extraction",
     "heatmap",
     "layer_and_matrix",
+    "lens_heatmap",
     "live_gates",
     "marked",
     "method_curves",
@@ -33,6 +37,7 @@ __all__ = [
     "others_table",
     "overlap_matrix",
     "per_layer",
+    "salience_bars",
     "site_bars",
     "small_heatmap",
     "sweep_curves",

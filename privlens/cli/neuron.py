@@ -1,0 +1,112 @@
+"""`python -m privlens neuron`, `lens` and `salience`: one neuron, what each layer would say, what the prompt's tokens do."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privlens.cli import inputs, neuron_tables, progress, tables
+from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Seed
+from privlens.errors import BadInput
+from privlens.localization.prompt_salience import Baseline, SalienceSettings
+from privlens.localization.prompt_salience import prompt_salience as salience_of
+from privlens.neuron_files import read_neurons
+from privlens.neurons.lens import lens as lens_steps
+from privlens.neurons.links import parse_neuron
+from privlens.neurons.page import PageRequest
+from privlens.neurons.page import page as page_steps
+from privlens.resources import REFERENCE
+from privlens.secret_lists import read_reference
+from privlens.types import to_json
+from privlens.zoo.loading import load
+
+Named = Annotated[str, typer.Argument(help="L5N1234 (layer 5, neuron 1234, from 0), 5:1234, or a link with a fingerprint.")]
+Prompt = Annotated[str | None, typer.Option(help="The text before the private value.")]
+Value = Annotated[str | None, typer.Option(help="The private value.")]
+List = Annotated[Path | None, typer.Option(help="Instead: a CSV file; also says which of its secrets the neuron takes.")]
+Row = Annotated[int | None, typer.Option(help="The secret's row in the CSV file, from 0 (default: 0).")]
+NeededPrompt = Annotated[str, typer.Option(help="The text before the private value.")]
+NeededValue = Annotated[str, typer.Option(help="The private value.")]
+BASELINE = "What replaces the prompt's tokens: padding (or end of text), or zero."
+
+
+def neuron(
+    name: Named,
+    prompt: Prompt = None,
+    value: Value = None,
+    secrets: List = None,
+    row: Row = None,
+    text: Annotated[str, typer.Option(help="Any other text: the neuron's activation at each of its tokens.")] = "",
+    reference: Reference = REFERENCE,
+    edit: AnyEdits = None,
+    chat: Chat = False,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """What does this neuron do? What it writes, where it is active, and what happens when it alone is dimmed or off."""
+    is_asked = any(given is not None for given in (prompt, value, secrets, row))
+    chosen = inputs.choose(prompt, value, secrets, row) if is_asked else None
+    texts = read_reference(reference)
+    lm = inputs.under(load(model, device, dtype), edit, chat)
+    listed = (chosen.target, *chosen.others) if chosen and secrets else ()
+    request = PageRequest(texts, chosen.target if chosen else None, text, listed, seed=seed)
+    for step in page_steps(lm, parse_neuron(name, lm.widths(), lm.fingerprint), request):
+        progress.report_step(step)
+    assert step.result, "a page ends with its result"
+    tables.show(_object(step.result), as_json, neuron_tables.neuron)
+
+
+def lens(
+    prompt: NeededPrompt,
+    value: NeededValue,
+    off: Annotated[Path | None, typer.Option(help="Neurons to be off afterwards: what localize --out wrote.")] = None,
+    edit: AnyEdits = None,
+    chat: Chat = False,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """What would each layer say if it were the last? Before, and after neurons are off or under an edit."""
+    chosen = inputs.choose(prompt, value, None, None)
+    neurons, site = read_neurons(off) if off else ((), "mlp")
+    if site != "mlp":
+        raise BadInput(f"{off} lists neurons of the site {site}: the lens switches MLP neurons off, so localize with --site mlp.")
+    lm = inputs.under(load(model, device, dtype), None, chat)
+    edited = inputs.under(lm, edit) if edit else None
+    for step in lens_steps(lm, chosen.target, off=neurons, edited=edited, seed=seed):
+        progress.report_step(step)
+    result = step.result
+    assert result, "the lens ends with its result"
+    tables.show(_object(result), as_json, lambda _: neuron_tables.lens(result))
+
+
+def salience(
+    prompt: NeededPrompt,
+    value: NeededValue,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of the integral.")] = SalienceSettings.steps,
+    baseline: Annotated[str, typer.Option(help=BASELINE)] = SalienceSettings.baseline,
+    edit: AnyEdits = None,
+    chat: Chat = False,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Which tokens of the prompt make the value likely? Integrated gradients over its embeddings, beside a control."""
+    chosen = inputs.choose(prompt, value, None, None)
+    lm = inputs.under(load(model, device, dtype), edit, chat)
+    settings = SalienceSettings(steps, inputs.one_of(baseline, Baseline, "--baseline"))
+    tables.show(_object(salience_of(lm, chosen.target, settings, seed=seed)), as_json, neuron_tables.salience)
+
+
+def _object(record: Any) -> dict[str, Any]:
+    """The record as it is in JSON; numbers that do not exist are null."""
+    written: dict[str, Any] = json.loads(to_json(record))
+    return written
