@@ -132,9 +132,18 @@ class PageRequest:
 
 
 def page(
-    lm: LanguageModel, neuron: Neuron, request: PageRequest, *, stop: Stop = never_stop, use_cache: bool = True
+    lm: LanguageModel,
+    neuron: Neuron,
+    request: PageRequest,
+    *,
+    profiled: ModelProfile | None = None,
+    stop: Stop = never_stop,
+    use_cache: bool = True,
 ) -> Iterator[PageStep]:
     """Everything about one neuron, part by part: the profile if there is none yet, then the card, then what runs the model.
+
+    Args:
+        profiled: the profile of this model on the request's texts, if it is at hand. use_cache: as for `profile`.
 
     Raises:
         BadInput: for a neuron, secret or text that cannot be used. UnsupportedModel: as `profile` does.
@@ -143,15 +152,17 @@ def page(
     lm.off([neuron])  # refuses a neuron that does not exist
     if request.secret:
         lm.encode(request.secret)
-    for step in profile(lm, request.texts, stop=stop, use_cache=use_cache):
-        if not step.result:
-            yield PageStep(step.step, step.n_steps, step.stage)
-    assert step.result, "a profile ends with its result"
-    known = NeuronPage(card(lm, step.result, neuron, request.scores))
+    if profiled is None:
+        for step in profile(lm, request.texts, stop=stop, use_cache=use_cache):
+            if not step.result:
+                yield PageStep(step.step, step.n_steps, step.stage)
+        profiled = step.result
+    assert profiled, "a profile ends with its result"
+    known = NeuronPage(card(lm, profiled, neuron, request.scores))
     n_parts = 5
     yield PageStep(1, n_parts, "card", known)
     _go_on(stop)
-    known = replace(known, contexts=contexts(lm, step.result, neuron, request.texts), neighbors=neighbors(lm, neuron))
+    known = replace(known, contexts=contexts(lm, profiled, neuron, request.texts), neighbors=neighbors(lm, neuron))
     if request.secret:
         known = replace(known, on_secret=on_secret(lm, neuron, request.secret))
     if request.text:

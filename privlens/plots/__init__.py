@@ -10,7 +10,7 @@ from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, s
 from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
 from privlens.plots.neurons import activation_histogram, dimmer_lines, lens_heatmap, salience_bars
-from privlens.plots.tables import marked, others_table, token_table
+from privlens.plots.tables import marked, others_table, shown, token_table
 
 SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 """The JavaScript half of plotly, as its Python package ships it."""
@@ -38,6 +38,7 @@ __all__ = [
     "overlap_matrix",
     "per_layer",
     "salience_bars",
+    "shown",
     "site_bars",
     "small_heatmap",
     "sweep_curves",

@@ -17,6 +17,7 @@ from privlens.ui.lesson.part import lesson_part
 from privlens.ui.programs import endpoints
 from privlens.ui.sidebar.panel import bundled_lists, sidebar
 from privlens.ui.state.jobs import QUICK, Notices
+from privlens.ui.state.profiles import ProfileCache
 from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.tabs.address import address_part
 from privlens.ui.tabs.audit.tab import audit_tab
@@ -27,6 +28,7 @@ from privlens.ui.tabs.erase.tab import erase_tab
 from privlens.ui.tabs.localize.tab import localize_tab
 from privlens.ui.tabs.many.tab import many_tab
 from privlens.ui.tabs.memorized.tab import memorized_tab
+from privlens.ui.tabs.neurons.tab import neurons_tab, wire_neurons
 from privlens.ui.tabs.overview.tab import overview_tab, wire_overview
 from privlens.ui.tabs.session_part import session_part
 from privlens.ui.text import en
@@ -59,6 +61,7 @@ def build_cache(
 def build_ui(shelf: ModelCache) -> gr.Blocks:
     """The page, which opens with the first of these models."""
     page: gr.Blocks
+    profiles = ProfileCache()
     with gr.Blocks(title="PrivLens", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as page:
         skip_link()
         side = sidebar(shelf)
@@ -72,7 +75,7 @@ def build_ui(shelf: ModelCache) -> gr.Blocks:
             with gr.Tab(en.CHECK_TAB, id="memorized"):
                 to_localize = memorized_tab(shelf, side)
             with gr.Tab(en.LOCALIZE_TAB, id="localize"):
-                chosen, to_deactivate = localize_tab(shelf, side)
+                chosen, to_deactivate = localize_tab(shelf, side, profiles)
             with gr.Tab(en.DEACTIVATE_TAB, id="deactivate"):
                 part, bars, back = deactivate_tab(shelf, side, chosen)
             with gr.Tab(en.ERASE_TAB, id="erase"):
@@ -81,16 +84,19 @@ def build_ui(shelf: ModelCache) -> gr.Blocks:
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab(en.MANY_TAB, id="many"):
                 voted = many_tab(shelf, side, chosen)
+            with gr.Tab(en.NEURONS_TAB, id="neurons"):
+                one = neurons_tab(shelf, side, chosen, profiles)
             with gr.Tab(en.AUDIT_TAB, id="audit"):
                 audit_tab(shelf, side)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
+        wire_neurons(chosen, one, tabs)
         wire_overview(shelf, side, overview, chosen, tabs)
         for button, tab in ((to_localize, "localize"), (to_deactivate, "deactivate"), (back, "localize")):
             button.click(lambda tab=tab: gr.Tabs(selected=tab), None, tabs, **QUICK)
         for transferred in (compared, voted):
             transferred.success(lambda: gr.Tabs(selected="deactivate"), None, tabs, **QUICK)
         session_part(shelf, side, chosen, edits)
-        address_part(page, shelf, side, chosen, tabs)
+        address_part(page, shelf, side, chosen, one, tabs)
         endpoints(shelf, side.model, chosen.located, chosen.selection)
     return page
 

@@ -18,9 +18,9 @@ from tests.helpers import TAUGHT
 
 
 def test_a_link_asks_for_what_can_be_and_the_rest_of_it_is_left_out() -> None:
-    whole = read_link("#model=demo&row=3&method=gradient&seed=7&k=12&tab=erase")
-    assert whole == Link("demo", 3, "gradient", 7, 12, "erase")
-    assert read_link("#row=-1&method=rm&seed=9999999999999&k=0&tab=%3Cb%3E") == Link()
+    whole = read_link("#model=demo&row=3&method=gradient&seed=7&k=12&neuron=0123456789abcdef%2FL5N1234&tab=erase")
+    assert whole == Link("demo", 3, "gradient", 7, 12, "0123456789abcdef/L5N1234", "erase")
+    assert read_link("#row=-1&method=rm&seed=9999999999999&k=0&neuron=%3Cb%3E&tab=%3Cb%3E") == Link()
     assert read_link("") == Link()
     assert read_link("#row=\u0663") == Link(), "digits of another script are no number here"
 

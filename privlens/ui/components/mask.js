@@ -73,13 +73,14 @@ window.privlens = window.privlens || {};
     return pieces.map(([piece, mark]) => [text.slice(at, at += piece.length), mark]);
   };
   privlens.maskedJson = text => !on ? text : JSON.stringify(JSON.parse(text, (key, value) => {
+    if (key === 'tokens' || key === 'top_tokens') return JSON.parse(JSON.stringify(value), (_, token) => typeof token === 'string' ? privlens.masked(token, true) : token);
     if (typeof value !== 'string') return value;
     if (key === 'token') return privlens.masked(value, true);
     return key === 'text' || key === 'continuation' ? privlens.maskedContinuation(value) : privlens.masked(value);
   }), null, 1) + '\n';
 
   // Parts whose labels are pieces of the value.
-  const PIECES = new Set(['own-tokens', 'control-tokens', 'check-bars', 'effect-bars']);
+  const PIECES = new Set(['own-tokens', 'control-tokens', 'check-bars', 'effect-bars', 'layers-lens']);
   privlens.hiddenColumn = name => PIECES.has(name) ? 0 : -1;
   privlens.figure = (text, part) => JSON.parse(text, !on || revealed ? undefined : (key, value) =>
     typeof value !== 'string' ? value : privlens.masked(value, /^\d+$/.test(key) && PIECES.has(part.closest('[id]:not([id^="html-"])')?.id)));

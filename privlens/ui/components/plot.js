@@ -80,6 +80,23 @@ function clicked(event) {
   if (found) trigger('pick', found);
 }
 
+// The neuron that is pointed at for a moment, by the pointer or by the frame of the keys.
+let pointing = 0;
+function point(found) {
+  clearTimeout(pointing);
+  if (found) pointing = setTimeout(() => trigger('point', found), 120);
+}
+function hovered(event) {
+  const meta = div.layout.meta, at = event.points.find(p => p.curveNumber === 0);
+  privlens.pointer = [event.event.clientX, event.event.clientY];
+  point(meta && at && neuron(meta, at.x, at.y));
+}
+function left() {
+  clearTimeout(pointing);
+  privlens.pointer = null;
+  document.dispatchEvent(new Event('privlens-left'));
+}
+
 // Plotly is three times as large as all the rest of the page, so it is fetched when the first figure is there.
 function fetchPlotly() {
   window.plotlyComing ??= new Promise(done => {
@@ -111,6 +128,7 @@ function keyed(event) {
   if (chosen && found) trigger('pick', found);
   if (!step) return;
   frame();
+  point(found);
   said.textContent = found ? said.dataset.cell.replace('LAYER', found.layer).replace('NEURON', found.neuron) : '';
 }
 
@@ -149,6 +167,8 @@ function drawNow() {
     if (div.dataset.listening || !meta) return;
     div.dataset.listening = 'yes';
     div.on('plotly_click', clicked);
+    div.on('plotly_hover', hovered);
+    div.on('plotly_unhover', left);
     div.tabIndex = 0;
     div.setAttribute('role', 'application');
     div.setAttribute('aria-label', said.dataset.label);

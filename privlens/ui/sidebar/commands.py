@@ -102,6 +102,22 @@ def localize(side: SidebarValues, how: Looking) -> str:
     return command("localize", secret, options, mask, text, of_model(side))
 
 
+def neuron(side: SidebarValues, name: str, text: str, reference: tuple[str, ...]) -> str:
+    """`privlens neuron`, of the secret in question where one was typed."""
+    secret: tuple[Any, ...] = ()
+    if side.value:
+        row = found_row(side.listed, side.target)
+        listed = ("--secrets", list_file(side.listed), "--row", row)
+        secret = ("--prompt", side.prompt, "--value", side.value) if row is None else listed
+    return command("neuron", (name,), secret, ("--text", text) if text else (), of_reference(reference), of_model(side))
+
+
+def lens(side: SidebarValues, with_off: bool) -> str:
+    """`privlens lens`, with the neurons that Localize saves where any are off."""
+    off = ("--off", NEURONS) if with_off else ()
+    return command("lens", ("--prompt", side.prompt, "--value", side.value), off, of_model(side))
+
+
 def deactivate(side: SidebarValues, site: Site, reference: tuple[str, ...]) -> str:
     """`privlens deactivate`, of the neurons that Localize saves."""
     secret = ("--secrets", list_file(side.listed), "--row", row_of(side.listed, side.target))

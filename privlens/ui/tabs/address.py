@@ -1,8 +1,9 @@
-"""The page's address says where one is: its fragment holds model, row, method, seed, k and tab, and opening it restores them.
+"""The page's address says where one is: its fragment holds model, row, method, seed, k, neuron and tab; opening it restores them.
 
 No text and no value is ever in it, and of a list of one's own not even the row: whoever opens the link has another list.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,19 @@ from privlens.ui.sidebar.panel import Sidebar, bundled_lists
 from privlens.ui.state.jobs import QUICK, SLOW, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best
 from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.neurons.one import OneNeuron, Shown
+from privlens.ui.tabs.neurons.tab import START_NEURON
 from privlens.ui.text import en, wording
 
-TABS = ("overview", "memorized", "localize", "deactivate", "erase", "compare", "many", "audit")
+TABS = ("overview", "memorized", "localize", "deactivate", "erase", "compare", "many", "neurons", "audit")
+NEURON = re.compile(r"([0-9a-f]{16}/)?L\d{1,9}N\d{1,9}", re.ASCII)
+"""A neuron, of this model or of the one with this fingerprint; pressing Show neuron tells whether it is there."""
+READ = """(_, model) => {
+    privlens.opensNeuron = location.hash.includes('neuron=');
+    return [location.hash, model];
+}"""
+SHOW = f"() => {{ if (privlens.opensNeuron) {{ privlens.opensNeuron = false; ({START_NEURON})(); }} }}"
+"""A link to a neuron shows it, once: another model or list that is restored later does not."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Link:
     method: str | None = None
     seed: int | None = None
     k: int | None = None
+    neuron: str | None = None
     tab: str | None = None
 
 
@@ -51,6 +63,7 @@ def read_link(fragment: str) -> Link:
         method=given.get("method") if given.get("method") in METHODS else None,
         seed=seed if seed is not None and seed <= validation.MAX_SEED else None,
         k=number("k") or None,
+        neuron=given.get("neuron") if NEURON.fullmatch(given.get("neuron", "")) else None,
         tab=given.get("tab") if given.get("tab") in TABS else None,
     )
 
@@ -64,16 +77,18 @@ def of_now(
     seed: float | None,
     localization: Localization | None,
     selection: Selection,
+    shown: Shown | None,
 ) -> dict[str, Any]:
     """The value of the part: what the fragment says, but for the tab, which the browser knows."""
     rows = listed if listed in bundled_lists() else ()
     row = next((row for row, entry in enumerate(rows) if (entry.secret.prompt, entry.secret.value) == (prompt, value)), None)
     k = len(selection.now.neurons) if localization is not None else None
     named = {"model": model.name, "row": row, "method": method, "seed": int(seed or 0), "k": k or None}
+    named["neuron"] = shown.page.card.link if shown else None
     return {name: said for name, said in named.items() if said is not None}
 
 
-def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chosen, tabs: gr.Tabs) -> None:
+def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chosen, one: OneNeuron, tabs: gr.Tabs) -> None:
     """Builds the part that writes the fragment, and restores what it says when the page is opened."""
     address = part("address", "", value={}, elem_id="address", visible=True)
     link = gr.State(Link())
@@ -92,7 +107,7 @@ def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chos
 
     def restore(asked: Link, model: ModelName, listed: tuple[ListedSecret, ...]) -> tuple[Any, ...]:
         if asked.model not in (None, model.name):
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * 6
         has_row = asked.row is not None and asked.row < len(listed) and listed in bundled_lists()
         secret = listed[int(asked.row or 0)].secret if has_row else None
         return (
@@ -100,6 +115,7 @@ def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chos
             gr.skip() if secret is None else secret.value,
             asked.method or gr.skip(),
             gr.skip() if asked.seed is None else asked.seed,
+            asked.neuron or gr.skip(),
             gr.Tabs(selected=asked.tab) if asked.tab else gr.skip(),
         )
 
@@ -113,17 +129,19 @@ def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chos
         show_errors(loaded),
         [fragment, side.model],
         [link, side.model, side.about, side.loads],
-        js="(_, model) => [location.hash, model]",
+        js=READ,
         **SLOW,
     )
-    restored = [side.prompt, side.value, method, seed, tabs]
+    restored = [side.prompt, side.value, method, seed, one.name, tabs]
     for event in (opened.success, side.loaded.success):
-        event(show_errors(restore), [link, side.model, side.listed], restored, **QUICK)
+        event(show_errors(restore), [link, side.model, side.listed], restored, **QUICK).success(
+            None, None, None, js=SHOW, **QUICK
+        )
     chosen.located.change(show_errors(k_best), [link, chosen.located, chosen.selection], [link, chosen.selection], **QUICK)
     gr.on(
-        [side.model.change, side.secret.change, side.listed.change, method.change, seed.change, chosen.selection.change],
+        [part.change for part in (side.model, side.secret, side.listed, method, seed, chosen.selection, one.shown)],
         lambda *now: gr.update(value=of_now(*now)),
-        [side.model, side.listed, side.prompt, side.value, method, seed, chosen.located, chosen.selection],
+        [side.model, side.listed, side.prompt, side.value, method, seed, chosen.located, chosen.selection, one.shown],
         address,
         trigger_mode="always_last",
         **QUICK,

@@ -1220,3 +1220,101 @@ def audit_table_cut(n_shown: int, n: int) -> str:
 def audit_no_row(row: str) -> str:
     """That a note is about nothing."""
     return f"There is no finding of row {row}: click one in the table."
+
+
+NEURONS_TAB = "Neurons"
+NEURONS_INTRO = (
+    "What does one neuron do, what else does it carry, and is it special? Name a neuron, or take one from the map on *Localize*. "
+    "Every number stands beside what random neurons do."
+)
+NEURON_NAME = "Neuron"
+NEURON_NAME_INFO = "layer and number, both from 0: L5N1234; those that you switched off are in the list"
+NEURON_TEXT = "Any text to look at it on (optional)"
+NEURON_START = "Show neuron"
+NEURON_EMPTY = "Name a neuron and press Show neuron: what it writes, where it is active, and what happens without it."
+NEURON_TOKENS = "What it writes: tokens whose logit it raises and lowers"
+NEURON_TOKEN_COLUMNS = ["raises", "by", "lowers", "by "]
+NEURON_READINGS = "Where it is active: the darker, the more; a line marks where a private value begins"
+NEURON_ON_SECRET = "the secret in question"
+NEURON_ON_TEXT = "your text"
+NEURON_HISTOGRAM_EMPTY = "How often it is how active in the reference text will appear here."
+NEURON_DIMMER = "Dimmer: the neuron is multiplied by this (0 off, 1 unchanged, 2 doubled)"
+NEURON_DIMMER_EMPTY = "What dimming does will appear here, for a secret from the left."
+NEURON_DIMMED = "Move the dimmer once a neuron is shown with a secret."
+NEURON_ALONE = "Listed secrets with this neuron alone off, the largest rise first"
+NEURON_ALONE_COLUMNS = ["prompt", "value", "NLL before", "NLL after", "written before", "written after"]
+NEURON_NEIGHBORS = "Neurons that write in a similar direction: click one to show it"
+NEURON_NEIGHBOR_COLUMNS = ["neuron", "cosine"]
+NEURON_OPEN = "Show this neuron"
+NEURON_LINK = "link"
+NO_FAMILY = "none"
+NOTE_FAMILY = "by rule; most neurons are in none"
+NOTE_PERCENTILE = "of the model's neurons have less"
+NOTE_SHARE_ACTIVE = "of the tokens of the reference text"
+NOTE_ALONE = "of the listed secrets that are known, no longer written with it off"
+NOTE_DIM_NLL = "of the secret, at this gate"
+NOTE_DIM_ENTROPY = "of the predictions of the value"
+NOTE_DIM_REFERENCE = "of ordinary text"
+NEURON_OFF, NEURON_ON = "off", "on"
+CARD_READING = "reading this model's neurons, once ..."
+CARD_LATER = "Show one neuron on the tab Neurons, then cards have all of it"
+CARD_LINES = {"score": "score", "raises": "raises", "lowers": "lowers", "families": "family", "active": "active"}
+
+
+def neuron_name(layer: int, index: int) -> str:
+    """A neuron as people write it."""
+    return f"L{layer}N{index}"
+
+
+def neuron_context(row: int, activation: float) -> str:
+    """A piece of the reference text in which a neuron is most active."""
+    return f"reference text, paragraph {row + 1}: {activation:.3g}"
+
+
+def active_on(share: float) -> str:
+    """How much of a text a neuron is active on."""
+    return f"on {100 * share:.0f} % of the tokens of ordinary text"
+
+
+def neuron_score(method: str, score: float, rank: int, n: int) -> str:
+    """What a localization gave a neuron."""
+    return f"{score:.4g} by {method}, {rank:,} of {n:,}"
+
+
+def percentile(value: float | None) -> str:
+    """Where a number stands among those of all neurons."""
+    return "" if value is None else f"more than {value:.0f} %"
+
+
+def lost_beside_random(means: float, ends: tuple[float, float] | None) -> str:
+    """What random neurons take, each off alone."""
+    between = f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else ""
+    return f"random neurons: {means:.1f} each{between and f', share in %{between}'}"
+
+
+LAYERS_HEADING = "What each layer would say, and which words of the prompt call the value"
+LAYERS_INTRO = (
+    "The logit lens reads every layer as if it were the last: where does the value become visible, and is it still underneath "
+    "once neurons are off? Below it, what each token of the prompt does for the value. Neurons that are off on *Localize* are "
+    "off here too; edits are in place."
+)
+LAYERS_EMPTY = "Type or choose a secret and press Start."
+LAYERS_LENS_EMPTY = "Layers against tokens will appear here: the probability of the true next token."
+LAYERS_SALIENCE_EMPTY = "What each token of the prompt does for the value will appear here."
+NEVER_VISIBLE = "never"
+DONE = "done"
+
+
+def after_layer(layer: int) -> str:
+    """A state of the residual stream by its layer; -1 are the embeddings."""
+    return "the embeddings" if layer < 0 else f"layer {layer}"
+
+
+def note_visible(among: int) -> str:
+    """What visible means."""
+    return f"half of the value's tokens are among the {among} first choices"
+
+
+def note_underneath(among: int) -> str:
+    """What underneath means."""
+    return f"not written at the end, but among the {among} first choices of a lower layer"

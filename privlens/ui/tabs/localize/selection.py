@@ -21,6 +21,7 @@ from privlens.ui.state.freshness import Telling
 from privlens.ui.state.jobs import QUICK, Redraw, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.deactivate.effect import effect_part
+from privlens.ui.tabs.localize.card import Card, Pointed, card_part
 from privlens.ui.text import en, wording
 
 LISTED = 60
@@ -40,12 +41,14 @@ class Chosen:
         redraw: draws all of a localization, for a new one and where another was streamed over it.
         told: events, handler and inputs by which a strip says of what the localization was made.
         settings: the controls of how neurons are looked for, by name.
+        pointed: the maps and the card of the neuron that is pointed at on them.
     """
 
     located: gr.State
     selection: gr.State
     quick: list[Component]
     redraw: Redraw
+    pointed: Pointed
     told: Telling = ((), dict, ())
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -58,6 +61,7 @@ class Stage:
     """
 
     heat: gr.HTML
+    card: Card
     k: gr.Slider
     undo: gr.Button
     redo: gr.Button
@@ -73,6 +77,7 @@ def stage() -> Stage:
         with gr.Column(scale=6, min_width=320):
             heat = plot("heatmap", en.HEATMAP_EMPTY, 400)
             gr.Markdown(en.MAP_CAPTION, elem_classes="small")
+            card = card_part()
             k = gr.Slider(0, 100, value=0, step=1, label=en.TOP_K, elem_id="top-k")
             with gr.Row():
                 undo = gr.Button(en.UNDO, interactive=False, elem_id="undo", min_width=80)
@@ -83,7 +88,7 @@ def stage() -> Stage:
     live = facts("localize-facts")
     with gr.Accordion(en.LOCALIZE_TRAINED, open=False):
         lines = plot("curves", en.LOSS_EMPTY, 380)
-    return Stage(heat, k, undo, redo, reset, quick, live, lines)
+    return Stage(heat, card, k, undo, redo, reset, quick, live, lines)
 
 
 def choosing(shelf: ModelCache, model: gr.State, shown: Stage) -> Chosen:
@@ -161,9 +166,8 @@ def choosing(shelf: ModelCache, model: gr.State, shown: Stage) -> Chosen:
             gr.update(maximum=most),
         )
 
-    return Chosen(
-        located, selection, quick, (redraw, [model, located, selection, layer], [shown.live, heat, shown.lines, square, layer, k])
-    )
+    drawing = redraw, [model, located, selection, layer], [shown.live, heat, shown.lines, square, layer, k]
+    return Chosen(located, selection, quick, drawing, Pointed((heat, square), located, selection, shown.card))
 
 
 def default_k(located: Localization) -> int:

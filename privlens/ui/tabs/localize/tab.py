@@ -24,7 +24,9 @@ from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
+from privlens.ui.state.profiles import ProfileCache
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
+from privlens.ui.tabs.localize.card import wire_card
 from privlens.ui.tabs.localize.neuron_set import neuron_set_part
 from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k, stage
 from privlens.ui.tabs.localize.settings import common, depth_setting, hold_setting, keep_setting, seed_setting, site_setting
@@ -63,7 +65,7 @@ class LocalizeForm(SidebarValues):
         )
 
 
-def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
+def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tuple[Chosen, gr.Button]:
     """Builds the tab; returns what was chosen, and the button that leads on."""
     gr.Markdown(en.LOCALIZE_INTRO)
     with gr.Row(elem_classes="run-line"):
@@ -85,6 +87,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar) -> tuple[Chosen, gr.Button]:
         live, heat, lines = shown.live, shown.heat, shown.lines
         chosen = choosing(shelf, side.model, shown)
         exports("localize", chosen.located, report_of)
+        wire_card(shelf, side, profiles, chosen.pointed)
         neuron_set_part(shelf, side, chosen)
 
     def run(form: LocalizeForm, stop: threading.Event) -> Iterator[Update]:

@@ -1,0 +1,57 @@
+"""The profiles of models' neurons, in memory: made once for a model and a reference text, then cards come at once.
+
+On the disk are only those of models without edits on the bundled reference text: what a visitor typed or changed leaves no trace
+there, not even as numbers.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from privlens.lm.model import LanguageModel, Stop, never_stop
+from privlens.neurons.profile import profile
+from privlens.neurons.records import ModelProfile, ProfileStep
+from privlens.resources import REFERENCE
+from privlens.secret_lists import read_reference
+
+ROOM = 2
+"""Profiles in memory: one of `demo` has 7 MB, one of 32 x 14,336 neurons a quarter of a gigabyte."""
+AT_ONCE = 60_000_000
+"""Neurons times tokens of the vocabulary up to which a profile is made because somebody points at a neuron: `demo` has 25 million
+and takes two seconds."""
+
+
+class ProfileCache:
+    """Profiles by model and text, shared by all visitors; of the text only a hash is kept."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._profiles: OrderedDict[tuple[str, int], ModelProfile] = OrderedDict()
+
+    def ready(self, lm: LanguageModel, texts: tuple[str, ...]) -> ModelProfile | None:
+        """The profile, if it was made."""
+        with self._lock:
+            return self._profiles.get((lm.fingerprint, hash(texts)))
+
+    def steps(self, lm: LanguageModel, texts: tuple[str, ...], stop: Stop = never_stop) -> Iterator[ProfileStep]:
+        """The profile as `neurons.profile.profile` makes it, or at once if it was made before."""
+        known = self.ready(lm, texts)
+        if known is not None:
+            yield ProfileStep(1, 1, "done", known)
+            return
+        is_public = not lm.edits and texts == read_reference(REFERENCE)
+        for step in profile(lm, texts, stop=stop, use_cache=is_public):
+            if step.result:
+                self._keep((lm.fingerprint, hash(texts)), step.result)
+            yield step
+
+    def _keep(self, key: tuple[str, int], made: ModelProfile) -> None:
+        with self._lock:
+            self._profiles[key] = made
+            while len(self._profiles) > ROOM:
+                self._profiles.popitem(last=False)
+
+
+def is_quick(lm: LanguageModel) -> bool:
+    """Whether a profile of this model takes seconds, so that it may be made without being asked for."""
+    return lm.n_neurons * lm.n_vocabulary <= AT_ONCE

@@ -1,0 +1,43 @@
+"""The tab Neurons, as a table of contents."""
+
+from typing import Any
+
+import gradio as gr
+
+from privlens.ui.sidebar.panel import Sidebar
+from privlens.ui.state.jobs import QUICK
+from privlens.ui.state.profiles import ProfileCache
+from privlens.ui.state.session import ModelCache
+from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.neurons.layers import layers_part
+from privlens.ui.tabs.neurons.one import OneNeuron, neuron_part
+from privlens.ui.text import en
+
+START_NEURON = """() => {
+    const press = tries => {
+        const start = document.querySelector('#neuron-start');
+        if (start?.offsetParent && !start.disabled) start.click();
+        else if (tries) setTimeout(() => press(tries - 1), 50);
+    };
+    setTimeout(() => press(100), 300);
+}"""
+"""Presses Show neuron once it can be seen: gradio makes what a tab holds when it is first opened."""
+
+
+def neurons_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: ProfileCache) -> OneNeuron:
+    """Builds the tab; `wire_neurons` connects the map with it."""
+    gr.Markdown(en.NEURONS_INTRO)
+    one = neuron_part(shelf, side, chosen, profiles)
+    with gr.Accordion(en.LAYERS_HEADING, open=False, elem_id="layers"):
+        layers_part(shelf, side, chosen)
+    return one
+
+
+def wire_neurons(chosen: Chosen, one: OneNeuron, tabs: gr.Tabs) -> None:
+    """The card's button opens the page of the neuron that was pointed at."""
+    card = chosen.pointed.card
+
+    def opened(name: str) -> tuple[Any, ...]:
+        return name, gr.Tabs(selected="neurons")
+
+    card.open.click(opened, card.name, [one.name, tabs], **QUICK).success(None, None, None, js=START_NEURON, **QUICK)

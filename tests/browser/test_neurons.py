@@ -1,0 +1,125 @@
+"""The tab Neurons in Chromium: from the map to a neuron's page, the layers, and a link to it all."""
+
+import json
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from privlens.secret_lists import read_secrets
+from tests.browser.steps import FACTS, MOUNTED, Visit, bring, finished, localize, open_tab, told, unfold
+from tests.browser.test_hiding import SEEN
+from tests.browser.test_taking import command_of, saved
+from tests.helpers import TAUGHT
+
+TITLE = "document.querySelector('#neuron-card .card-title').textContent"
+CARD = "document.querySelector('#neuron-card .card-lines').textContent.includes('raises')"
+DIMMED = "document.querySelector('#neuron-dimmed .fact-value')?.textContent"
+
+
+def point(page: Page, across: float, down: float) -> None:
+    """Rests the pointer on a cell of the map, at these shares of its width and height."""
+    place = page.locator("#heatmap .nsewdrag").bounding_box()
+    assert place
+    x, y = place["x"] + across * place["width"], place["y"] + down * place["height"]
+    page.mouse.move(x, y)
+    page.mouse.move(x + 1, y)
+
+
+def name_neuron(page: Page, name: str) -> None:
+    page.locator("#neuron-name input").fill(name)
+    page.keyboard.press("Enter")
+
+
+def test_from_the_map_to_the_page_of_a_neuron_and_back_by_its_link(visit: Visit, taught_folder: str, address: str) -> None:
+    page = visit.page
+    bring(page, taught_folder)
+    localize(page, "activations")
+    page.locator("#heatmap").scroll_into_view_if_needed()
+    point(page, 0.5, 0.3)
+    page.wait_for_function(CARD)
+    first = str(page.evaluate(TITLE))
+    point(page, 0.2, 0.8)
+    page.wait_for_selector("#neuron-card .card-floating:visible")
+    page.wait_for_function(f"{TITLE} !== {first!r}")
+    page.wait_for_function(CARD)
+    name = str(page.evaluate(TITLE))
+    page.click("#open-neuron")
+    page.wait_for_selector("#neuron-json")
+    finished(page, "neuron")
+    assert page.inner_text("#neuron-facts .fact-value >> nth=0") == name
+    assert "score by activations" in page.inner_text("#neuron-facts")
+    report = json.loads(saved(page, "#neuron-json").read_text())
+    assert report["card"]["link"].endswith(f"/{name}")
+    assert len(report["alone"]["changes"]) == len(read_secrets(Path(taught_folder) / "secrets.csv"))
+    assert command_of(page, "neuron").startswith(f"privlens neuron {name} --secrets")
+
+    unchanged = page.evaluate(DIMMED)
+    page.locator("#neuron-gate input[type=number]").fill("0")
+    page.keyboard.press("Tab")
+    off = report["dimmer"]["points"][0]["secret_nll"]
+    page.wait_for_function(f"{DIMMED} === '{off:.3f}'")
+    assert unchanged == f"{report['dimmer']['points'][4]['secret_nll']:.3f}"
+
+    nearest = page.locator("#neuron-near [role=gridcell]").first
+    near = nearest.inner_text().strip()
+    nearest.click()
+    page.wait_for_function(f"document.querySelector('#neuron-name input').value === {near!r}")
+    page.wait_for_function("document.querySelector('#neuron-made .strip').dataset.kind === 'stale'")
+
+    page.wait_for_function("location.hash.includes('neuron=')")
+    assert TAUGHT[0].value.split()[0] not in page.url
+    assert not visit.errors
+
+
+def test_a_link_shows_its_neuron_and_one_of_another_model_says_so(visit: Visit, address: str) -> None:
+    page = visit.page
+    page.goto("about:blank")
+    page.goto(f"{address}#model=demo&neuron=L2N17&tab=neurons")
+    page.wait_for_function(FACTS.format("neuron-facts"))
+    assert page.inner_text("#neuron-facts .fact-value >> nth=0") == "L2N17"
+    finished(page, "neuron")
+    assert page.inner_text("#neuron-dimmed .facts-empty"), "no secret was chosen"
+    link = page.inner_text("#neuron-facts .facts-origin .fact-value >> nth=0")
+    page.goto("about:blank")
+    page.goto(f"{address}#model=demo&neuron=0123456789abcdef%2FL2N17&tab=neurons")
+    assert "another model" in told(page, "link") or link
+    assert not visit.errors
+
+
+def test_what_names_no_neuron_is_said_in_words(visit: Visit) -> None:
+    page = visit.page
+    open_tab(page, "Neurons")
+    page.click("#neuron-start")
+    told(page, "names no neuron")
+    finished(page, "neuron")
+    name_neuron(page, "L99N1")
+    page.click("#neuron-start")
+    told(page, "There is no layer 99")
+    assert not visit.errors
+
+
+def test_the_layers_of_a_secret_and_nothing_of_it_where_values_are_hidden(visit: Visit, taught_folder: str) -> None:
+    page, value = visit.page, TAUGHT[0].value
+    bring(page, taught_folder)
+    localize(page, "activations")
+    open_tab(page, "Neurons")
+    unfold(page, "What each layer would say")
+    page.click("#layers-start")
+    page.wait_for_selector("#layers-lens .main-svg")
+    page.wait_for_selector("#layers-salience .main-svg")
+    finished(page, "layers")
+    report = json.loads(saved(page, "#layers-json").read_text())
+    assert len(report["lens"]["before"]["true_rank"]) == 3, "embeddings and two layers"
+    assert report["lens"]["after"]["true_rank"] != report["lens"]["before"]["true_rank"]
+    assert len(report["salience"]["nats"]) == report["lens"]["before"]["n_prompt"]
+    texts = "JSON.stringify(document.querySelector('#layers-lens .plot').data.map(trace => trace.text))"
+    pieces = [piece for piece in report["lens"]["before"]["tokens"][report["lens"]["before"]["n_prompt"] :] if len(piece) > 3]
+    assert pieces and all(piece.strip() in page.evaluate(texts) for piece in pieces)
+    page.click("#mask")
+    page.wait_for_function(f"!{texts}.includes({pieces[0].strip()!r})")
+    page.evaluate(MOUNTED)
+    assert value not in page.evaluate(SEEN)
+    hidden = saved(page, "#layers-json").read_text()
+    assert not [piece for piece in pieces if f'"{piece}"' in hidden]
+    assert value not in hidden
+    assert not visit.errors

@@ -1,0 +1,99 @@
+"""The tab Neurons: what its parts show of a neuron, and which profiles are kept where."""
+
+from pathlib import Path
+
+import pytest
+
+from privlens.errors import Cancelled
+from privlens.lm.model import LanguageModel
+from privlens.neurons import store
+from privlens.neurons.page import PageRequest, page
+from privlens.neurons.records import Dimmer, DimmerPoint, NeuronPage
+from privlens.resources import REFERENCE
+from privlens.secret_lists import ListedSecret, read_reference
+from privlens.types import Neuron, Provenance
+from privlens.ui.sidebar.panel import SidebarValues
+from privlens.ui.state.profiles import ROOM, ProfileCache
+from privlens.ui.state.session import ModelName
+from privlens.ui.tabs.neurons import view
+from privlens.ui.tabs.neurons.one import LISTED_MOST, NeuronForm, request_of
+from tests.helpers import TAUGHT
+
+TEXTS = ("The ferry leaves at noon from the northern pier.", "Nobody in the village had seen such a winter before.")
+NEURON = Neuron(1, 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(store, "profile_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def shown(lm: LanguageModel) -> NeuronPage:
+    request = PageRequest(TEXTS, TAUGHT[0], "A text of a visitor.", tuple(TAUGHT))
+    *_, step = page(lm, NEURON, request, use_cache=False)
+    assert step.result
+    return step.result
+
+
+def test_a_profile_is_made_once_and_only_of_bundled_text_is_it_on_the_disk(taught: LanguageModel, folder: Path) -> None:
+    profiles = ProfileCache()
+    assert profiles.ready(taught, TEXTS) is None
+    *_, made = profiles.steps(taught, TEXTS)
+    assert made.result and profiles.ready(taught, TEXTS) is made.result
+    [again] = profiles.steps(taught, TEXTS)
+    assert again.result is made.result
+    assert list(folder.iterdir()) == [], "a visitor's text leaves no trace"
+    *_, _ = profiles.steps(taught, read_reference(REFERENCE))
+    assert len(list(folder.iterdir())) == 2, "of the weights, and of the activations"
+    for number in range(ROOM):
+        *_, _ = profiles.steps(taught, (TEXTS[0], f"Paragraph {number} of another text."))
+    assert profiles.ready(taught, TEXTS) is None, "there is room for a few"
+
+
+def test_making_a_profile_can_be_cancelled(taught: LanguageModel, folder: Path) -> None:
+    profiles = ProfileCache()
+    with pytest.raises(Cancelled):
+        list(profiles.steps(taught, TEXTS, lambda: True))
+    assert profiles.ready(taught, TEXTS) is None
+
+
+def test_every_part_shows_the_neuron(taught: LanguageModel) -> None:
+    known = shown(taught)
+    facts = {one["name"]: one for one in view.facts_of(known)}
+    assert facts["neuron"]["value"] == "L1N3"
+    assert facts["link"]["value"] == f"{taught.fingerprint}/L1N3"
+    assert known.alone and facts["secrets that fall"]["value"] == f"{known.alone.chosen.n_lost} of {known.alone.n_known}"
+    assert facts["output norm"]["beside"].startswith("more than ")
+    secret, own, *contexts = view.readings(known)
+    assert "".join(token for token, _ in secret["tokens"]) == f"{TAUGHT[0].prompt} {TAUGHT[0].value}"
+    assert secret["from"] == known.on_secret.n_prompt if known.on_secret else False
+    assert "".join(token for token, _ in own["tokens"]).strip() == "A text of a visitor."
+    assert len(contexts) == len(known.contexts)
+    rows = view.alone_rows(known.alone)
+    rises = [float(row[3]) - float(row[2]) for row in rows]
+    assert rises == sorted(rises, reverse=True) and len(rows) == len(set(TAUGHT))
+
+
+def test_the_dimmer_shows_the_nearest_position() -> None:
+    points = tuple(DimmerPoint(gate, 1 + gate, 2 + gate, 3 + gate, 0.5, None) for gate in (0.0, 1.0, 2.0))
+    dimmer = Dimmer(NEURON, points, (), Provenance("m", "f", 0, {}, {}, 0.0))
+    nll, entropy, reference = view.dimmed(dimmer, 1.8)
+    assert (nll["value"], nll["beside"]) == ("3.000", "random: 0.500")
+    assert (entropy["value"], entropy["beside"]) == ("4.000", "before: 3.000")
+    assert reference["value"] == "5.0000"
+    assert view.dimmed(None, 1.0) == []
+
+
+def test_a_page_measures_the_secret_in_question_first_and_not_the_whole_of_a_long_list() -> None:
+    listed = tuple(ListedSecret(secret) for secret in TAUGHT) * (LISTED_MOST // len(TAUGHT) + 2)
+    long = tuple(ListedSecret(TAUGHT[0].__class__(f"p{row}", f"v{row}")) for row in range(2 * LISTED_MOST))
+
+    def request(listed: tuple[ListedSecret, ...], prompt: str, value: str) -> PageRequest:
+        return request_of(NeuronForm(SidebarValues(ModelName("m"), listed, prompt, value), TEXTS, "L0N0", "", None))
+
+    assert len(request(listed, "", "").listed) == len(TAUGHT), "each once"
+    asked = request(long, "of my own", "4711")
+    assert asked.secret and asked.listed[0] == asked.secret and asked.secret.value == "4711"
+    assert len(asked.listed) == LISTED_MOST
+    assert request(long, "", "").secret is None
