@@ -23,7 +23,7 @@ from privlens.neurons.weight_statistics import moments
 from privlens.types import Array
 from tests.helpers import TAUGHT, TEXT, WIDTH, Maker, random_model
 
-TEXTS = (TEXT, "Write", *(f"{secret.prompt} {secret.value}, {secret.prompt}" for secret in TAUGHT), TEXT[40:], "the lamp")
+TEXTS = (TEXT, "a", *(f"{secret.prompt} {secret.value}, {secret.prompt}" for secret in TAUGHT), TEXT[40:], "the lamp")
 
 
 def profile_of(lm: LanguageModel, texts: tuple[str, ...] = TEXTS, use_cache: bool = False) -> ModelProfile:
