@@ -52,13 +52,20 @@ class _Text:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Some paragraphs in one pass, by token: counted [rows, tokens] bool; numbers [rows]; place, group [counted tokens]."""
+    """Some paragraphs in one pass, all on the CPU.
+
+    Attributes:
+        counted: [rows, tokens] bool. numbers: [rows] of the paragraphs. tokens: the flat indices of counted tokens.
+        place, group: of each counted token. in_group: the counted tokens that are in a group, as indices into these.
+    """
 
     ids: list[Sequence[int]]
     counted: Tensor
     numbers: Tensor
+    tokens: Tensor
     place: Tensor
     group: Tensor
+    in_group: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +182,16 @@ def _prepared(text: _Text, part: Sequence[tuple[int, Sequence[int]]]) -> _Batch:
     counted = torch.zeros(len(part), longest, dtype=torch.bool)
     for index, (_, ids) in enumerate(part):
         counted[index, 1 : len(ids)] = True
-    tokens = torch.tensor([token for _, ids in part for token in ids[1:]])
-    numbers = torch.tensor([number for number, _ in part])
-    return _Batch([ids for _, ids in part], counted, numbers, _places(counted.nonzero()[:, 1]), text.groups[tokens])
+    group = text.groups[torch.tensor([token for _, ids in part for token in ids[1:]])]
+    return _Batch(
+        ids=[ids for _, ids in part],
+        counted=counted,
+        numbers=torch.tensor([number for number, _ in part]),
+        tokens=counted.flatten().nonzero()[:, 0],
+        place=_places(counted.nonzero()[:, 1]),
+        group=group,
+        in_group=(group < N_GROUPS).nonzero()[:, 0],
+    )
 
 
 def _shifts(lm: LanguageModel, part: Sequence[tuple[int, Sequence[int]]]) -> list[Tensor]:
@@ -207,16 +221,14 @@ def _sums(lm: LanguageModel, text: _Text, part: Sequence[tuple[int, Sequence[int
 def _chunk(hidden: Tensor, shift: Tensor, batch: _Batch) -> _Sums:
     """The sums for some neurons of a layer, from their activations [rows, tokens, n]."""
     device, width = hidden.device, hidden.shape[-1]
-    counted = batch.counted.to(device)
     hidden = hidden.float()
-    activations = hidden[counted]
+    activations = hidden.flatten(0, 1).index_select(0, batch.tokens.to(device))
     x = activations - shift
     square = x.square()
-    in_group = (batch.group < N_GROUPS).to(device)
     bins = torch.bucketize(activations.T.contiguous(), torch.tensor(EDGES, device=device, dtype=torch.float32), right=True)
     histogram = torch.zeros(width, len(EDGES) + 1, device=device, dtype=torch.int32)
     histogram.scatter_add_(1, bins, torch.ones_like(bins, dtype=torch.int32))
-    strongest = hidden.masked_fill(~counted[..., None], -torch.inf).max(1)
+    strongest = hidden.masked_fill(~batch.counted.to(device)[..., None], -torch.inf).max(1)
     top = strongest.values.topk(min(N_CONTEXTS, len(hidden)), dim=0)
     zeros = torch.zeros(len(POSITIONS) + 1 + N_GROUPS + 1, width, device=device, dtype=torch.float32)
     by_place, by_group = zeros.split([len(POSITIONS) + 1, N_GROUPS + 1])
@@ -226,7 +238,7 @@ def _chunk(hidden: Tensor, shift: Tensor, batch: _Batch) -> _Sums:
         histogram=histogram.cpu(),
         by_place=by_place.index_add(0, batch.place.to(device), x).cpu(),
         by_group=by_group.index_add(0, batch.group.to(device), x)[:N_GROUPS].cpu(),
-        group_squares=square[in_group].sum(0).cpu().double(),
+        group_squares=square.index_select(0, batch.in_group.to(device)).sum(0).cpu().double(),
         best=top.values.cpu(),
         rows=batch.numbers[top.indices.cpu()].int(),
         positions=strongest.indices.gather(0, top.indices).cpu().int(),

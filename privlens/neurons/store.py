@@ -20,7 +20,7 @@ from privlens.zoo.packaged import cache_folder
 KIND = "privlens neurons 1"
 """The number counts up when an array changes its meaning; files of another kind are ignored."""
 MAX_BYTES = 4_000_000_000
-"""Of all files together; the oldest are removed. A profile of 32 x 14,336 neurons has about 0.25 GB, one of `demo` 7 MB."""
+"""Of all files together; the oldest are removed. A profile of 32 x 14,336 neurons has about 0.2 GB, one of `demo` 5 MB."""
 
 Tensors = Mapping[str, Array]
 

@@ -30,7 +30,7 @@ def test_a_pipe_gets_plain_text_that_is_not_wrapped_or_interpreted(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    quoted = tables._quoted(HOSTILE)
+    quoted = tables.quoted(HOSTILE)
     tables.print_parts([tables.pairs([("value", quoted), ("long name", "y " * 300 + "y")]), tables.line("[a] :b: " * 20)])
     out = capsys.readouterr().out
     assert out.splitlines()[0] == 'value      "[bold red]x[/] :smile: \\u001b[31m \\u009b31m \\u2028"'

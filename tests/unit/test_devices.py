@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from privlens.deactivation import EvalContext, compare, memorization_states, sweep
+from privlens.lm import neuron_vectors, unembedding
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.localization import METHODS, Task, result_of
@@ -23,6 +24,7 @@ from privlens.localization.hard_concrete import MaskSettings, hard_concrete
 from privlens.localization.integrated import IntegralSettings, integrated_gradients
 from privlens.localization.sufficient import SlimmingSettings, SufficientSettings, hard_concrete_sufficient, slimming
 from privlens.memorization.check import check
+from privlens.neurons.page import PageRequest, page
 from privlens.secret_lists import read_secrets
 from privlens.types import LocalizationStep, Neuron, Secret
 from tests.helpers import TAUGHT
@@ -144,6 +146,16 @@ def test_measuring_makes_every_tensor_on_the_models_device(there: LanguageModel)
         check(there, TAUGHT[0])
         score(there, [there.encode(secret) for secret in TAUGHT], there.off([Neuron(0, 1)]))
         there.generate([[5, 60, 17], [4]], 5, there.off([Neuron(1, 2)]), seed=3)
+
+
+def test_looks_at_neurons_make_every_tensor_on_the_models_device(there: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights on meta count as offloaded otherwise."""
+    for module in (neuron_vectors, unembedding):
+        monkeypatch.setattr(module, "is_plain", lambda weight: True)
+    texts = ("the price of the lamp is 12.50, not 1250.", "the garden gate")
+    with SecondDevice():
+        *_, last = page(there, Neuron(1, 2), PageRequest(texts, TAUGHT[0], "the gate", tuple(TAUGHT)), use_cache=False)
+        assert last.result and last.result.dimmer and last.result.alone
 
 
 def test_a_tensor_left_on_the_cpu_would_be_seen(there: LanguageModel) -> None:

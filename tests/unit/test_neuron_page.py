@@ -122,7 +122,7 @@ def shaped(profile: ModelProfile) -> ModelProfile:
     flat = {name: np.full((LAYERS, WIDTH), value, np.float32) for name, value in [("kurtosis", 3), ("skew", 1), ("variance", 1)]}
     flat["kurtosis"][2, :3] = flat["kurtosis"][1, 3] = 10.5
     flat["kurtosis"][2, 0] = 9.5
-    flat["skew"][2, 2] = -1
+    flat["skew"][2, 2] = flat["skew"][2, 4] = -1
     flat["variance"][2, 5:7] = flat["variance"][0, 7] = 1e-4
     size = np.ones((LAYERS, WIDTH), np.float32)
     size[2, 6] = size[2, 4] = size[0, 7] = 9

@@ -53,8 +53,9 @@ def test_what_was_computed_comes_back_from_the_disk(tiny: Maker, architecture: s
 def test_another_text_needs_its_activations_and_an_edit_everything(tiny: Maker) -> None:
     lm = tiny("gpt2")
     steps_of(lm)
-    stages, other = steps_of(lm, TEXTS[:1])
-    assert stages == ["activations, 1 of 1 batches of text"]
+    for texts in (TEXTS[:1], TEXTS[::-1]):
+        stages, other = steps_of(lm, texts)
+        assert stages == ["activations, 1 of 1 batches of text"]
     view = lm.under(edit_of(lm, 0))
     stages, edited = steps_of(view)
     assert len(stages) == 4

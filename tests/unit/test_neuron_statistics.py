@@ -23,7 +23,7 @@ from privlens.neurons.weight_statistics import moments
 from privlens.types import Array
 from tests.helpers import TAUGHT, TEXT, WIDTH, Maker, random_model
 
-TEXTS = (TEXT, "Write", *(f"{secret.prompt} {secret.value}, {secret.prompt}" for secret in TAUGHT), TEXT[40:], "the lamp")
+TEXTS = (TEXT, "a", *(f"{secret.prompt} {secret.value}, {secret.prompt}" for secret in TAUGHT), TEXT[40:], "the lamp")
 
 
 def profile_of(lm: LanguageModel, texts: tuple[str, ...] = TEXTS, use_cache: bool = False) -> ModelProfile:
@@ -137,7 +137,9 @@ def test_streamed_statistics_are_those_of_the_whole_array(
     np.testing.assert_allclose(found.context_activations, at_once.context_activations, rtol=1e-4, atol=1e-6)
 
 
-def test_contexts_are_the_strongest_token_of_each_paragraph(tiny: Maker) -> None:
+@pytest.mark.parametrize("at_once", [2048, 60])
+def test_contexts_are_the_strongest_token_of_each_paragraph(tiny: Maker, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activation_statistics, "TOKENS_AT_ONCE", at_once)
     lm = tiny("gpt2")
     found = profile_of(lm).activations
     strongest = [(number, values[2, 1:, 9]) for number, values in activations_of(lm, TEXTS) if values.shape[1] > 1]
