@@ -67,6 +67,57 @@ class OneNeuron:
     shown: gr.State
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What shows a neuron: the strip and the numbers, and a column of all the rest, which is hidden without one."""
+
+    made: gr.HTML
+    numbers: gr.HTML
+    rest: gr.Column
+    tokens: gr.Dataframe
+    readings: gr.HTML
+    histogram: gr.HTML
+    lines: gr.HTML
+    alone: gr.Dataframe
+    near: gr.Dataframe
+    gate: gr.Slider
+    dimmed: gr.HTML
+
+    @property
+    def drawn(self) -> list[Any]:
+        """In the order of `view.of_page`."""
+        return [
+            self.numbers,
+            self.rest,
+            self.tokens,
+            self.readings,
+            self.histogram,
+            self.lines,
+            self.alone,
+            self.near,
+        ]
+
+
+def _results() -> Parts:
+    made, numbers = strip("neuron-made"), facts("neuron-facts", en.NEURON_EMPTY)
+    with gr.Column(visible=False) as rest:
+        with gr.Row():
+            with gr.Column(min_width=300):
+                tokens = results_table("neuron-tokens", en.NEURON_TOKENS, ["30%", "20%", "30%", "20%"])
+            with gr.Column(min_width=300):
+                histogram = plot("neuron-histogram", en.NEURON_HISTOGRAM_EMPTY, 280)
+        readings = readings_part()
+        with gr.Row():
+            with gr.Column(min_width=300):
+                lines = plot("neuron-dimmer", en.NEURON_DIMMER_EMPTY, 560)
+            with gr.Column(min_width=300):
+                gate = gr.Slider(0, 2, value=1, step=0.25, label=en.NEURON_DIMMER, elem_id="neuron-gate")
+                dimmed = facts("neuron-dimmed", en.NEURON_DIMMED)
+        alone = results_table("neuron-alone", en.NEURON_ALONE, ["34%", "22%", "11%", "11%", "11%", "11%"])
+        near = results_table("neuron-near", en.NEURON_NEIGHBORS, ["60%", "40%"])
+    return Parts(made, numbers, rest, tokens, readings, histogram, lines, alone, near, gate, dimmed)
+
+
 def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: ProfileCache) -> OneNeuron:
     """Builds the part."""
     with gr.Row(elem_classes="run-line"):
@@ -87,24 +138,8 @@ def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
     bar = progress("neuron-progress")
     shown = gr.State(None)
     with gr.Column(elem_classes="results"):
-        made_strip = strip("neuron-made")
-        numbers = facts("neuron-facts", en.NEURON_EMPTY)
-        with gr.Row():
-            with gr.Column(min_width=300):
-                tokens = results_table("neuron-tokens", en.NEURON_TOKENS, ["30%", "20%", "30%", "20%"])
-            with gr.Column(min_width=300):
-                histogram = plot("neuron-histogram", en.NEURON_HISTOGRAM_EMPTY, 280)
-        readings = readings_part()
-        with gr.Row():
-            with gr.Column(min_width=300):
-                lines = plot("neuron-dimmer", en.NEURON_DIMMER_EMPTY, 560)
-            with gr.Column(min_width=300):
-                gate = gr.Slider(0, 2, value=1, step=0.25, label=en.NEURON_DIMMER, elem_id="neuron-gate")
-                dimmed = facts("neuron-dimmed", en.NEURON_DIMMED)
-        alone = results_table("neuron-alone", en.NEURON_ALONE, ["34%", "22%", "11%", "11%", "11%", "11%"])
-        near = results_table("neuron-near", en.NEURON_NEIGHBORS, ["60%", "40%"])
+        parts = _results()
     exports("neuron", shown, lambda made: json.loads(to_json(made.page)))
-    drawn = [numbers, tokens, readings, histogram, lines, alone, near]
 
     def run(form: NeuronForm, stop: threading.Event) -> Iterator[Update]:
         lm, clock = shelf.get(form.side.model), Clock()
@@ -116,7 +151,7 @@ def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
         for step in page(lm, neuron, request, profiled=reading.result, stop=stop.is_set):
             update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage))}
             if step.page:
-                update |= dict(zip(drawn, show.of_page(step.page), strict=True))
+                update |= dict(zip(parts.drawn, show.of_page(step.page), strict=True))
             if step.result:
                 made = Made(lm.fingerprint, form.asked, len(form.side.model.edits))
                 command = partial(commands.neuron, form.side, en.neuron_name(*neuron), form.text, form.reference)
@@ -138,18 +173,18 @@ def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
         text=text,
         located=chosen.located,
     )
-    wire(start, cancel, bar, run, fields, [*drawn, shown], redraw=(redraw, [shown], drawn), heavy=False)
-    watch(([control.change for control in (shown, side.model, side.secret, name)], tell, {*fields.inputs, shown}), [made_strip])
+    wire(start, cancel, bar, run, fields, [*parts.drawn, shown], redraw=(redraw, [shown], parts.drawn), heavy=False)
+    watch(([control.change for control in (shown, side.model, side.secret, name)], tell, {*fields.inputs, shown}), [parts.made])
     gr.on(
-        [gate.change, shown.change],
+        [parts.gate.change, shown.change],
         lambda made, at: gr.update(value=show.dimmed(made.page.dimmer if made else None, at)),
-        [shown, gate],
-        dimmed,
+        [shown, parts.gate],
+        parts.dimmed,
         trigger_mode="always_last",
         **QUICK,
     )
     chosen.selection.change(named, chosen.selection, name, **QUICK)
-    near.select(_chosen_neighbor, None, name, **QUICK)
+    parts.near.select(_chosen_neighbor, None, name, **QUICK)
     return OneNeuron(name, start, shown)
 
 

@@ -19,11 +19,12 @@ ALONE_SHOWN = 50
 
 
 def of_page(known: NeuronPage) -> tuple[Any, ...]:
-    """Facts, tokens, readings, histogram, dimmer, secrets with it off, neighbours."""
+    """Facts, the column of the rest, tokens, readings, histogram, dimmer, secrets with it off, neighbors."""
     card = known.card
     reached = [("this secret", max(known.on_secret.activations))] if known.on_secret else []
     return (
         gr.update(value=facts_of(known)),
+        gr.update(visible=True),
         table(en.NEURON_TOKEN_COLUMNS, list(map(_pair, card.promoted, card.suppressed))),
         gr.update(value=readings(known)),
         gr.update(value=plots.activation_histogram(card.histogram, reached).to_json()),
@@ -36,7 +37,7 @@ def of_page(known: NeuronPage) -> tuple[Any, ...]:
 def nothing() -> tuple[Any, ...]:
     """The same parts without a neuron."""
     hidden, empty = gr.update(visible=False), gr.update(value="")
-    return gr.update(value=[]), hidden, gr.update(value=[]), empty, empty, hidden, hidden
+    return gr.update(value=[]), hidden, hidden, gr.update(value=[]), empty, empty, hidden, hidden
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
