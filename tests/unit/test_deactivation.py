@@ -15,7 +15,6 @@ from privlens.deactivation import (
     effect_on,
     effect_steps,
     memorization_states,
-    random_like,
     reference_perplexity,
     sweep,
     sweep_ks,

@@ -1,0 +1,1 @@
+"""What single neurons do, and the kin of the two papers."""
