@@ -21,6 +21,7 @@ from privlens.deactivation import (
     texts_before_and_after,
 )
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel
 from privlens.memorization.metrics import exposure_at
 from privlens.types import Exposure, Neuron, NeuronScores, Provenance, Secret
