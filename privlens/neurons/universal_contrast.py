@@ -32,6 +32,7 @@ def contrast(excess: Array, chosen: Sequence[Neuron], seed: int) -> UniversalCon
     return UniversalContrast(
         n_chosen=len(of_chosen),
         n_others=len(of_others),
+        n_silent=int((is_chosen & ~alive).sum()),
         chosen_mean=float(np.mean(of_chosen)),
         others_mean=float(np.mean(of_others)),
         auc=auc,

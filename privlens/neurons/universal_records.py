@@ -12,7 +12,8 @@ class UniversalContrast:
     """Whether given neurons are less universal than the others.
 
     Attributes:
-        n_chosen, n_others: alive neurons of either kind. chosen_mean, others_mean: mean excess correlation.
+        n_chosen, n_others: alive neurons of either kind. n_silent: given neurons that never change on the text, which are left
+            out. chosen_mean, others_mean: mean excess correlation.
         auc: the chance that a chosen neuron has a higher excess than another one; 0.5 is no difference. interval: of the AUC.
         p_value: of the Mann-Whitney test, two-sided. p_within_layers: of a permutation test of the difference in means in which
             every layer keeps its number of chosen neurons, two-sided.
@@ -20,6 +21,7 @@ class UniversalContrast:
 
     n_chosen: int
     n_others: int
+    n_silent: int
     chosen_mean: float
     others_mean: float
     auc: float

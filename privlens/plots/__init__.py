@@ -9,6 +9,7 @@ from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curv
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
 from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
+from privlens.plots.kin import coupled_map, entropy_line, excess_histogram, probe_curves, venn
 from privlens.plots.tables import marked, others_table, token_table
 
 SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -20,9 +21,12 @@ __all__ = [
     "SCRIPT",
     "all_layers_layout",
     "changed_weights",
+    "coupled_map",
     "curves",
+    "entropy_line",
     "erase_or_hide",
     "erasure_curves",
+    "excess_histogram",
     "extraction",
     "heatmap",
     "layer_and_matrix",
@@ -33,9 +37,11 @@ __all__ = [
     "others_table",
     "overlap_matrix",
     "per_layer",
+    "probe_curves",
     "site_bars",
     "small_heatmap",
     "sweep_curves",
     "token_bars",
     "token_table",
+    "venn",
 ]

@@ -11,7 +11,7 @@ from privlens.intervals import rate
 from privlens.lm.model import LanguageModel
 from privlens.neurons import probe_items
 from privlens.neurons.probe_items import items_of
-from privlens.neurons.probe_records import ProbeRun, Probes, ProbeStep
+from privlens.neurons.probe_records import ProbeKind, ProbeRun, Probes, ProbeStep
 from privlens.neurons.probe_training import TrainingSettings, train
 from privlens.neurons.probes import ProbeRequest, ProbeSettings, probe
 from privlens.neurons.share import share_of
