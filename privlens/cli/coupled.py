@@ -50,12 +50,12 @@ def coupled(
 ) -> None:
     """Which neurons do two categories of private values share, that ordinary text does not need? Of the kind of DEAN."""
     listed, paragraphs = read_secrets(secrets), read_reference(reference)
-    lists = [of_category(listed, name, option) for name, option in ((first, "--first"), (second, "--second"))]
+    of_first, of_second = of_category(listed, first, "--first"), of_category(listed, second, "--second")
     if out:
         inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit)
     settings = CoupledSettings(top, general, not all_texts, draws)
-    for step in search(CoupledRequest(lm, *lists, paragraphs, (first, second), settings, seed)):
+    for step in search(CoupledRequest(lm, of_first, of_second, paragraphs, (first, second), settings, seed)):
         progress.report_step(step)
     assert step.result, "a search ends with its result"
     found = report(step.result)

@@ -90,14 +90,22 @@ def _neighbours(states: Tensor, k: int) -> Tensor:
     return torch.zeros_like(distances, dtype=torch.bool).scatter_(1, nearest, True)
 
 
-def layer_geometry(before: Tensor, after: Tensor) -> LayerGeometry:
-    """The rates and alignments of one layer's states [n, d].
+def check_enough(n: int) -> None:
+    """Raises BadInput for too few states to tell neighbours apart."""
+    if n < FEWEST_STATES:
+        raise BadInput(
+            f"{n} states to test on are too few for a geometry: give more secrets, {FEWEST_STATES} to test on at least."
+        )
 
-    Rates are of standardized states. Raises BadInput for fewer than 20.
+
+def layer_geometry(before: Tensor, after: Tensor) -> LayerGeometry:
+    """The rates and alignments of one layer's states [n, d]; rates are of standardized states.
+
+    Raises:
+        BadInput: for fewer than FEWEST_STATES states.
     """
     n = len(before)
-    if n < FEWEST_STATES:
-        raise BadInput(f"{n} states are too few for a geometry: give {FEWEST_STATES} secrets or more.")
+    check_enough(n)
     rates = [float(rate(standardized(states.double()))) for states in (before, after)]
     return LayerGeometry(rates[0], rates[1], alignment(before, after, n // 2), alignment(before, after, n // 10))
 
@@ -179,6 +187,7 @@ def kram(request: ProbeRequest, layer: int, settings: KramSettings = KramSetting
     started = time.perf_counter()
     validation.whole(layer, "layer", 0, request.lm.n_layers)
     items = probe_items(request)
+    check_enough(int(items.is_test.sum()))
     [states] = condition_states(request, items, conditions(request)[0])[layer : layer + 1]
     train_states, train_labels = states[~items.is_test], items.labels[~items.is_test].to(states.device)
 

@@ -31,7 +31,7 @@ def venn(coupling: Coupling) -> go.Figure:
     The best neurons of general text are in neither; the title says how many each concept has lost to them.
     """
     n_first, n_second, n_both = len(coupling.first), len(coupling.second), len(coupling.coupled)
-    radii = [math.sqrt(n / math.pi) for n in (n_first, n_second)]
+    radii = (math.sqrt(n_first / math.pi), math.sqrt(n_second / math.pi))
     apart = distance_of_circles(*radii, n_both)
     fig = go.Figure(layout_template="none")
     for x, radius, color in ((0.0, radii[0], CHOSEN), (apart, radii[1], NEUTRAL)):

@@ -15,7 +15,7 @@ from privlens.lm.weight_importance import weight_importance
 from privlens.neurons.coupled import CoupledRequest, CoupledSettings, coupled
 from privlens.neurons.coupled_records import CoupledStep, Coupling
 from privlens.neurons.coupled_sets import best_of, intersection, overlap, venn, without
-from privlens.neurons.texts import encoded, nlls
+from privlens.neurons.texts import Text, encoded, nlls
 from privlens.types import Secret
 from tests.helpers import ARCHITECTURES, TAUGHT, TEXT, Maker, random_model
 
@@ -30,7 +30,7 @@ def last(steps: Iterator[CoupledStep]) -> Coupling:
     return step.result
 
 
-def by_autograd(lm: LanguageModel, text: str | Secret) -> torch.Tensor:
+def by_autograd(lm: LanguageModel, text: Text) -> torch.Tensor:
     """The same by gradients of the weights themselves, as DEAN's code takes them."""
     [row] = encoded(lm, [text])
     importance = torch.zeros(lm.shape())
@@ -54,7 +54,7 @@ def by_autograd(lm: LanguageModel, text: str | Secret) -> torch.Tensor:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_importance_is_that_of_the_weights_gradients(architecture: str, tiny: Maker) -> None:
     lm = tiny(architecture)
-    texts = [NUMBERS[0], GENERAL[0]]
+    texts: list[Text] = [NUMBERS[0], GENERAL[0]]
     found = weight_importance(lm, encoded(lm, texts))
     for importance, text in zip(found, texts, strict=True):
         torch.testing.assert_close(importance, by_autograd(lm, text), rtol=1e-3, atol=1e-5)

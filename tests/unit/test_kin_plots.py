@@ -53,8 +53,8 @@ def test_circles_share_what_their_sets_share() -> None:
 def test_a_venn_is_to_scale(sizes: tuple[int, int, int]) -> None:
     figure = plots.venn(coupling(*sizes))
     first, second = figure.layout.shapes
-    radii = [(shape.x1 - shape.x0) / 2 for shape in (first, second)]
-    assert [math.pi * radius**2 for radius in radii] == pytest.approx(sizes[:2])
+    radii = ((first.x1 - first.x0) / 2, (second.x1 - second.x0) / 2)
+    assert [math.pi * radius**2 for radius in radii] == pytest.approx(list(sizes[:2]))
     apart = (second.x0 + second.x1) / 2
     shared = lens_area(*radii, apart) if sizes[2] else 0
     assert shared == pytest.approx(sizes[2], abs=1e-3)

@@ -9,6 +9,7 @@ from torch import Tensor
 from privlens.errors import BadInput, Cancelled
 from privlens.intervals import rate
 from privlens.lm.model import LanguageModel
+from privlens.lm.tokens import Encoded
 from privlens.neurons import probe_items
 from privlens.neurons.probe_items import items_of
 from privlens.neurons.probe_records import ProbeKind, ProbeRun, Probes, ProbeStep
@@ -105,7 +106,7 @@ def test_what_belongs_is_balanced(taught: LanguageModel) -> None:
     """Every prompt and every value is once right and once wrong, on one side of the split."""
     items = items_of(taught, SECRETS, "belongs", 0.4, 0)
     assert items.labels.tolist() == [1, 0] * len(SECRETS)
-    texts = [taught.tokenizer.decode(text.prompt_ids) for text in items.texts]
+    texts = [str(taught.tokenizer.decode(list(text.prompt_ids))) for text in items.texts]
     for secret in SECRETS:
         mine = [
             (label, test)
@@ -125,7 +126,7 @@ def test_states_are_those_of_the_last_token_read(taught: LanguageModel) -> None:
     """The state at the end of the prompt, whatever the value is."""
     texts = [items_of(taught, SECRETS, "category", 0.4, 0).texts[0]]
     read = probe_items.states_of(taught, texts, None, "mlp", lambda: False)
-    other = probe_items.Encoded((*texts[0].prompt_ids, 5), texts[0].n_prompt)
+    other = Encoded((*texts[0].prompt_ids, 5), texts[0].n_prompt)
     torch.testing.assert_close(probe_items.states_of(taught, [other], None, "mlp", lambda: False), read)
     assert read.shape == (taught.n_layers + 1, 1, 32)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import mannwhitneyu
+from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from privlens.errors import BadInput, Cancelled
@@ -40,6 +41,8 @@ def shuffled(lm: LanguageModel, seed: int = 0) -> tuple[LanguageModel, list[torc
     generator, orders = torch.Generator().manual_seed(seed), []
     for output, (read,) in zip(twin.layout.mlp, twin.layout.mlp_inputs, strict=True):
         order = torch.randperm(lm.d_mlp, generator=generator)
+        assert isinstance(output, nn.Linear)
+        assert isinstance(read, nn.Linear)
         with torch.no_grad():
             output.weight.copy_(output.weight[:, order])
             read.weight.copy_(read.weight[order])
@@ -110,6 +113,7 @@ def test_correlations_are_those_of_numpy(tokenizer: PreTrainedTokenizerFast, mon
 def test_a_neuron_that_never_changes_is_left_out(tokenizer: PreTrainedTokenizerFast) -> None:
     lm = model(tokenizer, 1)
     read = lm.layout.mlp_inputs[1][0]
+    assert isinstance(read, nn.Linear)
     with torch.no_grad():
         read.weight[3], read.bias[3] = 0, 1.5
     for pair in ((lm, model(tokenizer, 2)), (model(tokenizer, 2), lm)):
@@ -125,7 +129,7 @@ def test_given_neurons_beside_the_others_by_hand() -> None:
     excess = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, np.nan, 0.8]], np.float32)
     found = contrast(excess, [Neuron(0, 0), Neuron(1, 0), Neuron(1, 2)], 0)
     assert found is not None
-    assert (found.n_chosen, found.n_others) == (2, 5)
+    assert (found.n_chosen, found.n_others, found.n_silent) == (2, 5, 1)
     assert found.chosen_mean == pytest.approx(0.3)
     assert found.others_mean == pytest.approx(0.46)
     assert found.auc == pytest.approx((0 + 3) / 10)  # 0.1 is above none of the five, 0.5 above three
