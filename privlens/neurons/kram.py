@@ -93,9 +93,7 @@ def _neighbours(states: Tensor, k: int) -> Tensor:
 def check_enough(n: int) -> None:
     """Raises BadInput for too few states to tell neighbours apart."""
     if n < FEWEST_STATES:
-        raise BadInput(
-            f"{n} states to test on are too few for a geometry: give more secrets, {FEWEST_STATES} to test on at least."
-        )
+        raise BadInput(f"{n} states to test on are too few for a geometry: give secrets enough for {FEWEST_STATES}.")
 
 
 def layer_geometry(before: Tensor, after: Tensor) -> LayerGeometry:

@@ -73,7 +73,7 @@ def test_a_probe_is_kept_where_it_did_best() -> None:
     generator = torch.Generator().manual_seed(0)
     states, labels = torch.randn(1, 60, 100, generator=generator), torch.randint(2, (60,), generator=generator)
     kept, late = (
-        train(states, labels, 2, TrainingSettings(steps=200, validated=validated, weight_decay=0.0), 0)
+        train(states, labels, 2, TrainingSettings(steps=200, validated=validated, weight_decay=0.0, patience=999), 0)
         for validated in (0.3, 0.0)
     )
     assert float(late.weights[0].norm()) > 1.3 * float(kept.weights[0].norm())
@@ -106,6 +106,7 @@ def test_what_belongs_is_balanced(taught: LanguageModel) -> None:
     """Every prompt and every value is once right and once wrong, on one side of the split."""
     items = items_of(taught, SECRETS, "belongs", 0.4, 0)
     assert items.labels.tolist() == [1, 0] * len(SECRETS)
+    assert len(set(items.texts)) == len(items.texts)
     texts = [str(taught.tokenizer.decode(list(text.prompt_ids))) for text in items.texts]
     for secret in SECRETS:
         mine = [

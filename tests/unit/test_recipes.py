@@ -118,12 +118,15 @@ def test_a_tiny_natural_model_is_saved_with_its_list_and_text_and_can_be_loaded(
     assert set(read_reference(tmp_path / "one" / "reference.txt")).isdisjoint(documents(30, 0))
 
 
-def test_a_twin_of_other_weights_has_the_same_data_and_tokenizer(tmp_path: Path) -> None:
+def test_a_twin_of_other_weights_has_the_same_data_and_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr("privlens.zoo.demo.train.draw_weights", lambda model, std, seed: drawn.append(seed))
     sizes = {"n_documents": 20, "epochs": 1, "vocabulary": 300, "hidden_size": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24}
     recipe = replace(DemoRecipe(), **sizes, planted=False)  # type: ignore[arg-type]
     for name, of_recipe in (("one", recipe), ("twin", replace(recipe, weights_seed=5)), ("other", replace(recipe, seed=5))):
         train_demo(of_recipe, tmp_path / name)
     one, twin, other = (load(str(tmp_path / name), device="cpu") for name in ("one", "twin", "other"))
+    assert drawn == [0, 5, 5]
     assert len({lm.fingerprint for lm in (one, twin, other)}) == 3
     assert one.tokenizer.get_vocab() == twin.tokenizer.get_vocab() != other.tokenizer.get_vocab()
 

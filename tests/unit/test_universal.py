@@ -140,7 +140,8 @@ def test_given_neurons_beside_the_others_by_hand() -> None:
 def test_a_layer_is_no_reason_to_be_less_universal() -> None:
     """All chosen neurons are in the layer of low excess, and are not lower than the rest of that layer."""
     rng = np.random.default_rng(1)
-    excess = np.stack([rng.normal(0, 1, 200), rng.normal(5, 1, 200)]).astype(np.float32)
+    silent = np.full(200, np.nan)
+    excess = np.stack([rng.normal(0, 1, 200), rng.normal(5, 1, 200), silent]).astype(np.float32)
     found = contrast(excess, [Neuron(0, index) for index in range(30)], 0)
     assert found is not None
     assert found.p_value < 1e-4
