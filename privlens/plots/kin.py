@@ -136,6 +136,7 @@ def entropy_line(law: EntropyLaw) -> go.Figure:
         hovertemplate="%{text}<br>distance %{y}, entropy %{x:.2f} bits<extra></extra>",
         name=f"single secrets{_r(law.of_items)}",
         mode="markers",
+        cliponaxis=False,
         marker={"color": CONTROL, "size": 5, "opacity": 0.5},
     )
     fig.add_scatter(
@@ -145,6 +146,7 @@ def entropy_line(law: EntropyLaw) -> go.Figure:
         hovertemplate="%{text}<br>distance %{y}, entropy %{x:.2f} bits<extra></extra>",
         name=f"sets of equal distance{_r(law.line)}",
         mode="markers",
+        cliponaxis=False,
         marker={"color": CHOSEN, "size": [6 + 3 * math.sqrt(group.n_items) for group in law.groups], "opacity": 0.8},
     )
     if law.line:
