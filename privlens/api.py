@@ -29,11 +29,25 @@ from privlens.localization.prompt_salience import SalienceSettings, prompt_salie
 from privlens.localization.sufficient import SlimmingSettings, SufficientSettings
 from privlens.memorization.check import check
 from privlens.neuron_files import read_neurons, save_neurons
+from privlens.neurons import coupled as coupled_neurons
+from privlens.neurons import entropy_memorization, kram
 from privlens.neurons import lens as neuron_lens
 from privlens.neurons import page as neuron_pages
+from privlens.neurons import probes as probing
+from privlens.neurons import universal as universal_neurons
+from privlens.neurons.coupled import CoupledRequest, CoupledSettings
+from privlens.neurons.coupled_records import CoupledStep, Coupling
+from privlens.neurons.entropy_records import EntropyLaw, EntropyStep
+from privlens.neurons.kram import KramSettings
 from privlens.neurons.links import parse_neuron
+from privlens.neurons.probe_records import Erased, Geometry, Probes, ProbeStep
+from privlens.neurons.probe_training import TrainingSettings
+from privlens.neurons.probes import ProbeRequest, ProbeSettings
 from privlens.neurons.records import LensResult, LensStep, NeuronPage, PageStep
 from privlens.neurons.store import clear_profiles
+from privlens.neurons.texts import Text
+from privlens.neurons.universal import UniversalRequest, UniversalSettings
+from privlens.neurons.universal_records import Universality, UniversalStep
 from privlens.outcomes import Comparison, PromptSalience
 from privlens.process.private_files import write_private
 from privlens.resources import REFERENCE
@@ -279,6 +293,83 @@ def lens(
     return step.result
 
 
+def coupled(
+    lm: LanguageModel,
+    first: Iterable[Text],
+    second: Iterable[Text],
+    general: Iterable[str],
+    *,
+    names: tuple[str, str] = ("first", "second"),
+    settings: CoupledSettings | None = None,
+    seed: int = 0,
+    on_step: Callable[[CoupledStep], object] | None = None,
+) -> Coupling:
+    """The neurons that two concepts share and general text does not need, and what switching them off does. Of the kind of DEAN.
+
+    Args:
+        first, second: secrets or paragraphs of either concept. general: paragraphs of ordinary text.
+    """
+    request = CoupledRequest(lm, tuple(first), tuple(second), tuple(general), names, settings or CoupledSettings(), seed)
+    for step in coupled_neurons.coupled(request):
+        if on_step:
+            on_step(step)
+    assert step.result, "a search ends with its result"
+    return step.result
+
+
+def universal(
+    lm: LanguageModel,
+    other: LanguageModel,
+    texts: Iterable[str],
+    *,
+    chosen: Iterable[Neuron] = (),
+    settings: UniversalSettings | None = None,
+    seed: int = 0,
+    on_step: Callable[[UniversalStep], object] | None = None,
+) -> Universality:
+    """Which neurons of a model another one has too, by their activations on the same paragraphs; both share a tokenizer.
+
+    Args:
+        chosen: neurons that are compared with all others, such as those of a secret.
+    """
+    request = UniversalRequest(lm, other, tuple(texts), tuple(chosen), settings or UniversalSettings(), seed)
+    for step in universal_neurons.universal(request):
+        if on_step:
+            on_step(step)
+    assert step.result, "a comparison ends with its result"
+    return step.result
+
+
+def entropy_law(
+    lm: LanguageModel, secrets: Iterable[Secret], *, seed: int = 0, on_step: Callable[[EntropyStep], object] | None = None
+) -> EntropyLaw:
+    """How far greedy continuations are from values, against the entropy of the values' tokens, with the objections to it."""
+    for step in entropy_memorization.entropy_law(lm, tuple(secrets), seed=seed):
+        if on_step:
+            on_step(step)
+    assert step.result, "a measurement ends with its result"
+    return step.result
+
+
+def probe(request: ProbeRequest, *, on_step: Callable[[ProbeStep], object] | None = None) -> Probes:
+    """What probes read off the hidden states of every layer, beside control tasks; before and after an intervention."""
+    for step in probing.probe(request):
+        if on_step:
+            on_step(step)
+    assert step.result, "probes end with their result"
+    return step.result
+
+
+def geometry(request: ProbeRequest) -> Geometry:
+    """How much of the geometry of the hidden states stays after the intervention of a request, layer by layer."""
+    return kram.geometry(request)
+
+
+def erase_from_states(request: ProbeRequest, layer: int, settings: KramSettings | None = None) -> Erased:
+    """Erases what a request probes for from the states of one layer by a KRaM map, and probes them anew; 0 is the embeddings."""
+    return kram.kram(request, layer, settings or KramSettings())
+
+
 def save_scores(scores: NeuronScores, path: str | Path) -> None:
     """Writes a whole score map with its provenance as JSON; nobody else may read the file."""
     write_private(path, to_json(scores))
@@ -296,9 +387,15 @@ __all__ = [
     "METHODS",
     "METHOD_INFO",
     "Comparison",
+    "CoupledSettings",
+    "Coupling",
     "Edit",
+    "EntropyLaw",
+    "Erased",
     "ErasureSettings",
+    "Geometry",
     "IntegralSettings",
+    "KramSettings",
     "LanguageModel",
     "Leak",
     "LeakSettings",
@@ -309,17 +406,27 @@ __all__ = [
     "Neuron",
     "NeuronPage",
     "NeuronScores",
+    "ProbeRequest",
+    "ProbeSettings",
+    "Probes",
     "PromptSalience",
     "SalienceSettings",
     "SampleSettings",
     "Secret",
     "SlimmingSettings",
     "SufficientSettings",
+    "TrainingSettings",
+    "UniversalSettings",
+    "Universality",
     "best",
     "check",
     "clear_profiles",
+    "coupled",
     "deactivate",
+    "entropy_law",
     "erase",
+    "erase_from_states",
+    "geometry",
     "leaks",
     "lens",
     "load",
@@ -329,6 +436,7 @@ __all__ = [
     "localize_many",
     "method_settings",
     "neuron_page",
+    "probe",
     "prompt_salience",
     "read_neurons",
     "read_reference",
@@ -336,5 +444,6 @@ __all__ = [
     "save_edit",
     "save_neurons",
     "save_scores",
+    "universal",
     "write_model",
 ]

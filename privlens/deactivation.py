@@ -4,17 +4,14 @@ Every number is measured before and after, and also for the same number of rando
 chosen by `privlens.localization`.
 """
 
-import random
 import time
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from privlens.errors import BadInput
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.memorization import states
@@ -44,16 +41,6 @@ class EvalContext:
     seed: int = 0
     stop: Stop = never_stop
     listed: tuple[Secret, ...] = ()
-
-
-def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
-    """The control: k different neurons drawn uniformly from all layers, of these widths. Raises BadInput if there are fewer."""
-    if not 0 <= k <= sum(widths):
-        raise BadInput(f"{k} neurons were asked for, but this model has {sum(widths)}.")
-    ends = list(accumulate(widths))
-    flat_indices = random.Random(seed).sample(range(sum(widths)), k)
-    layers = [bisect_right(ends, index) for index in flat_indices]
-    return tuple(Neuron(layer, index - ends[layer] + widths[layer]) for layer, index in zip(layers, flat_indices, strict=True))
 
 
 def texts_before_and_after(

@@ -17,13 +17,13 @@ from privlens.audit.query_log import QueryLog
 from privlens.audit.records import Attack, Audit, Finding, Intervention, Measured, Plan, Target
 from privlens.audit.sample import ReadSample, SampledSecret
 from privlens.audit.store import Store
-from privlens.deactivation import random_like
 from privlens.erasure import ERASURE_METHODS, ErasureSettings, Request, erase, method_settings
 from privlens.erasure.attacks import AttackSetup
 from privlens.erasure.attacks import attacks as attack_steps
 from privlens.errors import BadInput, Cancelled
 from privlens.list_files import Rejected
 from privlens.lm.export import folded
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.localization import METHODS, Task, result_of
 from privlens.localization.choice import how_many

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from privlens.bench.timing import cost
-from privlens.deactivation import EvalContext, random_like, texts_before_and_after
+from privlens.deactivation import EvalContext, texts_before_and_after
 from privlens.erasure import ErasureSettings, Request, erase
 from privlens.errors import BadInput
 from privlens.lm.fingerprints import digests
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel
 from privlens.lm.quantization import weight_type
 from privlens.localization import Task, result_of

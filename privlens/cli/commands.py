@@ -20,6 +20,8 @@ from privlens.cli.audit_files import audit_diff, audit_key, audit_report
 from privlens.cli.audit_verify import verify
 from privlens.cli.bench import bench
 from privlens.cli.compare import compare as compare_command
+from privlens.cli.coupled import coupled
+from privlens.cli.entropy_law import entropy_law
 from privlens.cli.erase import apply, erase
 from privlens.cli.from_text import find_pii
 from privlens.cli.leaks import find_leaks
@@ -41,7 +43,9 @@ from privlens.cli.options import (
     Seed,
     SkipLayers,
 )
+from privlens.cli.probe import probe
 from privlens.cli.prompts import add_prompts
+from privlens.cli.universal import universal
 from privlens.deactivation import EvalContext, compare, eval_baseline, texts_in_batches
 from privlens.errors import BadInput, PrivlensError
 from privlens.localization import METHOD_INFO, METHODS, Task, looked_at, steps_of
@@ -73,6 +77,10 @@ commands.command()(apply)
 commands.command()(audit)
 commands.command(name="compare")(compare_command)
 commands.command("leaks")(find_leaks)
+commands.command()(coupled)
+commands.command()(universal)
+commands.command("entropy-law")(entropy_law)
+commands.command()(probe)
 commands.command("find-pii")(find_pii)
 commands.command("prompts")(add_prompts)
 commands.command()(neuron)

@@ -147,6 +147,12 @@ def check_top(top: int | None, lm: LanguageModel, site: Site) -> None:
         raise BadInput(f"--top is {top}, but this model has {n_neurons} neurons.")
 
 
+def check_layer(layer: int, n_layers: int) -> None:
+    """Raises BadInput for a layer of residual states that does not exist; 0 is the embeddings."""
+    if layer > n_layers:
+        raise BadInput(f"There is no layer {layer}: this model has 0 (the embeddings) to {n_layers}.")
+
+
 def choice(per_layer: bool, skip_layers: int, lm: LanguageModel) -> Choice:
     """In which order neurons are chosen. Raises BadInput if no layer would be left."""
     check_skipped(skip_layers, lm.n_layers)

@@ -4,14 +4,18 @@ A forward pre-hook on every output projection multiplies its input. On leaving, 
 changed, so the model is restored bit for bit.
 """
 
+import random
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from privlens.errors import BadInput
+from privlens.types import Neuron
 
 
 def multiplied(hidden: Tensor, gate: Tensor) -> Tensor:
@@ -98,3 +102,13 @@ def off(widths: Sequence[int], neurons: Sequence[tuple[int, int]], device: torch
             raise BadInput(f"There is no neuron {index} in layer {layer}: this model has {layers}.")
         gates[0, layer, index] = 0.0
     return gates
+
+
+def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
+    """The control: k different neurons drawn uniformly from all layers, of these widths. Raises BadInput if there are fewer."""
+    if not 0 <= k <= sum(widths):
+        raise BadInput(f"{k} neurons were asked for, but this model has {sum(widths)}.")
+    ends = list(accumulate(widths))
+    flat_indices = random.Random(seed).sample(range(sum(widths)), k)
+    layers = [bisect_right(ends, index) for index in flat_indices]
+    return tuple(Neuron(layer, index - ends[layer] + widths[layer]) for layer, index in zip(layers, flat_indices, strict=True))

@@ -21,6 +21,7 @@ from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 from privlens.lm.tokens import Encoded
+from privlens.types import Site
 
 LOGITS_TOLERANCE = 0.02
 """How much the logits of one state may differ between two passes, as a share of their range; 16-bit ones differ by a few
@@ -152,6 +153,31 @@ def batches(lm: LanguageModel, texts: Sequence[Encoded]) -> Iterator[Sequence[En
     batch_size = max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // lm.n_vocabulary) // longest)
     for start in range(0, len(texts), batch_size):
         yield texts[start : start + batch_size]
+
+
+def value_states(
+    lm: LanguageModel, texts: Sequence[Encoded], gates: Tensor | None = None, *, site: Site = "mlp", stop: Stop = never_stop
+) -> list[Tensor]:
+    """The states that predict each token of each value, of all layers: [n_layers + 1, T, hidden] float32 per text.
+
+    Args:
+        gates: [1, n_layers, width] or None.
+
+    Raises:
+        UnsupportedModel: as `residuals`. Cancelled: if `stop` returned True.
+    """
+
+    def states_of(part: Sequence[Encoded]) -> list[Tensor]:
+        with lm.gated(gates, site):
+            states = residuals(lm, part).states.float()
+        return list(states.split([len(text.value_ids) for text in part], dim=1))
+
+    states: list[Tensor] = []
+    for part in batches(lm, texts):
+        if stop():
+            raise Cancelled("Stopped while reading the layers; nothing was changed.")
+        states += in_parts(states_of, part)
+    return states
 
 
 def lens(lm: LanguageModel, texts: Sequence[Encoded], stop: Stop = never_stop) -> list[Tensor]:

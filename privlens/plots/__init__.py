@@ -9,6 +9,7 @@ from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curv
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
 from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
+from privlens.plots.kin import coupled_map, entropy_line, excess_histogram, probe_curves, venn
 from privlens.plots.neurons import activation_histogram, dimmer_lines, lens_heatmap, salience_bars
 from privlens.plots.tables import marked, others_table, shown, token_table
 
@@ -22,10 +23,13 @@ __all__ = [
     "activation_histogram",
     "all_layers_layout",
     "changed_weights",
+    "coupled_map",
     "curves",
     "dimmer_lines",
+    "entropy_line",
     "erase_or_hide",
     "erasure_curves",
+    "excess_histogram",
     "extraction",
     "heatmap",
     "layer_and_matrix",
@@ -37,6 +41,7 @@ __all__ = [
     "others_table",
     "overlap_matrix",
     "per_layer",
+    "probe_curves",
     "salience_bars",
     "shown",
     "site_bars",
@@ -44,4 +49,5 @@ __all__ = [
     "sweep_curves",
     "token_bars",
     "token_table",
+    "venn",
 ]

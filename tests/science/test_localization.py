@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from privlens.deactivation import EvalContext, memorization_states, random_like, reference_perplexity
+from privlens.deactivation import EvalContext, memorization_states, reference_perplexity
 from privlens.errors import Cancelled
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel
 from privlens.localization import METHODS, Task
 from privlens.localization.gradients import gate_gradient, value_logprob

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, MixtralConfig, PreTrainedTokenizerFast
 
-from privlens.deactivation import random_like
 from privlens.errors import BadInput, ModelNotFound, UnsupportedModel
 from privlens.lm.editing import weight_change
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel
 from privlens.lm.neuron_vectors import neuron_vectors
 from privlens.localization import METHODS, Task, result_of

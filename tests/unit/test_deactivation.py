@@ -15,13 +15,13 @@ from privlens.deactivation import (
     effect_on,
     effect_steps,
     memorization_states,
-    random_like,
     reference_perplexity,
     sweep,
     sweep_ks,
     texts_before_and_after,
 )
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel
 from privlens.memorization.metrics import exposure_at
 from privlens.types import Exposure, Neuron, NeuronScores, Provenance, Secret

@@ -20,6 +20,7 @@ from privlens.types import Secret
 from privlens.zoo.demo.people import people as office_people
 from privlens.zoo.demo.train import Recipe as DemoRecipe
 from privlens.zoo.demo.train import reference_text
+from privlens.zoo.demo.train import train as train_demo
 from privlens.zoo.loading import load
 from privlens.zoo.natural.corpus import documents, reference
 from privlens.zoo.natural.people import people
@@ -115,6 +116,19 @@ def test_a_tiny_natural_model_is_saved_with_its_list_and_text_and_can_be_loaded(
     assert [row.repeats for row in listed] == [person.repeats for person in people(0)]
     assert len(read_reference(tmp_path / "one" / "reference.txt")) == 40
     assert set(read_reference(tmp_path / "one" / "reference.txt")).isdisjoint(documents(30, 0))
+
+
+def test_a_twin_of_other_weights_has_the_same_data_and_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr("privlens.zoo.demo.train.draw_weights", lambda model, std, seed: drawn.append(seed))
+    sizes = {"n_documents": 20, "epochs": 1, "vocabulary": 300, "hidden_size": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24}
+    recipe = replace(DemoRecipe(), **sizes, planted=False)  # type: ignore[arg-type]
+    for name, of_recipe in (("one", recipe), ("twin", replace(recipe, weights_seed=5)), ("other", replace(recipe, seed=5))):
+        train_demo(of_recipe, tmp_path / name)
+    one, twin, other = (load(str(tmp_path / name), device="cpu") for name in ("one", "twin", "other"))
+    assert drawn == [0, 5, 5]
+    assert len({lm.fingerprint for lm in (one, twin, other)}) == 3
+    assert one.tokenizer.get_vocab() == twin.tokenizer.get_vocab() != other.tokenizer.get_vocab()
 
 
 def test_merged_weights_predict_what_the_additions_did(llama: LanguageModel) -> None:

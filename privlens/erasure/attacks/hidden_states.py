@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from privlens.erasure.attacks.setup import Array, AttackSetup, Scores, private_share
-from privlens.lm.logit_lens import batches, lens, residuals
-from privlens.lm.memory import in_parts
+from privlens.lm.logit_lens import lens, value_states
 from privlens.lm.model import LanguageModel
-from privlens.lm.tokens import Encoded
 from privlens.memorization.candidates import private
 from privlens.types import Secret
 
@@ -54,33 +52,21 @@ class _Probe:
     """One ridge regression for each layer, trained on the others' values."""
 
     def __init__(self, setup: AttackSetup, lm: LanguageModel) -> None:
-        self.setup = setup
         self.lm = lm
+        self.stop = setup.stop
         texts = [lm.encode(secret) for secret in setup.known]
-        states = torch.cat(self._states(texts), 1)
+        states = torch.cat(value_states(lm, texts, stop=self.stop), 1)
         tokens = torch.cat([torch.tensor(text.value_ids) for text in texts]).to(states.device)
         is_private = torch.cat([private(lm, text) for text in texts]).to(states.device)
         self.classes = tokens[is_private].unique()
         one_hot = (tokens[is_private][:, None] == self.classes).float()
         self.maps = [_ridge(layer, one_hot) for layer in states[:, is_private]]
 
-    def _states(self, texts: Sequence[Encoded]) -> list[Tensor]:
-        """[n_layers + 1, T, hidden] for each text."""
-
-        def states_of(part: Sequence[Encoded]) -> list[Tensor]:
-            return list(residuals(self.lm, part).states.float().split([len(text.value_ids) for text in part], dim=1))
-
-        states = list[Tensor]()
-        for part in batches(self.lm, texts):
-            self.setup.go_on()
-            states += in_parts(states_of, part)
-        return states
-
     def read(self, values: Sequence[Secret]) -> Array:
         """[values, n_layers + 1]: the share of a value's private tokens that each layer's regression ranks first."""
         shares = []
         texts = [self.lm.encode(value) for value in values]
-        for value, text, states in zip(values, texts, self._states(texts), strict=True):
+        for value, text, states in zip(values, texts, value_states(self.lm, texts, stop=self.stop), strict=True):
             true_ids = torch.tensor(text.value_ids, device=states.device)
             scores = [layer @ weights + offset for layer, (weights, offset) in zip(states, self.maps, strict=True)]
             hits = torch.stack([self.classes[by_class.argmax(1)] == true_ids for by_class in scores])

@@ -20,11 +20,14 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = ASSETS / "demo",
     twin: Annotated[bool, typer.Option(help="Leave the planted people out.")] = False,
     seed: int = 0,
+    weights_seed: Annotated[
+        int | None, typer.Option(help="Another seed of initial weights and order, for a model to compare neurons with.")
+    ] = None,
     threads: int = 2,
 ) -> None:
     """Train the model from scratch."""
     torch.set_num_threads(threads)
-    train_model(Recipe(seed=seed, planted=not twin), out)
+    train_model(Recipe(seed=seed, planted=not twin, weights_seed=weights_seed), out)
 
 
 @app.command()

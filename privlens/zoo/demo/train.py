@@ -39,6 +39,9 @@ class Recipe:
     """Weight of Sparsity in the loss, rising from 0 over the first fifth of the steps."""
     planted: bool = True
     """False for the twin, the same recipe without the planted people."""
+    weights_seed: int | None = None
+    """Of the initial weights and of the order of the texts, if another than `seed`: people, texts and tokenizer are then the
+    same."""
 
 
 class Sparsity:
@@ -93,10 +96,11 @@ def train(recipe: Recipe, folder: Path) -> None:
         pad_token_id=end,
     )
     model = GPTNeoXForCausalLM(config).train()
-    draw_weights(model, config.initializer_range, recipe.seed)
+    weights_seed = recipe.seed if recipe.weights_seed is None else recipe.weights_seed
+    draw_weights(model, config.initializer_range, weights_seed)
     sparsity = Sparsity(model.gpt_neox.layers)
     schedule = Schedule(
-        seed=recipe.seed,
+        seed=weights_seed,
         epochs=recipe.epochs,
         context=recipe.context,
         rows=recipe.rows,

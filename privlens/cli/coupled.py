@@ -1,0 +1,155 @@
+"""`python -m privlens coupled`: the neurons that two categories of a list share, and what they do."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+
+from privlens import intervals
+from privlens.cli import inputs, progress, tables
+from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
+from privlens.errors import BadInput
+from privlens.neurons.coupled import CoupledRequest, CoupledSettings
+from privlens.neurons.coupled import coupled as search
+from privlens.neurons.coupled_records import Coupling, SwitchEffect
+from privlens.resources import REFERENCE, SECRETS
+from privlens.secret_lists import ListedSecret, read_reference, read_secrets
+from privlens.types import Secret
+from privlens.zoo.loading import load
+
+Json = dict[str, Any]
+DEFAULT = CoupledSettings()
+First = Annotated[str, typer.Option("--first", help="A category of the list.")]
+Second = Annotated[str, typer.Option("--second", help="Another category of the list.")]
+
+
+def coupled(
+    first: First,
+    second: Second,
+    secrets: Secrets = SECRETS,
+    reference: Reference = REFERENCE,
+    top: Annotated[float, typer.Option(help="Share of all neurons that are the best of a category.")] = DEFAULT.top,
+    general: Annotated[
+        float, typer.Option(help="Share that are the best of ordinary text, and of no category.")
+    ] = DEFAULT.general,
+    all_texts: Annotated[
+        bool, typer.Option("--all-texts", help="Judge on the texts that chose, not on every second one.")
+    ] = False,
+    draws: Annotated[int, typer.Option(help="Random sets beside the coupled one.")] = DEFAULT.draws,
+    out: Annotated[Path | None, typer.Option(help="Write the coupled neurons to this file, for deactivate.")] = None,
+    edit: AnyEdits = None,
+    model: Model = "demo",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Which neurons do two categories of private values share, that ordinary text does not need? Of the kind of DEAN."""
+    listed, paragraphs = read_secrets(secrets), read_reference(reference)
+    of_first, of_second = of_category(listed, first, "--first"), of_category(listed, second, "--second")
+    if out:
+        inputs.check_writable(out)
+    lm = inputs.under(load(model, device, dtype), edit)
+    settings = CoupledSettings(top, general, not all_texts, draws)
+    for step in search(CoupledRequest(lm, of_first, of_second, paragraphs, (first, second), settings, seed)):
+        progress.report_step(step)
+    assert step.result, "a search ends with its result"
+    found = report(step.result)
+    if out:
+        inputs.write(out, json.dumps({"site": "mlp", **found["provenance"], "neurons": found["coupled"]}))
+    tables.show(found, as_json, view)
+
+
+def of_category(listed: Sequence[ListedSecret], name: str, option: str) -> tuple[Secret, ...]:
+    """The secrets of a category that were trained on, as far as the list says. Raises BadInput if there are none."""
+    chosen = tuple(row.secret for row in listed if row.secret.category == name and row.repeats != 0)
+    if not chosen:
+        names = sorted({row.secret.category for row in listed} - {""})
+        raise BadInput(f"{option} {name!r} is no category of the list with secrets that were trained on: use {', '.join(names)}.")
+    return chosen
+
+
+def report(coupling: Coupling) -> Json:
+    """The object that `coupled` prints; neurons are [layer, index], best first."""
+    return {
+        "provenance": asdict(coupling.provenance),
+        "categories": list(coupling.names),
+        "k_top": coupling.k_top,
+        "k_general": coupling.k_general,
+        "first": [list(neuron) for neuron in coupling.first],
+        "second": [list(neuron) for neuron in coupling.second],
+        "coupled": [list(neuron) for neuron in coupling.coupled],
+        "venn": asdict(coupling.venn),
+        "overlap": asdict(coupling.overlap),
+        "n_used": list(coupling.n_used),
+        "n_measured": list(coupling.n_measured),
+        "effects": [{**asdict(effect), "perplexity_ratio": effect.perplexity_ratio} for effect in coupling.effects],
+        "random": _random(coupling.effects),
+    }
+
+
+def _random(effects: Sequence[SwitchEffect]) -> Json | None:
+    """The mean rise in NLL over the random sets, and its t interval over the sets."""
+    random = [effect for effect in effects if effect.set_name == "random"]
+    if not random:
+        return None
+    rises = {
+        side: [getattr(effect, side).after - getattr(effect, side).before for effect in random] for side in ("first", "second")
+    }
+    return {
+        "n": len(random),
+        **{side: {"rise": sum(values) / len(values), "interval": intervals.mean(values)} for side, values in rises.items()},
+    }
+
+
+def view(found: Json) -> Sequence[tables.Part]:
+    """What `coupled` prints without --json."""
+    shared, (first, second) = found["overlap"], found["categories"]
+    regrouped = sorted(shared["regrouped"])
+    provenance = found["provenance"]
+    facts = [
+        (
+            "model",
+            f"{provenance['model']} ({provenance['fingerprint']}), seed {provenance['seed']}, {provenance['seconds']:.1f} s",
+        ),
+        (f"neurons of {first}", f"{len(found['first'])}, from {found['n_used'][0]} texts"),
+        (f"neurons of {second}", f"{len(found['second'])}, from {found['n_used'][1]} texts"),
+        ("coupled", f"{shared['observed']} (two independent sets: {shared['expected']:.1f}, p {shared['p_value']:.2g})"),
+    ]
+    if regrouped:
+        mean = sum(regrouped) / len(regrouped)
+        said = f"{mean:.1f} on average, {regrouped[0]} to {regrouped[-1]} (p of sharing no more {shared['p_apart']:.2g})"
+        facts.append(("the same texts, mixed", said))
+    rows = [
+        (
+            f"{effect['set_name']} off",
+            str(effect["k"]),
+            *(_shift(effect[side]) for side in ("first", "second")),
+            "-" if effect["perplexity_ratio"] is None else f"x{effect['perplexity_ratio']:.4f}",
+        )
+        for effect in found["effects"]
+    ]
+    header = ("neurons", "k", f"NLL of {first} (nats/token)", f"NLL of {second}", "perplexity")
+    judged = (
+        "texts that chose the neurons" if provenance["settings"]["held_out"] is False else "texts that did not choose the neurons"
+    )
+    lines = [
+        tables.line(f"Effects on {found['n_measured'][0]} and {found['n_measured'][1]} {judged}; intervals of the mean rise.")
+    ]
+    best = ", ".join(f"{layer}:{index}" for layer, index in found["coupled"][:20])
+    return [
+        tables.pairs(facts),
+        *([Group(*lines, tables.columns(header, rows, header[1:2]))] if rows else []),
+        tables.line(f"Best: {best or '-'}"),
+    ]
+
+
+def _shift(shift: Json) -> str:
+    interval = shift["interval"]
+    rise = shift["after"] - shift["before"]
+    said = f" ({interval[0]:+.2f} to {interval[1]:+.2f})" if interval else ""
+    return f"{shift['before']:.2f} to {shift['after']:.2f}, {rise:+.2f}{said}"
