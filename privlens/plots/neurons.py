@@ -108,7 +108,7 @@ def lens_heatmap(before: LensReading, after: LensReading | None = None) -> go.Fi
     for row, (_, reading) in enumerate(panels, 1):
         if reading is None:
             continue
-        fig.add_trace(_lens_trace(reading), row=row, col=1)
+        fig.add_trace(_lens_trace(reading, row == 1), row=row, col=1)
         fig.add_vline(x=reading.n_prompt - 1.5, line={"color": NEUTRAL, "dash": "dot"}, row=row, col=1)
         names = ["emb.", *map(str, range(len(reading.true_rank) - 1))]
         each = max(1, len(names) // 12)
@@ -121,7 +121,7 @@ def lens_heatmap(before: LensReading, after: LensReading | None = None) -> go.Fi
     return plain(fig, height, top=40)
 
 
-def _lens_trace(reading: LensReading) -> go.Heatmap:
+def _lens_trace(reading: LensReading, has_scale: bool) -> go.Heatmap:
     true_tokens = [html.escape(shown(token)) for token in reading.tokens[1:]]
     hover = []
     for layer, (tokens, tops, probabilities, ranks) in enumerate(
@@ -141,7 +141,7 @@ def _lens_trace(reading: LensReading) -> go.Heatmap:
         colorscale=HEAT,
         text=hover,
         hovertemplate="%{text}<extra></extra>",
-        coloraxis=None,
+        showscale=has_scale,
         colorbar={"thickness": 8, "title": {"text": "p of the true token", "side": "right"}, "nticks": 5},
     )
 

@@ -71,15 +71,15 @@ def test_a_layer_in_the_middle_by_hand(tiny: Maker) -> None:
 
 
 def test_where_a_value_becomes_visible_by_hand() -> None:
-    """Two tokens of a prompt, three of a value, in the embeddings and after two layers."""
-    ranks = np.array([[9, 12, 30, 1], [9, 2, 10, 40], [9, 1, 11, 5]])
-    nothing = np.zeros((3, 4), np.float32)
-    found = LensReading(("a", "b", "c", "d", "e"), 2, (("x",) * 4,) * 3, nothing, nothing, ranks)
-    assert found.value_ranks.tolist() == [[12, 30, 1], [2, 10, 40], [1, 11, 5]]
-    assert found.first_layers(1) == (1, None, -1)
-    assert found.first_layers(10) == (0, 0, -1)
-    assert found.visible(1) == pytest.approx((1 / 3, 0, 1 / 3))
-    assert found.visible(10) == pytest.approx((1 / 3, 2 / 3, 2 / 3))
+    """Two tokens of a prompt, four of a value, in the embeddings and after two layers. The last was never visible below."""
+    ranks = np.array([[9, 12, 30, 1, 50], [9, 2, 10, 40, 50], [9, 1, 11, 5, 7]])
+    nothing = np.zeros((3, 5), np.float32)
+    found = LensReading(("a", "b", "c", "d", "e", "f"), 2, (("x",) * 5,) * 3, nothing, nothing, ranks)
+    assert found.value_ranks.tolist() == [[12, 30, 1, 50], [2, 10, 40, 50], [1, 11, 5, 7]]
+    assert found.first_layers(1) == (1, None, -1, None)
+    assert found.first_layers(10) == (0, 0, -1, 1)
+    assert found.visible(1) == (0.25, 0, 0.25)
+    assert found.visible(10) == (0.25, 0.5, 0.75)
     assert (found.underneath(1), found.underneath(10)) == (1, 2)
 
 

@@ -46,6 +46,7 @@ def test_the_lens_shows_before_and_after_with_escaped_tokens() -> None:
     assert f"first: {ESCAPED}" in before.text[1][0]
     assert EVIL not in fig.to_json().replace("\\u003c", "<").replace("\\u003e", ">")
     assert list(fig.layout.xaxis.ticktext) == [ESCAPED, "c"]
+    assert (before.showscale, after.showscale) == (True, False)  # one scale serves both
     assert len(lens_heatmap(reading(0.5)).data) == 1
 
 

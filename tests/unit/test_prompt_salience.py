@@ -73,7 +73,7 @@ def test_under_an_edit_it_is_another(taught: LanguageModel) -> None:
     assert found[1].provenance.fingerprint == view.fingerprint
 
 
-def test_the_padding_token_is_the_last_resort_of_none(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_without_an_embedding_of_padding_the_end_of_text_is_taken(tokenizer: PreTrainedTokenizerFast) -> None:
     """A model whose padding token was added later has no embedding for it: the end of text is taken."""
     model = random_model("gpt2", len(tokenizer))
     other = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<end>", pad_token="[PAD]")
