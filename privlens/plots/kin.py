@@ -43,7 +43,8 @@ def venn(coupling: Coupling) -> go.Figure:
     labels = (f"{first} only<br>{n_first - n_both}", f"both<br>{n_both}", f"{second} only<br>{n_second - n_both}")
     hover = [label.replace("<br>", ": ") + " neurons" for label in labels]
     fig.add_scatter(
-        x=places, y=[0, 0, 0], text=labels, mode="text", hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
+        x=places, y=[0, 0, 0], text=labels, mode="markers+text", marker={"opacity": 0}, hovertext=hover,
+        hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )  # fmt: skip
     parts, shared = coupling.venn, coupling.overlap
@@ -53,7 +54,10 @@ def venn(coupling: Coupling) -> go.Figure:
     )
     chance = f"two independent sets would share {shared.expected:.1f} (p {shared.p_value:.2g})"
     fig.update_layout(title={"text": f"{lost}<br>{chance}", "font": {"size": 12}, "x": 0, "xanchor": "left"})
-    fig.update_xaxes(visible=False).update_yaxes(visible=False, scaleanchor="x")
+    widest = max(*radii, 1.0)
+    ends = [-radii[0] - 0.1 * widest, max(radii[0], apart + radii[1]) + 0.1 * widest]  # plotly's own range leaves shapes out
+    fig.update_xaxes(visible=False, range=ends, constrain="domain")
+    fig.update_yaxes(visible=False, range=[-1.1 * widest, 1.1 * widest], scaleanchor="x", constrain="domain")
     return plain(fig, 320, top=64)
 
 
@@ -161,7 +165,7 @@ def entropy_line(law: EntropyLaw) -> go.Figure:
         notes.append(f"By normalized entropy the sets have{_r(law.normalized)}.")
     lines = [line for note in (*notes, *ENTROPY_CAUTIONS) for line in textwrap.wrap(html.escape(note), 96)]
     fig.add_annotation(
-        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=-0.2, xanchor="left", yanchor="top", align="left",
+        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-54, xanchor="left", yanchor="top", align="left",
         showarrow=False, font={"size": 11},
     )  # fmt: skip
     fig.update_xaxes(title="entropy (bits)").update_yaxes(title="distance of the continuation (tokens)", rangemode="tozero")

@@ -124,3 +124,50 @@ def test_the_layers_of_a_secret_and_nothing_of_it_where_values_are_hidden(visit:
     assert not [piece for piece in pieces if f'"{piece}"' in hidden]
     assert value not in hidden
     assert not visit.errors
+
+
+def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
+    page = visit.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_tab(page, "Neurons")
+    unfold(page, "What do two categories share")
+    page.click("#coupling-start")
+    page.wait_for_selector("#coupling-venn .main-svg")
+    page.wait_for_selector("#coupling-map .main-svg")
+    finished(page, "coupling")
+    coupled = json.loads(saved(page, "#coupling-json").read_text())
+    assert page.inner_text("#coupling-facts .fact-value >> nth=0") == str(len(coupled["coupled"]))
+    rows = page.inner_text("#coupling-effects")
+    assert all(name in rows for name in ("coupled", "name only", "email only", "random (5 draws)"))
+    assert "--first name --second email" in command_of(page, "coupling")
+
+    unfold(page, "Is a value of higher entropy")
+    page.click("#entropy-start")
+    page.wait_for_selector("#entropy-line .main-svg")
+    finished(page, "entropy")
+    law = json.loads(saved(page, "#entropy-json").read_text())
+    assert page.inner_text("#entropy-facts .fact-value >> nth=0").startswith(f"{law['line']['r']:+.2f} [")
+
+    unfold(page, "What do hidden states tell")
+    page.click("#probe-start")
+    page.wait_for_selector("#probe-curves .main-svg")
+    finished(page, "probe")
+    probes = json.loads(saved(page, "#probe-json").read_text())
+    best = max(share["k"] for share in probes["runs"][0]["accuracy"])
+    assert page.inner_text("#probe-facts .fact-value >> nth=0") == f"{best} of {probes['runs'][0]['accuracy'][0]['n']}"
+
+    unfold(page, "Which neurons does another model have")
+    page.click("#universal-start")
+    told(page, "Name the other model first")
+    assert not visit.errors
+
+
+def test_a_list_without_categories_is_told_what_it_needs(visit: Visit, taught_folder: str) -> None:
+    page = visit.page
+    bring(page, taught_folder)
+    open_tab(page, "Neurons")
+    unfold(page, "What do two categories share")
+    page.click("#coupling-start")
+    assert told(page, "categor") or told(page, "texts")
+    finished(page, "coupling")
+    assert not visit.errors

@@ -2,20 +2,25 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from privlens import intervals
 from privlens.errors import Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.neurons import store
+from privlens.neurons.coupled_records import Coupling, Overlap, Shift, SwitchEffect, Venn
 from privlens.neurons.page import PageRequest, page
 from privlens.neurons.records import Dimmer, DimmerPoint, NeuronPage
+from privlens.neurons.share import share_of
+from privlens.neurons.universal_records import UniversalAblation, UniversalContrast, Universality
 from privlens.resources import REFERENCE
 from privlens.secret_lists import ListedSecret, read_reference
 from privlens.types import Neuron, Provenance
 from privlens.ui.sidebar.panel import SidebarValues
 from privlens.ui.state.profiles import ROOM, ProfileCache
 from privlens.ui.state.session import ModelName
-from privlens.ui.tabs.neurons import view
+from privlens.ui.tabs.neurons import coupling, universality, view
 from privlens.ui.tabs.neurons.one import LISTED_MOST, NeuronForm, request_of
 from tests.helpers import TAUGHT
 
@@ -97,3 +102,38 @@ def test_a_page_measures_the_secret_in_question_first_and_not_the_whole_of_a_lon
     assert asked.secret and asked.listed[0] == asked.secret and asked.secret.value == "4711"
     assert len(asked.listed) == LISTED_MOST
     assert request(long, "", "").secret is None
+
+
+def test_what_another_model_shares_is_told_with_its_interval() -> None:
+    share = share_of(30, 60)
+    nothing = np.zeros((1, 2), np.float32)
+    contrast = UniversalContrast(5, 55, 3, 0.2, 0.4, 0.31, (0.2, 0.45), 0.01, 0.02)
+    ablation = UniversalAblation(6, (1.01, 1.02), (1.0, 1.0), 0.015, (0.01, 0.02))
+    result = Universality(
+        "a", "b", nothing, nothing, np.zeros((1, 2, 2), np.int64), 9, 60, 0.5, share, (share,), contrast, ablation,
+        Provenance("a", "f", 0, {}, {}, 1.0),
+    )  # fmt: skip
+    universal, chosen, cost, _ = universality.facts_of(result)
+    assert (universal["value"], universal["unit"]) == ("50.0 %", "[37, 63] %")
+    assert (chosen["value"], chosen["beside"]) == ("0.31 [0.20, 0.45]", "mean excess 0.20, others 0.40")
+    assert "3 of the chosen are silent" in chosen["note"]
+    assert cost["value"] == "+0.0150 [+0.0100, +0.0200]"
+
+
+def test_random_sets_are_one_row_with_their_interval() -> None:
+    def effect(name: str, rise: float) -> SwitchEffect:
+        return SwitchEffect(name, 4, Shift(1.0, 1.0 + rise, None), Shift(2.0, 2.0, (-0.1, 0.1)), 10.0, 10.0 + rise)
+
+    found = coupling.rows_of(coupling_of((effect("coupled", 0.5), effect("random", 0.1), effect("random", 0.3))))
+    assert found[0] == ("coupled", "4", "+0.500", "+0.000 [-0.100, +0.100]", "x1.0500")
+    low, high = intervals.mean([0.1, 0.3]) or (0, 0)
+    assert found[1] == ("random (2 draws)", "4", f"+0.200 [{low:+.3f}, {high:+.3f}]", "+0.000", "x1.0200")
+
+
+def coupling_of(effects: tuple[SwitchEffect, ...]) -> Coupling:
+    importance = np.zeros((3, 1, 4), np.float32)
+    overlap = Overlap(0, 0.0, 1.0, (), None)
+    return Coupling(
+        ("a", "b"), importance, 1, 1, (), (), (), Venn(0, 0, 0, 0, 0, 0, 0), overlap, (1, 1), (1, 1), effects,
+        Provenance("m", "f", 0, {}, {}, 0.0),
+    )  # fmt: skip

@@ -69,6 +69,8 @@ def test_labels_of_a_venn_stand_in_their_parts() -> None:
     left, middle, right = figure.data[0].x
     first, second = figure.layout.shapes
     assert first.x0 < left < second.x0 < middle < first.x1 < right < second.x1
+    low, high = figure.layout.xaxis.range
+    assert low < first.x0 and second.x1 < high and figure.layout.yaxis.range[0] < first.y0, "no circle is cut"
 
 
 def test_the_map_has_every_neuron_in_its_part() -> None:

@@ -42,7 +42,7 @@ function themed(layout) {
     if (key[0] === 'y') out[key].ticktext = out[key].ticktext.map(cut);
     else if (out[key].tickangle && out[key].ticktext.length > 8) Object.assign(out[key], { tickangle: -90, tickfont: { size: 10 } });
   }
-  if (narrow()) out.annotations = (layout.annotations || []).map(a => ({ ...a, xshift: -44, yshift: 6, font: { ...a.font, size: 12 } }));
+  if (narrow()) out.annotations = (layout.annotations || []).map(a => ({ ...a, xshift: -44, yshift: a.yshift ?? 6, font: { ...a.font, size: 12 } }));
   const between = layout.meta ? paper() : line;  // layers are bands with gaps between them
   out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: between, ...s.line } }));
   return out;

@@ -118,6 +118,31 @@ def lens(side: SidebarValues, with_off: bool) -> str:
     return command("lens", ("--prompt", side.prompt, "--value", side.value), off, of_model(side))
 
 
+def coupled(side: SidebarValues, first: str, second: str, reference: tuple[str, ...]) -> str:
+    """`privlens coupled`."""
+    names = ("--first", first, "--second", second, "--secrets", list_file(side.listed))
+    return command("coupled", names, of_reference(reference), of_model(side))
+
+
+def entropy_law(side: SidebarValues) -> str:
+    """`privlens entropy-law`."""
+    return command("entropy-law", ("--secrets", list_file(side.listed)), of_model(side))
+
+
+def probe(side: SidebarValues, target: str, kind: str, with_off: bool) -> str:
+    """`privlens probe`, with the neurons that Localize saves where any are off."""
+    off = ("--neurons", NEURONS) if with_off else ()
+    return command("probe", ("--secrets", list_file(side.listed), "--target", target, "--kind", kind), off, of_model(side))
+
+
+def universal(side: SidebarValues, other: str, with_chosen: bool, reference: tuple[str, ...]) -> str:
+    """`privlens universal`, with the neurons that Localize saves where any are chosen. Raises BadInput under edits or in chat."""
+    if side.model.edits or side.model.chat:
+        raise BadInput(en.COMMAND_WITHOUT_EDITS)
+    chosen = ("--neurons", NEURONS) if with_chosen else ()
+    return command("universal", ("--other", other), chosen, of_reference(reference), of_model(side))
+
+
 def deactivate(side: SidebarValues, site: Site, reference: tuple[str, ...]) -> str:
     """`privlens deactivate`, of the neurons that Localize saves."""
     secret = ("--secrets", list_file(side.listed), "--row", row_of(side.listed, side.target))

@@ -1318,3 +1318,121 @@ def note_visible(among: int) -> str:
 def note_underneath(among: int) -> str:
     """What underneath means."""
     return f"not written at the end, but among the {among} first choices of a lower layer"
+
+
+COMMAND_WITHOUT_EDITS = (
+    "This command knows no edits and no chat turns: restore the edits, or ask with plain text, and copy it then."
+)
+COUPLING_HEADING = "What do two categories share? (coupled neurons)"
+COUPLING_INTRO = (
+    "The best neurons of each category without those that ordinary text needs; where both need the same, they are coupled. A "
+    "method of the kind of DEAN (arXiv 2410.16672), on the half of each category that the effects are not measured on."
+)
+COUPLING_FIRST, COUPLING_SECOND = "First category", "Second category"
+COUPLING_EMPTY = "Choose two categories of your list and press Start."
+COUPLING_NEEDS_TWO = "Choose two different categories: your list needs a column category with at least two of them."
+COUPLING_EFFECTS = "Switched off: the change of the NLL of both categories, nats/token"
+COUPLING_COLUMNS = ["off", "neurons", "ordinary text"]
+NOTE_COUPLED = "needed by both categories and not by ordinary text"
+NOTE_MIXED = (
+    "neurons shared where the texts of both lists are mixed and divided anew: what lists share that do not differ in kind"
+)
+NOTE_CONCEPT = "its best without those of ordinary text"
+PROBE_HEADING = "What do hidden states tell? (probes)"
+PROBE_INTRO = (
+    "A probe is a small classifier that reads something off the states of one layer. Beside it a control task with random "
+    "labels: what a probe learns there it does not read (Hewitt & Liang 2019). Neurons that are off on *Localize* are "
+    "switched off in a second run, and as many random ones in a third."
+)
+PROBE_TARGET, PROBE_KIND = "Read off", "Probe"
+PROBE_TARGETS = {
+    "category": "the category of the secret",
+    "first-character": "the first character of the value",
+    "first-token": "the first token of the value",
+    "belongs": "whether the value is the prompt's own",
+}
+PROBE_KINDS = {"linear": "linear", "mlp": "a small MLP"}
+PROBE_EMPTY = "Press Start: every layer's accuracy will appear here, beside its control task."
+ENTROPY_HEADING = "Is a value of higher entropy harder to memorize? (entropy-memorization law)"
+ENTROPY_INTRO = (
+    "Secrets whose greedy continuation is equally far from the value are one set; their tokens are pooled. The law (arXiv "
+    "2507.06056) says that distance rises with the entropy of sets. What must be said with it:"
+)
+ENTROPY_EMPTY = "Press Start: the sets of your list and a line through them will appear here."
+ENTROPY_GROUPS = "Sets of equal distance"
+ENTROPY_COLUMNS = ["distance", "secrets", "tokens", "entropy (bits)", "normalized"]
+NOTE_ENTROPY_R = "Pearson's r of distance and entropy, with its 95 % interval"
+NOTE_ENTROPY_NORMALIZED = "entropy divided by log2 of the number of different tokens"
+NOTE_ENTROPY_ITEMS = "the same for single values, which the law does not claim"
+UNIVERSAL_HEADING = "Which neurons does another model have too? (universal neurons)"
+UNIVERSAL_INTRO = (
+    "Two models of one recipe, trained from different seeds: a neuron is universal if one of the other model is active on the"
+    " same tokens, by more than after a random rotation (arXiv 2401.12181). Are the neurons that you chose on *Localize* less"
+    " universal?"
+)
+UNIVERSAL_OTHER = "The other model"
+UNIVERSAL_OTHER_INFO = "a name or folder as in the sidebar, with the same tokenizer"
+UNIVERSAL_EMPTY = "Name another model and press Start."
+UNIVERSAL_NEEDS_OTHER = "Name the other model first: a folder or a name, with the same tokenizer as this one."
+
+
+def coupling_chance(expected: float, p_value: float) -> str:
+    """What two sets of these sizes would share."""
+    return f"by chance: {expected:.1f} (p {p_value:.2g})"
+
+
+def coupling_mixed(mean: float, least: int, most: int) -> str:
+    """What lists share whose texts were mixed."""
+    return f"{mean:.0f} ({least} to {most})"
+
+
+def coupling_random(n: int) -> str:
+    """The row of random sets."""
+    return f"random ({n} draws)"
+
+
+def percent_interval(ends: tuple[float, float] | None) -> str:
+    """A 95 % interval in percent."""
+    return f"[{100 * ends[0]:.0f}, {100 * ends[1]:.0f}] %" if ends else ""
+
+
+def probe_control(k: int, n: int) -> str:
+    """How a probe does where labels are random."""
+    return f"random labels: {k} of {n}"
+
+
+def note_probe_layer(layer: int) -> str:
+    """The layer at which a probe does best."""
+    return f"secrets that the probe never saw, at its best: {after_layer(layer)}"
+
+
+def note_probed(n_train: int, n_left_out: int) -> str:
+    """How many secrets a probe learned from."""
+    left = f", {n_left_out} left out, whose class is too small" if n_left_out else ""
+    return f"what naming it always would score; {n_train} secrets to learn from{left}"
+
+
+def entropy_shuffled(mean: float, p_value: float | None) -> str:
+    """Where distances were dealt at random."""
+    return f"dealt at random: {mean:+.2f}" + ("" if p_value is None else f" (p {p_value:.2f})")
+
+
+def note_universal(threshold: float, n: int) -> str:
+    """What universal means."""
+    return f"excess correlation of at least {threshold:g}, of {n:,} neurons that are ever active on the text"
+
+
+def universal_means(chosen: float, others: float) -> str:
+    """Mean excess of both kinds."""
+    return f"mean excess {chosen:.2f}, others {others:.2f}"
+
+
+def note_contrast(n_silent: int) -> str:
+    """What the AUC means, and which neurons it leaves out."""
+    left = f"; {n_silent} of the chosen are silent on the text" if n_silent else ""
+    return f"chance that a chosen neuron is more universal than another; 0.5 is no difference{left}"
+
+
+def note_ablation(k: int) -> str:
+    """What the ablation compares."""
+    return f"of {k} universal neurons off, minus as many others of the same layers"

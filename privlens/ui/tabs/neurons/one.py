@@ -103,7 +103,7 @@ def _results() -> Parts:
     with gr.Column(visible=False) as rest:
         with gr.Row():
             with gr.Column(min_width=300):
-                tokens = results_table("neuron-tokens", en.NEURON_TOKENS, ["30%", "20%", "30%", "20%"])
+                tokens = results_table("neuron-tokens", en.NEURON_TOKENS, ["115px", "90px", "115px", "90px"])
             with gr.Column(min_width=300):
                 histogram = plot("neuron-histogram", en.NEURON_HISTOGRAM_EMPTY, 280)
         readings = readings_part()
@@ -113,8 +113,8 @@ def _results() -> Parts:
             with gr.Column(min_width=300):
                 gate = gr.Slider(0, 2, value=1, step=0.25, label=en.NEURON_DIMMER, elem_id="neuron-gate")
                 dimmed = facts("neuron-dimmed", en.NEURON_DIMMED)
-        alone = results_table("neuron-alone", en.NEURON_ALONE, ["34%", "22%", "11%", "11%", "11%", "11%"])
-        near = results_table("neuron-near", en.NEURON_NEIGHBORS, ["60%", "40%"])
+        alone = results_table("neuron-alone", en.NEURON_ALONE, ["300px", "190px", "115px", "110px", "105px", "100px"])
+        near = results_table("neuron-near", en.NEURON_NEIGHBORS, ["150px", "110px"])
     return Parts(made, numbers, rest, tokens, readings, histogram, lines, alone, near, gate, dimmed)
 
 

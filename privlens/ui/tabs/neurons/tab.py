@@ -9,8 +9,12 @@ from privlens.ui.state.jobs import QUICK
 from privlens.ui.state.profiles import ProfileCache
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.neurons.coupling import coupling_part
+from privlens.ui.tabs.neurons.entropy import entropy_part
 from privlens.ui.tabs.neurons.layers import layers_part
 from privlens.ui.tabs.neurons.one import OneNeuron, neuron_part
+from privlens.ui.tabs.neurons.probing import probe_part
+from privlens.ui.tabs.neurons.universality import universal_part
 from privlens.ui.text import en
 
 START_NEURON = """() => {
@@ -30,6 +34,14 @@ def neurons_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
     one = neuron_part(shelf, side, chosen, profiles)
     with gr.Accordion(en.LAYERS_HEADING, open=False, elem_id="layers"):
         layers_part(shelf, side, chosen)
+    with gr.Accordion(en.COUPLING_HEADING, open=False, elem_id="coupling"):
+        coupling_part(shelf, side)
+    with gr.Accordion(en.PROBE_HEADING, open=False, elem_id="probes"):
+        probe_part(shelf, side, chosen)
+    with gr.Accordion(en.ENTROPY_HEADING, open=False, elem_id="entropy-law"):
+        entropy_part(shelf, side)
+    with gr.Accordion(en.UNIVERSAL_HEADING, open=False, elem_id="universality"):
+        universal_part(shelf, side, chosen)
     return one
 
 

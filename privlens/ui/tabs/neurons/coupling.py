@@ -1,0 +1,152 @@
+"""Two categories of the list: the neurons that both need and ordinary text does not, and what switching them off does."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from privlens import intervals, plots
+from privlens.errors import BadInput
+from privlens.lm.model import LanguageModel, Stop
+from privlens.neurons.coupled import CoupledRequest, coupled
+from privlens.neurons.coupled_records import CoupledStep, Coupling, Shift, SwitchEffect
+from privlens.secret_lists import ListedSecret
+from privlens.types import Secret
+from privlens.ui.components.form import Form
+from privlens.ui.components.parts import facts, results_table
+from privlens.ui.components.plot import plot
+from privlens.ui.sidebar import commands
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, categories_of
+from privlens.ui.state.freshness import Asked
+from privlens.ui.state.jobs import QUICK
+from privlens.ui.state.session import ModelCache
+from privlens.ui.tabs.neurons.study import study_controls, wire_study
+from privlens.ui.tabs.neurons.view import table
+from privlens.ui.text import en, wording
+from privlens.ui.text.wording import Fact, fact
+
+WIDTHS = ["150px", "95px", "230px", "230px", "140px"]
+
+
+@dataclass(frozen=True)
+class CouplingForm:
+    """The list and two of its categories."""
+
+    side: SidebarValues
+    reference: tuple[str, ...]
+    first: str | None
+    second: str | None
+
+    @property
+    def asked(self) -> Asked:
+        """The question by name, for the strip."""
+        return ("first", self.first or ""), ("second", self.second or "")
+
+
+def coupling_part(shelf: ModelCache, side: Sidebar) -> None:
+    """Builds the part."""
+    gr.Markdown(en.COUPLING_INTRO)
+    names = categories_of(side.listed.value)
+    with gr.Row():
+        first = gr.Dropdown(names, value=names[0], label=en.COUPLING_FIRST, elem_id="coupling-first", min_width=200)
+        second = gr.Dropdown(names, value=names[1], label=en.COUPLING_SECOND, elem_id="coupling-second", min_width=200)
+    controls = study_controls("coupling")
+    numbers = facts("coupling-facts", en.COUPLING_EMPTY)
+    with gr.Row():
+        with gr.Column(min_width=300):
+            circles = plot("coupling-venn", "", 320)
+        with gr.Column(min_width=300):
+            colors = plot("coupling-map", "", 400)
+    effects = results_table("coupling-effects", en.COUPLING_EFFECTS, WIDTHS)
+    form = Form(CouplingForm, side=Form(SidebarValues, **side.controls), reference=side.reference, first=first, second=second)
+    nothing = (gr.update(value=[]), gr.update(value=""), gr.update(value=""), gr.update(visible=False))
+    events = [control.change for control in (side.model, side.listed, first, second)]
+    parts = [numbers, circles, colors, effects]
+    wire_study("coupling", shelf, controls, form, steps, command, parts, drawn, nothing, events)
+    side.listed.change(_categories, side.listed, [first, second], **QUICK)
+
+
+def _categories(listed: tuple[ListedSecret, ...]) -> tuple[Any, Any]:
+    names = [*categories_of(listed), "", ""]
+    choices = [name for name in names if name]
+    return gr.update(choices=choices, value=names[0] or None), gr.update(choices=choices, value=names[1] or None)
+
+
+def command(form: CouplingForm) -> str:
+    """The command that makes it."""
+    return commands.coupled(form.side, form.first or "", form.second or "", form.reference)
+
+
+def steps(form: CouplingForm, lm: LanguageModel, stop: Stop) -> Iterator[CoupledStep]:
+    """The search. Raises BadInput for categories that are missing or the same."""
+    if not form.first or not form.second or form.first == form.second:
+        raise BadInput(en.COUPLING_NEEDS_TWO)
+    first, second = (trained_on(form.side.listed, name) for name in (form.first, form.second))
+    return coupled(CoupledRequest(lm, first, second, form.reference, (form.first, form.second), stop=stop))
+
+
+def trained_on(listed: Sequence[ListedSecret], category: str) -> tuple[Secret, ...]:
+    """The secrets of a category that are no controls."""
+    return tuple(row.secret for row in listed if row.secret.category == category and row.repeats != 0)
+
+
+def drawn(result: Coupling) -> tuple[Any, ...]:
+    """Facts, circles, map and table."""
+    layout = plots.all_layers_layout(result.colors.shape)
+    return (
+        gr.update(value=facts_of(result)),
+        gr.update(value=plots.venn(result).to_json()),
+        gr.update(value=plots.coupled_map(result, layout).to_json()),
+        table([*en.COUPLING_COLUMNS[:2], *result.names, en.COUPLING_COLUMNS[2]], rows_of(result)),
+    )
+
+
+def facts_of(result: Coupling) -> list[Fact]:
+    """How many neurons are coupled, beside chance and beside lists whose texts were mixed."""
+    overlap = result.overlap
+    mixed = ""
+    if overlap.regrouped:
+        ordered = sorted(overlap.regrouped)
+        mixed = en.coupling_mixed(sum(ordered) / len(ordered), ordered[0], ordered[-1])
+    return [
+        fact(
+            "coupled neurons", f"{overlap.observed:,}", "", en.NOTE_COUPLED, en.coupling_chance(overlap.expected, overlap.p_value)
+        ),
+        fact("lists mixed at random", mixed or "-", "", en.NOTE_MIXED),
+        *[
+            fact(f"of {name}", f"{len(neurons):,}", "neurons", en.NOTE_CONCEPT)
+            for name, neurons in zip(result.names, (result.first, result.second), strict=True)
+        ],
+        wording.time_of(result),
+    ]
+
+
+def rows_of(result: Coupling) -> list[tuple[str, ...]]:
+    """Each set that was switched off; the random ones in one row."""
+    named = [_row(effect) for effect in result.effects if effect.set_name != "random"]
+    random = [effect for effect in result.effects if effect.set_name == "random"]
+    return [*named, _random_row(random)] if random else named
+
+
+def _row(effect: SwitchEffect) -> tuple[str, ...]:
+    ratio = effect.perplexity_ratio
+    return effect.set_name, str(effect.k), _rise(effect.first), _rise(effect.second), "-" if ratio is None else f"x{ratio:.4f}"
+
+
+def _rise(shift: Shift) -> str:
+    ends = f" [{shift.interval[0]:+.3f}, {shift.interval[1]:+.3f}]" if shift.interval else ""
+    return f"{shift.after - shift.before:+.3f}{ends}"
+
+
+def _random_row(effects: Sequence[SwitchEffect]) -> tuple[str, ...]:
+    """The mean of the random sets with its interval over them."""
+
+    def mean(rises: Sequence[float]) -> str:
+        ends = intervals.mean(rises)
+        return f"{sum(rises) / len(rises):+.3f}" + (f" [{ends[0]:+.3f}, {ends[1]:+.3f}]" if ends else "")
+
+    sides = [[getattr(effect, side).after - getattr(effect, side).before for effect in effects] for side in ("first", "second")]
+    ratios = [effect.perplexity_ratio for effect in effects if effect.perplexity_ratio is not None]
+    ordinary = f"x{sum(ratios) / len(ratios):.4f}" if ratios else "-"
+    return en.coupling_random(len(effects)), str(effects[0].k), *map(mean, sides), ordinary
