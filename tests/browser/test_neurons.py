@@ -156,18 +156,24 @@ def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
     best = max(share["k"] for share in probes["runs"][0]["accuracy"])
     assert page.inner_text("#probe-facts .fact-value >> nth=0") == f"{best} of {probes['runs'][0]['accuracy'][0]['n']}"
 
-    unfold(page, "Which neurons does another model have")
+    unfold(page, "Which neurons do two models share")
     page.click("#universal-start")
     told(page, "Name the other model first")
     assert not visit.errors
 
 
-def test_a_list_without_categories_is_told_what_it_needs(visit: Visit, taught_folder: str) -> None:
+def test_another_list_brings_its_categories_and_says_what_is_missing(visit: Visit, taught_folder: str) -> None:
     page = visit.page
-    bring(page, taught_folder)
     open_tab(page, "Neurons")
     unfold(page, "What do two categories share")
+    bring(page, taught_folder)
+    page.wait_for_function("document.querySelector('#coupling-second input').value === 'phone'")
     page.click("#coupling-start")
-    assert told(page, "categor") or told(page, "texts")
+    told(page, "usable text")
     finished(page, "coupling")
+    assert not [toast for toast in page.evaluate("window.toasts") if "choices" in toast]
+    page.locator("#coupling-second input").fill("colour")
+    page.keyboard.press("Enter")
+    page.click("#coupling-start")
+    page.wait_for_selector("text=Choose two different categories")
     assert not visit.errors

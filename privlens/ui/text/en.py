@@ -1364,7 +1364,7 @@ ENTROPY_COLUMNS = ["distance", "secrets", "tokens", "entropy (bits)", "normalize
 NOTE_ENTROPY_R = "Pearson's r of distance and entropy, with its 95 % interval"
 NOTE_ENTROPY_NORMALIZED = "entropy divided by log2 of the number of different tokens"
 NOTE_ENTROPY_ITEMS = "the same for single values, which the law does not claim"
-UNIVERSAL_HEADING = "Which neurons does another model have too? (universal neurons)"
+UNIVERSAL_HEADING = "Which neurons do two models share? (universal neurons)"
 UNIVERSAL_INTRO = (
     "Two models of one recipe, trained from different seeds: a neuron is universal if one of the other model is active on the"
     " same tokens, by more than after a random rotation (arXiv 2401.12181). Are the neurons that you chose on *Localize* less"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -48,9 +49,11 @@ def coupling_part(shelf: ModelCache, side: Sidebar) -> None:
     """Builds the part."""
     gr.Markdown(en.COUPLING_INTRO)
     names = categories_of(side.listed.value)
+    # gradio refuses a value that is no choice any more, and events of a new list arrive before its categories do
+    choose = partial(gr.Dropdown, names, allow_custom_value=True, min_width=200)
     with gr.Row():
-        first = gr.Dropdown(names, value=names[0], label=en.COUPLING_FIRST, elem_id="coupling-first", min_width=200)
-        second = gr.Dropdown(names, value=names[1], label=en.COUPLING_SECOND, elem_id="coupling-second", min_width=200)
+        first = choose(value=names[0], label=en.COUPLING_FIRST, elem_id="coupling-first")
+        second = choose(value=names[1], label=en.COUPLING_SECOND, elem_id="coupling-second")
     controls = study_controls("coupling")
     numbers = facts("coupling-facts", en.COUPLING_EMPTY)
     with gr.Row():
@@ -80,7 +83,8 @@ def command(form: CouplingForm) -> str:
 
 def steps(form: CouplingForm, lm: LanguageModel, stop: Stop) -> Iterator[CoupledStep]:
     """The search. Raises BadInput for categories that are missing or the same."""
-    if not form.first or not form.second or form.first == form.second:
+    known = {row.secret.category for row in form.side.listed} - {""}
+    if not form.first or not form.second or form.first == form.second or not {form.first, form.second} <= known:
         raise BadInput(en.COUPLING_NEEDS_TWO)
     first, second = (trained_on(form.side.listed, name) for name in (form.first, form.second))
     return coupled(CoupledRequest(lm, first, second, form.reference, (form.first, form.second), stop=stop))
