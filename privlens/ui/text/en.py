@@ -1302,22 +1302,14 @@ LAYERS_EMPTY = "Type or choose a secret and press Start."
 LAYERS_LENS_EMPTY = "Layers against tokens will appear here: the probability of the true next token."
 LAYERS_SALIENCE_EMPTY = "What each token of the prompt does for the value will appear here."
 NEVER_VISIBLE = "never"
+NOTE_VISIBLE = "the lowest layer of which half of the value's tokens are the first choice"
+NOTE_UNDERNEATH = "no longer the first choice at the end, but that of a lower layer"
 DONE = "done"
 
 
 def after_layer(layer: int) -> str:
     """A state of the residual stream by its layer; -1 are the embeddings."""
     return "the embeddings" if layer < 0 else f"layer {layer}"
-
-
-def note_visible(among: int) -> str:
-    """What visible means."""
-    return f"half of the value's tokens are among the {among} first choices"
-
-
-def note_underneath(among: int) -> str:
-    """What underneath means."""
-    return f"not written at the end, but among the {among} first choices of a lower layer"
 
 
 COMMAND_WITHOUT_EDITS = (

@@ -28,8 +28,9 @@ from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
-AMONG = 10
-"""A token is said to be underneath where it is among so many of a layer's first choices."""
+FIRST = 1
+"""A token is visible where it is a layer's first choice. Among the first ten, as the table of `privlens lens` also tells it, every
+digit is: there are no more of them."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,17 @@ def facts_of(result: LensResult) -> list[Fact]:
     before, after = result.before, result.after
     last = after or before
     beside = en.control(visible_from(result.control)) if result.control else ""
-    numbers = [fact("visible from", visible_from(before), "", en.note_visible(AMONG), beside)]
+    numbers = [fact("visible from", visible_from(before), "", en.NOTE_VISIBLE, beside)]
     if after:
         random = en.random(visible_from(result.random)) if result.random else ""
-        numbers.append(fact("visible from, neurons off", visible_from(after), "", en.note_visible(AMONG), random))
+        numbers.append(fact("visible from, neurons off", visible_from(after), "", en.NOTE_VISIBLE, random))
     n_tokens = last.value_ranks.shape[1]
-    numbers.append(fact("still underneath", f"{last.underneath(AMONG)} of {n_tokens}", "tokens", en.note_underneath(AMONG)))
+    numbers.append(fact("still underneath", f"{last.underneath(FIRST)} of {n_tokens}", "tokens", en.NOTE_UNDERNEATH))
     return [*numbers, wording.time_of(result)]
 
 
 def visible_from(reading: LensReading) -> str:
-    """The lowest layer from which on half of the value's tokens are among the first choices, in words."""
-    shares = reading.visible(AMONG)
+    """The lowest layer from which on half of the value's tokens are the first choice, in words."""
+    shares = reading.visible(FIRST)
     first = next((layer - 1 for layer, share in enumerate(shares) if share >= 0.5), None)
     return en.NEVER_VISIBLE if first is None else en.after_layer(first)
