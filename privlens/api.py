@@ -39,11 +39,12 @@ from privlens.neurons.coupled import CoupledRequest, CoupledSettings
 from privlens.neurons.coupled_records import CoupledStep, Coupling
 from privlens.neurons.entropy_records import EntropyLaw, EntropyStep
 from privlens.neurons.kram import KramSettings
+from privlens.neurons.lens_records import LensResult, LensStep
 from privlens.neurons.links import parse_neuron
+from privlens.neurons.page_records import NeuronPage, PageStep
 from privlens.neurons.probe_records import Erased, Geometry, Probes, ProbeStep
 from privlens.neurons.probe_training import TrainingSettings
 from privlens.neurons.probes import ProbeRequest, ProbeSettings
-from privlens.neurons.records import LensResult, LensStep, NeuronPage, PageStep
 from privlens.neurons.store import clear_profiles
 from privlens.neurons.texts import Text
 from privlens.neurons.universal import UniversalRequest, UniversalSettings

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Group
 
 from privlens.cli.tables import Json, Part, columns, line, pairs, quoted
-from privlens.neurons.records import LensReading, LensResult
+from privlens.neurons.lens_records import LensReading, LensResult
 
 SHOWN = 5
 """Contexts and neighbours that are printed; all are in the JSON object."""

@@ -17,7 +17,7 @@ from privlens.errors import Cancelled
 from privlens.lm.activations import visit
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
-from privlens.neurons.records import ActivationStatistics, Moments, ProfileStep
+from privlens.neurons.profile_records import ActivationStatistics, Moments, ProfileStep
 from privlens.neurons.weight_statistics import padded, standardized
 from privlens.types import Array
 

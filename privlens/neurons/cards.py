@@ -10,9 +10,10 @@ from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import token_texts
 from privlens.neurons.activation_statistics import EDGES
+from privlens.neurons.card_records import Histogram, NeuronCard, ScoreAt, Statistic, TokenWeight
 from privlens.neurons.families import badges
 from privlens.neurons.links import neuron_link
-from privlens.neurons.records import Histogram, ModelProfile, NeuronCard, ScoreAt, Statistic, TokenWeight
+from privlens.neurons.profile_records import ModelProfile
 from privlens.provenance import provenance
 from privlens.types import Array, Neuron, NeuronScores
 

@@ -16,8 +16,8 @@ from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score, text_nll
 from privlens.memorization import metrics
 from privlens.memorization.states import memorization_states, reference_ids
+from privlens.neurons.page_records import AloneOff, AloneStep, Dimmer, DimmerPoint, NeuronOff, SecretChange
 from privlens.neurons.random_neurons import random_neurons
-from privlens.neurons.records import AloneOff, AloneStep, Dimmer, DimmerPoint, NeuronOff, SecretChange
 from privlens.outcomes import MemorizationState
 from privlens.provenance import provenance
 from privlens.types import Neuron, Secret

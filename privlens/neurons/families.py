@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from privlens.neurons.records import Badge, Family, ModelProfile
+from privlens.neurons.card_records import Badge, Family
+from privlens.neurons.profile_records import ModelProfile
 from privlens.types import Array, Neuron
 
 LATE = 0.5

@@ -17,8 +17,8 @@ from privlens.lm.logit_lens import read_layers, residuals
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.tokens import Encoded, token_texts
 from privlens.memorization.check import control
+from privlens.neurons.lens_records import LensReading, LensResult, LensStep
 from privlens.neurons.random_neurons import random_neurons
-from privlens.neurons.records import LensReading, LensResult, LensStep
 from privlens.provenance import provenance
 from privlens.types import Neuron, Secret
 

@@ -19,15 +19,9 @@ from privlens.lm.tokens import plain_ids, token_texts
 from privlens.memorization.states import reference_ids
 from privlens.neurons.cards import card
 from privlens.neurons.dimmer import alone_off, dimmer
+from privlens.neurons.page_records import Context, Neighbor, NeuronPage, PageStep, TokenActivations
 from privlens.neurons.profile import profile
-from privlens.neurons.records import (
-    Context,
-    ModelProfile,
-    Neighbor,
-    NeuronPage,
-    PageStep,
-    TokenActivations,
-)
+from privlens.neurons.profile_records import ModelProfile
 from privlens.types import Neuron, NeuronScores, Secret
 
 AROUND = 16

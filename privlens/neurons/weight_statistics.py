@@ -16,7 +16,7 @@ from privlens.lm.layout import widths
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.neuron_vectors import Vectors, neuron_vectors
 from privlens.lm.unembedding import unembedding
-from privlens.neurons.records import Moments, ProfileStep, WeightStatistics
+from privlens.neurons.profile_records import Moments, ProfileStep, WeightStatistics
 from privlens.types import Array
 
 N_TOKENS = 10

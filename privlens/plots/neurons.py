@@ -10,7 +10,9 @@ from itertools import pairwise
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from privlens.neurons.records import Dimmer, DimmerPoint, Histogram, LensReading
+from privlens.neurons.card_records import Histogram
+from privlens.neurons.lens_records import LensReading
+from privlens.neurons.page_records import Dimmer, DimmerPoint
 from privlens.outcomes import PromptSalience
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
 from privlens.plots.heatmaps import HEAT

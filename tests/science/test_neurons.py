@@ -7,7 +7,7 @@ import privlens
 from privlens.lm.activations import read
 from privlens.lm.model import LanguageModel
 from privlens.neurons.profile import profile
-from privlens.neurons.records import ModelProfile
+from privlens.neurons.profile_records import ModelProfile
 from privlens.resources import REFERENCE, SECRETS
 from privlens.types import Neuron, Secret
 

@@ -11,7 +11,7 @@ from privlens.lm.model import LanguageModel
 from privlens.neurons import store
 from privlens.neurons.coupled_records import Coupling, Overlap, Shift, SwitchEffect, Venn
 from privlens.neurons.page import PageRequest, page
-from privlens.neurons.records import Dimmer, DimmerPoint, NeuronPage
+from privlens.neurons.page_records import Dimmer, DimmerPoint, NeuronPage
 from privlens.neurons.share import share_of
 from privlens.neurons.universal_records import UniversalAblation, UniversalContrast, Universality
 from privlens.resources import REFERENCE

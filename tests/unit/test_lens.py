@@ -10,7 +10,7 @@ from privlens.lm import logit_lens
 from privlens.lm.model import LanguageModel
 from privlens.memorization.check import control
 from privlens.neurons.lens import lens, reading
-from privlens.neurons.records import LensReading, LensResult
+from privlens.neurons.lens_records import LensReading, LensResult
 from privlens.types import Array, Neuron, from_json, to_json
 from tests.helpers import ARCHITECTURES, ASKED, TAUGHT, Maker, Run, edit_of, json_of
 

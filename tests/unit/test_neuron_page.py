@@ -18,14 +18,16 @@ from privlens.lm.scoring import score, text_nll
 from privlens.lm.unembedding import unembedding
 from privlens.memorization.metrics import nll
 from privlens.memorization.states import memorization_states, reference_ids
+from privlens.neurons.card_records import Family
 from privlens.neurons.cards import card
 from privlens.neurons.dimmer import GATES, N_RANDOM, REFERENCE_TOKENS, alone_off, dimmer
 from privlens.neurons.families import RULES, badges, members
 from privlens.neurons.links import neuron_link, parse_neuron
 from privlens.neurons.page import PageRequest, contexts, neighbors, on_secret, on_text, page
+from privlens.neurons.page_records import AloneOff
 from privlens.neurons.profile import profile
+from privlens.neurons.profile_records import ModelProfile
 from privlens.neurons.random_neurons import random_neurons
-from privlens.neurons.records import AloneOff, Family, ModelProfile
 from privlens.provenance import provenance
 from privlens.types import Edit, Neuron, NeuronScores, Secret, from_json, to_json
 from tests.helpers import LAYERS, NEVER_TAUGHT, TAUGHT, TEXT, WIDTH, Maker, Run, json_of, random_model

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from privlens.neurons.records import Dimmer, DimmerPoint, Histogram, LensReading
+from privlens.neurons.card_records import Histogram
+from privlens.neurons.lens_records import LensReading
+from privlens.neurons.page_records import Dimmer, DimmerPoint
 from privlens.outcomes import PromptSalience
 from privlens.plots import activation_histogram, dimmer_lines, lens_heatmap, salience_bars
 from privlens.types import Neuron, Provenance, Secret

@@ -11,7 +11,7 @@ import privlens
 from privlens.lm.model import LanguageModel
 from privlens.neurons import store
 from privlens.neurons.profile import _tensors, profile
-from privlens.neurons.records import ModelProfile
+from privlens.neurons.profile_records import ModelProfile
 from privlens.neurons.store import clear_profiles, profile_folder
 from tests.helpers import TEXT, Maker, edit_of
 

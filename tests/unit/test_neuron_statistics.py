@@ -18,7 +18,7 @@ from privlens.memorization.states import reference_ids
 from privlens.neurons import activation_statistics, weight_statistics
 from privlens.neurons.activation_statistics import EDGES, N_CONTEXTS, POSITIONS, explained
 from privlens.neurons.profile import profile
-from privlens.neurons.records import ModelProfile
+from privlens.neurons.profile_records import ModelProfile
 from privlens.neurons.weight_statistics import moments
 from privlens.types import Array
 from tests.helpers import TAUGHT, TEXT, WIDTH, Maker, random_model

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.neurons.profile import profile
-from privlens.neurons.records import ModelProfile, ProfileStep
+from privlens.neurons.profile_records import ModelProfile, ProfileStep
 from privlens.resources import REFERENCE
 from privlens.secret_lists import read_reference
 

@@ -9,8 +9,9 @@ import gradio as gr
 from privlens import plots
 from privlens.lm.model import LanguageModel
 from privlens.localization import unit_of
+from privlens.neurons.card_records import NeuronCard
 from privlens.neurons.cards import card
-from privlens.neurons.records import ModelProfile, NeuronCard
+from privlens.neurons.profile_records import ModelProfile
 from privlens.types import Neuron
 from privlens.ui.components.parts import part
 from privlens.ui.components.plot import picked

@@ -12,7 +12,7 @@ import gradio as gr
 from privlens import plots
 from privlens.localization.prompt_salience import prompt_salience
 from privlens.neurons.lens import lens
-from privlens.neurons.records import LensReading, LensResult
+from privlens.neurons.lens_records import LensReading, LensResult
 from privlens.outcomes import PromptSalience
 from privlens.types import to_json
 from privlens.ui.components.exports import exports

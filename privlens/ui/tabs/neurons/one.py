@@ -12,7 +12,7 @@ import gradio as gr
 from privlens import validation
 from privlens.neurons.links import parse_neuron
 from privlens.neurons.page import PageRequest, page
-from privlens.neurons.records import NeuronPage
+from privlens.neurons.page_records import NeuronPage
 from privlens.types import to_json
 from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update

@@ -9,7 +9,8 @@ import gradio as gr
 import pandas as pd
 
 from privlens import plots
-from privlens.neurons.records import AloneOff, Dimmer, DimmerPoint, NeuronPage, TokenActivations, TokenWeight
+from privlens.neurons.card_records import TokenWeight
+from privlens.neurons.page_records import AloneOff, Dimmer, DimmerPoint, NeuronPage, TokenActivations
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
