@@ -29,8 +29,8 @@ from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
 FIRST = 1
-"""A token is visible where it is a layer's first choice. Every digit is among the first ten, which `privlens lens` tells too: there
-are no more of them."""
+"""A token is visible where it is a layer's first choice. Among the first ten, which `privlens lens` tells too, is every digit:
+there are no more of them."""
 
 
 @dataclass(frozen=True)
