@@ -405,8 +405,9 @@ def test_a_line_through_sets_stands_beside_its_control_and_its_objections() -> N
     sets = audit.entropy
     assert sets and sets.line and sets.line.interval and sets.shuffled is not None
     text = said(audit)
-    assert f"{sets.line.r:.2f} {sets.line.interval[0]:.2f} to {sets.line.interval[1]:.2f}" in text
-    assert f"control: dealt at random {sets.line.n} {sets.shuffled:.2f} – {words.p_value(sets.p_value)} of an r" in text
+    n = sets.line.n  # cells follow each other without a space
+    assert f"sets{n}{sets.line.r:.2f}{sets.line.interval[0]:.2f} to {sets.line.interval[1]:.2f}" in text
+    assert f"control: dealt at random{n}{sets.shuffled:.2f}–{words.p_value(sets.p_value)} of an r" in text
     assert f"{sets.n_left_out} secrets in sets of fewer than 5 are left out" in text
     assert all(caution in text for caution in ENTROPY_CAUTIONS)
     few = replace(audit, entropy=entropy_sets([0] * 5, [[1, 2]] * 5, 0, 5))
