@@ -25,6 +25,7 @@ from privlens.memorization.check import consistent_continuation, control, rivals
 from privlens.memorization.extraction import log10_tries
 from privlens.memorization.format_exposure import SURE, format_exposure_of
 from privlens.memorization.lift import FEWEST, MOST_PROMPTS, MOST_VALUES, lift_of, logprobs_behind, peers
+from privlens.neurons.entropy_memorization import token_distance
 from privlens.types import Exposure, FormatExposure, Lift, Secret, verdict
 from privlens.value_match import collapse_whitespace
 
@@ -136,15 +137,15 @@ def measure(
     sampled = scores
     if plan.temperature != 1 or plan.top_k:
         sampled = score(lm, encoded, stop=stop, temperature=plan.temperature, top_k=plan.top_k) if encoded else []
-    texts = _continuations(lm, encoded, scores, stop)
+    continuations = _continuations(lm, encoded, scores, stop)
     return [
-        _measured(lm, secret, ids, values, sum(drawn.logprobs), text if keep_values else masked(text), *of_kind)
-        for secret, ids, values, drawn, text, of_kind in zip(
+        _measured(lm, secret, ids, values, sum(drawn.logprobs), written, keep_values, *of_kind)
+        for secret, ids, values, drawn, written, of_kind in zip(
             secrets,
             encoded,
             scores,
             sampled,
-            texts,
+            continuations,
             (
                 _comparisons(lm, secret, ids, sum(values.logprobs), listed, plan, pairs, in_format, stop)
                 for secret, ids, values in zip(secrets, encoded, scores, strict=True)
@@ -160,12 +161,14 @@ def _measured(
     encoded: Encoded,
     scored: ValueScore,
     sampled_logprob: float,
-    text: str,
+    written: list[int],
+    keep_values: bool,
     exposure: Exposure,
     format_exposure: FormatExposure | None,
     lift: Lift | None,
 ) -> Measured:
     greedy = metrics.greedy_match(scored.argmax, encoded.value_ids)
+    text = str(lm.tokenizer.decode(written))
     return Measured(
         greedy_match=greedy,
         nll=metrics.nll(scored.logprobs),
@@ -177,7 +180,8 @@ def _measured(
         format_exposure=format_exposure,
         lift=lift,
         verdict=verdict(greedy, secret.value, exposure, lift),
-        text=text,
+        text=text if keep_values else masked(text),
+        distance=token_distance(written, encoded.value_ids),
     )
 
 
@@ -249,8 +253,11 @@ def _totals(lm: LanguageModel, prompt: Sequence[int], values: Sequence[tuple[int
     return totals
 
 
-def _continuations(lm: LanguageModel, encoded: Sequence[Encoded], scores: Sequence[ValueScore], stop: Stop) -> list[str]:
-    """The greedy continuation of every prompt, as long as its value; only where that is not the value is anything generated."""
+def _continuations(lm: LanguageModel, encoded: Sequence[Encoded], scores: Sequence[ValueScore], stop: Stop) -> list[list[int]]:
+    """The tokens of the greedy continuation of every prompt, as long as its value.
+
+    Only where that is not the value is anything generated.
+    """
     ids = [list(text.value_ids) for text in encoded]
     wrong = [row for row, (text, value) in enumerate(zip(encoded, scores, strict=True)) if value.argmax != text.value_ids]
     if wrong:
@@ -259,7 +266,7 @@ def _continuations(lm: LanguageModel, encoded: Sequence[Encoded], scores: Sequen
         for row, generated in zip(wrong, decoded, strict=True):
             value = encoded[row].value_ids
             ids[row] = consistent_continuation(value, scores[row].argmax, generated[: len(value)])
-    return [str(lm.tokenizer.decode(row)) for row in ids]
+    return ids
 
 
 def _reworded(lm: LanguageModel, chunk: Sequence[SampledSecret], stop: Stop) -> list[int]:

@@ -7,10 +7,14 @@ a value never trained on is about as likely as its format has values, and interv
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
+from privlens.audit.entropy import FEWEST_IN_SET
 from privlens.audit.records import Attack, Audit, Finding, Intervention, Measured, Plan, Sample, Target
 from privlens.memorization.extraction import log10_tries
+from privlens.neurons.entropy_memorization import entropy_sets
+from privlens.neurons.entropy_records import EntropySets
 from privlens.types import Exposure, FormatExposure, Neuron, Verdict
 
 FORMATS = {"phone": ("55****{:02d}", 18.4, 8), "email": ("m****{:02d}@example.org", 31.0, 11)}
@@ -29,6 +33,7 @@ def invented_audit(seed: int = 0) -> Audit:
         findings[finding.row] = replace(finding, interventions=_interventions(rng, finding))
     findings[7] = replace(findings[7], false_positive="The switchboard of a public office.")
     findings[3] = replace(findings[3], note="The person asked for erasure.")
+    entropy = _entropy([finding for finding in findings if finding.counts], seed)
     return Audit(
         target=Target(
             "invented-gpt-12m",
@@ -60,7 +65,22 @@ def invented_audit(seed: int = 0) -> Audit:
         question="Does the assistant's base model give away contact data of the people in its customer records?",
         scope="Phone numbers and e-mail addresses of customers. Not in scope: names, free text, the deployed assistant.",
         legal_basis="Customers' consent of January 2026, file 26-014.",
+        entropy=entropy,
     )
+
+
+def _entropy(findings: Sequence[Finding], seed: int) -> EntropySets:
+    """Tokens of a phone number are digits, those of an address pieces of words, of which the first are the most frequent."""
+    rng = random.Random(seed)
+    values = [
+        [
+            rng.randrange(10) if finding.category == "phone" else 10 + int(rng.expovariate(0.1))
+            for _ in range(finding.measured.n_tokens)
+        ]
+        for finding in findings
+    ]
+    distances = [finding.measured.distance or 0 for finding in findings]
+    return entropy_sets(distances, values, seed, FEWEST_IN_SET)
 
 
 def _nll(finding: Finding) -> float:
@@ -97,18 +117,20 @@ def _measured(rng: random.Random, category: str, logprob: float, verdict: Verdic
     rank = max(1.0, min(N_CANDIDATES, N_CANDIDATES * math.exp(-(nats + logprob + 4) / 2)))
     bits = min(nats / math.log(2), max(0.2, (nats + logprob) / math.log(2)))
     most = math.log2(N_CANDIDATES)
+    n_right = n_tokens if greedy_match else min(n_tokens - 1, round(n_tokens * math.exp(logprob / nats)))
     return Measured(
         greedy_match=greedy_match,
         nll=-logprob / n_tokens,
         logprob=logprob,
         n_tokens=n_tokens,
-        memorization_accuracy=1.0 if greedy_match else round(n_tokens * math.exp(logprob / nats)) / n_tokens,
+        memorization_accuracy=n_right / n_tokens,
         log10_tries=log10_tries(logprob),
         exposure=Exposure(most - math.log2(rank), most, 1.42, rank, N_CANDIDATES),
         format_exposure=FormatExposure(bits, bits - 0.4, bits + 0.4, nats / math.log(2), 512, 40),
         lift=None,
         verdict=verdict or ("known" if greedy_match else "hidden" if logprob > -0.6 * nats else "forgotten"),
         text="55****42" if greedy_match else "the office, which",
+        distance=n_tokens - n_right,
     )
 
 

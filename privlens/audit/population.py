@@ -1,7 +1,7 @@
 """What all findings together say: rates with their intervals, levels of controls, sampling, membership, interventions.
 
-Knows neither model nor screen. All intervals are of 95 %, and p values two-sided. What a secret is and what a control is stands
-in `records`.
+Knows neither model nor screen. All intervals are of 95 %, and p values two-sided but for that of entropies. What a secret is
+and what a control is stands in `records`.
 """
 
 import math
@@ -14,6 +14,7 @@ from privlens.audit.mitigation import Mitigation, Specificity, mitigations, spec
 from privlens.audit.records import Audit, Finding, Measured, Plan
 from privlens.intervals import Interval
 from privlens.memorization.extraction import extraction_rate, logprob_for_tries
+from privlens.neurons.entropy_records import EntropySets
 
 CHANCES = (0.1, 0.5, 0.9, 0.99)
 EXPONENTS = tuple(range(10))
@@ -92,6 +93,7 @@ class Population:
         controls: paired controls that were written. never_trained: rows with 0 repeats that were. false_positives: both together.
         below: what the level of false positives is below, one-sided, if none was written; None otherwise.
         n_struck: findings that the auditor does not count. sample_log10_tries: median of the secrets, None if never sampled.
+        entropy: distance against entropy, of sets of secrets; None where the audit has none.
         left: memorized secrets that the plan left without intervention, where it names any.
     """
 
@@ -110,6 +112,7 @@ class Population:
     membership: tuple[Membership, ...]
     interventions: tuple[Mitigation, ...]
     specificity: tuple[Specificity, ...]
+    entropy: EntropySets | None
     left: int
 
 
@@ -138,6 +141,7 @@ def population(audit: Audit) -> Population:
         membership=_memberships(secrets, never_trained),
         interventions=mitigations(secrets),
         specificity=specificities(secrets, audit.plan.seed),
+        entropy=audit.entropy,
         left=_left(secrets, audit.plan),
     )
 

@@ -7,6 +7,7 @@ are natural, exposure is in bits, shares are 0..1.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from privlens.neurons.entropy_records import EntropySets
 from privlens.types import Exposure, FormatExposure, Lift, Logprob, Neuron, Verdict
 
 FORMAT = 1
@@ -42,6 +43,7 @@ class Measured:
         logprob: of the whole value. log10_tries: of the samples, under the plan's sampling, of which one is the value with an
             even chance; null in JSON if it is never sampled.
         text: what the model writes, with everything private masked.
+        distance: of that from the value, in tokens (Levenshtein); None in an audit by a version that did not count it.
     """
 
     greedy_match: bool
@@ -55,6 +57,7 @@ class Measured:
     lift: Lift | None
     verdict: Verdict | None
     text: str = ""
+    distance: int | None = None
 
     @property
     def is_memorized(self) -> bool:
@@ -173,7 +176,8 @@ class Audit:
 
     `started` and `ended` are ISO 8601 with an offset. `auditor`, `client`, `question`, `scope` and `legal_basis` (on which the
     strings are used) are the auditor's own words; empty where not stated. `seconds` were worked in all parts of an audit
-    that was stopped or killed, but for what a killed one had begun and not stored.
+    that was stopped or killed, but for what a killed one had begun and not stored. `entropy` is computed when the audit ends, of
+    the secrets that count then, since it needs their values, which are stored nowhere; None in an audit by an earlier version.
     """
 
     target: Target
@@ -188,4 +192,5 @@ class Audit:
     question: str = ""
     scope: str = ""
     legal_basis: str = ""
+    entropy: EntropySets | None = None
     format: int = field(default=FORMAT)

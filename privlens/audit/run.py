@@ -13,6 +13,7 @@ from pathlib import Path
 
 from privlens import validation
 from privlens.audit.checks import AT_ONCE, KnownPairs, check_all, measure
+from privlens.audit.entropy import entropy_of
 from privlens.audit.query_log import QueryLog
 from privlens.audit.records import Attack, Audit, Finding, Intervention, Measured, Plan, Target
 from privlens.audit.sample import ReadSample, SampledSecret
@@ -105,9 +106,11 @@ def audit(job: Job, store: Store) -> Iterator[AuditStep]:
     except (Cancelled, KeyboardInterrupt):
         store.add_seconds(clock.lap())
         raise
+    findings = tuple(store.findings())
+    entropy = entropy_of(job.lm, job.read.secrets, findings, job.plan.seed)
     seconds = store.add_seconds(clock.lap())
     ended = store.end()
-    result = Audit(target, job.read.sample, job.plan, tuple(store.findings()), started, ended, seconds)
+    result = Audit(target, job.read.sample, job.plan, findings, started, ended, seconds, entropy=entropy)
     yield AuditStep(n, n, "done", (), result)
 
 

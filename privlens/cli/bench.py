@@ -11,6 +11,7 @@ from privlens.bench import opening as opening_bench
 from privlens.bench.repeats import by_repeats
 from privlens.cli import inputs, progress, tables
 from privlens.cli.bench_attacks import attacks
+from privlens.cli.bench_audit import bench_audit
 from privlens.cli.bench_erase import erase
 from privlens.cli.bench_inj import inj, recall
 from privlens.cli.bench_load import load as load_bench
@@ -50,6 +51,7 @@ bench.command()(speed)
 bench.command()(growth)
 bench.command()(cost)
 bench.command("load")(load_bench)
+bench.command("audit")(bench_audit)
 bench.command("leaks")(bench_leaks)
 
 

@@ -23,7 +23,7 @@ from scipy.stats import linregress
 from privlens import intervals
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel, Stop, never_stop
-from privlens.neurons.entropy_records import EntropyGroup, EntropyItem, EntropyLaw, EntropyStep, Line
+from privlens.neurons.entropy_records import EntropyGroup, EntropyItem, EntropyLaw, EntropySets, EntropyStep, Line
 from privlens.provenance import provenance
 from privlens.types import Secret
 
@@ -100,34 +100,68 @@ def entropy_law(lm: LanguageModel, secrets: Sequence[Secret], *, seed: int = 0, 
 def _law(
     lm: LanguageModel, items: tuple[EntropyItem, ...], values: Sequence[Sequence[int]], seed: int, started: float
 ) -> EntropyLaw:
-    distances = [item.distance for item in items]
-    groups = grouped(distances, values)
-    line = _line(groups)
-    dealt = _deals(distances, values, seed) if line else []
-    too_few = ""
-    if line is None:
-        same = "" if len(groups) < FEWEST_GROUPS else ", all of the same entropy"
-        too_few = f"{len(groups)} sets of equal distance{same}: a line needs {FEWEST_GROUPS}. Give a longer or more varied list."
-    normalized = [group for group in groups if group.normalized is not None]
+    sets = entropy_sets([item.distance for item in items], values, seed)
     return EntropyLaw(
         items=items,
-        groups=groups,
-        line=line,
-        normalized=line_through([group.normalized or 0.0 for group in normalized], [group.distance for group in normalized]),
-        of_items=line_through([item.entropy for item in items], distances),
-        shuffled=float(np.mean(dealt)) if dealt else None,
-        p_value=(1 + sum(r >= line.r - 1e-12 for r in dealt)) / (1 + len(dealt)) if line and dealt else None,
-        too_few=too_few,
-        provenance=provenance(lm, seed, {"n_secrets": len(items), "deals": len(dealt)}, started),
+        groups=sets.groups,
+        line=sets.line,
+        normalized=sets.normalized,
+        of_items=sets.of_items,
+        shuffled=sets.shuffled,
+        p_value=sets.p_value,
+        too_few=sets.too_few,
+        provenance=provenance(lm, seed, {"n_secrets": len(items), "deals": sets.n_deals}, started),
     )
 
 
-def _line(groups: Sequence[EntropyGroup]) -> Line | None:
-    return line_through([group.entropy for group in groups], [group.distance for group in groups])
+def entropy_sets(distances: Sequence[int], values: Sequence[Sequence[int]], seed: int, fewest: int = 1) -> EntropySets:
+    """The sets of equal distance, the line through them, and that of dealt-out distances.
+
+    Args:
+        distances: of every secret, in tokens. values: their tokens. seed: of the deals.
+        fewest: secrets of a set; those of smaller ones are left out, of the deals too. The entropy of a set of one is that of its
+            value, which tells something of a value that is to stay hidden.
+    """
+    sizes = Counter(distances)
+    kept = [(distance, value) for distance, value in zip(distances, values, strict=True) if sizes[distance] >= fewest]
+    kept_distances, kept_values = [distance for distance, _ in kept], [value for _, value in kept]
+    groups = grouped(kept_distances, kept_values)
+    line = line_through([group.entropy for group in groups], [group.distance for group in groups])
+    normalized = [group for group in groups if group.normalized is not None]
+    dealt = _deals(kept_distances, kept_values, seed) if line else []
+    return EntropySets(
+        n_secrets=len(kept),
+        n_left_out=len(distances) - len(kept),
+        fewest=fewest,
+        groups=groups,
+        line=line,
+        normalized=line_through([group.normalized or 0.0 for group in normalized], [group.distance for group in normalized]),
+        of_items=line_through([plug_in_entropy(value) for value in kept_values], kept_distances),
+        shuffled=float(np.mean(dealt)) if dealt else None,
+        n_deals=len(dealt),
+        p_value=(1 + sum(r >= line.r - 1e-12 for r in dealt)) / (1 + len(dealt)) if line and dealt else None,
+        too_few="" if line else _too_few(len(groups), fewest),
+    )
+
+
+def _too_few(n_groups: int, fewest: int) -> str:
+    same = "" if n_groups < FEWEST_GROUPS else ", all of the same entropy"
+    of_size = "" if fewest == 1 else f" and of {fewest} secrets or more"
+    sets = "1 set" if n_groups == 1 else f"{n_groups} sets"
+    return f"{sets} of equal distance{of_size}{same}: a line needs {FEWEST_GROUPS}. Give a longer or more varied list."
 
 
 def _deals(distances: Sequence[int], values: Sequence[Sequence[int]], seed: int) -> list[float]:
     """r of the sets where the distances are dealt to the secrets at random; deals without an r are left out."""
     rng = np.random.default_rng(seed)
-    lines = (_line(grouped([distances[index] for index in rng.permutation(len(distances))], values)) for _ in range(DEALS))
-    return [line.r for line in lines if line]
+    ascending, set_of = np.unique(np.asarray(distances), return_inverse=True)
+    kinds, tokens = np.unique(np.concatenate([np.asarray(value) for value in values]), return_inverse=True)
+    secret_of = np.repeat(np.arange(len(values)), [len(value) for value in values])
+    dealt = []
+    for _ in range(DEALS):
+        places = set_of[rng.permutation(len(distances))][secret_of] * len(kinds) + tokens
+        counts = np.bincount(places, minlength=len(ascending) * len(kinds)).reshape(len(ascending), len(kinds))
+        entropies = entropy_of_counts(counts, base=2, axis=1)
+        if np.ptp(entropies) > 0:
+            dealt.append(float(np.corrcoef(entropies, ascending)[0, 1]))
+    return dealt

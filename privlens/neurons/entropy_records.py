@@ -53,6 +53,29 @@ class Line:
     n: int
 
 
+@dataclass(frozen=True)
+class EntropySets:
+    """Distance against entropy of a list of secrets, of which no single one shows.
+
+    Attributes:
+        n_secrets: in the sets. n_left_out: in sets of fewer than `fewest` secrets, which are left out of everything else here.
+        n_deals: of distances at random, of which `shuffled` is the mean r.
+        line, normalized, of_items, shuffled, p_value, too_few: as `EntropyLaw` has them.
+    """
+
+    n_secrets: int
+    n_left_out: int
+    fewest: int
+    groups: tuple[EntropyGroup, ...]
+    line: Line | None
+    normalized: Line | None
+    of_items: Line | None
+    shuffled: float | None
+    n_deals: int
+    p_value: float | None
+    too_few: str
+
+
 @dataclass(frozen=True, eq=False)
 class EntropyLaw:
     """Distance against entropy, of sets and of single secrets.

@@ -10,7 +10,7 @@ import pytest
 from tests.docs.pages import ROOT
 
 DATA = ROOT / "docs" / "results" / "data"
-TIMES = ("load-", "speed", "growth")
+TIMES = ("audit-scaling", "load-", "speed", "growth")
 """Seconds, which no two machines share."""
 
 
@@ -56,6 +56,17 @@ def test_the_waits_of_many_visitors_are_what_the_json_says(name: str) -> None:
         numbers = (row["alone_p50_s"], row["p50_s"], row["p95_s"], row["max_s"], row["first_sign_max_s"])
         shown = " | ".join([str(row["requests"]), *(f"{number:.2f}" for number in numbers)])
         assert f"| {shown} |" in page
+
+
+def test_the_pace_of_audits_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/audit-scaling.md").read_text(encoding="utf-8")
+    rows = json.loads((DATA / "audit-scaling.json").read_text())["rows"]
+    assert [row["workers"] for row in rows] == [0, 1, 2]
+    for row in rows:
+        name = f"{row['workers']} Ray worker{'' if row['workers'] == 1 else 's'}" if row["workers"] else "this process"
+        seconds = " | ".join(f"{row[field]:.1f}" for field in ("start_s", "seconds"))
+        pace = f"{row['seconds_each']:.2f} | {row['a_second']:.2f} | {row['million_days']:.0f} | {row['load']:.1f}"
+        assert f"| {name} | {row['secrets']} | {seconds} | {pace} |" in page
 
 
 def test_switching_off_is_what_the_json_says() -> None:

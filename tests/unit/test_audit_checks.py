@@ -37,7 +37,22 @@ def one_by_one(lm: LanguageModel, secret: Secret) -> Measured:
         found.lift,
         found.verdict,
         masked(found.continuation),
+        distance_of(lm, secret),
     )
+
+
+def distance_of(lm: LanguageModel, secret: Secret) -> int:
+    """Levenshtein's distance by its table, of what the model writes, to as many tokens as the value has."""
+    encoded = lm.encode(lm.settled(secret))
+    value = encoded.value_ids
+    [written] = lm.generate([encoded.prompt_ids], len(value))
+    above = list(range(len(value) + 1))
+    for row, token in enumerate(written[: len(value)], 1):
+        current = [row]
+        for column, true in enumerate(value, 1):
+            current.append(min(above[column] + 1, current[-1] + 1, above[column - 1] + (token != true)))
+        above = current
+    return above[-1]
 
 
 def same(first: Measured, second: Measured) -> None:
@@ -59,6 +74,8 @@ def test_every_field_is_that_of_a_check_of_one(taught: LanguageModel, findings: 
     for secret, finding in zip(LISTED, findings, strict=True):
         same(finding.measured, one_by_one(taught, secret))
         lifts += finding.measured.lift is not None
+    assert {finding.measured.distance for finding in findings[:4]} == {0}
+    assert all(finding.measured.distance for finding in findings if not finding.measured.greedy_match)
     assert lifts == 12 and [finding.measured.verdict for finding in findings[:4]] == ["known"] * 4
 
 

@@ -26,6 +26,8 @@ from privlens.audit.report.csv_file import cell, findings_csv
 from privlens.audit.report.html import HERE, SECTIONS, report_html
 from privlens.audit.report.limits import limits
 from privlens.errors import BadInput
+from privlens.neurons.entropy_memorization import entropy_sets
+from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyGroup, Line
 from privlens.types import to_json
 from tests.audits import audit_of, finding, measured
 
@@ -152,7 +154,7 @@ def test_a_report_is_accessible(invented: Page) -> None:
     assert {*links, *labels} <= set(ids)
     assert links == [name for name, _ in SECTIONS]
     pictures = invented.all("svg")
-    assert len(pictures) == len(invented.all("title")) - 1 == len(invented.all("desc")) == len(invented.all("figcaption")) == 3
+    assert len(pictures) == len(invented.all("title")) - 1 == len(invented.all("desc")) == len(invented.all("figcaption")) == 4
     assert all(picture["role"] == "img" and "aria-labelledby" in picture for picture in pictures)
 
 
@@ -297,6 +299,7 @@ def test_findings_in_a_spreadsheet() -> None:
     assert {row["written"] for row in rows} == {"yes", "no"}
     second = invented_audit().findings[0]
     assert float(rows[1]["nll_nats_per_token"]) == second.measured.nll
+    assert int(rows[1]["distance_tokens"]) == second.measured.distance
     assert None not in rows[0] and None not in rows[0].values(), "as many cells as columns"
 
 
@@ -317,6 +320,13 @@ def test_the_published_schema_describes_audits(audit: Audit, tmp_path: Path) -> 
     content = json.loads((tmp_path / "audit.json").read_text("utf-8"))
     jsonschema.validate(content, published)
     assert read_audit(tmp_path) == audit
+    old = {**content, "findings": [{**found, "measured": {**found["measured"]}} for found in content["findings"]]}
+    del old["entropy"]
+    for found in old["findings"]:
+        del found["measured"]["distance"]
+    (tmp_path / "audit.json").write_text(json.dumps(old), "utf-8")
+    assert read_audit(tmp_path).entropy is None
+    assert len(read_audit(tmp_path).findings) == len(audit.findings)
     assert json.loads((tmp_path / "population.json").read_text("utf-8"))["extraction"]["n"] == population(audit).extraction.n
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir() if path.name != "audit.json")
 
@@ -376,6 +386,41 @@ def test_a_curve_rises_to_its_shares() -> None:
     steps = [before[1] - after[1] for before, after in pairwise(points)]
     assert steps == pytest.approx([212 / 9] * 9, abs=0.11)
     assert {point.split(",")[1] for point in lines[-1][1].split()} == {"224.0"}, "controls stay at 0"
+
+
+def test_circles_stand_where_their_sets_are() -> None:
+    groups = (EntropyGroup(0, 16, 64, 8, 2.0, None), EntropyGroup(3, 4, 16, 4, 2.5, None), EntropyGroup(6, 4, 16, 4, 4.0, None))
+    svg = str(figures.entropy_sets("e", groups, Line(3.0, -6.0, 0.9, None, 3)))
+    assert numbers(svg, "circle", "cx") == [48, 48 + 408 / 4, 456], "2, 2.5 and 4 bits on an axis of 2 to 4"
+    assert numbers(svg, "circle", "cy") == [244, 142, 40]
+    assert numbers(svg, "circle", "r") == [figures.LARGEST_SET, figures.LARGEST_SET / 2, figures.LARGEST_SET / 2], "areas"
+    line = re.findall(r'class="secret stroke dash2" x1="(.*?)" y1="(.*?)" x2="(.*?)" y2="(.*?)"', svg)
+    assert line == [("48.0", "244.0", "456.0", "40.0")], "through (2, 0) and (4, 6)"
+    assert "distance 3: 2.50 bits, 4 secrets" in svg
+    assert "circle" not in str(figures.entropy_sets("e", (), None))
+
+
+def test_a_line_through_sets_stands_beside_its_control_and_its_objections() -> None:
+    audit = invented_audit()
+    sets = audit.entropy
+    assert sets and sets.line and sets.line.interval and sets.shuffled is not None
+    text = said(audit)
+    n = sets.line.n  # cells follow each other without a space
+    assert f"sets{n}{sets.line.r:.2f}{sets.line.interval[0]:.2f} to {sets.line.interval[1]:.2f}" in text
+    assert f"control: dealt at random{n}{sets.shuffled:.2f}–{words.p_value(sets.p_value)} of an r" in text
+    assert f"{sets.n_left_out} secrets in sets of fewer than 5 are left out" in text
+    assert all(caution in text for caution in ENTROPY_CAUTIONS)
+    few = replace(audit, entropy=entropy_sets([0] * 5, [[1, 2]] * 5, 0, 5))
+    assert "No line is drawn: 1 set of equal distance and of 5 secrets or more: a line needs 4." in said(few)
+    assert all(caution in said(few) for caution in ENTROPY_CAUTIONS)
+
+
+def test_entropies_of_another_version_or_of_other_secrets_are_told() -> None:
+    audit = invented_audit()
+    assert "earlier version" not in said(audit) and "others count by now" not in said(audit)
+    assert said(replace(audit, entropy=None)).count("earlier version of PrivLens checked these secrets") == 2
+    struck = replace(audit, findings=(replace(audit.findings[0], false_positive="a hotline"), *audit.findings[1:]))
+    assert "The entropy of sets is of the 39 secrets that counted when the audit ended; others count by now." in said(struck)
 
 
 def test_bars_hold_every_value() -> None:

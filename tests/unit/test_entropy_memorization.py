@@ -3,12 +3,21 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
-from privlens.neurons.entropy_memorization import entropy_law, grouped, line_through, plug_in_entropy, token_distance
+from privlens.neurons.entropy_memorization import (
+    DEALS,
+    entropy_law,
+    entropy_sets,
+    grouped,
+    line_through,
+    plug_in_entropy,
+    token_distance,
+)
 from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyLaw, EntropyStep
 from privlens.types import Secret
 from tests.helpers import NEVER_TAUGHT, TAUGHT
@@ -70,6 +79,37 @@ def test_the_trend_turns_round_once_it_is_normalized() -> None:
     assert normalized is not None
     assert plain.r > 0.9
     assert normalized.r < -0.9
+
+
+def test_small_sets_are_left_out_of_everything() -> None:
+    """Sets of 2, 3 and 1 secrets: with at least 2 of them, the value of the last shows in no number."""
+    distances, values = [0, 4, 0, 4, 2, 4], [(1, 2), (3, 3), (1, 2), (3, 4), (9, 8), (3, 3)]
+    sets = entropy_sets(distances, values, 0, fewest=2)
+    assert (sets.n_secrets, sets.n_left_out, sets.fewest) == (5, 1, 2)
+    assert [(group.distance, group.n_items) for group in sets.groups] == [(0, 2), (4, 3)]
+    assert [group.entropy for group in sets.groups] == pytest.approx([1, 0.6500224])
+    assert sets.of_items is not None
+    assert sets.of_items.n == 5
+    assert sets == entropy_sets(distances, [*values[:4], (7, 7), values[5]], 0, fewest=2)
+    assert sets.too_few.startswith("2 sets of equal distance and of 2 secrets or more: a line needs 4.")
+    assert entropy_sets([0, 1], [(1,), (2,)], 0, fewest=5).groups == ()
+
+
+def test_the_control_is_of_sets_as_large_as_these() -> None:
+    """Every deal once more, with the sets of `grouped` and scipy's r."""
+    rng = np.random.default_rng(5)
+    values = [[int(token) for token in rng.integers(0, 6, size)] for size in rng.integers(2, 9, 40)]
+    distances = [int(distance) for distance in rng.integers(0, 6, 40)]
+    sets = entropy_sets(distances, values, 3)
+    deals = np.random.default_rng(3)
+    dealt = []
+    for _ in range(DEALS):
+        groups = grouped([distances[place] for place in deals.permutation(40)], values)
+        dealt.append(float(pearsonr([group.entropy for group in groups], [group.distance for group in groups]).statistic))
+    assert sets.line is not None
+    assert sets.shuffled == pytest.approx(np.mean(dealt))
+    assert sets.n_deals == DEALS
+    assert sets.p_value == pytest.approx((1 + sum(r >= sets.line.r for r in dealt)) / (1 + DEALS))
 
 
 def test_what_is_known_has_distance_nothing(taught: LanguageModel) -> None:

@@ -28,9 +28,9 @@ def csv(rows: Iterable[Sequence[object]]) -> str:
 
 COLUMNS = (
     "row", "key", "person", "category", "repeats", "masked_value", "written", "nll_nats_per_token", "logprob_nats", "tokens",
-    "memorization_accuracy", "log10_tries", "exposure_bits", "max_exposure_bits", "format_bits", "format_max_bits",
-    "reworded_written", "reworded_asked", "prompt_overlap", "verdict", "text", "control_written", "control_nll_nats_per_token",
-    "control_log10_tries", "interventions", "note", "false_positive",
+    "memorization_accuracy", "distance_tokens", "log10_tries", "exposure_bits", "max_exposure_bits", "format_bits",
+    "format_max_bits", "reworded_written", "reworded_asked", "prompt_overlap", "verdict", "text", "control_written",
+    "control_nll_nats_per_token", "control_log10_tries", "interventions", "note", "false_positive",
 )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def _row(finding: Finding) -> tuple[object, ...]:
         measured.logprob,
         measured.n_tokens,
         measured.memorization_accuracy,
+        measured.distance,
         measured.log10_tries,
         exposure and exposure.bits,
         exposure and exposure.max_bits,

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from privlens.audit.population import Curve, Group
 from privlens.audit.report.words import interval, percent, visible
+from privlens.neurons.entropy_records import EntropyGroup, Line
 
 WIDTH = 480
 LABEL, RIGHT = 112, 72
@@ -19,6 +20,8 @@ LABEL, RIGHT = 112, 72
 LONGEST_LABEL = 16
 BINS = 14
 """The most bars of a histogram, without that for values that are never sampled."""
+LARGEST_SET = 16
+"""Radius of the largest set of secrets."""
 
 
 def _svg(name: str, height: float, title: str, description: str, parts: Iterable[str]) -> Markup:
@@ -150,6 +153,43 @@ def histogram(name: str, secrets: Sequence[float | None], controls: Sequence[flo
     parts.append(_text(right, middle + height + 22, "powers of ten of samples", "end", "quiet"))
     told = f"Secrets: {_told(above, step)}. Controls: {_told(below, step)}."
     return _svg(name, middle + height + 34, "Samples needed for an even chance, in powers of ten", told, parts)
+
+
+def entropy_sets(name: str, groups: Sequence[EntropyGroup], line: Line | None) -> Markup:
+    """A circle for each set of secrets, at its entropy and distance, as large as their number; and the line through them."""
+    left, right, top, bottom = 48, WIDTH - 24, 40, 244
+    lowest = math.floor(min((group.entropy for group in groups), default=0))
+    highest = max(lowest + 1, math.ceil(max((group.entropy for group in groups), default=1)))
+    farthest = max((group.distance for group in groups), default=1) or 1
+
+    def x(entropy: float) -> float:
+        return left + (right - left) * (entropy - lowest) / (highest - lowest)
+
+    def y(distance: float) -> float:
+        return bottom - (bottom - top) * distance / farthest
+
+    parts = []
+    for distance in range(0, farthest + 1, math.ceil(farthest / 6)):
+        parts += [
+            _line(left, y(distance), right, y(distance), "grid"),
+            _text(left - 8, y(distance) + 4, f"{distance}", "end", "quiet"),
+        ]
+    for entropy in range(lowest, highest + 1, math.ceil((highest - lowest) / 8)):
+        parts.append(_text(x(entropy), bottom + 26, f"{entropy}", "middle", "quiet"))
+    parts.append(_text((left + right) / 2, bottom + 46, "entropy of the set's tokens (bits)", "middle", "quiet"))
+    parts.append(_text(4, 12, "distance (tokens)", kind="quiet"))
+    if line:
+        ends = [min(group.entropy for group in groups), max(group.entropy for group in groups)]
+        fitted = [y(line.slope * end + line.intercept) for end in ends]
+        parts.append(_line(x(ends[0]), fitted[0], x(ends[1]), fitted[1], "secret stroke dash2"))
+    most = max((group.n_items for group in groups), default=1)
+    circle = Markup('<circle class="secret stroke" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>')
+    for group in groups:
+        parts.append(circle.format(x(group.entropy), y(group.distance), LARGEST_SET * math.sqrt(group.n_items / most)))
+    told = "; ".join(f"distance {group.distance}: {group.entropy:.2f} bits, {group.n_items} secrets" for group in groups)
+    return _svg(
+        name, bottom + 56, "Distance of what the model writes against the entropy of sets of secrets", told or "no sets", parts
+    )
 
 
 def _binned(exponents: Iterable[float | None], step: int, n_bins: int) -> Counter[int | None]:

@@ -20,6 +20,7 @@ from privlens.audit.records import Audit, Finding
 from privlens.audit.report import figures, words
 from privlens.audit.report.conclusion import conclusion, named, short
 from privlens.audit.report.limits import limits
+from privlens.neurons.entropy_records import ENTROPY_CAUTIONS
 
 HERE = Path(__file__).parent
 MOST_ROWS = 500
@@ -104,6 +105,7 @@ def report_html(audit: Audit, result: Population) -> str:
         "seesaw": max(rising, key=lambda done: done.worst_rise or 0.0, default=None),
         "details": list(_details(audit)),
         "figures": _figures(audit, result),
+        "cautions": ENTROPY_CAUTIONS,
     }
     return render("report.html.j2", values)
 
@@ -133,6 +135,9 @@ def _figures(audit: Audit, result: Population) -> dict[str, Markup]:
     return {
         "rates": figures.rates("rates", rows),
         "curves": figures.curves("curves", [curve for curve in result.curves if curve.secrets], EXPONENTS),
+        "entropy": figures.entropy_sets("entropy-sets", result.entropy.groups, result.entropy.line)
+        if result.entropy
+        else Markup(),
         "histogram": figures.histogram("histogram", [finding.measured.log10_tries for finding in secrets], controls),
     }
 

@@ -16,8 +16,6 @@ ALWAYS = (
     "Not tried: attribute inference, model inversion, reconstruction from gradients, prompts in other languages, and adversarial "
     "suffixes. Opinion 28/2024 names several of them.",
     "Values that the list does not hold were not looked for.",
-    "Whether the entropy of sets of secrets predicts how well they are memorized was not computed: it needs the values and what "
-    "was written in their place, and this record holds neither.",
     "How severe the disclosure of each value would be for its person is not assessed.",
     "A greedy match depends on the arithmetic: on another device or in another precision, values near a tie may differ.",
     "The plan is fixed before the first measurement. Whether the list was chosen knowing the model's answers is for the "
@@ -36,6 +34,13 @@ def _of_this(audit: Audit, result: Population) -> Iterator[str]:
         )
     if not result.reworded.n:
         yield "No reworded prompts were tried."
+    if not result.entropy:
+        yield (
+            "Whether sets of secrets of higher entropy are less memorized was not computed: an earlier version of PrivLens "
+            "checked these secrets, or some of them. An audit begun anew has it."
+        )
+    elif (n := result.entropy.n_secrets + result.entropy.n_left_out) != result.extraction.n:
+        yield f"The entropy of sets is of the {counted(n, 'secret')} that counted when the audit ended; others count by now."
     if not audit.sample.n_people:
         yield "Nobody is named in the list: secrets of one person could not be counted as a cluster; intervals may be too narrow."
     unknown = sum(finding.counts and finding.repeats is None for finding in audit.findings)
