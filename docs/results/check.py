@@ -106,9 +106,10 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "erase-1.json": partial(erasure, "erase-1.json", "emso"),
+    "erase-8.json": partial(erasure, "erase-8.json", "emso"),
     "leaks.json": leaked,
 }
-"""A minute each: left out of the tests."""
+"""A minute or two each: left out of the tests."""
 
 
 def differing(recorded: Row, anew: Row) -> list[str]:

@@ -121,14 +121,15 @@ def test_what_fewer_bits_keep_is_what_the_json_says() -> None:
         assert f"| {dtype} | {' | '.join(shown)} |" in page
 
 
-def test_erasing_one_is_what_the_json_says() -> None:
-    page = (ROOT / "docs/results/erase-1.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["erase-1", "erase-8"])
+def test_erasing_is_what_the_json_says(name: str) -> None:
+    page = (ROOT / f"docs/results/{name}.md").read_text(encoding="utf-8")
 
     def with_interval(rate: float, interval: list[float] | None, digits: int = 3) -> str:
         ends = [f"{end:.{digits}f}" for end in interval or ()]
         return f"{rate:.{digits}f}" + (f" ({' to '.join(ends)})" if ends else "")
 
-    for row in json.loads((DATA / "erase-1.json").read_text())["rows"]:
+    for row in json.loads((DATA / f"{name}.json").read_text())["rows"]:
         numbers = [str(row["draws"]), f"{row['steps']:.1f}", with_interval(row["forgotten"], row["forgotten_interval"])]
         numbers += [f"{row['target_match']:.2f}", f"10^{row['target_log10_tries']:.1f}", f"{row['target_exposure_bits']:.1f}"]
         numbers += [f"{row['seen_kept']:.3f}", with_interval(row["unseen_kept"], row["unseen_kept_interval"])]
