@@ -341,11 +341,24 @@ NOTE_CLOSED = "gates below 0.5"
 NOTE_OPEN = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
 NOTE_GATED_NLL = "under the gates at this step; up = less likely"
 NO_SUGGESTED_K = "no suggested number"
+PREVIEW = "preview"
+PREVIEW_NAME = "on the map for now"
+NOTE_PREVIEW = "one backward pass, not the result: it stands until the first gate has closed, and is then thrown away"
 
 
 def about_method(name: str, meaning: str, unit: str, cost: str) -> str:
     """What a method's score means, its unit, and what it costs."""
     return f"**{name}**: {meaning}. Unit of a score: {unit}. Cost: {cost}."
+
+
+def preview_by(method: str) -> str:
+    """Which method a preview is made by."""
+    return f"by {method}"
+
+
+def preview_scale(method: str, unit: str) -> str:
+    """The colour bar of a preview."""
+    return f"preview by {method} ({unit}), until gates close"
 
 
 def suggested_k(k: int) -> str:
@@ -1302,7 +1315,6 @@ LAYERS_EMPTY = "Type or choose a secret and press Start."
 LAYERS_LENS_EMPTY = "Layers against tokens will appear here: the probability of the true next token."
 LAYERS_SALIENCE_EMPTY = "What each token of the prompt does for the value will appear here."
 NEVER_VISIBLE = "never"
-DONE = "done"
 
 
 def after_layer(layer: int) -> str:
