@@ -1096,6 +1096,28 @@ def overview_unseen(known: int) -> str:
     return f"{known} unseen by the method"
 
 
+# The manual
+
+MANUAL = "Manual"
+HELP = "Help"
+HELP_ON = {
+    "overview": "this overview",
+    "memorized": "checking",
+    "localize": "localizing",
+    "deactivate": "switching off",
+    "erase": "erasing",
+    "compare": "comparing methods",
+    "many": "many secrets",
+    "neurons": "single neurons",
+    "audit": "audits",
+}
+
+
+def help_on(tab: str) -> str:
+    """A tab's link to the manual, for those who hear it away from its tab."""
+    return f"{HELP} on {HELP_ON[tab]} (opens a new tab)"
+
+
 # What can be taken along
 
 EXPORT_JSON = "Save as JSON"
