@@ -13,6 +13,7 @@ from privlens.ui.text import en
 from tests.browser.steps import STOPPED, Visit, choose_example, localize
 
 SCALE = "(document.querySelector('#heatmap .cbtitle')?.textContent || '')"
+CHOSEN = "document.querySelector('#neuron-toggles').innerText.match(/layer [0-9]+, neuron [0-9]+/g).join()"
 PREVIEWED = f"{SCALE}.includes('preview by gradient')"
 
 
@@ -30,7 +31,7 @@ def test_a_preview_is_on_the_map_before_the_gates(visit: Visit, monkeypatch: pyt
     page = visit.page
     choose_example(page)
     localize(page, "activations")
-    kept = page.locator("#neuron-toggles").inner_text()
+    kept = page.evaluate(CHOSEN)
     page.locator("#method input").click()
     page.get_by_role("option", name="hard-concrete", exact=True).click()
     page.click("#localize-start")
@@ -39,7 +40,7 @@ def test_a_preview_is_on_the_map_before_the_gates(visit: Visit, monkeypatch: pyt
     page.click("#localize-cancel")
     page.wait_for_function(STOPPED)
     page.wait_for_function(f"{SCALE}.includes('norm of its output')")
-    assert page.locator("#neuron-toggles").inner_text() == kept
+    assert page.evaluate(CHOSEN) == kept
 
     page.click("#localize-start")
     page.wait_for_function(PREVIEWED)
@@ -49,5 +50,5 @@ def test_a_preview_is_on_the_map_before_the_gates(visit: Visit, monkeypatch: pyt
     page.wait_for_function(STOPPED)
     page.wait_for_function(f"{SCALE}.includes('how firmly closed')")
     page.click("#undo")
-    page.wait_for_function(f"document.querySelector('#neuron-toggles').innerText === {json.dumps(kept)}")
+    page.wait_for_function(f"{CHOSEN} === {json.dumps(kept)}")
     assert not visit.errors

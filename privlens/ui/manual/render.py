@@ -19,8 +19,11 @@ from privlens.ui.manual.pages import PAGES, PICTURES, source, title
 from privlens.ui.text import en
 
 FORMULA = re.compile(r"(\$\$?)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
-STYLE = """:root { color-scheme: light dark; --line: #d4d4d8; --link: #1d4ed8; --back: #f4f4f5; }
-@media (prefers-color-scheme: dark) { :root { --line: #52525b; --link: #93c5fd; --back: #27272a; } }
+STYLE = """:root { color-scheme: light dark; --paper: #fff; --ink: #18181b; --line: #d4d4d8; --link: #1d4ed8; --back: #f4f4f5; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #18181b; --ink: #f4f4f5; --line: #52525b; --link: #93c5fd; --back: #27272a; }
+}
+html { background: var(--paper); color: var(--ink); }
 body { margin: 0 auto; padding: 0 16px 64px; max-width: 62rem; font: 17px/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
 a { color: var(--link); } :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 nav ul { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 0; padding: 12px 0; list-style: none; }
@@ -91,7 +94,7 @@ def _within(page: str, children: Sequence[Token]) -> list[Token]:
         elif token.type == "link_close" and dropped:
             dropped -= 1
             continue
-        elif token.type == "image" and _target(page, str(token.attrs["src"])) is None:
+        elif token.type == "image" and _within_docs(page, str(token.attrs["src"])) not in PICTURES:
             token = Token("text", "", 0, content=token.content)
         kept.append(token)
     return kept
@@ -104,11 +107,14 @@ def _target(page: str, link: str) -> str | None:
     path, hash_mark, anchor = link.partition("#")
     if not path:
         return link
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
-    if target in PICTURES:
-        return link_to(target, page)
+    target = _within_docs(page, path)
     served = target.removesuffix(".md")
     return link_to(served, page) + hash_mark + anchor if target.endswith(".md") and served in PAGES else None
+
+
+def _within_docs(page: str, path: str) -> str:
+    """A file that a page names by its place beside it, by its place in docs/."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
