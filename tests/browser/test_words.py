@@ -111,6 +111,11 @@ def test_private_text_and_what_the_model_writes_are_not_touched(visit: Visit) ->
     ]
     for place in inside:
         assert page.locator(f"{place} dfn.term").count() == 0, place
+    intro = "[role=tabpanel]:has(#check-start) [data-testid=markdown] p"
+    page.evaluate("at => { document.querySelector(at).firstChild.data = 'A dimmer, and <b>gate</b> exposure.'; }", intro)
+    page.wait_for_timeout(500)
+    assert page.locator(intro).first.inner_text() == "A dimmer, and <b>gate</b> exposure."
+    assert page.locator(f"{intro} dfn.term").count() == 0, "a text that holds the value stays whole"
     hidden = "[...document.querySelectorAll('dfn.term')].every(word => !privlens.holdsValue(word.parentElement.textContent))"
     assert page.evaluate(hidden)
     assert page.evaluate("privlens.holdsValue('so it is: <b>gate</b> exposure')")

@@ -7,8 +7,8 @@
 // when gradio writes into it again.
 window.privlens = window.privlens || {};
 (() => {
-  const NAMES = '.fact-name, .marked-label, .results-table .label p, .results-table th .header.text';
-  const SENTENCES = '.verdict > span, [data-testid="markdown"], [data-testid="block-info"]';
+  const NAMES = '.fact-name, .results-table .label p, .results-table th .header.text';
+  const SENTENCES = '.verdict > span, .marked-label, [data-testid="markdown"], [data-testid="block-info"]';
   const NOT_IN = 'a, button, summary, code, input, textarea, svg, dfn, [aria-hidden="true"]';
   const GAP = 8, EDGE = 8, LATER = 150;  // pixels from the word and from the window's edge; milliseconds until a hover counts
   const entries = privlens.glossary.map((entry, place) => ({ ...entry, id: `term-${place}` }));

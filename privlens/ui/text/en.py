@@ -358,7 +358,7 @@ def preview_by(method: str) -> str:
 
 def preview_scale(method: str, unit: str) -> str:
     """The colour bar of a preview."""
-    return f"preview by {method} ({unit}), until gates close"
+    return f"preview by {method} ({unit})"
 
 
 def suggested_k(k: int) -> str:
