@@ -1,4 +1,4 @@
-"""Where the bundled files lie: models, lists and reference texts that come with PrivLens.
+"""Where the bundled files lie: models, lists and reference texts that come with PrivLens, and its manual.
 
 A wheel carries them inside the package, a checkout beside it.
 """
@@ -13,3 +13,5 @@ PLANTED_FILES = ASSETS / "planted"
 """The edit that makes `smollm2+planted`, and the list of its secrets with their neurons."""
 RECORDED = ASSETS / "recorded" / "demo.json"
 """The example that the page opens with (`privlens.recorded`)."""
+DOCS = next(folder for folder in (PACKAGE / "docs", PACKAGE.parent / "docs") if folder.is_dir())
+"""The manual, Markdown: in a wheel only the pages that the app serves (`privlens.ui.manual`)."""

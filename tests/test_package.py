@@ -9,11 +9,13 @@ import venv
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 import privlens
 from privlens.bench.serving import served
 from privlens.bench.visitors import Page, Visitor
+from privlens.ui.manual.pages import PAGES, PICTURES
 
 ROOT = Path(__file__).parents[1]
 KNOWN = ["--prompt", "Please charge the trip of Nicholas Carter to card", "--value", "1607 5994 4976 2074"]
@@ -44,6 +46,7 @@ def test_the_wheel_holds_everything_that_the_package_reads(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = [path.relative_to(ROOT).as_posix() for folder in ("privlens", "assets") for path in (ROOT / folder).rglob("*.*")]
     needed = {f"privlens/{name}" if name.startswith("assets/") else name for name in files if "__pycache__" not in name}
+    needed |= {f"privlens/docs/{name}" for name in (*(f"{page}.md" for page in PAGES), *PICTURES)}
     assert needed <= names
     assert f"privlens-{privlens.__version__}.dist-info/METADATA" in names
     assert not {name for name in names if name.startswith(("tests/", "docs/"))}
@@ -60,4 +63,6 @@ def test_the_command_works_from_another_folder(installed: Path, tmp_path: Path) 
 def test_the_page_of_the_installed_package_answers(installed: Path, tmp_path: Path) -> None:
     with served("demo", [installed / "privlens"], tmp_path) as (address, _), Visitor(Page(address)) as visitor:
         answer = visitor.press("check-start", prompt=KNOWN[1], value=KNOWN[3])
+        manual = httpx.get(f"{address.rstrip('/')}/manual/glossary", timeout=60, trust_env=False)
     assert "1607 5994 4976 2074" in json.dumps(answer.shown)
+    assert manual.status_code == 200 and "exposure" in manual.text

@@ -50,6 +50,8 @@ def method_of(name: str) -> Method:
 MASK, STEPWISE = "hard-concrete", "stepwise"
 ASKED_FOR_DEPTH = (MASK, STEPWISE)
 """The methods that are asked for a depth and a price."""
+TRAINED = ("hard-concrete", "hard-concrete-deep", "stepwise", "hard-concrete-sufficient", "slimming")
+"""The methods whose steps close gates, one after the other; the others give their scores at once."""
 FROM_FILE = "from a file"
 """The method of neurons that were read from a file which does not say how they were found."""
 
@@ -202,6 +204,7 @@ __all__ = [
     "METHODS",
     "METHOD_INFO",
     "STEPWISE",
+    "TRAINED",
     "WEIGHT_NORM",
     "Method",
     "MethodInfo",

@@ -9,11 +9,13 @@ import gradio as gr
 from privlens.resources import ASSETS
 from privlens.ui.allowed import allowed
 from privlens.ui.components.header import header, hides
+from privlens.ui.components.help import help_link
 from privlens.ui.components.plot import script
 from privlens.ui.components.skip import skip_link
 from privlens.ui.door import Beside, Door, LockedApp, make_door
 from privlens.ui.door.settings import addresses, served_on
 from privlens.ui.lesson.part import lesson_part
+from privlens.ui.manual import Manual
 from privlens.ui.programs import endpoints
 from privlens.ui.sidebar.panel import bundled_lists, sidebar
 from privlens.ui.state.jobs import QUICK, Notices
@@ -71,22 +73,31 @@ def build_ui(shelf: ModelCache) -> gr.Blocks:
         side.listed.change(lambda listed: hides(listed, bundled_lists()), side.listed, above.mask, **QUICK)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(en.OVERVIEW_TAB, id="overview"):
+                help_link("overview")
                 overview = overview_tab(shelf, side)
             with gr.Tab(en.CHECK_TAB, id="memorized"):
+                help_link("memorized")
                 to_localize = memorized_tab(shelf, side)
             with gr.Tab(en.LOCALIZE_TAB, id="localize"):
+                help_link("localize")
                 chosen, to_deactivate = localize_tab(shelf, side, profiles)
             with gr.Tab(en.DEACTIVATE_TAB, id="deactivate"):
+                help_link("deactivate")
                 part, bars, back = deactivate_tab(shelf, side, chosen)
             with gr.Tab(en.ERASE_TAB, id="erase"):
+                help_link("erase")
                 edits = erase_tab(shelf, side, chosen, above)
             with gr.Tab(en.COMPARE_TAB, id="compare"):
+                help_link("compare")
                 compared = compare_tab(shelf, side, chosen)
             with gr.Tab(en.MANY_TAB, id="many"):
+                help_link("many")
                 voted = many_tab(shelf, side, chosen)
             with gr.Tab(en.NEURONS_TAB, id="neurons"):
+                help_link("neurons")
                 one = neurons_tab(shelf, side, chosen, profiles)
             with gr.Tab(en.AUDIT_TAB, id="audit"):
+                help_link("audit")
                 audit_tab(shelf, side)
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         wire_neurons(chosen, one, tabs)
@@ -114,14 +125,14 @@ def launch(
     Args:
         host, port: the address; by default the first free port from 7860 on.
         door: who may reach the page; by default a lock if other machines can reach this host.
-        beside: what is served beside the page, behind the same door. more: passed on to gradio.
+        beside: what is served beside the page and the manual, behind the same door. more: passed on to gradio.
     """
     door = door or make_door(host)
     page.queue(default_concurrency_limit=None)  # `jobs.LINE` and the models' locks decide whose turn it is
     notices = logging.getLogger("privlens.memory")
     if not any(isinstance(handler, Notices) for handler in notices.handlers):
         notices.addHandler(Notices())
-    visits = VisitRegistry()
+    visits, beside = VisitRegistry(), [Manual(), *beside]
     settings, middleware = leaving_nothing(visits, [served.lifespan for served in beside])
     blocks = not more.pop("prevent_thread_lock", False)
     quiet = more.pop("quiet", False)

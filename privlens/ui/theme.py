@@ -3,6 +3,7 @@
 import gradio as gr
 
 from privlens.ui.components.parts import PAGE
+from privlens.ui.components.terms import glossary_script
 
 WEIGHTS = (400, 700)
 """Of the fonts; the files of other weights in gradio's package lack most Latin letters."""
@@ -33,13 +34,13 @@ def theme() -> gr.themes.Base:
     )
 
 
-HEAD = ("keys", "take", "mask")
-"""Scripts for the page's head: keys that do what clicks do, and what leaves the page as a file."""
+HEAD = ("keys", "take", "mask", "terms")
+"""Scripts for the page's head: keys that do what clicks do, what leaves the page as a file, and words that are explained."""
 
 
 def keys() -> str:
-    """The scripts of HEAD."""
-    return "".join(f"<script>{(PAGE / f'{name}.js').read_text('utf-8')}</script>" for name in HEAD)
+    """The scripts of HEAD, and what they need to know."""
+    return glossary_script() + "".join(f"<script>{(PAGE / f'{name}.js').read_text('utf-8')}</script>" for name in HEAD)
 
 
 def style() -> str:

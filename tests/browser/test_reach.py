@@ -189,6 +189,22 @@ def test_the_first_useful_act_is_within_ten_keys(visit: Visit) -> None:
     assert not visit.errors
 
 
+def test_arrows_lead_along_the_tabs_and_the_tab_key_past_them(visit: Visit) -> None:
+    page, names = visit.page, tabs(visit.page)
+    page.focus("#skip a")
+    page.keyboard.press("Enter")
+    for key, expected in (("ArrowRight", 1), ("ArrowRight", 2), ("Home", 0), ("ArrowLeft", -1), ("ArrowRight", 0), ("End", -1)):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.innerText") == names[expected]
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#audit-start")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.matches('#help-audit a')")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.innerText") == names[-1], "the open one is the stop before"
+    assert not visit.errors
+
+
 def test_the_whole_way_goes_by_keys_and_the_focus_never_falls_to_the_page(visit: Visit) -> None:
     page = visit.page
     choose_example(page)

@@ -21,13 +21,23 @@ function box(fact) {
   return box;
 }
 
+// A number of the same name keeps its name's place on the page, for the focus may be on a word of it (terms.js).
+function fill(list, facts) {
+  const names = [...list.querySelectorAll('.fact-name')];
+  const same = names.length === facts.length && names.every((name, at) => name.textContent === facts[at].name);
+  if (!same) return list.replaceChildren(...facts.map(box));
+  names.forEach((name, at) => {
+    const [, ...rest] = box(facts[at]).children;
+    while (name.nextSibling) name.nextSibling.remove();
+    name.after(...rest);
+  });
+}
+
 function draw() {
   const facts = props.value || [];
   note.hidden = facts.length > 0;
   more.hidden = !facts.some(fact => fact.place === 'more');
-  for (const [place, list] of Object.entries(places)) {
-    element.querySelector(list).replaceChildren(...facts.filter(fact => (fact.place || '') === place).map(box));
-  }
+  for (const [place, list] of Object.entries(places)) fill(element.querySelector(list), facts.filter(fact => (fact.place || '') === place));
 }
 
 draw(); watch('value', draw);

@@ -14,6 +14,20 @@ window.addEventListener('keydown', event => {
   if (event.key === 'Tab' && event.target.matches?.(list)) event.stopImmediatePropagation();
 }, true);
 
+// Of the names of the tabs only the open one is a stop of the Tab key, so that nine of them do not stand before what is in a tab; arrows,
+// Home and End lead from one to the other, Enter opens it.
+const TAB = '#tabs [role="tab"]';
+window.addEventListener('keydown', event => {
+  if (event.key === 'Tab') document.querySelectorAll(TAB).forEach(tab => { tab.tabIndex = tab.ariaSelected === 'true' ? 0 : -1; });
+  if (!event.target.matches?.(TAB)) return;
+  const names = [...event.target.parentElement.querySelectorAll('[role="tab"]')].filter(tab => tab.checkVisibility());
+  const at = names.indexOf(event.target), to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: -1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  names.at(to % names.length).focus();
+}, true);
+
 // An open list does not follow its box when the page becomes narrower or wider. (Lower: a phone that shows its keyboard.)
 let width = window.innerWidth;
 window.addEventListener('resize', () => {

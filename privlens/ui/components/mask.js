@@ -53,6 +53,9 @@ window.privlens = window.privlens || {};
     return out + text.slice(last);
   }
 
+  // Whether a text holds a private value, hidden or not.
+  privlens.holdsValue = text => { refresh(); return text.includes('\u2022') || places(text).length > 0; };
+
   // The text as it may leave the page; `whole` for a text that is a piece of a value itself.
   privlens.masked = (text, whole = false) => {
     if (!on) return text;

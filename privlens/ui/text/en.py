@@ -341,11 +341,24 @@ NOTE_CLOSED = "gates below 0.5"
 NOTE_OPEN = "gates of 0.5 and more: what the value is still written with; this method closes all others by design"
 NOTE_GATED_NLL = "under the gates at this step; up = less likely"
 NO_SUGGESTED_K = "no suggested number"
+PREVIEW = "preview"
+PREVIEW_NAME = "on the map for now"
+NOTE_PREVIEW = "one backward pass, not the result: it stands until the first gate has closed, and is then thrown away"
 
 
 def about_method(name: str, meaning: str, unit: str, cost: str) -> str:
     """What a method's score means, its unit, and what it costs."""
     return f"**{name}**: {meaning}. Unit of a score: {unit}. Cost: {cost}."
+
+
+def preview_by(method: str) -> str:
+    """Which method a preview is made by."""
+    return f"by {method}"
+
+
+def preview_scale(method: str, unit: str) -> str:
+    """The colour bar of a preview."""
+    return f"preview by {method} ({unit})"
 
 
 def suggested_k(k: int) -> str:
@@ -1083,6 +1096,28 @@ def overview_unseen(known: int) -> str:
     return f"{known} unseen by the method"
 
 
+# The manual
+
+MANUAL = "Manual"
+HELP = "Help"
+HELP_ON = {
+    "overview": "this overview",
+    "memorized": "checking",
+    "localize": "localizing",
+    "deactivate": "switching off",
+    "erase": "erasing",
+    "compare": "comparing methods",
+    "many": "many secrets",
+    "neurons": "single neurons",
+    "audit": "audits",
+}
+
+
+def help_on(tab: str) -> str:
+    """A tab's link to the manual, for those who hear it away from its tab."""
+    return f"{HELP} on {HELP_ON[tab]} (opens a new tab)"
+
+
 # What can be taken along
 
 EXPORT_JSON = "Save as JSON"
@@ -1304,7 +1339,6 @@ LAYERS_SALIENCE_EMPTY = "What each token of the prompt does for the value will a
 NEVER_VISIBLE = "never"
 NOTE_VISIBLE = "the lowest layer of which half of the value's tokens are the first choice"
 NOTE_UNDERNEATH = "no longer the first choice at the end, but that of a lower layer"
-DONE = "done"
 
 
 def after_layer(layer: int) -> str:

@@ -1,4 +1,4 @@
-"""The routes of gradio that stay open: only those that the page and its interface need.
+"""The routes that stay open: of gradio's only those that the page and its interface need, and what is served beside the page.
 
 gradio serves many more: some keep what a visitor typed (deep_link), show other visitors' activity (monitoring, queue/status),
 accept files that nobody reads (process_recording), fetch URLs (proxy), or give a log-in's token to scripts (token). Routes that a
@@ -26,6 +26,7 @@ OPEN = re.compile(
             r"/login/?",
             r"/logout",
             r"/mcp",
+            r"/manual/.+",
             r"/(static|assets)/.+",
             rf"{API}/(info|openapi\.json|app_id|user|login_check|startup-events|theme\.css|cancel|reset|upload)/?",
             rf"{API}/(upload_progress|queue/join|queue/data)",

@@ -14,7 +14,7 @@ from gradio.components import Component
 
 from privlens import plots
 from privlens.localization import unit_of
-from privlens.types import Neuron
+from privlens.types import Neuron, NeuronScores
 from privlens.ui.components.parts import facts, with_box
 from privlens.ui.components.plot import bin_of, marks, picked, plot
 from privlens.ui.state.freshness import Telling
@@ -176,9 +176,14 @@ def default_k(located: Localization) -> int:
 
 
 def top_of(located: Localization) -> float:
+    """The score of the strongest colour of a localization."""
+    return top_of_scores(located.scores)
+
+
+def top_of_scores(scores: NeuronScores) -> float:
     """The score of the strongest colour: the end of the scale where the unit names one, else the highest there is."""
-    highest = max(float(np.nanmax(located.scores.scores)), 1e-9)
-    return max(1.0, highest) if re.search(r"\b0\b.*\b1\b", unit_of(located.scores.method)) else highest
+    highest = max(float(np.nanmax(scores.scores)), 1e-9)
+    return max(1.0, highest) if re.search(r"\b0\b.*\b1\b", unit_of(scores.method)) else highest
 
 
 def square_of(located: Localization, layer: int) -> str:

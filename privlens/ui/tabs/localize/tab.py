@@ -1,7 +1,6 @@
 """The tab Localize: gates train live, then the neurons that were found can be chosen and switched."""
 
 import functools
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -27,10 +26,11 @@ from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.profiles import ProfileCache
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
 from privlens.ui.tabs.localize.card import wire_card
+from privlens.ui.tabs.localize.live import gates_map, live_facts, preview_fact, preview_map, preview_of, trains
 from privlens.ui.tabs.localize.neuron_set import neuron_set_part
 from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k, stage
 from privlens.ui.tabs.localize.settings import common, depth_setting, hold_setting, keep_setting, seed_setting, site_setting
-from privlens.ui.text import en, wording
+from privlens.ui.text import en
 from privlens.ui.traces.typed import UNKEPT
 
 EVERY = 0.15
@@ -95,8 +95,16 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
         seed = validation.seed(form.seed or 0)
         mask = asked_for(form.depth, form.hold)
-        task = Task(lm, target, others=retained, texts=paragraphs(form.own_text), seed=seed, site=form.site, stop=stop.is_set)
         clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
+        preview = preview_of(form.method, lm, target, form.site, stop.is_set)
+        if preview is not None:
+            yield {
+                bar: gr.update(value=clock.at(0, 1, en.PREVIEW)),
+                live: gr.update(value=[preview_fact()]),
+                heat: preview_map(preview),
+                lines: gr.update(value=""),
+            }
+        task = Task(lm, target, others=retained, texts=paragraphs(form.own_text), seed=seed, site=form.site, stop=stop.is_set)
         steps: list[LocalizationStep] = []
         n_neurons = sum(lm.widths(form.site))
         for step in steps_of(form.method, task, mask if mask != MaskSettings() else None):
@@ -104,9 +112,11 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
             if step.result is None and time.monotonic() - drawn < EVERY:
                 continue
             drawn = time.monotonic()
-            gates = gr.update(value=plots.live_gates(step, sufficient).to_json(), off=[], on=[])
+            if step.n_closed or step.result is not None:
+                preview = None  # from now on the gates are there to be seen
+            gates: Update = {heat: gates_map(step, sufficient)} if preview is None else {}
             loss = plots.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""
-            numbers = live_facts(step, n_neurons, sufficient)
+            numbers = [*([] if preview is None else [preview_fact()]), *live_facts(step, n_neurons, sufficient)]
             result: Update = {}
             if step.result is not None:
                 localization = Localization(
@@ -126,8 +136,8 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
             yield {
                 bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage)),
                 live: gr.update(value=numbers),
-                heat: gates,
                 lines: gr.update(value=loss),
+                **gates,
                 **result,
             }
 
@@ -171,27 +181,3 @@ def about_method(name: str) -> str:
     """What a method's score means, its unit, and what it costs."""
     info = METHOD_INFO[name]
     return en.about_method(name, info.meaning, info.unit, info.cost)
-
-
-def trains(step: LocalizationStep) -> bool:
-    """Whether gates are being trained; a method that trains none has neither closed neurons nor a loss to show."""
-    return not math.isnan(step.target_nll)
-
-
-def live_facts(step: LocalizationStep, n_neurons: int, sufficient: bool) -> list[wording.Fact]:
-    """The numbers of one step; the gates have places for more neurons where layers differ in width."""
-    facts = []
-    if trains(step):
-        nll = f"{step.target_nll:.2f}"
-        name, counted, note = "neurons closed", step.n_closed, en.NOTE_CLOSED
-        if sufficient:
-            name, counted = "neurons still open", n_neurons - step.n_closed
-            note = en.NOTE_OPEN
-        facts = [
-            wording.fact(name, f"{counted:,}", f"of {n_neurons:,}", note),
-            wording.fact("secret's NLL", nll, "nats/token", en.NOTE_GATED_NLL),
-        ]
-    if step.result is not None:
-        facts += wording.of_goal(step.result)
-        facts.append(wording.time_of(step.result))
-    return facts
