@@ -15,8 +15,9 @@ from privlens import validation
 from privlens.errors import BadInput
 from privlens.localization import METHODS
 from privlens.secret_lists import ListedSecret
+from privlens.ui.components.form import Form
 from privlens.ui.components.parts import part
-from privlens.ui.sidebar.panel import Sidebar, bundled_lists
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues, bundled_lists
 from privlens.ui.state.jobs import QUICK, SLOW, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best
 from privlens.ui.tabs.localize.selection import Chosen
@@ -68,23 +69,25 @@ def read_link(fragment: str) -> Link:
     )
 
 
-def of_now(
-    model: ModelName,
-    listed: tuple[ListedSecret, ...],
-    prompt: str,
-    value: str,
-    method: str,
-    seed: float | None,
-    localization: Localization | None,
-    selection: Selection,
-    shown: Shown | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class NowForm(SidebarValues):
+    """What a link tells of the page as it is."""
+
+    method: str
+    seed: float | None
+    located: Localization | None
+    selection: Selection
+    shown: Shown | None
+
+
+def of_now(now: NowForm) -> dict[str, Any]:
     """The value of the part: what the fragment says, but for the tab, which the browser knows."""
-    rows = listed if listed in bundled_lists() else ()
-    row = next((row for row, entry in enumerate(rows) if (entry.secret.prompt, entry.secret.value) == (prompt, value)), None)
-    k = len(selection.now.neurons) if localization is not None else None
-    named = {"model": model.name, "row": row, "method": method, "seed": int(seed or 0), "k": k or None}
-    named["neuron"] = shown.page.card.link if shown else None
+    rows = now.listed if now.listed in bundled_lists() else ()
+    asked = now.prompt, now.value
+    row = next((row for row, entry in enumerate(rows) if (entry.secret.prompt, entry.secret.value) == asked), None)
+    k = len(now.selection.now.neurons) if now.located is not None else None
+    named = {"model": now.model.name, "row": row, "method": now.method, "seed": int(now.seed or 0), "k": k or None}
+    named["neuron"] = now.shown.page.card.link if now.shown else None
     return {name: said for name, said in named.items() if said is not None}
 
 
@@ -138,10 +141,19 @@ def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chos
             None, None, None, js=SHOW, **QUICK
         )
     chosen.located.change(show_errors(k_best), [link, chosen.located, chosen.selection], [link, chosen.selection], **QUICK)
+    form = Form(
+        NowForm,
+        **side.controls,
+        method=method,
+        seed=seed,
+        located=chosen.located,
+        selection=chosen.selection,
+        shown=one.shown,
+    )
     gr.on(
-        [part.change for part in (side.model, side.secret, side.listed, method, seed, chosen.selection, one.shown)],
-        lambda *now: gr.update(value=of_now(*now)),
-        [side.model, side.listed, side.prompt, side.value, method, seed, chosen.located, chosen.selection, one.shown],
+        [control.change for control in (side.model, side.secret, side.listed, method, seed, chosen.selection, one.shown)],
+        lambda given: gr.update(value=of_now(form.read(given))),
+        form.inputs,
         address,
         trigger_mode="always_last",
         **QUICK,

@@ -32,15 +32,15 @@ def neurons_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
     """Builds the tab; `wire_neurons` connects the map with it."""
     gr.Markdown(en.NEURONS_INTRO)
     one = neuron_part(shelf, side, chosen, profiles)
-    with gr.Accordion(en.LAYERS_HEADING, open=False, elem_id="layers"):
+    with gr.Accordion(en.LAYERS_HEADING, open=False, elem_id="layers-part"):
         layers_part(shelf, side, chosen)
-    with gr.Accordion(en.COUPLING_HEADING, open=False, elem_id="coupling"):
+    with gr.Accordion(en.COUPLING_HEADING, open=False, elem_id="coupling-part"):
         coupling_part(shelf, side)
-    with gr.Accordion(en.PROBE_HEADING, open=False, elem_id="probes"):
+    with gr.Accordion(en.PROBE_HEADING, open=False, elem_id="probes-part"):
         probe_part(shelf, side, chosen)
-    with gr.Accordion(en.ENTROPY_HEADING, open=False, elem_id="entropy-law"):
+    with gr.Accordion(en.ENTROPY_HEADING, open=False, elem_id="entropy-law-part"):
         entropy_part(shelf, side)
-    with gr.Accordion(en.UNIVERSAL_HEADING, open=False, elem_id="universality"):
+    with gr.Accordion(en.UNIVERSAL_HEADING, open=False, elem_id="universality-part"):
         universal_part(shelf, side, chosen)
     return one
 
