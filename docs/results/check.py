@@ -19,6 +19,8 @@ from privlens.deactivation import EvalContext, memorization_states, reference_pe
 from privlens.erasure import ErasureSettings, method_settings
 from privlens.memorization import states
 from privlens.memorization.extraction import log10_tries
+from privlens.neurons.universal import UniversalRequest, UniversalSettings
+from privlens.neurons.universal import universal as shared
 from privlens.recorded import read_example
 from privlens.resources import RECORDED, REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
@@ -96,6 +98,16 @@ def leaked() -> tuple[Row, Row]:
     return {row["what"]: row["k"] for row in recorded["rows"]}, {row["what"]: row["k"] for row in anew}
 
 
+def universal() -> tuple[Row, Row]:
+    """How many neurons of demo another seed's model has too."""
+    recorded = json.loads((DATA / "universal.json").read_text())["universal"]
+    settings = UniversalSettings(ablated=0.0)
+    request = UniversalRequest(load("demo"), load("demo-seed1"), tuple(read_reference(REFERENCE)), settings=settings)
+    *_, last = shared(request)
+    assert last.result, "the last step has the result"
+    return {name: recorded[name] for name in ("k", "n")}, {"k": last.result.universal.k, "n": last.result.universal.n}
+
+
 CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "memorized.json": memorized,
     "memorized-int8.json": partial(quantized, "int8"),
@@ -108,6 +120,7 @@ SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "erase-1.json": partial(erasure, "erase-1.json", "emso"),
     "erase-8.json": partial(erasure, "erase-8.json", "emso"),
     "leaks.json": leaked,
+    "universal.json": universal,
 }
 """A minute or two each: left out of the tests."""
 

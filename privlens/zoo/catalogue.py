@@ -14,7 +14,9 @@ from privlens.resources import ASSETS, PLANTED_FILES
 from privlens.zoo.downloads import folder_size
 from privlens.zoo.packaged import PACKAGED, SMOLLM2, cache_folder, folder_of, how_to_get, is_ready
 
-BUNDLED = {"demo": ASSETS / "demo"}
+TWIN = "demo-seed1"
+"""The recipe of demo with other initial weights: to compare neurons with."""
+BUNDLED = {"demo": ASSETS / "demo", TWIN: ASSETS / TWIN}
 """Models that come with PrivLens, by name."""
 PLANTED = "smollm2+planted"
 """SMOLLM2 with planted secrets, whose neurons are known."""
@@ -60,7 +62,8 @@ def source_of(name: str) -> str:
 def known_models() -> list[KnownModel]:
     """All models that PrivLens knows by name."""
     demo = "bundled: 4 million parameters, invented people that it knows by heart"
-    models = [KnownModel("demo", "ready", folder_size(BUNDLED["demo"]), demo)]
+    twin = "bundled: the same people, texts and tokenizer from other initial weights, to compare neurons with"
+    models = [KnownModel(name, "ready", folder_size(BUNDLED[name]), about) for name, about in (("demo", demo), (TWIN, twin))]
     for model in PACKAGED.values():
         state, n_bytes = ("ready", folder_size(folder_of(model))) if is_ready(model) else ("to fetch", model.n_bytes)
         models.append(KnownModel(model.name, state, n_bytes, model.about))

@@ -157,6 +157,8 @@ def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
     assert page.inner_text("#probe-facts .fact-value >> nth=0") == f"{best} of {probes['runs'][0]['accuracy'][0]['n']}"
 
     unfold(page, "Which neurons do two models share")
+    assert page.locator("#universal-other").locator("input, textarea").input_value() == "demo-seed1"
+    page.locator("#universal-other").locator("input, textarea").fill("")
     page.click("#universal-start")
     told(page, "Name the other model first")
     assert not visit.errors

@@ -83,6 +83,18 @@ def test_switching_off_is_what_the_json_says() -> None:
         assert f"| {row['method']} | {' | '.join(numbers)} | x{row['perplexity_ratio']:.3f} |" in page
 
 
+def test_what_two_seeds_share_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/neurons-kin.md").read_text(encoding="utf-8")
+    recorded = json.loads((DATA / "universal.json").read_text())
+    for name, share in (
+        (f"{0.5} or more", recorded["universal"]),
+        *((str(at), one) for at, one in enumerate(recorded["by_layer"])),
+    ):
+        low, high = share["interval"]
+        shown = f"{share['k']} of {share['n']}, {share['k'] / share['n']:.1%} ({low:.1%} to {high:.1%})"
+        assert re.search(rf"{re.escape(name)} +{re.escape(shown)}", page), name
+
+
 def test_what_is_leaked_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/leaks.md").read_text(encoding="utf-8")
     for row in json.loads((DATA / "leaks.json").read_text())["rows"]:

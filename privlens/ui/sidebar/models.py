@@ -18,6 +18,7 @@ from privlens.ui.state.jobs import QUICK, SLOW, run_buttons, show_errors, wire
 from privlens.ui.state.session import ModelCache, ModelName, VisitorModels
 from privlens.ui.text import en, wording
 from privlens.ui.traces.typed import UNKEPT
+from privlens.zoo.catalogue import TWIN
 from privlens.zoo.loading import fetch as fetch_model
 from privlens.zoo.packaged import SMOLLM2, fetch, is_ready
 
@@ -127,4 +128,5 @@ def _names(shelf: ModelCache, visitor: VisitorModels | None = None) -> list[str]
 
 def own_list(name: ModelName, folder: Path) -> Path | None:
     """The list of secrets that belongs to a model by its name, where there is one."""
-    return {"demo": folder / "secrets.csv", "smollm2+planted": folder / "planted" / "secrets.csv"}.get(name.name)
+    demo = folder / "secrets.csv"
+    return {"demo": demo, TWIN: demo, "smollm2+planted": folder / "planted" / "secrets.csv"}.get(name.name)

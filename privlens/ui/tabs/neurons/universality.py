@@ -24,6 +24,7 @@ from privlens.ui.tabs.neurons.study import study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 from privlens.ui.traces.typed import UNKEPT
+from privlens.zoo.catalogue import TWIN
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class UniversalForm:
 def universal_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """Builds the part."""
     gr.Markdown(en.UNIVERSAL_INTRO)
-    other = gr.Textbox("", label=en.UNIVERSAL_OTHER, info=en.UNIVERSAL_OTHER_INFO, elem_id="universal-other", **UNKEPT)
+    other = gr.Textbox(TWIN, label=en.UNIVERSAL_OTHER, info=en.UNIVERSAL_OTHER_INFO, elem_id="universal-other", **UNKEPT)
     controls = study_controls("universal")
     numbers = facts("universal-facts", en.UNIVERSAL_EMPTY)
     picture = plot("universal-histogram", "", 320)
