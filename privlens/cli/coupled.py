@@ -1,4 +1,4 @@
-"""`python -m privlens coupled`: the neurons that two categories of a list share, and what they do."""
+"""`python -m privlens coupled`: the neurons that two concepts share, categories of a list or texts, and what they do."""
 
 import json
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from privlens.errors import BadInput
 from privlens.neurons.coupled import CoupledRequest, CoupledSettings
 from privlens.neurons.coupled import coupled as search
 from privlens.neurons.coupled_records import Coupling, SwitchEffect
+from privlens.neurons.texts import Text
 from privlens.resources import REFERENCE, SECRETS
 from privlens.secret_lists import ListedSecret, read_reference, read_secrets
 from privlens.types import Secret
@@ -23,8 +24,9 @@ from privlens.zoo.loading import load
 
 Json = dict[str, Any]
 DEFAULT = CoupledSettings()
-First = Annotated[str, typer.Option("--first", help="A category of the list.")]
-Second = Annotated[str, typer.Option("--second", help="Another category of the list.")]
+TEXT_FILE = ".txt"
+First = Annotated[str, typer.Option("--first", help="A category of the list, or a .txt file of paragraphs.")]
+Second = Annotated[str, typer.Option("--second", help="Another category, or a .txt file of paragraphs.")]
 
 
 def coupled(
@@ -48,20 +50,33 @@ def coupled(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Which neurons do two categories of private values share, that ordinary text does not need? Of the kind of DEAN."""
+    """Which neurons do two concepts share, that ordinary text does not need? Of the kind of DEAN.
+
+    A concept is a category of private values, or texts of one's own: prompts about fairness, a topic, a person.
+    """
     listed, paragraphs = read_secrets(secrets), read_reference(reference)
-    of_first, of_second = of_category(listed, first, "--first"), of_category(listed, second, "--second")
+    of_first, of_second = concept(listed, first, "--first"), concept(listed, second, "--second")
     if out:
         inputs.check_writable(out)
     lm = inputs.under(load(model, device, dtype), edit)
     settings = CoupledSettings(top, general, not all_texts, draws)
-    for step in search(CoupledRequest(lm, of_first, of_second, paragraphs, (first, second), settings, seed)):
+    for step in search(CoupledRequest(lm, of_first, of_second, paragraphs, (name_of(first), name_of(second)), settings, seed)):
         progress.report_step(step)
     assert step.result, "a search ends with its result"
     found = report(step.result)
     if out:
         inputs.write(out, json.dumps({"site": "mlp", **found["provenance"], "neurons": found["coupled"]}))
     tables.show(found, as_json, view)
+
+
+def concept(listed: Sequence[ListedSecret], name: str, option: str) -> tuple[Text, ...]:
+    """The paragraphs of a .txt file, or the secrets of a category. Raises BadInput if there are none."""
+    return read_reference(name) if name.endswith(TEXT_FILE) else of_category(listed, name, option)
+
+
+def name_of(concept: str) -> str:
+    """What a concept is called: its category, or its file without the folder and the ending."""
+    return Path(concept).stem if concept.endswith(TEXT_FILE) else concept
 
 
 def of_category(listed: Sequence[ListedSecret], name: str, option: str) -> tuple[Secret, ...]:

@@ -53,6 +53,17 @@ def test_coupled(run: Run, listed: str, reference: str, tmp_path: Path) -> None:
     assert "phone only off" in said
 
 
+def test_coupled_of_texts(run: Run, listed: str, reference: str, tmp_path: Path) -> None:
+    fairness = tmp_path / "fairness.txt"
+    fairness.write_text("Everybody gets the same pay for the same work.\n\nThe rules of the house hold for all who live in it.\n")
+    asked = ["coupled", "--first", "phone", "--second", str(fairness), "--secrets", listed, "--reference", reference, "--json"]
+    code, out, _ = run(*asked)
+    found = json.loads(out)
+    assert code == 0 and found["categories"] == ["phone", "fairness"]
+    assert found["n_used"][1] == found["n_measured"][1] == 1
+    assert run(*asked[:4], str(tmp_path / "missing.txt"), *asked[5:])[0] == 2
+
+
 def test_coupled_of_no_category(run: Run, listed: str) -> None:
     code, out, err = run("coupled", "--first", "phone", "--second", "shoe", "--secrets", listed)
     assert (code, out) == (2, "")
