@@ -153,7 +153,7 @@ def activation_statistics(
 def _groups(lm: LanguageModel, rows: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
     """[V] the group of every token: its place among the most frequent ones, or N_GROUPS for those that are in no group."""
     frequencies = Counter(token for _, ids in rows for token in ids[1:])
-    groups = torch.full((max(lm.n_embeddings, lm.n_vocabulary),), N_GROUPS)
+    groups = torch.full((max(lm.n_embeddings, lm.n_vocabulary),), N_GROUPS, dtype=torch.long)
     for group, (token, n) in enumerate(frequencies.most_common(N_GROUPS)):
         if n >= LEAST:
             groups[token] = group

@@ -143,7 +143,10 @@ def erasing_map(
     """
     generator = torch.Generator().manual_seed(seed)
     n, width = states.shape
-    weights = [(torch.randn(width, width, generator=generator) / width**0.5).to(states).requires_grad_() for _ in range(3)]
+    weights = [
+        (torch.randn(width, width, generator=generator, dtype=torch.float32) / width**0.5).to(states).requires_grad_()
+        for _ in range(3)
+    ]
     biases = [torch.zeros(width, device=states.device, dtype=states.dtype, requires_grad=True) for _ in range(3)]
 
     def run(inputs: Tensor) -> Tensor:

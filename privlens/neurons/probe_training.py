@@ -66,8 +66,8 @@ def _drawn(layers: int, sizes: list[int], generator: torch.Generator, device: to
     """Weights of variance 1 / inputs, and biases of 0."""
     weights: list[Tensor] = []
     for n_in, n_out in pairwise(sizes):
-        weights.append(torch.randn(layers, n_in, n_out, generator=generator).to(device) / n_in**0.5)
-        weights.append(torch.zeros(layers, 1, n_out, device=device))
+        weights.append(torch.randn(layers, n_in, n_out, generator=generator, dtype=torch.float32).to(device) / n_in**0.5)
+        weights.append(torch.zeros(layers, 1, n_out, device=device, dtype=torch.float32))
     return tuple(weight.requires_grad_() for weight in weights)
 
 
@@ -89,7 +89,7 @@ def train(states: Tensor, labels: Tensor, n_classes: int, settings: TrainingSett
     weights = _drawn(layers, sizes, generator, states.device)
     optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     best = [weight.detach().clone() for weight in weights]
-    lowest = torch.full((layers,), torch.inf, device=states.device)
+    lowest = torch.full((layers,), torch.inf, device=states.device, dtype=torch.float32)
     n_without = 0
     for step in range(settings.steps + 1):
         if step % settings.every == 0:

@@ -139,7 +139,7 @@ def _input_biases(lm: LanguageModel, layer: int) -> list[Tensor]:
     for projection in lm.layout.mlp_inputs[layer]:
         bias = getattr(projection, "bias", None)
         n_inputs = widths(projection)[1] // width
-        missing = torch.full((n_inputs * width,), torch.nan)
+        missing = torch.full((n_inputs * width,), torch.nan, dtype=torch.float32)
         biases += (missing if bias is None else bias.detach().float()).to(lm.device).split(width)
     return biases
 

@@ -48,6 +48,7 @@ FOCUSED = """() => {
         lists: document.querySelectorAll('[role=listbox]').length,
     };
 }"""
+COPIES = """[...document.querySelectorAll('#tabs [aria-hidden="true"] [role=tab]')].filter(tab => tab.tabIndex >= 0).map(tab => tab.innerText)"""
 TABS = "[...document.querySelectorAll('#tabs [role=tab]')].filter(tab => tab.checkVisibility()).map(tab => tab.innerText)"
 
 
@@ -166,6 +167,7 @@ def test_tab_visits_every_part_and_shows_where_it_is(visit: Visit) -> None:
         page.evaluate("scrollTo(0, 0)")  # where the page before was left, the browser may move on while this one is built
         stops = list(walk(page))
         assert len(stops) > 4
+        assert page.evaluate(COPIES) == [], "gradio's copies of the names are no stop"
         assert [stop["name"] for stop in stops if not stop["ring"]] == [], f"{tab}: no visible focus"
         assert [(stop["name"], stop["where"]) for stop in stops if not stop["shown"]] == [], f"{tab}: focus out of sight"
         page.wait_for_function("!document.querySelector('[role=listbox]')")
