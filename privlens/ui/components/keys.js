@@ -15,11 +15,10 @@ window.addEventListener('keydown', event => {
 }, true);
 
 // Of the names of the tabs only the open one is a stop of the Tab key, so that nine of them do not stand before what is in a tab; arrows,
-// Home and End lead from one to the other, Enter opens it. gradio keeps hidden copies of the names, to measure them by: they are no stop.
+// Home and End lead from one to the other, Enter opens it.
 const TAB = '#tabs [role="tab"]';
-const isStop = tab => tab.ariaSelected === 'true' && !tab.closest('[aria-hidden="true"]');
 window.addEventListener('keydown', event => {
-  if (event.key === 'Tab') document.querySelectorAll(TAB).forEach(tab => { tab.tabIndex = isStop(tab) ? 0 : -1; });
+  if (event.key === 'Tab') document.querySelectorAll(TAB).forEach(tab => { tab.tabIndex = tab.ariaSelected === 'true' ? 0 : -1; });
   if (!event.target.matches?.(TAB)) return;
   const names = [...event.target.parentElement.querySelectorAll('[role="tab"]')].filter(tab => tab.checkVisibility());
   const at = names.indexOf(event.target), to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: -1 }[event.key];

@@ -7,8 +7,12 @@ element.querySelector('a').addEventListener('click', event => {
   tab.scrollIntoView({ block: 'center' });
 });
 
-// A button that leads to another tab is hidden with its own, sooner or later, and would leave the focus nowhere.
-const lost = () => document.activeElement === document.body || !document.activeElement.checkVisibility();
+// A button that leads to another tab is hidden with its own, sooner or later, and would leave the focus nowhere. Whoever leaves the page
+// by the Tab key is not called back.
+let leaves = false;
+window.addEventListener('keydown', event => { leaves = event.key === 'Tab'; }, true);
+document.addEventListener('focusin', () => { leaves = false; });
+const lost = () => document.activeElement === document.body ? !leaves : !document.activeElement.checkVisibility();
 new MutationObserver(() => [60, 250, 1000, 3000].forEach(later => setTimeout(() => {
   if (lost()) open()?.focus({ preventScroll: true });
 }, later))).observe(document, { subtree: true, attributes: true, attributeFilter: ['aria-selected'] });
