@@ -54,7 +54,7 @@ def test_from_a_list_to_a_report_that_the_command_line_makes_too(
     page.wait_for_function(ENDED)
     finished(page, "audit")
     page.wait_for_function(FACTS.format("audit-facts"))
-    assert page.locator("#audit-curves .main-svg").count() > 0
+    page.wait_for_selector("#audit-curves .main-svg")
     before = facts_of(page, "audit-facts")
     assert before["written word for word"].startswith(f"{len(TAUGHT)} of ")
     shown = page.inner_text("#audit-table")
