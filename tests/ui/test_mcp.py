@@ -5,6 +5,7 @@ import gc
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -42,6 +43,12 @@ def served(outward: list[str]) -> Iterator[str]:
     gc.collect()  # while what gradio leaves open is still forgiven, as in conftest
 
 
+def apart(call: Callable[[], Any]) -> Any:
+    """In a thread of its own: that of the tests has an event loop running once a browser was started in it."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
 def talk(address: str, say: Talk) -> Any:
     """What an agent gets that has the token."""
 
@@ -55,7 +62,7 @@ def talk(address: str, say: Talk) -> Any:
             await session.initialize()
             return await say(session)
 
-    return anyio.run(meet)
+    return apart(lambda: anyio.run(meet))
 
 
 def called(address: str, name: str, **arguments: Any) -> CallToolResult:
@@ -134,7 +141,7 @@ def test_the_example_of_the_manual_runs(served: str, capsys: pytest.CaptureFixtu
     [example] = [text for text in blocks(ROOT / "docs" / "http.md", "python") if "mcp" in text]
     client = functools.partial(httpx.AsyncClient, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
     monkeypatch.setattr("mcp.client.streamable_http.create_mcp_http_client", client)
-    exec(example.replace("http://127.0.0.1:7860/mcp", served), {})
+    apart(lambda: exec(example.replace("http://127.0.0.1:7860/mcp", served), {}))
     before, after = map(float, capsys.readouterr().out.split())
     assert after > before + 0.1
 
