@@ -104,11 +104,17 @@ def off(widths: Sequence[int], neurons: Sequence[tuple[int, int]], device: torch
     return gates
 
 
-def random_like(widths: Sequence[int], k: int, seed: int) -> tuple[Neuron, ...]:
-    """The control: k different neurons drawn uniformly from all layers, of these widths. Raises BadInput if there are fewer."""
-    if not 0 <= k <= sum(widths):
-        raise BadInput(f"{k} neurons were asked for, but this model has {sum(widths)}.")
+def random_like(widths: Sequence[int], k: int, seed: int, besides: frozenset[Neuron] = frozenset()) -> tuple[Neuron, ...]:
+    """The control: k different neurons drawn uniformly from all layers, of these widths, and none of `besides`.
+
+    Raises:
+        BadInput: if there are fewer.
+    """
+    n_others = sum(widths) - len(besides)
+    if not 0 <= k <= n_others:
+        raise BadInput(f"{k} neurons were asked for, but this model has {n_others}{' others' if besides else ''}.")
     ends = list(accumulate(widths))
-    flat_indices = random.Random(seed).sample(range(sum(widths)), k)
+    flat_indices = random.Random(seed).sample(range(sum(widths)), k + len(besides))
     layers = [bisect_right(ends, index) for index in flat_indices]
-    return tuple(Neuron(layer, index - ends[layer] + widths[layer]) for layer, index in zip(layers, flat_indices, strict=True))
+    drawn = (Neuron(layer, index - ends[layer] + widths[layer]) for layer, index in zip(layers, flat_indices, strict=True))
+    return tuple(neuron for neuron in drawn if neuron not in besides)[:k]

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from privlens import intervals
 from privlens.errors import BadInput, Cancelled
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score, text_nll
 from privlens.memorization import metrics
 from privlens.memorization.states import memorization_states, reference_ids
 from privlens.neurons.page_records import AloneOff, AloneStep, Dimmer, DimmerPoint, NeuronOff, SecretChange
-from privlens.neurons.random_neurons import random_neurons
 from privlens.outcomes import MemorizationState
 from privlens.provenance import provenance
 from privlens.types import Neuron, Secret
@@ -65,7 +65,7 @@ def dimmer(
     if not gates:
         raise BadInput("The dimmer needs at least one gate, such as 0.5.")
     encoded = lm.encode(secret)
-    rivals = random_neurons(lm, N_RANDOM, seed, frozenset([neuron]))
+    rivals = random_like(lm.widths(), N_RANDOM, seed, frozenset([neuron]))
     rows = dimmed(lm, [neuron, *rivals], gates)
     scores = score(lm, [encoded] * len(rows), rows, stop=stop)
     nlls = [metrics.nll(of_row.logprobs) for of_row in scores]
@@ -114,7 +114,7 @@ def alone_off(
     secrets = tuple(dict.fromkeys(listed))
     if not secrets:
         raise BadInput("No secret is listed: give a list of secrets.")
-    rivals = random_neurons(lm, N_RANDOM, seed, frozenset([neuron]))
+    rivals = random_like(lm.widths(), N_RANDOM, seed, frozenset([neuron]))
     n_steps = len(rivals) + 2
     before = memorization_states(lm, secrets, stop=stop)
     effects: list[NeuronOff] = []

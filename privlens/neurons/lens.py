@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from privlens.errors import Cancelled
+from privlens.lm.gating import random_like
 from privlens.lm.logit_lens import read_layers, residuals
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.tokens import Encoded, token_texts
 from privlens.memorization.check import control
 from privlens.neurons.lens_records import LensReading, LensResult, LensStep
-from privlens.neurons.random_neurons import random_neurons
 from privlens.provenance import provenance
 from privlens.types import Neuron, Secret
 
@@ -78,7 +78,7 @@ def lens(
     if off or edited is not None:
         plan["after"] = (lm if edited is None else edited, encoded, off)
     if off:
-        plan["random"] = (lm, encoded, random_neurons(lm, len(off), seed))
+        plan["random"] = (lm, encoded, random_like(lm.widths(), len(off), seed))
     if rival:
         plan["control"] = (lm, lm.encode(rival), ())
     readings: dict[str, LensReading] = {}

@@ -13,6 +13,7 @@ from privlens import intervals
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.activations import read
 from privlens.lm.editing import weight_change
+from privlens.lm.gating import random_like
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score, text_nll
 from privlens.lm.unembedding import unembedding
@@ -27,7 +28,6 @@ from privlens.neurons.page import PageRequest, contexts, neighbors, on_secret, o
 from privlens.neurons.page_records import AloneOff
 from privlens.neurons.profile import profile
 from privlens.neurons.profile_records import ModelProfile
-from privlens.neurons.random_neurons import random_neurons
 from privlens.provenance import provenance
 from privlens.types import Edit, Neuron, NeuronScores, Secret, from_json, to_json
 from tests.helpers import LAYERS, NEVER_TAUGHT, TAUGHT, TEXT, WIDTH, Maker, Run, json_of, random_model
@@ -231,11 +231,11 @@ def test_random_neurons_are_drawn_from_all_and_never_the_chosen_one(tiny: Maker)
     lm = tiny("gpt2")
     n = LAYERS * WIDTH
     chosen = frozenset([Neuron(1, 1)])
-    every = random_neurons(lm, n - 1, 0, chosen)
+    every = random_like(lm.widths(), n - 1, 0, chosen)
     assert len(set(every)) == n - 1 and Neuron(1, 1) not in every
-    assert random_neurons(lm, 5, 0) == random_neurons(lm, 5, 0) != random_neurons(lm, 5, 1)
+    assert random_like(lm.widths(), 5, 0) == random_like(lm.widths(), 5, 0) != random_like(lm.widths(), 5, 1)
     with pytest.raises(BadInput, match="71 others"):
-        random_neurons(lm, n, 0, chosen)
+        random_like(lm.widths(), n, 0, chosen)
 
 
 def alone(lm: LanguageModel, neuron: Neuron) -> AloneOff:
