@@ -7,7 +7,7 @@ whoever wants to see it happen: `METHODS[name](Task(...))`, `deactivation.compar
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,7 +21,7 @@ from privlens.list_files import read_text
 from privlens.lm.edit_files import load_edit, save_edit
 from privlens.lm.export import write_model
 from privlens.lm.model import LanguageModel
-from privlens.localization import METHOD_INFO, METHODS, Task, last_of
+from privlens.localization import METHOD_INFO, METHODS, Task
 from privlens.localization.choice import reordered
 from privlens.localization.hard_concrete import MaskSettings
 from privlens.localization.integrated import IntegralSettings
@@ -58,6 +58,23 @@ from privlens.zoo import loading
 
 MethodSettings = MaskSettings | SufficientSettings | SlimmingSettings | IntegralSettings
 """What those methods take that have settings: hard-concrete, hard-concrete-sufficient, slimming, integrated-gradients."""
+
+
+ResultT = TypeVar("ResultT", covariant=True)
+
+
+class _Step(Protocol[ResultT]):
+    @property
+    def result(self) -> ResultT | None: ...
+
+
+def _result(steps: Iterable[_Step[ResultT]], on_step: Callable[[Any], object] | None) -> ResultT:
+    """Takes a piece of work to its end, and tells of every step."""
+    for step in steps:
+        if on_step:
+            on_step(step)
+    assert step.result is not None, "the last step has the result"
+    return step.result
 
 
 def load(
@@ -109,15 +126,7 @@ def localize(
         raise BadInput(f"There is no method {method!r}: use one of {', '.join(METHODS)}.")
     run: Callable[..., Iterator[LocalizationStep]] = METHODS[method]
     task = Task(lm, secret, tuple(others), tuple(texts), seed=seed, site=site)
-    steps = run(task) if settings is None else run(task, _fitting(method, settings))
-
-    def told() -> Iterator[LocalizationStep]:
-        for step in steps:
-            if on_step:
-                on_step(step)
-            yield step
-
-    return last_of(told())
+    return _result(run(task) if settings is None else run(task, _fitting(method, settings)), on_step)
 
 
 def _fitting(method: str, settings: MethodSettings) -> MethodSettings:
@@ -181,9 +190,7 @@ def deactivate(
         others: secrets that should be kept. reference: paragraphs of ordinary text, for the perplexity.
     """
     context = deactivation.EvalContext(tuple(others), tuple(reference), site, seed)
-    *_, last = deactivation.compare(lm, secret, tuple(neurons), context)
-    assert last.result, "a comparison ends with its result"
-    return last.result
+    return _result(deactivation.compare(lm, secret, tuple(neurons), context), None)
 
 
 def erase(
@@ -217,9 +224,7 @@ def erase(
         seed=seed,
         listed=(*retained, *others),
     )
-    *_, last = erasure.erase(request)
-    assert last.result, "an erasure ends with its edit"
-    return last.result
+    return _result(erasure.erase(request), None)
 
 
 def leaks(
@@ -235,11 +240,7 @@ def leaks(
         reference: a second model that never saw the private data; without one values are measured against zlib.
         on_step: called with every step.
     """
-    for step in audit_leaks.leaks(lm, settings, reference):
-        if on_step:
-            on_step(step)
-    assert step.result, "a search ends with its result"
-    return step.result
+    return _result(audit_leaks.leaks(lm, settings, reference), on_step)
 
 
 def neuron_page(
@@ -269,11 +270,7 @@ def neuron_page(
     named = parse_neuron(neuron, lm.widths(), lm.fingerprint) if isinstance(neuron, str) else Neuron(*neuron)
     texts = read_reference(REFERENCE) if reference is None else tuple(reference)
     request = neuron_pages.PageRequest(texts, secret, text, tuple(listed), tuple(scores), seed)
-    for step in neuron_pages.page(lm, named, request):
-        if on_step:
-            on_step(step)
-    assert step.result, "a page ends with its result"
-    return step.result
+    return _result(neuron_pages.page(lm, named, request), on_step)
 
 
 def lens(
@@ -287,11 +284,7 @@ def lens(
 ) -> LensResult:
     """What every layer would predict at every token of a secret: `.before`, and `.after` with neurons off or under an edit."""
     edited = None if edit is None else lm.under(edit)
-    for step in neuron_lens.lens(lm, secret, off=tuple(off), edited=edited, seed=seed):
-        if on_step:
-            on_step(step)
-    assert step.result, "the lens ends with its result"
-    return step.result
+    return _result(neuron_lens.lens(lm, secret, off=tuple(off), edited=edited, seed=seed), on_step)
 
 
 def coupled(
@@ -311,11 +304,7 @@ def coupled(
         first, second: secrets or paragraphs of either concept. general: paragraphs of ordinary text.
     """
     request = CoupledRequest(lm, tuple(first), tuple(second), tuple(general), names, settings or CoupledSettings(), seed)
-    for step in coupled_neurons.coupled(request):
-        if on_step:
-            on_step(step)
-    assert step.result, "a search ends with its result"
-    return step.result
+    return _result(coupled_neurons.coupled(request), on_step)
 
 
 def universal(
@@ -334,31 +323,19 @@ def universal(
         chosen: neurons that are compared with all others, such as those of a secret.
     """
     request = UniversalRequest(lm, other, tuple(texts), tuple(chosen), settings or UniversalSettings(), seed)
-    for step in universal_neurons.universal(request):
-        if on_step:
-            on_step(step)
-    assert step.result, "a comparison ends with its result"
-    return step.result
+    return _result(universal_neurons.universal(request), on_step)
 
 
 def entropy_law(
     lm: LanguageModel, secrets: Iterable[Secret], *, seed: int = 0, on_step: Callable[[EntropyStep], object] | None = None
 ) -> EntropyLaw:
     """How far greedy continuations are from values, against the entropy of the values' tokens, with the objections to it."""
-    for step in entropy_memorization.entropy_law(lm, tuple(secrets), seed=seed):
-        if on_step:
-            on_step(step)
-    assert step.result, "a measurement ends with its result"
-    return step.result
+    return _result(entropy_memorization.entropy_law(lm, tuple(secrets), seed=seed), on_step)
 
 
 def probe(request: ProbeRequest, *, on_step: Callable[[ProbeStep], object] | None = None) -> Probes:
     """What probes read off the hidden states of every layer, beside control tasks; before and after an intervention."""
-    for step in probing.probe(request):
-        if on_step:
-            on_step(step)
-    assert step.result, "probes end with their result"
-    return step.result
+    return _result(probing.probe(request), on_step)
 
 
 def geometry(request: ProbeRequest) -> Geometry:
