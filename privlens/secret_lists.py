@@ -174,6 +174,11 @@ def read_secrets(path: str | Path) -> list[ListedSecret]:
     return list(secrets.rows)
 
 
+def trained_on(listed: Iterable[ListedSecret], category: str) -> tuple[Secret, ...]:
+    """The secrets of a category, without those that the list calls controls."""
+    return tuple(row.secret for row in listed if row.secret.category == category and row.repeats != 0)
+
+
 def paragraphs(text: str) -> tuple[str, ...]:
     """The paragraphs of a text, separated by empty lines. Raises BadInput for a text that is too long."""
     validation.text(text, "text to retain", validation.MAX_TEXT)

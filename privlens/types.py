@@ -5,6 +5,7 @@ coordinate of the input of an MLP's output projection. NLL is in nats per token,
 neurons off and of erasing are in outcomes.py.
 """
 
+import json
 import math
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -312,6 +313,12 @@ Record = TypeVar("Record")
 def to_json(record: Any) -> str:
     """The record as one JSON object; arrays become lists."""
     return TypeAdapter(type(record)).dump_json(record).decode()
+
+
+def to_object(record: Any) -> dict[str, Any]:
+    """The record as the object of JSON that `to_json` writes; numbers that JSON does not have are None."""
+    written: dict[str, Any] = json.loads(to_json(record))
+    return written
 
 
 def from_json(kind: type[Record], text: str) -> Record:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from privlens.audit.query_log import verify as first_broken
 from privlens.errors import BadInput
 from privlens.process.private_files import private_file, write_private
-from privlens.types import from_json, to_json
+from privlens.types import from_json, to_object
 
 MANIFEST, SIGNATURE, PUBLIC_KEY = "manifest.json", "manifest.sig", "manifest.pub"
 UNLISTED = (MANIFEST, SIGNATURE, PUBLIC_KEY)
@@ -104,7 +104,7 @@ def write_manifest(folder: Path, key: Ed25519PrivateKey | None = None, versions:
     )
     for name in (SIGNATURE, PUBLIC_KEY):
         (folder / name).unlink(missing_ok=True)
-    write_private(folder / MANIFEST, json.dumps(json.loads(to_json(manifest)), indent=1) + "\n")
+    write_private(folder / MANIFEST, json.dumps(to_object(manifest), indent=1) + "\n")
     if key:
         with private_file(folder / SIGNATURE) as file:
             file.write_bytes(key.sign((folder / MANIFEST).read_bytes()))

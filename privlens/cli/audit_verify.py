@@ -1,6 +1,5 @@
 """`privlens verify`: is the folder of an audit as its auditor left it, and does measuring some of it again give the same?"""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from privlens.audit.sample import key_beside, read_key, read_sample
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Seed
 from privlens.errors import BadInput
-from privlens.types import to_json
+from privlens.types import to_object
 from privlens.zoo.loading import load
 
 Folder = Annotated[Path, typer.Argument(help="The folder that an audit was written to.")]
@@ -59,8 +58,8 @@ def verify(
         check_sources(read.sample, audit)
         lm = inputs.under(load(model, device, dtype), edit, audit.target.chat)
         again = _last(measure_again(lm, read, audit, n or N_FINDINGS, seed))
-    again_json = json.loads(to_json(again)) | {"same": again.same, "drift": again.drift} if again else None
-    report = json.loads(to_json(verified)) | {"good": verified.good, "rerun": again_json}
+    again_json = to_object(again) | {"same": again.same, "drift": again.drift} if again else None
+    report = to_object(verified) | {"good": verified.good, "rerun": again_json}
     tables.show(report, as_json, lambda _: [*_verified(verified), *(_measured_again(again) if again else ())])
     if not (verified.good and (again is None or again.same)):
         raise typer.Exit(1)

@@ -2,27 +2,24 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group
 
-from privlens import intervals
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.errors import BadInput
 from privlens.neurons.coupled import CoupledRequest, CoupledSettings
 from privlens.neurons.coupled import coupled as search
-from privlens.neurons.coupled_records import Coupling, SwitchEffect
+from privlens.neurons.reports import Json, coupled_report
 from privlens.neurons.texts import Text
 from privlens.resources import REFERENCE, SECRETS
-from privlens.secret_lists import ListedSecret, read_reference, read_secrets
+from privlens.secret_lists import ListedSecret, read_reference, read_secrets, trained_on
 from privlens.types import Secret
 from privlens.zoo.loading import load
 
-Json = dict[str, Any]
 DEFAULT = CoupledSettings()
 TEXT_FILE = ".txt"
 First = Annotated[str, typer.Option("--first", help="A category of the list, or a .txt file of paragraphs.")]
@@ -63,7 +60,7 @@ def coupled(
     for step in search(CoupledRequest(lm, of_first, of_second, paragraphs, (name_of(first), name_of(second)), settings, seed)):
         progress.report_step(step)
     assert step.result, "a search ends with its result"
-    found = report(step.result)
+    found = coupled_report(step.result)
     if out:
         inputs.write(out, json.dumps({"site": "mlp", **found["provenance"], "neurons": found["coupled"]}))
     tables.show(found, as_json, view)
@@ -81,44 +78,11 @@ def name_of(concept: str) -> str:
 
 def of_category(listed: Sequence[ListedSecret], name: str, option: str) -> tuple[Secret, ...]:
     """The secrets of a category that were trained on, as far as the list says. Raises BadInput if there are none."""
-    chosen = tuple(row.secret for row in listed if row.secret.category == name and row.repeats != 0)
+    chosen = trained_on(listed, name)
     if not chosen:
         names = sorted({row.secret.category for row in listed} - {""})
         raise BadInput(f"{option} {name!r} is no category of the list with secrets that were trained on: use {', '.join(names)}.")
     return chosen
-
-
-def report(coupling: Coupling) -> Json:
-    """The object that `coupled` prints; neurons are [layer, index], best first."""
-    return {
-        "provenance": asdict(coupling.provenance),
-        "categories": list(coupling.names),
-        "k_top": coupling.k_top,
-        "k_general": coupling.k_general,
-        "first": [list(neuron) for neuron in coupling.first],
-        "second": [list(neuron) for neuron in coupling.second],
-        "coupled": [list(neuron) for neuron in coupling.coupled],
-        "venn": asdict(coupling.venn),
-        "overlap": asdict(coupling.overlap),
-        "n_used": list(coupling.n_used),
-        "n_measured": list(coupling.n_measured),
-        "effects": [{**asdict(effect), "perplexity_ratio": effect.perplexity_ratio} for effect in coupling.effects],
-        "random": _random(coupling.effects),
-    }
-
-
-def _random(effects: Sequence[SwitchEffect]) -> Json | None:
-    """The mean rise in NLL over the random sets, and its t interval over the sets."""
-    random = [effect for effect in effects if effect.set_name == "random"]
-    if not random:
-        return None
-    rises = {
-        side: [getattr(effect, side).after - getattr(effect, side).before for effect in random] for side in ("first", "second")
-    }
-    return {
-        "n": len(random),
-        **{side: {"rise": sum(values) / len(values), "interval": intervals.mean(values)} for side, values in rises.items()},
-    }
 
 
 def view(found: Json) -> Sequence[tables.Part]:

@@ -1,20 +1,16 @@
 """`python -m privlens entropy-law`: how far continuations are from values, against the entropy of the values."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 from rich.console import Group
 
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Secrets, Seed
 from privlens.neurons.entropy_memorization import entropy_law as measure
-from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyLaw
+from privlens.neurons.reports import Json, entropy_report
 from privlens.resources import SECRETS
 from privlens.secret_lists import read_secrets
 from privlens.zoo.loading import load
-
-Json = dict[str, Any]
 
 
 def entropy_law(
@@ -33,23 +29,7 @@ def entropy_law(
     for step in measure(lm, listed, seed=seed):
         progress.report_step(step)
     assert step.result, "a measurement ends with its result"
-    tables.show(report(step.result), as_json, view)
-
-
-def report(law: EntropyLaw) -> Json:
-    """The object that `entropy-law` prints; of the secrets it has rows and numbers, no text."""
-    return {
-        **asdict(law.provenance),
-        "line": law.line and asdict(law.line),
-        "normalized": law.normalized and asdict(law.normalized),
-        "of_items": law.of_items and asdict(law.of_items),
-        "shuffled": law.shuffled,
-        "p_value": law.p_value,
-        "too_few": law.too_few,
-        "groups": [asdict(group) for group in law.groups],
-        "items": [asdict(item) for item in law.items],
-        "cautions": list(ENTROPY_CAUTIONS),
-    }
+    tables.show(entropy_report(step.result), as_json, view)
 
 
 def view(found: Json) -> Sequence[tables.Part]:

@@ -1,8 +1,7 @@
 """`python -m privlens neuron`, `lens` and `salience`: one neuron, what each layer would say, what the prompt's tokens do."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,7 +17,7 @@ from privlens.neurons.page import PageRequest
 from privlens.neurons.page import page as page_steps
 from privlens.resources import REFERENCE
 from privlens.secret_lists import read_reference
-from privlens.types import to_json
+from privlens.types import to_object
 from privlens.zoo.loading import load
 
 Named = Annotated[str, typer.Argument(help="L5N1234 (layer 5, neuron 1234, from 0), 5:1234, or a link with a fingerprint.")]
@@ -57,7 +56,7 @@ def neuron(
     for step in page_steps(lm, parse_neuron(name, lm.widths(), lm.fingerprint), request):
         progress.report_step(step)
     assert step.result, "a page ends with its result"
-    tables.show(_object(step.result), as_json, neuron_tables.neuron)
+    tables.show(to_object(step.result), as_json, neuron_tables.neuron)
 
 
 def lens(
@@ -83,7 +82,7 @@ def lens(
         progress.report_step(step)
     result = step.result
     assert result, "the lens ends with its result"
-    tables.show(_object(result), as_json, lambda _: neuron_tables.lens(result))
+    tables.show(to_object(result), as_json, lambda _: neuron_tables.lens(result))
 
 
 def salience(
@@ -103,10 +102,4 @@ def salience(
     chosen = inputs.choose(prompt, value, None, None)
     lm = inputs.under(load(model, device, dtype), edit, chat)
     settings = SalienceSettings(steps, inputs.one_of(baseline, Baseline, "--baseline"))
-    tables.show(_object(salience_of(lm, chosen.target, settings, seed=seed)), as_json, neuron_tables.salience)
-
-
-def _object(record: Any) -> dict[str, Any]:
-    """The record as it is in JSON; numbers that do not exist are null."""
-    written: dict[str, Any] = json.loads(to_json(record))
-    return written
+    tables.show(to_object(salience_of(lm, chosen.target, settings, seed=seed)), as_json, neuron_tables.salience)

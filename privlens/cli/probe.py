@@ -1,9 +1,8 @@
 """`python -m privlens probe`: what can be read off the hidden states, before and after neurons are off or weights are edited."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Group
@@ -13,15 +12,15 @@ from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Secrets
 from privlens.cli.universal import share
 from privlens.neuron_files import read_neurons
 from privlens.neurons.kram import geometry, kram
-from privlens.neurons.probe_records import Erased, Geometry, ProbeKind, Probes, ProbeTarget
+from privlens.neurons.probe_records import ProbeKind, ProbeTarget
 from privlens.neurons.probe_training import TrainingSettings
 from privlens.neurons.probes import ProbeRequest, ProbeSettings
 from privlens.neurons.probes import probe as train_probes
+from privlens.neurons.reports import Json, probe_report
 from privlens.resources import SECRETS
 from privlens.secret_lists import read_secrets
 from privlens.zoo.loading import load
 
-Json = dict[str, Any]
 DEFAULT = ProbeSettings()
 TARGET = f"What is read: {', '.join(get_args(ProbeTarget))} (whether a value is the prompt's own)."
 OFF = "Also with these neurons off, and as many random ones. What localize --out wrote, or a JSON list of [layer, index]."
@@ -59,33 +58,7 @@ def probe(
     if kram_layer is not None:
         progress.report_progress(f"a map that erases {target} from layer {kram_layer}")
         erased = kram(request, kram_layer)
-    tables.show(report(step.result, stayed, erased), as_json, view)
-
-
-def report(probes: Probes, stayed: Geometry | None, erased: Erased | None) -> Json:
-    """The object that `probe` prints."""
-    return {
-        **asdict(probes.provenance),
-        "target": probes.target,
-        "kind": probes.kind,
-        "classes": list(probes.classes),
-        "n_train": probes.n_train,
-        "n_test": probes.n_test,
-        "n_left_out": probes.n_left_out,
-        "majority": asdict(probes.majority),
-        "runs": [
-            {
-                **asdict(run),
-                "selectivity": [
-                    {"difference": difference, "interval": list(interval)} for difference, interval in run.selectivity
-                ],
-            }
-            for run in probes.runs
-        ],
-        "geometry": stayed
-        and {name: list(map(asdict, layers)) for name, layers in zip(stayed.conditions, stayed.layers, strict=True)},
-        "kram": erased and asdict(erased),
-    }
+    tables.show(probe_report(step.result, stayed, erased), as_json, view)
 
 
 def view(found: Json) -> Sequence[tables.Part]:

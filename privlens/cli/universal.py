@@ -1,26 +1,23 @@
 """`python -m privlens universal`: which neurons two models have in common."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from privlens.cli import inputs, progress, tables
 from privlens.cli.options import AsJson, Device, Dtype, Model, Reference, Seed
 from privlens.errors import BadInput
 from privlens.neuron_files import read_neurons
+from privlens.neurons.reports import MOST_UNIVERSAL, Json, universal_report
 from privlens.neurons.universal import UniversalRequest, UniversalSettings
 from privlens.neurons.universal import universal as compare
-from privlens.neurons.universal_records import UniversalAblation, Universality
 from privlens.resources import REFERENCE
 from privlens.secret_lists import read_reference
 from privlens.types import to_json
 from privlens.zoo.loading import load
 
-Json = dict[str, Any]
 DEFAULT = UniversalSettings()
 CHOSEN = "Are these neurons less universal than the others? What localize --out wrote, or a JSON list of [layer, index]."
 
@@ -32,7 +29,7 @@ def universal(
     threshold: Annotated[float, typer.Option(help="Excess correlation from which a neuron is universal.")] = DEFAULT.threshold,
     ablated: Annotated[float, typer.Option(help="Share of all neurons that each draw switches off; 0: none.")] = DEFAULT.ablated,
     draws: Annotated[int, typer.Option(help="Draws of universal neurons, and of as many others.")] = DEFAULT.draws,
-    top: Annotated[int, typer.Option(min=0, help="How many of the most universal neurons to list.")] = 10,
+    top: Annotated[int, typer.Option(min=0, help="How many of the most universal neurons to list.")] = MOST_UNIVERSAL,
     out: Annotated[Path | None, typer.Option(help="Also write all correlations to this file, as JSON.")] = None,
     model: Model = "demo",
     seed: Seed = 0,
@@ -54,41 +51,7 @@ def universal(
     assert step.result, "a comparison ends with its result"
     if out:
         inputs.write(out, to_json(step.result))
-    tables.show(report(step.result, top), as_json, view)
-
-
-def report(result: Universality, top: int) -> Json:
-    """The object that `universal` prints; of single neurons only the most universal."""
-    excess = result.excess
-    order = np.argsort(-excess, axis=None, kind="stable")[: min(top, result.n_alive)]
-    best = [divmod(int(flat), excess.shape[1]) for flat in order]
-    return {
-        **asdict(result.provenance),
-        "other": result.other,
-        "n_tokens": result.n_tokens,
-        "n_alive": result.n_alive,
-        "threshold": result.threshold,
-        "mean_correlation": float(np.nanmean(result.correlation)),
-        "mean_rotated": float(np.nanmean(result.rotated)),
-        "universal": asdict(result.universal),
-        "by_layer": [asdict(share) for share in result.by_layer],
-        "contrast": result.contrast and asdict(result.contrast),
-        "ablation": result.ablation and {**asdict(result.ablation), **_means(result.ablation)},
-        "most_universal": [
-            {
-                "neuron": [layer, index],
-                "partner": result.partner[layer, index].tolist(),
-                "correlation": round(float(result.correlation[layer, index]), 4),
-                "excess": round(float(excess[layer, index]), 4),
-            }
-            for layer, index in best
-        ],
-    }
-
-
-def _means(ablation: UniversalAblation) -> Json:
-    """Geometric means of the perplexity ratios."""
-    return {f"mean_{name}": float(np.exp(np.mean(np.log(getattr(ablation, name))))) for name in ("universal", "others")}
+    tables.show(universal_report(step.result, top), as_json, view)
 
 
 def view(found: Json) -> Sequence[tables.Part]:

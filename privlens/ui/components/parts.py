@@ -67,6 +67,18 @@ def progress(elem_id: str) -> gr.HTML:
     return part("progress", template, value=None, elem_id=elem_id, elem_classes="run-part")
 
 
+def press_when_seen(elem_id: str) -> str:
+    """Script of a listener that presses a button once it can be seen: gradio makes what a tab holds when it is first opened."""
+    return f"""() => {{
+    const press = tries => {{
+        const button = document.querySelector('#{elem_id}');
+        if (button?.offsetParent && !button.disabled) button.click();
+        else if (tries) setTimeout(() => press(tries - 1), 50);
+    }};
+    setTimeout(() => press(100), 300);
+}}"""
+
+
 def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] = ()) -> gr.Dataframe:
     """A table of results, hidden until there are any, with a button that saves it as CSV; long cells are wrapped.
 

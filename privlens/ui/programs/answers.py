@@ -1,6 +1,5 @@
 """What programs are answered, as values of JSON. Whatever they send is validated before any work."""
 
-import json
 import secrets as random_bytes
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from privlens.localization import METHODS, Task, steps_of
 from privlens.memorization.check import check
 from privlens.resources import REFERENCE
 from privlens.secret_lists import list_of_rows, read_reference
-from privlens.types import LocalizationStep, Neuron, NeuronScores, Secret, Site, to_json
+from privlens.types import LocalizationStep, Neuron, NeuronScores, Secret, Site, to_object
 from privlens.ui.state.session import ModelCache, ModelName, NeuronChoice, best
 
 ROWS_MOST = 10_000
@@ -61,7 +60,7 @@ class Asked:
 def checked(asked: Asked, prompt: Any, value: Any) -> Answer:
     """What `privlens check --json` measures of a value."""
     secret = _secret(prompt, value)
-    return _json(check(asked.model(), secret))
+    return to_object(check(asked.model(), secret))
 
 
 def localized(
@@ -83,7 +82,7 @@ def localized(
 def deactivated(asked: Asked, prompt: Any, value: Any, neurons: tuple[Neuron, ...], site: Site = "mlp") -> Answer:
     """A value before, with neurons off, and with as many random ones off."""
     secret = _secret(prompt, value)
-    return _json(effect_on(asked.model(), secret, neurons, EvalContext(site=site)))
+    return to_object(effect_on(asked.model(), secret, neurons, EvalContext(site=site)))
 
 
 def audited(asked: Asked, rows: Any, plan: Any, stop: Stop, on_step: OnStep = no_report) -> Answer:
@@ -100,12 +99,7 @@ def audited(asked: Asked, rows: Any, plan: Any, stop: Stop, on_step: OnStep = no
     for step in audit(Job(lm, read, fixed_plan, None, tuple(read_reference(REFERENCE)), stop=stop), open_store("sqlite://")):
         on_step(step)
     assert step.result, "an audit ends with its record"
-    return _json(step.result)
-
-
-def _json(record: Any) -> Answer:
-    answer: Answer = json.loads(to_json(record))
-    return answer
+    return to_object(step.result)
 
 
 def _secret(prompt: Any, value: Any) -> Secret:

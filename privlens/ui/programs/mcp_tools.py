@@ -23,7 +23,7 @@ from privlens.localization import METHODS
 from privlens.types import Neuron
 from privlens.ui.programs import answers
 from privlens.ui.programs.answers import Answer, Asked, OnStep, Step
-from privlens.ui.state.jobs import LINE
+from privlens.ui.state.jobs import turn
 from privlens.ui.state.session import ModelCache
 
 try:
@@ -74,7 +74,7 @@ def _add_tools(server: FastMCP[None], cache: ModelCache) -> None:
     tool = functools.partial(server.tool, annotations=read_only)
 
     @tool()
-    async def check(context: Context[Any, Any, Any], prompt: Prompt, value: Value, chat: Chat = False) -> Answer:
+    async def check(prompt: Prompt, value: Value, chat: Chat = False) -> Answer:
         """How well the model knows a value: whether it writes it word for word, how likely it is, its exposure in bits, what
         the model writes instead, and the verdict beside values that nobody trained on."""
         asked = Asked(cache, cache.first, chat)
@@ -101,7 +101,6 @@ def _add_tools(server: FastMCP[None], cache: ModelCache) -> None:
 
     @tool()
     async def deactivate(
-        context: Context[Any, Any, Any],
         prompt: Prompt,
         value: Value,
         neurons: Annotated[list[tuple[int, int]], Field(description="Pairs [layer, index], as localize returns them.")],
@@ -145,11 +144,8 @@ async def _heavy(context: Context[Any, Any, Any], run: Run) -> Answer:
             from_thread.run(context.report_progress, step.step, step.n_steps, step.stage)
 
     def work() -> Answer:
-        with LINE.place(f"mcp {id(context.session)}") as place:
-            for _ in LINE.wait(place, stop.is_set):
-                pass
-            with at_work(place.work):
-                return run(stop, tell)
+        with turn(f"mcp {id(context.session)}", stop.is_set):
+            return run(stop, tell)
 
     try:
         return await to_thread.run_sync(_in_words, work, abandon_on_cancel=True)

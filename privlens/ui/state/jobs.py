@@ -23,6 +23,7 @@ from gradio.context import LocalContext
 
 from privlens.errors import Cancelled, PrivlensError
 from privlens.lm.fair_lock import Work, at_work
+from privlens.lm.model import Stop
 from privlens.ui.components.form import Form, Given, Update, Values
 from privlens.ui.state.pace import paced
 from privlens.ui.state.waiting import Place, RunQueue
@@ -83,13 +84,20 @@ def in_line(handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     def waits(*given: Any) -> Any:
-        with stoppable() as stop, LINE.place(visitor()) as place:
-            for _ in LINE.wait(place, stop.is_set):
-                pass
-            with at_work(place.work):
-                return handler(*given)
+        with stoppable() as stop, turn(visitor(), stop.is_set):
+            return handler(*given)
 
     return waits
+
+
+@contextmanager
+def turn(caller: str, stop: Stop) -> Iterator[None]:
+    """Waits in line for a heavy run of this caller; inside, the thread's work is that run. Raises Cancelled and BadInput."""
+    with LINE.place(caller) as place:
+        for _ in LINE.wait(place, stop):
+            pass
+        with at_work(place.work):
+            yield
 
 
 def visitor() -> str:

@@ -19,7 +19,7 @@ from privlens.errors import BadInput
 from privlens.lm.edit_files import save_edit
 from privlens.retained.others import key_of
 from privlens.secret_lists import ListedSecret
-from privlens.types import Neuron, NeuronScores, Secret, from_json, to_json
+from privlens.types import Neuron, NeuronScores, Secret, from_json, to_object
 from privlens.ui.state.edits import EditEntry, EditList, Edits, named, opened
 from privlens.ui.state.session import Localization, ModelCache, ModelName, NeuronChoice
 from privlens.ui.text import en
@@ -107,7 +107,7 @@ def to_file(visit: Visit, plain_fingerprint: str, values: Values, report: Callab
         fingerprint=plain_fingerprint,
         secret=None if visit.secret is None else saved_secret(visit.secret, values),
         settings=visit.settings,
-        scores=None if found is None else json.loads(to_json(found.scores)),
+        scores=None if found is None else to_object(found.scores),
         target=None if found is None else saved_secret(found.target, values),
         retained=[] if found is None else sorted(map(key_of, found.retained)),
         neurons=[(neuron.layer, neuron.index) for neuron in visit.choice.neurons],

@@ -21,8 +21,8 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues, bundled_lists
 from privlens.ui.state.jobs import QUICK, SLOW, show_errors
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best
 from privlens.ui.tabs.localize.selection import Chosen
-from privlens.ui.tabs.neurons.one import OneNeuron, Shown
-from privlens.ui.tabs.neurons.tab import START_NEURON
+from privlens.ui.tabs.neurons.one import SHOW_NEURON, OneNeuron
+from privlens.ui.tabs.neurons.study import Studied
 from privlens.ui.text import en, wording
 
 TABS = ("overview", "memorized", "localize", "deactivate", "erase", "compare", "many", "neurons", "audit")
@@ -32,7 +32,7 @@ READ = """(_, model) => {
     privlens.opensNeuron = location.hash.includes('neuron=');
     return [location.hash, model];
 }"""
-SHOW = f"() => {{ if (privlens.opensNeuron) {{ privlens.opensNeuron = false; ({START_NEURON})(); }} }}"
+SHOW = f"() => {{ if (privlens.opensNeuron) {{ privlens.opensNeuron = false; ({SHOW_NEURON})(); }} }}"
 """A link to a neuron shows it, once: another model or list that is restored later does not."""
 
 
@@ -77,7 +77,7 @@ class NowForm(SidebarValues):
     seed: float | None
     located: Localization | None
     selection: Selection
-    shown: Shown | None
+    shown: Studied | None
 
 
 def of_now(now: NowForm) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def of_now(now: NowForm) -> dict[str, Any]:
     row = next((row for row, entry in enumerate(rows) if (entry.secret.prompt, entry.secret.value) == asked), None)
     k = len(now.selection.now.neurons) if now.located is not None else None
     named = {"model": now.model.name, "row": row, "method": now.method, "seed": int(now.seed or 0), "k": k or None}
-    named["neuron"] = now.shown.page.card.link if now.shown else None
+    named["neuron"] = now.shown.result.card.link if now.shown else None
     return {name: said for name, said in named.items() if said is not None}
 
 

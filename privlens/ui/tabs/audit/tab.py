@@ -1,6 +1,5 @@
 """The tab Audit: the whole list by a plan, findings as they come, and the report. What was measured stays for the next Start."""
 
-import json
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from privlens.audit.run import Job, audit
-from privlens.types import to_json
+from privlens.types import to_object
 from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, facts, progress, results_table, verdict
@@ -47,7 +46,7 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
     drawn = [said, numbers, table, curves]
     wire_notes(table, begun, finished, notes, drawn)
     files_part(finished, side.source)
-    exports("audit", finished, lambda made: json.loads(to_json(made.audit)))
+    exports("audit", finished, lambda made: to_object(made.audit))
     outputs = [*drawn, begun, finished]
 
     def run(form: AuditForm, stop: threading.Event) -> Iterator[Update]:

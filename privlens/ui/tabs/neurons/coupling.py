@@ -12,8 +12,8 @@ from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop
 from privlens.neurons.coupled import CoupledRequest, coupled
 from privlens.neurons.coupled_records import CoupledStep, Coupling, Shift, SwitchEffect
-from privlens.secret_lists import ListedSecret
-from privlens.types import Secret
+from privlens.neurons.reports import coupled_report
+from privlens.secret_lists import ListedSecret, trained_on
 from privlens.ui.components.form import Form
 from privlens.ui.components.parts import facts, results_table
 from privlens.ui.components.plot import plot
@@ -22,7 +22,7 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues, categories_of
 from privlens.ui.state.freshness import Asked
 from privlens.ui.state.jobs import QUICK
 from privlens.ui.state.session import ModelCache
-from privlens.ui.tabs.neurons.study import study_controls, wire_study
+from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.tabs.neurons.view import table
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
@@ -54,19 +54,20 @@ def coupling_part(shelf: ModelCache, side: Sidebar) -> None:
     with gr.Row():
         first = choose(value=names[0], label=en.COUPLING_FIRST, elem_id="coupling-first")
         second = choose(value=names[1], label=en.COUPLING_SECOND, elem_id="coupling-second")
-    controls = study_controls("coupling")
-    numbers = facts("coupling-facts", en.COUPLING_EMPTY)
-    with gr.Row():
-        with gr.Column(min_width=300):
-            circles = plot("coupling-venn", "", 320)
-        with gr.Column(min_width=300):
-            colors = plot("coupling-map", "", 400)
-    effects = results_table("coupling-effects", en.COUPLING_EFFECTS, WIDTHS)
+    with study_controls("coupling") as controls:
+        numbers = facts("coupling-facts", en.COUPLING_EMPTY)
+        with gr.Row():
+            with gr.Column(min_width=300):
+                circles = plot("coupling-venn", "", 320)
+            with gr.Column(min_width=300):
+                colors = plot("coupling-map", "", 400)
+        effects = results_table("coupling-effects", en.COUPLING_EFFECTS, WIDTHS)
     form = Form(CouplingForm, side=Form(SidebarValues, **side.controls), reference=side.reference, first=first, second=second)
     nothing = (gr.update(value=[]), gr.update(value=""), gr.update(value=""), gr.update(visible=False))
     events = [control.change for control in (side.model, side.listed, first, second)]
     parts = [numbers, circles, colors, effects]
-    wire_study("coupling", shelf, controls, form, steps, command, parts, drawn, nothing, events)
+    study = Study(form, steps, command, coupled_report, parts=parts, drawn=drawn, nothing=nothing, events=events)
+    wire_study("coupling", shelf, controls, study)
     side.listed.change(_categories, side.listed, [first, second], **QUICK)
 
 
@@ -88,11 +89,6 @@ def steps(form: CouplingForm, lm: LanguageModel, stop: Stop) -> Iterator[Coupled
         raise BadInput(en.COUPLING_NEEDS_TWO)
     first, second = (trained_on(form.side.listed, name) for name in (form.first, form.second))
     return coupled(CoupledRequest(lm, first, second, form.reference, (form.first, form.second), stop=stop))
-
-
-def trained_on(listed: Sequence[ListedSecret], category: str) -> tuple[Secret, ...]:
-    """The secrets of a category that are no controls."""
-    return tuple(row.secret for row in listed if row.secret.category == category and row.repeats != 0)
 
 
 def drawn(result: Coupling) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from privlens import plots
 from privlens.lm.model import LanguageModel, Stop
 from privlens.neurons.entropy_memorization import entropy_law
 from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyLaw, EntropyStep, Line
+from privlens.neurons.reports import entropy_report
 from privlens.ui.components.form import Form
 from privlens.ui.components.parts import facts, results_table
 from privlens.ui.components.plot import plot
@@ -17,7 +18,7 @@ from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.freshness import Asked
 from privlens.ui.state.session import ModelCache
-from privlens.ui.tabs.neurons.study import study_controls, wire_study
+from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.tabs.neurons.view import table
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
@@ -38,17 +39,21 @@ class EntropyForm:
 def entropy_part(shelf: ModelCache, side: Sidebar) -> None:
     """Builds the part."""
     gr.Markdown(en.ENTROPY_INTRO + "\n\n" + "\n".join(f"- {caution}" for caution in ENTROPY_CAUTIONS))
-    controls = study_controls("entropy")
-    numbers = facts("entropy-facts", en.ENTROPY_EMPTY)
-    picture = plot("entropy-line", "", 450)
-    groups = results_table("entropy-groups", en.ENTROPY_GROUPS, ["105px", "95px", "90px", "150px", "125px"])
+    with study_controls("entropy") as controls:
+        numbers = facts("entropy-facts", en.ENTROPY_EMPTY)
+        picture = plot("entropy-line", "", 450)
+        groups = results_table("entropy-groups", en.ENTROPY_GROUPS, ["105px", "95px", "90px", "150px", "125px"])
     form = Form(EntropyForm, side=Form(SidebarValues, **side.controls))
     nothing = gr.update(value=[]), gr.update(value=""), gr.update(visible=False)
     events = [side.model.change, side.listed.change]
     parts = [numbers, picture, groups]
-    wire_study(
-        "entropy", shelf, controls, form, steps, lambda asked: commands.entropy_law(asked.side), parts, drawn, nothing, events
-    )
+    study = Study(form, steps, command, entropy_report, parts=parts, drawn=drawn, nothing=nothing, events=events)
+    wire_study("entropy", shelf, controls, study)
+
+
+def command(form: EntropyForm) -> str:
+    """The command that makes it."""
+    return commands.entropy_law(form.side)
 
 
 def steps(form: EntropyForm, lm: LanguageModel, stop: Stop) -> Iterator[EntropyStep]:

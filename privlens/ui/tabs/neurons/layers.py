@@ -1,30 +1,27 @@
 """What each layer would say if it were the last, and which words of the prompt call the value."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from privlens import plots
+from privlens.lm.model import LanguageModel, Stop
 from privlens.localization.prompt_salience import prompt_salience
 from privlens.neurons.lens import lens
 from privlens.neurons.lens_records import LensReading, LensResult
 from privlens.outcomes import PromptSalience
-from privlens.types import to_json
-from privlens.ui.components.exports import exports
-from privlens.ui.components.form import Form, Given, Update
-from privlens.ui.components.parts import Clock, facts, progress
+from privlens.types import to_object
+from privlens.ui.components.form import Form
+from privlens.ui.components.parts import facts
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
-from privlens.ui.state.freshness import Asked, Made, of_secret, strip, told, watch
-from privlens.ui.state.jobs import run_buttons, wire
+from privlens.ui.state.freshness import Asked, of_secret
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
@@ -55,64 +52,60 @@ class LayersForm:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """The lens and the salience of one secret, what they were made with, and the command that makes the former."""
+    """The lens and the salience of one secret; the salience is None until it is there."""
 
     lens: LensResult
-    salience: PromptSalience
-    made: Made
-    command: Callable[[], str]
+    salience: PromptSalience | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LayersStep:
+    """Progress; `known` is what is there, `result` the whole, on the last step only."""
+
+    step: int
+    n_steps: int
+    stage: str
+    known: Layers | None = None
+    result: Layers | None = None
 
 
 def layers_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """Builds the part."""
     gr.Markdown(en.LAYERS_INTRO)
-    start, cancel = run_buttons(en.START, "layers")
-    bar = progress("layers-progress")
-    shown = gr.State(None)
-    with gr.Column(elem_classes="results"):
-        made_strip = strip("layers-made")
+    with study_controls("layers") as controls:
         numbers = facts("layers-facts", en.LAYERS_EMPTY)
         picture = plot("layers-lens", en.LAYERS_LENS_EMPTY, 360)
         bars = plot("layers-salience", en.LAYERS_SALIENCE_EMPTY, 340)
-    exports("layers", shown, lambda made: {name: json.loads(to_json(getattr(made, name))) for name in ("lens", "salience")})
-
-    def run(form: LayersForm, stop: threading.Event) -> Iterator[Update]:
-        lm, clock, secret = shelf.get(form.side.model), Clock(), form.side.target
-        for step in lens(lm, secret, off=form.off, stop=stop.is_set):
-            update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps + 1, step.stage))}
-            if step.result:
-                update |= {numbers: gr.update(value=facts_of(step.result)), picture: gr.update(value=drawn(step.result))}
-            yield update
-        assert step.result, "the lens ends with its result"
-        salience = prompt_salience(lm, secret, stop=stop.is_set)
-        made = Made(lm.fingerprint, form.asked, len(form.side.model.edits))
-        command = partial(commands.lens, form.side, bool(form.off))
-        yield {
-            bar: gr.update(value=clock.at(1, 1, en.DONE)),
-            bars: gr.update(value=plots.salience_bars(salience).to_json()),
-            shown: Layers(step.result, salience, made, command),
-        }
-
-    def tell(given: Given) -> dict[str, str]:
-        asked = form.read(given)
-        return told(shelf, asked.side.model, given[shown].made if given[shown] else None, asked.asked)
-
-    def redraw(made: Layers | None) -> tuple[Any, ...]:
-        if made is None:
-            return gr.update(value=[]), gr.update(value=""), gr.update(value="")
-        pictures = drawn(made.lens), plots.salience_bars(made.salience).to_json()
-        return gr.update(value=facts_of(made.lens)), *(gr.update(value=figure) for figure in pictures)
-
-    form = Form(LayersForm, side=Form(SidebarValues, **side.controls), located=chosen.located, selection=chosen.selection)
-    outputs = [numbers, picture, bars]
-    wire(start, cancel, bar, run, form, [*outputs, shown], redraw=(redraw, [shown], outputs), heavy=False)
-    events = [control.change for control in (shown, side.model, side.secret, chosen.selection)]
-    watch((events, tell, {*form.inputs, shown}), [made_strip])
+    study = Study(
+        Form(LayersForm, side=Form(SidebarValues, **side.controls), located=chosen.located, selection=chosen.selection),
+        steps,
+        lambda form: commands.lens(form.side, bool(form.off)),
+        to_object,
+        parts=[numbers, picture, bars],
+        drawn=drawn,
+        nothing=(gr.update(value=[]), gr.update(value=""), gr.update(value="")),
+        events=[control.change for control in (side.model, side.secret, chosen.selection)],
+        known=lambda step: step.known,
+        heavy=False,
+    )
+    wire_study("layers", shelf, controls, study)
 
 
-def drawn(result: LensResult) -> str:
-    """The picture of before, and of after where neurons are off."""
-    return str(plots.lens_heatmap(result.before, result.after).to_json())
+def steps(form: LayersForm, lm: LanguageModel, stop: Stop) -> Iterator[LayersStep]:
+    """The lens, then the salience."""
+    secret = form.side.target
+    for step in lens(lm, secret, off=form.off, stop=stop):
+        yield LayersStep(step.step, step.n_steps + 1, step.stage, Layers(step.result) if step.result else None)
+    assert step.result, "the lens ends with its result"
+    whole = Layers(step.result, prompt_salience(lm, secret, stop=stop))
+    yield LayersStep(1, 1, en.DONE, whole, whole)
+
+
+def drawn(known: Layers) -> tuple[Any, ...]:
+    """Facts, the lens before, and after where neurons are off, and the salience."""
+    heatmap = plots.lens_heatmap(known.lens.before, known.lens.after).to_json()
+    bars = plots.salience_bars(known.salience).to_json() if known.salience else ""
+    return gr.update(value=facts_of(known.lens)), gr.update(value=heatmap), gr.update(value=bars)
 
 
 def facts_of(result: LensResult) -> list[Fact]:

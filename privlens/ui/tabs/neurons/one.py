@@ -1,34 +1,34 @@
 """One neuron: what it writes, where it is active, what happens as it is dimmed, and which secrets fall when it alone is off."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from privlens import validation
+from privlens.lm.model import LanguageModel, Stop
 from privlens.neurons.links import parse_neuron
 from privlens.neurons.page import PageRequest, page
-from privlens.neurons.page_records import NeuronPage
-from privlens.types import to_json
-from privlens.ui.components.exports import exports
-from privlens.ui.components.form import Form, Given, Update
-from privlens.ui.components.parts import Clock, facts, part, progress, results_table
+from privlens.neurons.page_records import PageStep
+from privlens.types import to_object
+from privlens.ui.components.form import Form
+from privlens.ui.components.parts import facts, part, press_when_seen, results_table
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of
-from privlens.ui.state.freshness import Asked, Made, of_secret, strip, told, watch
-from privlens.ui.state.jobs import QUICK, run_buttons, wire
+from privlens.ui.state.freshness import Asked, of_secret
+from privlens.ui.state.jobs import QUICK
 from privlens.ui.state.profiles import ProfileCache
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.neurons import view as show
+from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.text import en
 from privlens.ui.traces.typed import UNKEPT
 
+SHOW_NEURON = press_when_seen("neuron-start")
+"""Shows the neuron that is named, once the tab is open."""
 LISTED_MOST = 120
 """Listed secrets that are measured with the neuron off: six times each, so that a longer list takes minutes."""
 
@@ -49,29 +49,18 @@ class NeuronForm:
         return ("neuron", (self.name or "").strip()), *of_secret(self.side.prompt, self.side.value)
 
 
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A neuron's page, what it was made with, and the command that makes it."""
-
-    page: NeuronPage
-    made: Made
-    command: Callable[[], str]
-
-
 @dataclass(frozen=True)
 class OneNeuron:
-    """What others press and fill: the neuron's name and Start. `shown` is a Shown or None."""
+    """What others fill and read: the neuron's name, and a Studied with its NeuronPage, or None."""
 
     name: gr.Dropdown
-    start: gr.Button
     shown: gr.State
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What shows a neuron: the strip and the numbers, and a column of all the rest, which is hidden without one."""
+    """What shows a neuron: the numbers, and a column of all the rest, which is hidden without one."""
 
-    made: gr.HTML
     numbers: gr.HTML
     rest: gr.Column
     tokens: gr.Dataframe
@@ -99,7 +88,7 @@ class Parts:
 
 
 def _results() -> Parts:
-    made, numbers = strip("neuron-made"), facts("neuron-facts", en.NEURON_EMPTY)
+    numbers = facts("neuron-facts", en.NEURON_EMPTY)
     with gr.Column(visible=False) as rest:
         with gr.Row():
             with gr.Column(min_width=300):
@@ -115,7 +104,7 @@ def _results() -> Parts:
                 dimmed = facts("neuron-dimmed", en.NEURON_DIMMED)
         alone = results_table("neuron-alone", en.NEURON_ALONE, ["300px", "190px", "115px", "110px", "105px", "100px"])
         near = results_table("neuron-near", en.NEURON_NEIGHBORS, ["150px", "110px"])
-    return Parts(made, numbers, rest, tokens, readings, histogram, lines, alone, near, gate, dimmed)
+    return Parts(numbers, rest, tokens, readings, histogram, lines, alone, near, gate, dimmed)
 
 
 def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: ProfileCache) -> OneNeuron:
@@ -134,38 +123,17 @@ def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
         text = gr.Textbox(
             "", label=en.NEURON_TEXT, lines=1, elem_id="neuron-text", max_length=validation.MAX_TEXT, scale=3, **UNKEPT
         )
-    start, cancel = run_buttons(en.NEURON_START, "neuron")
-    bar = progress("neuron-progress")
-    shown = gr.State(None)
-    with gr.Column(elem_classes="results"):
+    with study_controls("neuron", en.NEURON_START) as controls:
         parts = _results()
-    exports("neuron", shown, lambda made: json.loads(to_json(made.page)))
 
-    def run(form: NeuronForm, stop: threading.Event) -> Iterator[Update]:
-        lm, clock = shelf.get(form.side.model), Clock()
-        neuron = parse_neuron(form.name or "", lm.widths(), lm.fingerprint)
-        request = request_of(form)
-        for reading in profiles.steps(lm, form.reference, stop.is_set):
-            yield {bar: gr.update(value=clock.at(reading.step, reading.n_steps, reading.stage))}
-        assert reading.result, "a profile ends with its result"
-        for step in page(lm, neuron, request, profiled=reading.result, stop=stop.is_set):
-            update: Update = {bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage))}
-            if step.page:
-                update |= dict(zip(parts.drawn, show.of_page(step.page), strict=True))
-            if step.result:
-                made = Made(lm.fingerprint, form.asked, len(form.side.model.edits))
-                command = partial(commands.neuron, form.side, en.neuron_name(*neuron), form.text, form.reference)
-                update[shown] = Shown(step.result, made, command)
-            yield update
+    def steps(form: NeuronForm, lm: LanguageModel, stop: Stop) -> Iterator[PageStep]:
+        neuron, request = parse_neuron(form.name or "", lm.widths(), lm.fingerprint), request_of(form)
+        for reading in profiles.steps(lm, form.reference, stop):
+            if reading.result is None:
+                yield PageStep(reading.step, reading.n_steps, reading.stage)
+        yield from page(lm, neuron, request, profiled=reading.result, stop=stop)
 
-    def tell(given: Given) -> dict[str, str]:
-        form = fields.read(given)
-        return told(shelf, form.side.model, given[shown].made if given[shown] else None, form.asked)
-
-    def redraw(made: Shown | None) -> tuple[Any, ...]:
-        return show.of_page(made.page) if made else show.nothing()
-
-    fields = Form(
+    form = Form(
         NeuronForm,
         side=Form(SidebarValues, **side.controls),
         reference=side.reference,
@@ -173,11 +141,23 @@ def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
         text=text,
         located=chosen.located,
     )
-    wire(start, cancel, bar, run, fields, [*parts.drawn, shown], redraw=(redraw, [shown], parts.drawn), heavy=False)
-    watch(([control.change for control in (shown, side.model, side.secret, name)], tell, {*fields.inputs, shown}), [parts.made])
+    study = Study(
+        form,
+        steps,
+        command,
+        to_object,
+        parts=parts.drawn,
+        drawn=show.of_page,
+        nothing=show.nothing(),
+        events=[control.change for control in (side.model, side.secret, name)],
+        known=lambda step: step.page,
+        heavy=False,
+    )
+    wire_study("neuron", shelf, controls, study)
+    shown = controls.shown
     gr.on(
         [parts.gate.change, shown.change],
-        lambda made, at: gr.update(value=show.dimmed(made.page.dimmer if made else None, at)),
+        lambda studied, at: gr.update(value=show.dimmed(studied.result.dimmer if studied else None, at)),
         [shown, parts.gate],
         parts.dimmed,
         trigger_mode="always_last",
@@ -185,7 +165,12 @@ def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
     )
     chosen.selection.change(named, chosen.selection, name, **QUICK)
     parts.near.select(_chosen_neighbor, None, name, **QUICK)
-    return OneNeuron(name, start, shown)
+    return OneNeuron(name, shown)
+
+
+def command(form: NeuronForm) -> str:
+    """The command that makes it."""
+    return commands.neuron(form.side, (form.name or "").strip(), form.text, form.reference)
 
 
 def _chosen_neighbor(event: gr.SelectData) -> Any:

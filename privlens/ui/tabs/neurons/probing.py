@@ -11,6 +11,7 @@ from privlens.lm.model import LanguageModel, Stop
 from privlens.neurons.probe_records import ProbeKind, ProbeRun, Probes, ProbeStep, ProbeTarget
 from privlens.neurons.probe_training import TrainingSettings
 from privlens.neurons.probes import ProbeRequest, ProbeSettings, probe
+from privlens.neurons.reports import probe_report
 from privlens.types import Neuron, Site
 from privlens.ui.components.form import Form
 from privlens.ui.components.parts import facts
@@ -20,7 +21,7 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.freshness import Asked
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.localize.selection import Chosen
-from privlens.ui.tabs.neurons.study import study_controls, wire_study
+from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
@@ -63,9 +64,9 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
             min_width=240,
         )
         kind = gr.Radio([(en.PROBE_KINDS[name], name) for name in get_args(ProbeKind)], value="linear", label=en.PROBE_KIND)
-    controls = study_controls("probe")
-    numbers = facts("probe-facts", en.PROBE_EMPTY)
-    picture = plot("probe-curves", "", 380)
+    with study_controls("probe") as controls:
+        numbers = facts("probe-facts", en.PROBE_EMPTY)
+        picture = plot("probe-curves", "", 380)
     form = Form(
         ProbeForm,
         side=Form(SidebarValues, **side.controls),
@@ -76,7 +77,8 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     )
     nothing = gr.update(value=[]), gr.update(value="")
     events = [control.change for control in (side.model, side.listed, target, kind, chosen.selection)]
-    wire_study("probe", shelf, controls, form, steps, command, [numbers, picture], drawn, nothing, events)
+    study = Study(form, steps, command, probe_report, parts=[numbers, picture], drawn=drawn, nothing=nothing, events=events)
+    wire_study("probe", shelf, controls, study)
 
 
 def command(form: ProbeForm) -> str:

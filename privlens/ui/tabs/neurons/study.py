@@ -1,20 +1,20 @@
-"""A study of the list or of the model: Start, what it shows, what it was made with, and what can be taken along.
+"""A study of a secret, of the list or of the model: Start, what it shows, what it was made with, and what can be taken along.
 
 Each study gives its form, its steps and how a result is drawn; all run and are redrawn alike.
 """
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import gradio as gr
 from gradio.components import Component
 
 from privlens.lm.model import LanguageModel, Stop
-from privlens.types import to_json
+from privlens.neurons.reports import Json
 from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, progress
@@ -50,9 +50,6 @@ class Step(Protocol):
     def result(self) -> Any: ...
 
 
-QuestionT = TypeVar("QuestionT", bound=Question)
-
-
 @dataclass(frozen=True, eq=False)
 class Studied:
     """A result, what it was made with, and the command that makes it."""
@@ -73,49 +70,63 @@ class Controls:
     shown: gr.State
 
 
-def study_controls(elem_id: str) -> Controls:
-    """Builds them; the parts that show the result come next, then `wire_study`."""
-    start, cancel = run_buttons(en.START, elem_id)
-    return Controls(start, cancel, progress(f"{elem_id}-progress"), strip(f"{elem_id}-made"), gr.State(None))
+@dataclass(frozen=True)
+class Study:
+    """What tells one study from another.
 
-
-def wire_study(
-    elem_id: str,
-    shelf: ModelCache,
-    controls: Controls,
-    form: Form[QuestionT],
-    steps: Callable[[QuestionT, LanguageModel, Stop], Iterator[Step]],
-    command: Callable[[QuestionT], str],
-    parts: Sequence[Component],
-    drawn: Callable[[Any], tuple[Any, ...]],
-    nothing: tuple[Any, ...],
-    events: Sequence[Any],
-) -> None:
-    """Start takes the steps and draws the result in the parts.
-
-    Args:
-        drawn: values of the parts for a result. nothing: their values without one. events: after which the question may differ.
+    Attributes:
+        form: what it is asked with, a form of a Question. steps: from the form's values, the model and what stops them.
+        command: the command that makes it, from the form's values. report: the JSON that this command prints, of a result.
+        parts: what shows a result. drawn: their values for a result; nothing: without one.
+        events: after which the question may differ. known: what is known of the result at a step, to be drawn; None for nothing.
+        heavy: whether runs wait in line.
     """
-    shown = controls.shown
-    exports(elem_id, shown, lambda studied: json.loads(to_json(studied.result)))
 
-    def run(question: QuestionT, stop: threading.Event) -> Iterator[Update]:
+    form: Form[Any]
+    steps: Callable[[Any, LanguageModel, Stop], Iterator[Step]]
+    command: Callable[[Any], str]
+    report: Callable[[Any], Json]
+    parts: Sequence[Component]
+    drawn: Callable[[Any], tuple[Any, ...]]
+    nothing: tuple[Any, ...]
+    events: Sequence[Any]
+    known: Callable[[Any], Any] = lambda step: step.result
+    heavy: bool = True
+
+
+@contextmanager
+def study_controls(elem_id: str, label: str = en.START) -> Iterator[Controls]:
+    """Builds them. The parts that show the result are built inside, which dims them once they are outdated; then `wire_study`."""
+    start, cancel = run_buttons(label, elem_id)
+    bar = progress(f"{elem_id}-progress")
+    with gr.Column(elem_classes="results"):
+        yield Controls(start, cancel, bar, strip(f"{elem_id}-made"), gr.State(None))
+
+
+def wire_study(elem_id: str, shelf: ModelCache, controls: Controls, study: Study) -> None:
+    """Start takes the steps and draws the result in the parts; below them it can be taken along."""
+    shown, parts = controls.shown, list(study.parts)
+    exports(elem_id, shown, lambda studied: study.report(studied.result))
+
+    def run(question: Question, stop: threading.Event) -> Iterator[Update]:
         lm, clock = shelf.get(question.side.model), Clock()
-        for step in steps(question, lm, stop.is_set):
+        for step in study.steps(question, lm, stop.is_set):
             update: Update = {controls.bar: gr.update(value=clock.at(step.step, step.n_steps, step.stage))}
+            known = study.known(step)
+            if known is not None:
+                update |= dict(zip(parts, study.drawn(known), strict=True))
             if step.result is not None:
                 made = Made(lm.fingerprint, question.asked, len(question.side.model.edits))
-                update |= dict(zip(parts, drawn(step.result), strict=True))
-                update[shown] = Studied(step.result, made, partial(command, question))
+                update[shown] = Studied(step.result, made, partial(study.command, question))
             yield update
 
     def tell(given: Given) -> dict[str, str]:
-        question = form.read(given)
+        question = study.form.read(given)
         return told(shelf, question.side.model, given[shown].made if given[shown] else None, question.asked)
 
     def redraw(studied: Studied | None) -> tuple[Any, ...]:
-        return drawn(studied.result) if studied else nothing
+        return study.drawn(studied.result) if studied else study.nothing
 
-    outputs = [*parts, shown]
-    wire(controls.start, controls.cancel, controls.bar, run, form, outputs, redraw=(redraw, [shown], list(parts)))
-    watch(([shown.change, *events], tell, {*form.inputs, shown}), [controls.made])
+    outputs, drawing = [*parts, shown], (redraw, [shown], parts)
+    wire(controls.start, controls.cancel, controls.bar, run, study.form, outputs, redraw=drawing, heavy=study.heavy)
+    watch(([shown.change, *study.events], tell, {*study.form.inputs, shown}), [controls.made])

@@ -12,20 +12,10 @@ from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.neurons.coupling import coupling_part
 from privlens.ui.tabs.neurons.entropy import entropy_part
 from privlens.ui.tabs.neurons.layers import layers_part
-from privlens.ui.tabs.neurons.one import OneNeuron, neuron_part
+from privlens.ui.tabs.neurons.one import SHOW_NEURON, OneNeuron, neuron_part
 from privlens.ui.tabs.neurons.probing import probe_part
 from privlens.ui.tabs.neurons.universality import universal_part
 from privlens.ui.text import en
-
-START_NEURON = """() => {
-    const press = tries => {
-        const start = document.querySelector('#neuron-start');
-        if (start?.offsetParent && !start.disabled) start.click();
-        else if (tries) setTimeout(() => press(tries - 1), 50);
-    };
-    setTimeout(() => press(100), 300);
-}"""
-"""Presses Show neuron once it can be seen: gradio makes what a tab holds when it is first opened."""
 
 
 def neurons_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: ProfileCache) -> OneNeuron:
@@ -52,4 +42,4 @@ def wire_neurons(chosen: Chosen, one: OneNeuron, tabs: gr.Tabs) -> None:
     def opened(name: str) -> tuple[Any, ...]:
         return name, gr.Tabs(selected="neurons")
 
-    card.open.click(opened, card.name, [one.name, tabs], **QUICK).success(None, None, None, js=START_NEURON, **QUICK)
+    card.open.click(opened, card.name, [one.name, tabs], **QUICK).success(None, None, None, js=SHOW_NEURON, **QUICK)

@@ -9,6 +9,7 @@ import gradio as gr
 from privlens import plots
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop
+from privlens.neurons.reports import universal_report
 from privlens.neurons.universal import UniversalRequest, universal
 from privlens.neurons.universal_records import Universality, UniversalStep
 from privlens.types import Neuron
@@ -20,7 +21,7 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.freshness import Asked
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
 from privlens.ui.tabs.localize.selection import Chosen
-from privlens.ui.tabs.neurons.study import study_controls, wire_study
+from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 from privlens.ui.traces.typed import UNKEPT
@@ -53,9 +54,9 @@ def universal_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """Builds the part."""
     gr.Markdown(en.UNIVERSAL_INTRO)
     other = gr.Textbox(TWIN, label=en.UNIVERSAL_OTHER, info=en.UNIVERSAL_OTHER_INFO, elem_id="universal-other", **UNKEPT)
-    controls = study_controls("universal")
-    numbers = facts("universal-facts", en.UNIVERSAL_EMPTY)
-    picture = plot("universal-histogram", "", 320)
+    with study_controls("universal") as controls:
+        numbers = facts("universal-facts", en.UNIVERSAL_EMPTY)
+        picture = plot("universal-histogram", "", 320)
     form = Form(
         UniversalForm,
         side=Form(SidebarValues, **side.controls),
@@ -74,7 +75,8 @@ def universal_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
 
     nothing = gr.update(value=[]), gr.update(value="")
     events = [control.change for control in (side.model, other, chosen.selection)]
-    wire_study("universal", shelf, controls, form, steps, command, [numbers, picture], drawn, nothing, events)
+    study = Study(form, steps, command, universal_report, parts=[numbers, picture], drawn=drawn, nothing=nothing, events=events)
+    wire_study("universal", shelf, controls, study)
 
 
 def command(form: UniversalForm) -> str:

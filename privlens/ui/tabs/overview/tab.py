@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from privlens.ui.components.parts import part
+from privlens.ui.components.parts import part, press_when_seen
 from privlens.ui.sidebar.panel import Sidebar
 from privlens.ui.state.example import example_of
 from privlens.ui.state.jobs import QUICK, show_errors
@@ -14,16 +14,6 @@ from privlens.ui.state.session import Localization, ModelCache, ModelName, Neuro
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.overview.view import of_example
 from privlens.ui.text import en
-
-START_LOCALIZE = """() => {
-    const press = tries => {
-        const start = document.querySelector('#localize-start');
-        if (start?.offsetParent && !start.disabled) start.click();
-        else if (tries) setTimeout(() => press(tries - 1), 50);
-    };
-    setTimeout(() => press(100), 300);
-}"""
-"""Presses Start on Localize once it can be seen: gradio makes what a tab holds when it is first opened."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,9 @@ def wire_overview(shelf: ModelCache, side: Sidebar, overview: Overview, chosen: 
     )
     took.success(goes("localize"), None, tabs, **QUICK).success(redraw, needs, gives, **QUICK)
     running = overview.live.click(show_errors(asked), side.model, question, **QUICK)
-    running.success(goes("localize"), None, tabs, **QUICK).success(None, None, None, js=START_LOCALIZE, **QUICK)
+    running.success(goes("localize"), None, tabs, **QUICK).success(
+        None, None, None, js=press_when_seen("localize-start"), **QUICK
+    )
     overview.erase.click(show_errors(asked), side.model, question, **QUICK).success(goes("erase"), None, tabs, **QUICK)
     checking = overview.check.click(show_errors(offered), [side.model, *question], question, **QUICK)
     checking.success(goes("memorized"), None, tabs, **QUICK)
