@@ -165,10 +165,12 @@ def entropy_line(law: EntropyLaw) -> go.Figure:
         notes.append(f"By normalized entropy the sets have{_r(law.normalized)}.")
     lines = [line for note in (*notes, *ENTROPY_CAUTIONS) for line in textwrap.wrap(html.escape(note), 96)]
     fig.add_annotation(
-        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-54, xanchor="left", yanchor="top", align="left",
-        showarrow=False, font={"size": 11},
+        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-58, xanchor="left", yanchor="top", align="left",
+        showarrow=False, font={"size": 11}, name="note",
     )  # fmt: skip
-    fig.update_xaxes(title="entropy (bits)").update_yaxes(title="distance of the continuation (tokens)", rangemode="tozero")
+    fig.update_xaxes(title="entropy (bits)", title_standoff=6).update_yaxes(
+        title="distance of the continuation (tokens)", rangemode="tozero"
+    )
     fig = plain(fig, 420 + 15 * len(lines), top=64)
     return fig.update_layout(margin={"b": 70 + 15 * len(lines)})
 

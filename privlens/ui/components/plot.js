@@ -42,7 +42,11 @@ function themed(layout) {
     if (key[0] === 'y') out[key].ticktext = out[key].ticktext.map(cut);
     else if (out[key].tickangle && out[key].ticktext.length > 8) Object.assign(out[key], { tickangle: -90, tickfont: { size: 10 } });
   }
-  if (narrow()) out.annotations = (layout.annotations || []).map(a => ({ ...a, xshift: -44, yshift: a.yshift ?? 6, font: { ...a.font, size: 12 } }));
+  if (narrow()) {  // notes below a picture have no room; on the page the same stands in words above it
+    const notes = (layout.annotations || []).filter(a => a.name === 'note'), bottom = 60;
+    if (notes.length) Object.assign(out, { margin: { ...layout.margin, b: bottom }, height: layout.height - layout.margin.b + bottom });
+    out.annotations = (layout.annotations || []).filter(a => !notes.includes(a)).map(a => ({ ...a, xshift: -44, yshift: 6, font: { ...a.font, size: 12 } }));
+  }
   const between = layout.meta ? paper() : line;  // layers are bands with gaps between them
   out.shapes = (layout.shapes || []).map(s => ({ ...s, line: { color: between, ...s.line } }));
   return out;

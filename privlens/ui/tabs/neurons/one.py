@@ -102,7 +102,7 @@ def _results() -> Parts:
             with gr.Column(min_width=300):
                 gate = gr.Slider(0, 2, value=1, step=0.25, label=en.NEURON_DIMMER, elem_id="neuron-gate")
                 dimmed = facts("neuron-dimmed", en.NEURON_DIMMED)
-        alone = results_table("neuron-alone", en.NEURON_ALONE, ["300px", "190px", "115px", "110px", "105px", "100px"])
+        alone = results_table("neuron-alone", en.NEURON_ALONE, ["200px", "180px", "115px", "110px", "105px", "100px"])
         near = results_table("neuron-near", en.NEURON_NEIGHBORS, ["150px", "110px"])
     return Parts(numbers, rest, tokens, readings, histogram, lines, alone, near, gate, dimmed)
 
