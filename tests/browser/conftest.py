@@ -17,11 +17,12 @@ SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", 
             "--disable-sync"]  # fmt: skip
 TOASTS = """
     window.toasts = [];
-    new MutationObserver(changes => changes.forEach(change => change.addedNodes.forEach(node =>
-        node.querySelectorAll?.('.toast-body').forEach(toast => window.toasts.push(toast.innerText))
-    ))).observe(document, {childList: true, subtree: true});
+    const write = () => document.querySelectorAll('.toast-body').forEach(toast => {
+        if (!window.toasts.includes(toast.innerText)) window.toasts.push(toast.innerText);
+    });
+    new MutationObserver(write).observe(document, {childList: true, subtree: true, characterData: true});
 """
-"""Writes every toast down, for a toast is gone after some seconds, and a busy machine looks later than that."""
+"""Writes down what every toast says, also when its words change: one is gone after seconds, and a busy machine looks later."""
 PATIENCE = 120_000
 """Milliseconds; generous, because nothing is timed."""
 

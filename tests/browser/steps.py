@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, TimeoutError
 
 from tests.helpers import TAUGHT
 
@@ -20,9 +20,24 @@ FACTS = "document.querySelectorAll('#{} .fact').length > 0"
 
 def told(page: Page, words: str) -> str:
     """Waits until a toast has said these words, now or before; returns all that it said."""
-    found = f"window.toasts.find(toast => toast.includes({json.dumps(words)}))"
-    page.wait_for_function(found)
-    return str(page.evaluate(found))
+    page.wait_for_function(_said(words))
+    return str(page.evaluate(_said(words)))
+
+
+def _said(words: str) -> str:
+    return f"window.toasts.find(toast => toast.includes({json.dumps(words)}))"
+
+
+def press_until_told(page: Page, button: str, words: str) -> None:
+    """Presses a button again and again until a toast says these words: a press before its last answer has quite ended is lost."""
+    for _ in range(60):
+        page.click(button)
+        try:
+            page.wait_for_function(_said(words), timeout=2000)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError(f"no toast says {words!r}")
 
 
 def open_tab(page: Page, name: str) -> None:

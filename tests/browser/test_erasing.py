@@ -13,7 +13,7 @@ from privlens.provenance import provenance
 from privlens.types import Change, Edit
 from privlens.ui.tabs.erase.edit_list import label
 from privlens.zoo.loading import load
-from tests.browser.steps import IN_PLACE, Visit, check, choose_example, open_tab, unfold, value_of
+from tests.browser.steps import IN_PLACE, Visit, check, choose_example, open_tab, told, unfold, value_of
 from tests.helpers import MODEL
 
 ENABLED = "!document.querySelector('#{}').disabled"
@@ -89,7 +89,7 @@ def test_an_erased_secret_is_gone_in_all_tabs_for_this_visitor_until_the_edit_is
     assert not check(page).startswith("Memorized")
     (tmp_path / "broken.safetensors").write_text("<b>no edit</b>")
     page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
-    page.wait_for_selector("text=broken.safetensors is not an edit")
+    told(page, "broken.safetensors is not an edit")
     assert not visit.errors
 
 
@@ -149,9 +149,9 @@ def test_what_cannot_be_erased_is_said_and_the_buttons_come_back(visit: Visit) -
     page = visit.page
     open_tab(page, "Erase")
     page.click("#erase-start")
-    page.wait_for_selector("text=There is no secret in the sidebar")
+    told(page, "There is no secret in the sidebar")
     page.wait_for_function(ENABLED.format("erase-start"))
     page.click("#attack-start")
-    page.wait_for_selector("text=There is no edit yet")
+    told(page, "There is no edit yet")
     page.wait_for_function(ENABLED.format("attack-start"))
     assert not visit.errors

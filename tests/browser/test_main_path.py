@@ -25,6 +25,7 @@ from tests.browser.steps import (
     neurons_off,
     press_check,
     show_tokens,
+    told,
     wait_for_off,
 )
 
@@ -252,10 +253,10 @@ def test_a_secret_is_shown_as_it_was_typed(visit: Visit) -> None:
 def test_an_error_is_told_in_words_and_nothing_is_lost(visit: Visit) -> None:
     page = visit.page
     press_check(page)
-    page.wait_for_selector("text=The prompt is empty")
+    told(page, "The prompt is empty")
     another_model(page, "/no/such/<b>folder</b>")
     page.click("#load-model")
-    page.wait_for_selector("text=No model is loaded from there")
+    told(page, "No model is loaded from there")
     assert page.locator("#model-facts .fact").count() == 3
     choose_example(page)
     press_check(page)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from privlens.zoo.packaged import FetchStep, Packaged
-from tests.browser.steps import Visit, bring, unfold
+from tests.browser.steps import Visit, bring, press_until_told, told, unfold
 
 
 def opened(page: Page) -> Page:
@@ -73,10 +73,9 @@ def test_a_load_that_fails_leaves_the_model_and_unloading_goes_back_to_the_first
     own = facts(page)
     page.locator("#model-name").locator("input, textarea").fill("no/such-model")
     page.click("#load-model")
-    page.wait_for_selector("text=No causal LM could be read")
+    told(page, "No causal LM could be read")
     assert own in facts(page)
     page.click("#unload-model")
     page.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({first.splitlines()[1]!r})")
-    page.click("#unload-model")
-    page.wait_for_selector("text=it cannot be unloaded")
+    press_until_told(page, "#unload-model", "it cannot be unloaded")
     assert not visit.errors

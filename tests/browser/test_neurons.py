@@ -95,7 +95,7 @@ def test_what_names_no_neuron_is_said_in_words(visit: Visit) -> None:
     finished(page, "neuron")
     name_neuron(page, "L99N1")
     page.click("#neuron-start")
-    page.wait_for_selector("text=There is no layer 99")  # a second error stands in the toast of the first
+    told(page, "There is no layer 99")
     assert not visit.errors
 
 
@@ -177,5 +177,5 @@ def test_another_list_brings_its_categories_and_says_what_is_missing(visit: Visi
     page.locator("#coupling-second input").fill("colour")
     page.keyboard.press("Enter")
     page.click("#coupling-start")
-    page.wait_for_selector("text=Choose two different categories")
+    told(page, "Choose two different categories")
     assert not visit.errors
