@@ -5,11 +5,13 @@ The model is frozen. A person says how deep the value has to be buried (goal.py)
 retained text. Only the neurons ranked best by the contrastive gate gradient may close; their gates start mostly open. The KL
 holds them back, and its weight falls as long as the value is still written; where the depth is not reached after the usual number
 of steps, it falls faster until it is. The penalty on closed gates comes late: a closed gate gets the penalty's gradient alone,
-and Adam would amplify it. In the end, of the neurons that closed, the firmest are taken, as few as the depth needs.
+and Adam would amplify it. In the end, of the neurons that closed, the firmest are taken, as few as the depth needs; where they
+still cost ordinary text something, they are exchanged for cheaper ones (exchange.py).
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +19,15 @@ from torch import Tensor
 
 from privlens import validation
 from privlens.lm.memory import AdaptiveBatchSize
+from privlens.localization.closing import Closing
 from privlens.localization.depth_search import fewest, first, price, reached
+from privlens.localization.exchange import GROWTH, ROUNDS, ROWS, ending
 from privlens.localization.gates import backward, deterministic_gates, open_probability, sample_gates, with_ties_broken
 from privlens.localization.goal import FORGOTTEN, HIDDEN, Goal, goal, tries_of
 from privlens.localization.gradients import contrastive
 from privlens.localization.task import Task
 from privlens.retained.distributions import ReferenceDistributions, reference_distributions
-from privlens.types import LocalizationStep
+from privlens.types import LocalizationStep, NeuronScores
 
 FEWEST = 48
 """Candidates, at least: the share of a very small model would leave almost none."""
@@ -67,6 +71,8 @@ class MaskSettings:
     """Retained rows per step."""
     target_rows: int = 2
     """Rows of the target per step, each with its own noise."""
+    rounds: int = ROUNDS
+    """Of exchange after the training, at most (exchange.py); 0 leaves the neurons that the gates chose."""
 
 
 def asked_for(depth: str, hold: float | None) -> MaskSettings:
@@ -163,11 +169,33 @@ class Mask:
         n = fewest(lambda ns: self.reached(first(by_firmness, ns, len(closed))), int(closed.sum()))
         return closed if n is None else first(by_firmness, [n], len(closed))[0]
 
-    def scores(self, chosen: Tensor, attribution: Tensor) -> Tensor:
+    def closing(self) -> Closing:
+        """What has closed, the firmest first, as few as the depth needs; ready for exchange."""
+        lm = self.task.lm
+        exists, closed = lm.exists(self.task.site).to(lm.device), self.shrunk()
+        by_firmness = self.firmness.masked_fill(~closed, -1).argsort(descending=True)[: int(closed.sum())]
+        return Closing(
+            task=self.task,
+            goal=self.goal,
+            kept=self.kept,
+            exists=exists,
+            order=self.places[by_firmness],
+            worth=torch.zeros(exists.shape, device=lm.device),
+            generator=self.generator,
+            growth=GROWTH,
+            most=len(self.places),
+            rows=ROWS,
+        )
+
+    def scores(self, closed: Tensor, attribution: Tensor) -> Tensor:
         """1/2 to 1 for what is closed and 0 to 1/2 for the rest, by the mean over the steps of how far each gate was closed: the
-        earlier and the more firmly, the higher. Ties are broken by the attribution. [n_layers, width], on the CPU."""
-        firmness = self.firmness / max(1.0, float(self.firmness.max()))
-        ranked = 1 - self.spread(1 - (chosen.float() + firmness.clamp(max=0.99))[None] / 2)[0]
+        earlier and the more firmly, the higher. Ties are broken by the attribution. [n_layers, width], on the CPU.
+
+        Args:
+            closed: [1, n_layers * width] bool.
+        """
+        firmness = self.spread(1 - (self.firmness / max(1.0, float(self.firmness.max()))).clamp(max=0.99)[None])[0]
+        ranked = (closed.view(firmness.shape).float() + 1 - firmness) / 2
         return with_ties_broken(ranked.cpu(), attribution.cpu())
 
     def _loss(self, gates: Tensor, part: slice, picked: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -261,24 +289,22 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
         if n_met or step >= settings.usual_steps / 2:
             penalty = settings.penalty
         is_enough = is_deep and (n_met > settings.patience if settings.depth == HIDDEN else step >= settings.usual_steps)
-        is_last = is_enough or step == settings.steps
-        gates, result = mask.gates(), None
-        if is_last:
-            closed = mask.shrunk()
-            gates = (~closed).float()
-            outcome = {"deep": mask.depths(closed)[0], "price": mask.price(closed)}
-            sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
-            scores = mask.scores(closed, attribution).numpy()
-            result = task.scores(name, scores, int(closed.sum()), {**asdict(settings), **sizes, **outcome})
+        if is_enough or step == settings.steps:
+            break
         yield LocalizationStep(
             step=step,
             n_steps=n_usual if step <= n_usual else settings.steps,
             stage="training the gates" if step <= n_usual else "not deep enough yet: training on",
-            gates=mask.spread(gates[None])[0].cpu().numpy(),
+            gates=mask.spread(mask.gates()[None])[0].cpu().numpy(),
             n_closed=int(closed.sum()),
             target_nll=nll,
             terms=terms,
-            result=result,
         )
-        if is_last:
-            return
+    closing = mask.closing()
+
+    def result(outcome: dict[str, Any]) -> NeuronScores:
+        sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
+        scores = mask.scores(closing.closed(), attribution).numpy()
+        return task.scores(name, scores, len(closing.order), {**asdict(settings), **sizes, **outcome})
+
+    yield from ending(closing, settings.rounds, step, terms, result)

@@ -9,13 +9,14 @@ import torch
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
 from privlens.localization import Task, last_of, result_of, steps_of
+from privlens.localization.closing import half_fisher, n_closed_after, worth
 from privlens.localization.hard_concrete import asked_for
-from privlens.localization.stepwise import StepwiseSettings, begin, half_fisher, n_closed_after, n_steps_to, stepwise, worth
+from privlens.localization.stepwise import StepwiseSettings, begin, n_steps_to, stepwise
 from privlens.memorization.extraction import tries
 from privlens.memorization.states import memorization_states
 from tests.helpers import TAUGHT
 
-FEW = StepwiseSettings(own_samples=6, sample_tokens=8, most=0.9)
+FEW = StepwiseSettings(own_samples=6, sample_tokens=8, most=0.9, rounds=0)
 """Many of its neurons: the taught model is so small that a value is in a third of them."""
 
 
@@ -119,7 +120,7 @@ def test_a_neuron_that_takes_nothing_from_the_push_stays_open(taught: LanguageMo
     closing = begin(task_of(taught), FEW)
     slopes = torch.full(taught.shape(), -1.0)
     slopes[1, 5] = 1.0
-    monkeypatch.setattr(closing, "_slopes", lambda gates: (slopes, torch.zeros(taught.shape()), 1.0, {}))
+    monkeypatch.setattr(closing, "_slopes", lambda of_target: (slopes, torch.zeros(taught.shape()), 1.0, {}))
     assert closing.step()
     assert closing.order.tolist() == [taught.d_mlp + 5]
     assert closing.step() is None
