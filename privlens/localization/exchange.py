@@ -11,6 +11,8 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from privlens.localization.closing import Closing
 from privlens.types import LocalizationStep, NeuronScores
 
@@ -43,29 +45,43 @@ class Exchanging:
 def exchange(closing: Closing, rounds: int = ROUNDS) -> Iterator[Exchanging]:
     """Makes the closed neurons cheaper, a record per step; `closing` has the cheapest that were found.
 
-    Ends early where the price is low or falls no more, and at once where the value is not as deep as asked.
+    Where the value is not as deep as asked, more are closed first; where that does not help either, `closing` stays as it was.
+    Ends early where the price is low or falls no more.
 
     Raises:
         Cancelled: before the next step when the task's `stop` returns true.
     """
+    if not rounds:
+        return
     tried = copy(closing)  # with its curvature, if it has been measured
     tried.growth, tried.rows = GROWTH, ROWS
     lowest, since = closing.price(), 0
-    for _ in range(rounds if closing.is_deep() else 0):
+    if not closing.is_deep():
+        yield from _deepen(tried, lowest)
+        if not tried.is_deep():
+            return
+        closing.order, closing.worth, lowest = tried.order, tried.worth, tried.price()
+    for _ in range(rounds):
         if lowest <= SPARE or since == PATIENCE:
             return
         tried.task.go_on()
-        reopened = tried.reopen(REOPENED)
-        while not tried.is_deep():
-            tried.task.go_on()
-            taken = tried.step(reopened)
-            if taken is None:
-                return
-            yield Exchanging(tried, taken[0], lowest)
-        tried.order = tried.order[: tried.fewest()]
+        yield from _deepen(tried, lowest, tried.reopen(REOPENED))
+        if not tried.is_deep():
+            return
         price, since = tried.price(), since + 1
         if price < lowest:
             closing.order, closing.worth, lowest, since = tried.order, tried.worth, price, 0
+
+
+def _deepen(tried: Closing, lowest: float, barred: Tensor | None = None) -> Iterator[Exchanging]:
+    """Closes until the value is deep enough, with as few as that needs, or until no neuron is left that would help."""
+    while not tried.is_deep():
+        tried.task.go_on()
+        taken = tried.step(barred)
+        if taken is None:
+            return
+        yield Exchanging(tried, taken[0], lowest)
+    tried.order = tried.order[: tried.fewest()]
 
 
 def ending(

@@ -113,12 +113,19 @@ def test_what_costs_next_to_nothing_is_not_exchanged(
     assert bool(list(exchange(closing))) is is_run
 
 
-def test_what_is_not_deep_enough_is_left_as_it_is(taught: LanguageModel) -> None:
-    closing = closing_of(taught, neurons_of(taught, 0)[:3], depth="1e300")
+def test_what_is_not_deep_enough_is_closed_further_first(taught: LanguageModel) -> None:
+    closing = closing_of(taught, neurons_of(taught, 1)[:2])
+    assert written(taught, closing, 1)
+    assert list(exchange(closing))
+    assert not written(taught, closing, 1)
+
+
+def test_a_depth_that_cannot_be_had_leaves_what_was_closed(taught: LanguageModel) -> None:
+    closing = closing_of(taught, neurons_of(taught, 1)[:3], depth="1e300")
     before = closing.order.tolist()
-    assert closing.price() > SPARE or before
-    assert list(exchange(closing)) == []
+    assert list(exchange(closing)), "it has tried"
     assert closing.order.tolist() == before
+    assert list(exchange(closing, rounds=0)) == []
 
 
 def test_cancel_ends_it_before_the_next_step(taught: LanguageModel) -> None:
