@@ -11,6 +11,7 @@ from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curve
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
 from privlens.plots.kin import coupled_map, entropy_line, excess_histogram, probe_curves, venn
 from privlens.plots.neurons import activation_histogram, dimmer_lines, lens_heatmap, salience_bars
+from privlens.plots.places import places_heatmap
 from privlens.plots.tables import marked, others_table, shown, token_table
 
 SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -41,6 +42,7 @@ __all__ = [
     "others_table",
     "overlap_matrix",
     "per_layer",
+    "places_heatmap",
     "probe_curves",
     "salience_bars",
     "shown",

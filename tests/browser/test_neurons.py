@@ -99,6 +99,33 @@ def test_what_names_no_neuron_is_said_in_words(visit: Visit) -> None:
     assert not visit.errors
 
 
+def test_the_secrets_for_which_a_neuron_scores(visit: Visit, taught_folder: str) -> None:
+    page, value = visit.page, TAUGHT[0].value
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    bring(page, taught_folder)
+    open_tab(page, "Neurons")
+    name_neuron(page, "L1N3")
+    unfold(page, "For which secrets does this neuron score")
+    page.click("#scoring-start")
+    page.wait_for_selector("#scoring-map .main-svg")
+    finished(page, "scoring")
+    first = json.loads(saved(page, "#scoring-json").read_text())
+    assert first["neuron"] == [1, 3] and [secret["value"] for secret in first["secrets"]].count(value) == 1
+    assert page.inner_text("#scoring-facts .fact-value >> nth=0") == "L1N3"
+    assert "neuron L1N3 --secrets my-list.csv --places 28" in command_of(page, "scoring")
+    name_neuron(page, "L0N5")
+    page.wait_for_function("document.querySelector('#scoring-made .strip').dataset.kind === 'stale'")
+    page.click("#scoring-start")
+    page.wait_for_function("document.querySelector('#scoring-facts .fact-value').textContent === 'L0N5'")
+    hover = "JSON.stringify(document.querySelector('#scoring-map .plot').data.map(trace => trace.text))"
+    assert value in page.evaluate(hover)
+    page.click("#mask")
+    page.wait_for_function(f"!{hover}.includes({value!r})")
+    finished(page, "scoring")
+    assert value not in saved(page, "#scoring-json").read_text()
+    assert not visit.errors
+
+
 def test_the_layers_of_a_secret_and_nothing_of_it_where_values_are_hidden(visit: Visit, taught_folder: str) -> None:
     page, value = visit.page, TAUGHT[0].value
     bring(page, taught_folder)

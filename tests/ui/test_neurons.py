@@ -8,6 +8,7 @@ import pytest
 from privlens import intervals
 from privlens.errors import Cancelled
 from privlens.lm.model import LanguageModel
+from privlens.neuron_places import PlacesRequest, list_places, places_of
 from privlens.neurons import store
 from privlens.neurons.coupled_records import Coupling, Overlap, Shift, SwitchEffect, Venn
 from privlens.neurons.page import PageRequest, page
@@ -18,9 +19,11 @@ from privlens.resources import REFERENCE
 from privlens.secret_lists import ListedSecret, read_reference
 from privlens.types import Neuron, Provenance
 from privlens.ui.sidebar.panel import SidebarValues
+from privlens.ui.state.kept import Kept
+from privlens.ui.state.places import PlacesCache
 from privlens.ui.state.profiles import ROOM, ProfileCache
 from privlens.ui.state.session import ModelName
-from privlens.ui.tabs.neurons import coupling, universality, view
+from privlens.ui.tabs.neurons import coupling, scoring, universality, view
 from privlens.ui.tabs.neurons.one import LISTED_MOST, NeuronForm, request_of
 from tests.helpers import TAUGHT
 
@@ -54,6 +57,41 @@ def test_a_profile_is_made_once_and_only_of_bundled_text_is_it_on_the_disk(taugh
     for number in range(ROOM):
         *_, _ = profiles.steps(taught, (TEXTS[0], f"Paragraph {number} of another text."))
     assert profiles.ready(taught, TEXTS) is None, "there is room for a few"
+
+
+def test_places_are_made_once_and_only_of_a_bundled_list_are_they_on_the_disk(taught: LanguageModel, folder: Path) -> None:
+    places, listed = PlacesCache(), tuple(ListedSecret(secret, 1) for secret in TAUGHT)
+    *_, made = places.steps(PlacesRequest(taught, listed, ("gradient",)), is_public=False)
+    [again] = places.steps(PlacesRequest(taught, listed, ("gradient",)), is_public=False)
+    assert made.result and again.result is made.result
+    *_, other = places.steps(PlacesRequest(taught, listed, ("gradient",), seed=1), is_public=False)
+    assert other.result is not made.result
+    assert list(folder.iterdir()) == [], "a visitor's list leaves no trace"
+    *_, _ = places.steps(PlacesRequest(taught, listed, ("activations",)), is_public=True)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_what_is_kept_longest_unused_makes_room() -> None:
+    kept = Kept[str, int](2)
+    kept.keep("a", 1)
+    kept.keep("b", 2)
+    assert kept.get("a") == 1
+    kept.keep("c", 3)
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (1, None, 3)
+
+
+def test_places_are_told_beside_a_random_neuron(taught: LanguageModel) -> None:
+    listed = tuple(ListedSecret(secret, 1) for secret in TAUGHT)
+    *_, step = list_places(PlacesRequest(taught, listed, ("activations", "gradient")))
+    assert step.result
+    known = places_of(step.result, listed, Neuron(0, int(step.result.best[0, 0, 0]) % taught.d_mlp))
+    neuron, of_gradient, *_ = scoring.facts_of(known)
+    total = known.summaries[0]
+    assert (neuron["name"], neuron["value"]) == ("neuron", f"L0N{known.neuron.index}")
+    assert of_gradient["value"] == f"{total.share.k} of 4" and total.method in of_gradient["name"]
+    assert of_gradient["beside"].startswith(f"random L0N{known.random.index}: {total.random_share.k} of 4; mean of its layer: ")
+    shown = scoring.drawn(known)[2]["value"]
+    assert len(shown) == 2 * 4, "two methods, four categories"
 
 
 def test_making_a_profile_can_be_cancelled(taught: LanguageModel, folder: Path) -> None:

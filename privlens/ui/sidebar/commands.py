@@ -112,6 +112,12 @@ def neuron(side: SidebarValues, name: str, text: str, reference: tuple[str, ...]
     return command("neuron", (name,), secret, ("--text", text) if text else (), of_reference(reference), of_model(side))
 
 
+def places(side: SidebarValues, name: str, methods: Sequence[str], n: int, seed: int) -> str:
+    """`privlens neuron` with the places of the neuron among the secrets of the list."""
+    asked = ("--secrets", list_file(side.listed), "--places", n, "--methods", ",".join(methods), "--seed", seed)
+    return command("neuron", (name,), asked, of_model(side))
+
+
 def lens(side: SidebarValues, with_off: bool) -> str:
     """`privlens lens`, with the neurons that Localize saves where any are off."""
     off = ("--off", NEURONS) if with_off else ()

@@ -1327,6 +1327,35 @@ def lost_beside_random(means: float, ends: tuple[float, float] | None) -> str:
     return f"random neurons: {means:.1f} each{between and f', share in %{between}'}"
 
 
+SCORING_HEADING = "For which secrets does this neuron score? (its place by each method)"
+SCORING_INTRO = (
+    "Secrets of your list are localized one by one, once for this model and list; then the places of any neuron come at once. "
+    "The neuron is the one that is named above. Beside it stands a random neuron of the same layer: layers differ in how many of "
+    "the best they have."
+)
+SCORING_METHODS = "Methods"
+SCORING_SECRETS = "How many secrets"
+SCORING_SECRETS_INFO = "of those that were trained on, drawn by the seed, as many of each category"
+SCORING_EMPTY = "Name a neuron above and press Start: its place among all neurons for each secret will appear here."
+SCORING_TABLE = "By category: for how many of its secrets the neuron is in the best 1 % of all, by chance for 1 % of them"
+SCORING_COLUMNS = ["method", "category", "in the best 1 %", "95 %", "median place", "random neuron", "its layer"]
+
+
+def note_scoring(n_best: int, n: int, chance: float) -> str:
+    """What is counted."""
+    return f"the best 1 % are the first {n_best:,} of {n:,}: any neuron is among them by chance for {100 * chance:.1f} %"
+
+
+def scoring_beside(name: str, k: int, n: int, of_layer: float) -> str:
+    """The controls of a share."""
+    return f"random {name}: {k} of {n}; mean of its layer: {100 * of_layer:.1f} %"
+
+
+def note_median_place(place: float | None) -> str:
+    """The median over the secrets."""
+    return "secrets for which it is in the best 1 %; median place " + ("not among them" if place is None else f"{place:g}")
+
+
 LAYERS_HEADING = "What each layer would say, and which words of the prompt call the value"
 LAYERS_INTRO = (
     "The logit lens reads every layer as if it were the last: where does the value become visible, and is it still underneath "
