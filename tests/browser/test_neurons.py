@@ -175,11 +175,27 @@ def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
     law = json.loads(saved(page, "#entropy-json").read_text())
     assert page.inner_text("#entropy-facts .fact-value >> nth=0").startswith(f"{law['line']['r']:+.2f} [")
 
+    page.get_by_label("two texts of my own").check()
+    page.click("#coupling-example")
+    page.wait_for_function("document.querySelector('#coupling-second-text textarea').value.includes('engineer')")
+    page.wait_for_function("document.querySelector('#coupling-made .strip').dataset.kind === 'stale'")
+    page.click("#coupling-start")
+    page.wait_for_function("document.querySelector('#coupling-effects').innerText.includes('text-2 only')")
+    finished(page, "coupling")
+    own = json.loads(saved(page, "#coupling-json").read_text())
+    assert (own["categories"], own["n_used"], own["n_measured"]) == (["text-1", "text-2"], [4, 4], [4, 4])
+
     unfold(page, "What do hidden states tell")
+    page.locator("#probe-kram input").fill("3")
+    page.keyboard.press("Tab")
     page.click("#probe-start")
+    page.wait_for_selector("#kram-bars .main-svg")
     page.wait_for_selector("#probe-curves .main-svg")
     finished(page, "probe")
     probes = json.loads(saved(page, "#probe-json").read_text())
+    erased = probes["kram"]
+    assert erased["layer"] == 3
+    assert page.inner_text("#kram-facts .fact-value >> nth=1") == f"{erased['after']['k']} of {erased['after']['n']}"
     best = max(share["k"] for share in probes["runs"][0]["accuracy"])
     assert page.inner_text("#probe-facts .fact-value >> nth=0") == f"{best} of {probes['runs'][0]['accuracy'][0]['n']}"
 
