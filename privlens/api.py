@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from privlens import deactivation, erasure, validation
+from privlens import deactivation, erasure, neuron_places, validation
 from privlens.audit import leaks as audit_leaks
 from privlens.audit.leaks import Leak, Leaks, LeakSettings, LeakStep
 from privlens.audit.own_text import SampleSettings
@@ -29,6 +29,7 @@ from privlens.localization.prompt_salience import SalienceSettings, prompt_salie
 from privlens.localization.sufficient import SlimmingSettings, SufficientSettings
 from privlens.memorization.check import check
 from privlens.neuron_files import read_neurons, save_neurons
+from privlens.neuron_places import DEFAULT_METHODS, N_SECRETS
 from privlens.neurons import coupled as coupled_neurons
 from privlens.neurons import entropy_memorization, kram
 from privlens.neurons import lens as neuron_lens
@@ -42,6 +43,7 @@ from privlens.neurons.kram import KramSettings
 from privlens.neurons.lens_records import LensResult, LensStep
 from privlens.neurons.links import parse_neuron
 from privlens.neurons.page_records import NeuronPage, PageStep
+from privlens.neurons.place_records import ListPlaces, NeuronPlaces, PlacesStep
 from privlens.neurons.probe_records import Erased, Geometry, Probes, ProbeStep
 from privlens.neurons.probe_training import TrainingSettings
 from privlens.neurons.probes import ProbeRequest, ProbeSettings
@@ -52,7 +54,7 @@ from privlens.neurons.universal_records import Universality, UniversalStep
 from privlens.outcomes import Comparison, PromptSalience
 from privlens.process.private_files import write_private
 from privlens.resources import REFERENCE
-from privlens.secret_lists import read_reference, read_secrets
+from privlens.secret_lists import ListedSecret, read_reference, read_secrets
 from privlens.types import Edit, LocalizationStep, Memorization, Neuron, NeuronScores, Secret, Site, from_json, to_json
 from privlens.zoo import loading
 
@@ -267,10 +269,54 @@ def neuron_page(
         reference: paragraphs of ordinary text that the profile is made on; None for the bundled ones.
         on_step: called with every step.
     """
-    named = parse_neuron(neuron, lm.widths(), lm.fingerprint) if isinstance(neuron, str) else Neuron(*neuron)
     texts = read_reference(REFERENCE) if reference is None else tuple(reference)
     request = neuron_pages.PageRequest(texts, secret, text, tuple(listed), tuple(scores), seed)
-    return _result(neuron_pages.page(lm, named, request), on_step)
+    return _result(neuron_pages.page(lm, _named(lm, neuron), request), on_step)
+
+
+def _named(lm: LanguageModel, neuron: str | Neuron) -> Neuron:
+    """A neuron, or the one that a text names."""
+    return parse_neuron(neuron, lm.widths(), lm.fingerprint) if isinstance(neuron, str) else Neuron(*neuron)
+
+
+def list_places(
+    lm: LanguageModel,
+    listed: Iterable[ListedSecret],
+    methods: Iterable[str] = DEFAULT_METHODS,
+    *,
+    n_secrets: int = N_SECRETS,
+    seed: int = 0,
+    on_step: Callable[[PlacesStep], object] | None = None,
+) -> ListPlaces:
+    """The best 1 % of all neurons for each of some secrets of a list, by each of some quick methods; `places_of` looks one up.
+
+    Args:
+        listed: rows as `read_secrets` gives them. n_secrets: so many of those that were trained on, of each category alike.
+        on_step: called with every step.
+
+    Raises:
+        BadInput: for a method that is not quick, or a list of which nothing was trained on.
+    """
+    request = neuron_places.PlacesRequest(lm, tuple(listed), tuple(methods), n_secrets, seed)
+    return _result(neuron_places.list_places(request), on_step)
+
+
+def places_of(
+    lm: LanguageModel, found: ListPlaces, listed: Iterable[ListedSecret], neuron: str | Neuron, *, seed: int = 0
+) -> NeuronPlaces:
+    """For which secrets one neuron is among the best, beside a random neuron of the same layer, which the seed draws.
+
+    Args:
+        found: what `list_places` gave for this model and list.
+
+    Raises:
+        BadInput: for places of another model, or a neuron that does not exist.
+    """
+    if found.provenance.fingerprint != lm.fingerprint:
+        raise BadInput("These places are of another model, or of this one under other edits: make those of this model.")
+    named = _named(lm, neuron)
+    lm.off([named])  # refuses a neuron that does not exist
+    return neuron_places.places_of(found, tuple(listed), named, seed)
 
 
 def lens(
@@ -379,10 +425,12 @@ __all__ = [
     "LeakSettings",
     "Leaks",
     "LensResult",
+    "ListPlaces",
     "MaskSettings",
     "Memorization",
     "Neuron",
     "NeuronPage",
+    "NeuronPlaces",
     "NeuronScores",
     "ProbeRequest",
     "ProbeSettings",
@@ -407,6 +455,7 @@ __all__ = [
     "geometry",
     "leaks",
     "lens",
+    "list_places",
     "load",
     "load_edit",
     "load_scores",
@@ -414,6 +463,7 @@ __all__ = [
     "localize_many",
     "method_settings",
     "neuron_page",
+    "places_of",
     "probe",
     "prompt_salience",
     "read_neurons",

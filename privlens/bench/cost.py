@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,6 +17,12 @@ from privlens.lm.model import LanguageModel
 from privlens.lm.quantization import weight_type
 from privlens.localization import Task, result_of
 from privlens.memorization.check import check
+from privlens.neurons.cards import card
+from privlens.neurons.page import PageRequest, page
+from privlens.neurons.profile import profile
+from privlens.neurons.profile_records import ModelProfile
+from privlens.resources import REFERENCE
+from privlens.secret_lists import read_reference
 from privlens.types import Secret
 
 FINGERPRINT = "fingerprint"
@@ -54,6 +61,29 @@ def tasks(
     }
 
 
+PROFILE, CARD, PAGE = "neuron profile", "neuron card", "neuron page"
+
+
+def neuron_tasks(lm: LanguageModel, secret: Secret, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The profile of all neurons on the bundled text, and one neuron's card and page, which need it: it is no part of their cost.
+
+    The page is that of one secret without a list; nothing is read from the disk.
+    """
+    texts = read_reference(REFERENCE)
+    [neuron] = random_like(lm.widths(), 1, seed)
+    request = PageRequest(texts, secret, seed=seed)
+
+    def profiled() -> ModelProfile:
+        *_, last = profile(lm, texts, use_cache=False)
+        assert last.result, "a profile ends with its result"
+        return last.result
+
+    yield PROFILE, profiled
+    made = profiled()
+    yield CARD, lambda: card(lm, made, neuron)
+    yield PAGE, lambda: list(page(lm, neuron, request, profiled=made))
+
+
 def costs(
     lm: LanguageModel, secret: Secret, others: Sequence[Secret], methods: Sequence[str], seed: int, only: str | None = None
 ) -> Iterator[CostRow]:
@@ -63,15 +93,17 @@ def costs(
         BadInput: if there is no task of that name.
     """
     measured = tasks(lm, secret, others, methods, seed)
-    if only is not None:
-        if only not in measured:
-            raise BadInput(f"There is no task {only!r}: use {', '.join(measured)}.")
-        measured = {only: measured[only]}
+    names = (*measured, PROFILE, CARD, PAGE)
+    if only is not None and only not in names:
+        raise BadInput(f"There is no task {only!r}: use {', '.join(names)}.")
     if only != FINGERPRINT:
         check(lm, secret, seed=seed)  # a warm-up: the first use of a device loads its libraries
-    for name, run in measured.items():
-        seconds, peak = cost(run, lm.device)
-        yield CostRow(name, seconds, peak)
+    for name, run in chain(measured.items(), neuron_tasks(lm, secret, seed)):
+        if only in (None, name):
+            seconds, peak = cost(run, lm.device)
+            yield CostRow(name, seconds, peak)
+        if name == only:
+            return
 
 
 def described(lm: LanguageModel, secret: Secret) -> dict[str, str | int | float]:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Group
 
 from privlens.cli import inputs, progress, tables
-from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Reference, Secrets, Seed
+from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.errors import BadInput
 from privlens.neurons.coupled import CoupledRequest, CoupledSettings
 from privlens.neurons.coupled import coupled as search
@@ -41,6 +41,7 @@ def coupled(
     draws: Annotated[int, typer.Option(help="Random sets beside the coupled one.")] = DEFAULT.draws,
     out: Annotated[Path | None, typer.Option(help="Write the coupled neurons to this file, for deactivate.")] = None,
     edit: AnyEdits = None,
+    chat: Chat = False,
     model: Model = "demo",
     seed: Seed = 0,
     device: Device = "auto",
@@ -55,7 +56,7 @@ def coupled(
     of_first, of_second = concept(listed, first, "--first"), concept(listed, second, "--second")
     if out:
         inputs.check_writable(out)
-    lm = inputs.under(load(model, device, dtype), edit)
+    lm = inputs.under(load(model, device, dtype), edit, chat)
     settings = CoupledSettings(top, general, not all_texts, draws)
     for step in search(CoupledRequest(lm, of_first, of_second, paragraphs, (name_of(first), name_of(second)), settings, seed)):
         progress.report_step(step)

@@ -33,7 +33,7 @@ def neuron(page: Json) -> Sequence[Part]:
     pages += [_activations(page[name], name[3:]) for name in ("on_secret", "on_text") if page[name]]
     if page["dimmer"]:
         pages.append(_dimmer(page["dimmer"]))
-    return [*pages, *(_alone(page["alone"]) if page["alone"] else [])]
+    return [*pages, *(_alone(page["alone"]) if page["alone"] else []), *(_places(page["places"]) if page["places"] else [])]
 
 
 def _numbers(badge: Json) -> str:
@@ -111,6 +111,35 @@ def _alone(alone: Json) -> list[Part]:
     fallen = [change for change in alone["changes"] if change["known_before"] and not change["known_after"]]
     lost = [(quoted(change["secret"]["value"]), f"{change['nll_before']:.2f}", f"{change['nll_after']:.2f}") for change in fallen]
     return [Group(table, line(said)), *([columns(("secret lost", "NLL before", "after"), lost)] if lost else [])]
+
+
+def _places(places: Json) -> list[Part]:
+    """By category and method how often the neuron is among the best 1 %, and its place for each secret for which it is."""
+    said = (
+        f"Among the best {places['n_best']} of {places['n_neurons']} neurons; any is with chance {places['chance']:.1%}. "
+        f"Random neuron of the same layer: {_name(places['random'])}."
+    )
+    rows = [
+        (
+            of["method"],
+            of["category"] or "all",
+            f"{of['share']['k']} of {of['share']['n']}",
+            _interval(of["share"]["interval"]),
+            _number(of["median_place"], ".0f"),
+            f"{of['random_share']['k']} of {of['random_share']['n']}",
+            f"{of['layer_share']:.3f}",
+        )
+        for of in places["summaries"]
+    ]
+    header = ("method", "category", "in the best 1 %", "95 %", "median place", "random neuron", "mean of the layer")
+    hits = [
+        (str(row), quoted(secret["value"]), *(_number(of_method[number], "d") for of_method in places["places"]))
+        for number, (row, secret) in enumerate(zip(places["rows"], places["secrets"], strict=True))
+        if any(of_method[number] for of_method in places["places"])
+    ]
+    named = ("row", "place for", *places["methods"])
+    table = Group(line(said), columns(header, rows, header[2:]))
+    return [table, *([columns(named, hits, (named[0], *named[2:]))] if hits else [])]
 
 
 def _change(off: Json) -> str:

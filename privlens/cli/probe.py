@@ -8,7 +8,7 @@ import typer
 from rich.console import Group
 
 from privlens.cli import inputs, progress, tables
-from privlens.cli.options import AnyEdits, AsJson, Device, Dtype, Model, Secrets, Seed
+from privlens.cli.options import AnyEdits, AsJson, Chat, Device, Dtype, Model, Secrets, Seed
 from privlens.cli.universal import share
 from privlens.neuron_files import read_neurons
 from privlens.neurons.kram import geometry, kram
@@ -33,6 +33,7 @@ def probe(
     kind: Annotated[ProbeKind, typer.Option(help="A linear probe, or an MLP with one hidden layer.")] = TrainingSettings.kind,
     neurons: Annotated[Path | None, typer.Option(help=OFF)] = None,
     edit: AnyEdits = None,
+    chat: Chat = False,
     kram_layer: Annotated[int | None, typer.Option("--kram", min=0, help=KRAM)] = None,
     test_share: Annotated[float, typer.Option(help="Share of the secrets that probes are tested on.")] = DEFAULT.test_share,
     model: Model = "demo",
@@ -44,7 +45,7 @@ def probe(
     """What do the hidden states of each layer tell about secrets? Beside a control task; before and after an intervention."""
     listed = tuple(row.secret for row in read_secrets(secrets))
     off, site = read_neurons(neurons) if neurons else ((), "mlp")
-    lm = load(model, device, dtype)
+    lm = inputs.under(load(model, device, dtype), None, chat)
     after = inputs.under(lm, edit) if edit else None
     settings = ProbeSettings(target, test_share, TrainingSettings(kind=kind))
     request = ProbeRequest(lm, listed, off, after, site, settings, seed)

@@ -94,7 +94,7 @@ class MethodInfo:
         meaning: of a high score. cost: of one localization. unit: of the scores.
         across_sites: whether a score means the same in MLPs and in attention, so that scores of the two sites can be compared.
         sufficient: whether its gates close what the value does not need, so that few stay open.
-        retains: whether it uses retained text.
+        retains: whether it uses retained text. quick: whether it takes so few passes that many secrets can be localized by it.
     """
 
     meaning: str
@@ -103,6 +103,7 @@ class MethodInfo:
     across_sites: bool = False
     sufficient: bool = False
     retains: bool = False
+    quick: bool = False
 
 
 METHOD_INFO: dict[str, MethodInfo] = {
@@ -130,25 +131,33 @@ METHOD_INFO: dict[str, MethodInfo] = {
         "nats",
         across_sites=True,
         retains=True,
+        quick=True,
     ),
     "gradient": MethodInfo(
-        "how fast the value's log-probability falls as the gate begins to close", "1 backward pass", "nats", across_sites=True
+        "how fast the value's log-probability falls as the gate begins to close",
+        "1 backward pass",
+        "nats",
+        across_sites=True,
+        quick=True,
     ),
     "token-gradient": MethodInfo(
         "the neuron's share of each token's lead over others of its format, with equal weight for all tokens",
         "1 backward pass, with a row per token of the value",
         "tokens, as the sum of shares",
+        quick=True,
     ),
     "active-token-gradient": MethodInfo(
         "the neuron supports the value's tokens, as in token-gradient, and is active where they are predicted",
         "1 backward pass, with a row per token of the value, and 1 forward pass",
         "geometric mean of share and activation, 3 to 1",
+        quick=True,
     ),
     "integrated-gradients": MethodInfo(
         "how much the value's probability rises as a layer's neurons open from 0 to 1 at each predicted token (DEPN)",
         "20 gate settings per layer and token, restarted at the gated layer",
         "probability, summed over tokens",
         across_sites=True,
+        quick=True,
     ),
     "zero-out": MethodInfo(
         "how much the value's log-probability falls when this neuron alone is off, exactly",
@@ -169,17 +178,22 @@ METHOD_INFO: dict[str, MethodInfo] = {
         sufficient=True,
     ),
     "activations": MethodInfo(
-        "how strongly the neuron writes where the value is predicted", "1 forward pass", "norm of its output"
+        "how strongly the neuron writes where the value is predicted",
+        "1 forward pass",
+        "norm of its output",
+        quick=True,
     ),
     "contrastive-activations": MethodInfo(
         "how strongly the neuron writes where the value is predicted, minus the same in retained text",
         "1 forward pass, and 1 per batch of retained text",
         "norm of its output",
         retains=True,
+        quick=True,
     ),
     "random": MethodInfo("nothing: the control for every other method", "no pass at all", "none, drawn from 0 to 1"),
 }
 """In the order of METHODS; shown in the page's menu and in the help of the command line."""
+QUICK_METHODS = tuple(name for name, info in METHOD_INFO.items() if info.quick)
 
 
 def looked_at(method: str, others: tuple[Secret, ...]) -> tuple[Secret, ...]:
@@ -203,6 +217,7 @@ __all__ = [
     "MASK",
     "METHODS",
     "METHOD_INFO",
+    "QUICK_METHODS",
     "STEPWISE",
     "TRAINED",
     "WEIGHT_NORM",

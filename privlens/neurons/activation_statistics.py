@@ -1,8 +1,7 @@
 """How every neuron of a model is active in a reference text: moments, a histogram, the strongest contexts, and what explains it.
 
-One pass over the text in batches; of each batch only sums are kept. Moments come from sums of powers of the activation minus a
-shift near its mean, which loses no digits. Left out is the first token of each paragraph: it has no context, and in many models
-attention rests on it, so that its activations would decide every moment.
+One pass over the text in batches; of each batch only sums are kept (`activation_sums`). Left out is the first token of each
+paragraph: it has no context, and in many models attention rests on it, so that its activations would decide every moment.
 """
 
 from collections import Counter
@@ -17,9 +16,8 @@ from privlens.errors import Cancelled
 from privlens.lm.activations import visit
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
-from privlens.neurons.profile_records import ActivationStatistics, Moments, ProfileStep
-from privlens.neurons.weight_statistics import padded, standardized
-from privlens.types import Array
+from privlens.neurons.activation_sums import N_CONTEXTS, ActivationSums, joined, of_layer, stacked_layers
+from privlens.neurons.profile_records import ActivationStatistics, ProfileStep
 
 OCTAVES = np.arange(-5, 6, 0.5)
 EDGES: tuple[float, ...] = tuple(float(edge) for edge in np.concatenate([-(2.0 ** OCTAVES[::-1]), [0.0], 2.0**OCTAVES]))
@@ -31,8 +29,6 @@ N_GROUPS = 64
 """The most frequent tokens, by which a neuron's activation is grouped; more take more memory, 4 bytes for each neuron."""
 LEAST = 5
 """A token that occurs less often in the text is in no group: its mean would be its own activation."""
-N_CONTEXTS = 10
-"""Paragraphs that are kept for each neuron, those in which it is most active."""
 TOKENS_AT_ONCE = 2048
 NEURONS_AT_ONCE = 4096
 """Tokens in one pass, and neurons of a layer that are summed at once: 32 MiB in float32, a few times over."""
@@ -68,43 +64,6 @@ class _Batch:
     in_group: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class _Sums:
-    """Sums over tokens for neurons of one layer, on the CPU; x is the activation minus the shift.
-
-    Attributes:
-        powers: [4, width] of x to x^4, float64. positive: [width]. histogram: [width, bins].
-        by_place, by_group: [groups, width] of x. group_squares: [width] of x^2 over the tokens in a group.
-        best, rows, positions: [n, width] the strongest activations, and where they are, -1 where there is none.
-    """
-
-    powers: Tensor
-    positive: Tensor
-    histogram: Tensor
-    by_place: Tensor
-    by_group: Tensor
-    group_squares: Tensor
-    best: Tensor
-    rows: Tensor
-    positions: Tensor
-
-    def plus(self, other: "_Sums") -> "_Sums":
-        """The sums over both."""
-        best = torch.cat([self.best, other.best])
-        top = best.topk(min(N_CONTEXTS, len(best)), dim=0)
-        return _Sums(
-            self.powers + other.powers,
-            self.positive + other.positive,
-            self.histogram + other.histogram,
-            self.by_place + other.by_place,
-            self.by_group + other.by_group,
-            self.group_squares + other.group_squares,
-            top.values,
-            torch.cat([self.rows, other.rows]).gather(0, top.indices),
-            torch.cat([self.positions, other.positions]).gather(0, top.indices),
-        )
-
-
 def batches_of(rows: Sequence[tuple[int, Sequence[int]]]) -> list[list[tuple[int, Sequence[int]]]]:
     """Paragraphs in batches of at most TOKENS_AT_ONCE tokens with their padding."""
     batches: list[list[tuple[int, Sequence[int]]]] = []
@@ -137,7 +96,7 @@ def activation_statistics(
     text = _Text(rows, _groups(lm, rows))
     batches = batches_of(rows)
     shifts = _shifts(lm, batches[0])
-    totals: list[_Sums] = []
+    totals: list[ActivationSums] = []
     for step, batch in enumerate(batches):
         if stop():
             raise Cancelled("Stopped while reading the reference text; nothing was changed.")
@@ -146,8 +105,8 @@ def activation_statistics(
         yield ProfileStep(first_step + step, n_steps, f"activations, {step + 1} of {len(batches)} batches of text")
     n_in_group = _counts(text)
     places = _place_counts(rows)
-    layers = [_of_layer(sums, shift, places, n_in_group) for sums, shift in zip(totals, shifts, strict=True)]
-    return _stacked(layers)
+    layers = [of_layer(sums, shift, places, n_in_group) for sums, shift in zip(totals, shifts, strict=True)]
+    return stacked_layers(layers)
 
 
 def _groups(lm: LanguageModel, rows: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
@@ -205,20 +164,22 @@ def _shifts(lm: LanguageModel, part: Sequence[tuple[int, Sequence[int]]]) -> lis
     return [shifts[layer] for layer in range(lm.n_layers)]
 
 
-def _sums(lm: LanguageModel, text: _Text, part: Sequence[tuple[int, Sequence[int]]], shifts: Sequence[Tensor]) -> list[_Sums]:
+def _sums(
+    lm: LanguageModel, text: _Text, part: Sequence[tuple[int, Sequence[int]]], shifts: Sequence[Tensor]
+) -> list[ActivationSums]:
     """The sums over some paragraphs, for each layer."""
     batch = _prepared(text, part)
-    by_layer: dict[int, _Sums] = {}
+    by_layer: dict[int, ActivationSums] = {}
 
     def record(layer: int, hidden: Tensor) -> None:
         chunks = zip(hidden.split(NEURONS_AT_ONCE, -1), shifts[layer].split(NEURONS_AT_ONCE), strict=True)
-        by_layer[layer] = _joined([_chunk(chunk, shift, batch) for chunk, shift in chunks])
+        by_layer[layer] = joined([_chunk(chunk, shift, batch) for chunk, shift in chunks])
 
     visit(lm, batch.ids, record)
     return [by_layer[layer] for layer in range(lm.n_layers)]
 
 
-def _chunk(hidden: Tensor, shift: Tensor, batch: _Batch) -> _Sums:
+def _chunk(hidden: Tensor, shift: Tensor, batch: _Batch) -> ActivationSums:
     """The sums for some neurons of a layer, from their activations [rows, tokens, n]."""
     device, width = hidden.device, hidden.shape[-1]
     hidden = hidden.float()
@@ -232,7 +193,7 @@ def _chunk(hidden: Tensor, shift: Tensor, batch: _Batch) -> _Sums:
     top = strongest.values.topk(min(N_CONTEXTS, len(hidden)), dim=0)
     zeros = torch.zeros(len(POSITIONS) + 1 + N_GROUPS + 1, width, device=device, dtype=torch.float32)
     by_place, by_group = zeros.split([len(POSITIONS) + 1, N_GROUPS + 1])
-    return _Sums(
+    return ActivationSums(
         powers=torch.stack([x.sum(0), square.sum(0), (square * x).sum(0), square.square().sum(0)]).cpu().double(),
         positive=(activations > 0).sum(0).cpu(),
         histogram=histogram.cpu(),
@@ -242,93 +203,4 @@ def _chunk(hidden: Tensor, shift: Tensor, batch: _Batch) -> _Sums:
         best=top.values.cpu(),
         rows=batch.numbers[top.indices.cpu()].int(),
         positions=strongest.indices.gather(0, top.indices).cpu().int(),
-    )
-
-
-def _joined(chunks: Sequence[_Sums]) -> _Sums:
-    """Neighbouring neurons side by side."""
-    return _Sums(
-        **{
-            name: torch.cat([getattr(chunk, name) for chunk in chunks], dim=0 if name == "histogram" else -1)
-            for name in _Sums.__dataclass_fields__
-        }
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """The statistics of one layer's neurons: [4, width], [width], [bins, width], or [contexts, width]."""
-
-    moments: Array
-    share_positive: Array
-    histogram: Array
-    position_explained: Array
-    token_explained: Array
-    rows: Array
-    positions: Array
-    best: Array
-
-
-def _of_layer(sums: _Sums, shift: Tensor, places: Tensor, n_in_group: Tensor) -> _Layer:
-    n_tokens = int(places.sum())
-    first, second, third, fourth = sums.powers / n_tokens
-    variance = second - first**2
-    central = (
-        variance.clamp_min(0),
-        third - 3 * first * second + 2 * first**3,
-        fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4,
-    )
-    missing = N_CONTEXTS - len(sums.best)
-    at_end = [(0, missing), (0, 0)]
-    return _Layer(
-        moments=standardized(shift.cpu().double() + first, *central).float().numpy(),
-        share_positive=(sums.positive / n_tokens).float().numpy(),
-        histogram=sums.histogram.T.numpy().astype(np.uint16),
-        position_explained=explained(sums.by_place, sums.powers[1], places).float().numpy(),
-        token_explained=explained(sums.by_group, sums.group_squares, n_in_group).float().numpy(),
-        rows=np.pad(sums.rows.numpy(), at_end, constant_values=-1),
-        positions=np.pad(sums.positions.numpy(), at_end, constant_values=-1),
-        best=np.pad(sums.best.numpy(), at_end, constant_values=np.nan),
-    )
-
-
-def explained(group_sums: Tensor, squares: Tensor, n: Tensor) -> Tensor:
-    """[width] the share of each neuron's variance that lies between groups of tokens, 0..1; NaN where it does not vary.
-
-    Corrected for chance: groups of a neuron that no group explains differ too (epsilon squared, Kelley 1935).
-
-    Args:
-        group_sums: [groups, width] sums of the activation minus a shift. squares: [width] sums of its squares over all groups.
-        n: [groups] tokens in each.
-    """
-    filled = n > 0
-    n_groups, n_tokens = int(filled.sum()), int(n.sum())
-    if n_groups < 2 or n_tokens <= n_groups:
-        return torch.full_like(squares, torch.nan)
-    counts, sums = n[filled].double()[:, None], group_sums[filled].double()
-    mean = sums.sum(0) / n_tokens
-    total = squares.double() - n_tokens * mean.square()
-    varies = total > 1e-9 * squares
-    within = squares.double() - (sums.square() / counts).sum(0)
-    share = 1 - within / total.where(varies, torch.nan) * (n_tokens - 1) / (n_tokens - n_groups)
-    return share.clamp(0, 1)
-
-
-def _stacked(layers: Sequence[_Layer]) -> ActivationStatistics:
-    moments = padded([layer.moments for layer in layers], 1)
-
-    def stacked(name: str, missing: float = np.nan) -> Array:
-        """[n_layers, width, ...] of arrays whose last axis is the neuron's."""
-        by_layer = [np.moveaxis(getattr(layer, name), -1, 0) for layer in layers]
-        return np.ascontiguousarray(padded(by_layer, 0, missing))
-
-    return ActivationStatistics(
-        moments=Moments(*moments.transpose(1, 0, 2)),
-        share_positive=stacked("share_positive"),
-        histogram=stacked("histogram", 0),
-        position_explained=stacked("position_explained"),
-        token_explained=stacked("token_explained"),
-        context_rows=stacked("rows", -1),
-        context_positions=stacked("positions", -1),
-        context_activations=stacked("best"),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from privlens.intervals import Interval
 from privlens.neurons.card_records import NeuronCard
+from privlens.neurons.place_records import NeuronPlaces
 from privlens.types import Neuron, Provenance, Secret
 
 
@@ -133,6 +134,7 @@ class NeuronPage:
     on_text: TokenActivations | None = None
     dimmer: Dimmer | None = None
     alone: AloneOff | None = None
+    places: NeuronPlaces | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.memorization.states import reference_ids
 from privlens.neurons import store
-from privlens.neurons.activation_statistics import EDGES, N_CONTEXTS, activation_statistics, batches_of
+from privlens.neurons.activation_statistics import EDGES, activation_statistics, batches_of
+from privlens.neurons.activation_sums import N_CONTEXTS
 from privlens.neurons.profile_records import ActivationStatistics, ModelProfile, Moments, ProfileStep, WeightStatistics
 from privlens.neurons.weight_statistics import hidden_size, input_names, weight_statistics
 from privlens.types import Array

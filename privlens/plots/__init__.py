@@ -9,8 +9,9 @@ from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curv
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
 from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
-from privlens.plots.kin import coupled_map, entropy_line, excess_histogram, probe_curves, venn
+from privlens.plots.kin import coupled_map, entropy_line, excess_histogram, kram_bars, probe_curves, venn
 from privlens.plots.neurons import activation_histogram, dimmer_lines, lens_heatmap, salience_bars
+from privlens.plots.places import places_heatmap
 from privlens.plots.tables import marked, others_table, shown, token_table
 
 SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -32,6 +33,7 @@ __all__ = [
     "excess_histogram",
     "extraction",
     "heatmap",
+    "kram_bars",
     "layer_and_matrix",
     "lens_heatmap",
     "live_gates",
@@ -41,6 +43,7 @@ __all__ = [
     "others_table",
     "overlap_matrix",
     "per_layer",
+    "places_heatmap",
     "probe_curves",
     "salience_bars",
     "shown",

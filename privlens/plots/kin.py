@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 from scipy.optimize import brentq
 
 from privlens.neurons.coupled_records import Coupling
 from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyLaw, Line
-from privlens.neurons.probe_records import Probes
+from privlens.neurons.probe_records import Erased, Probes
 from privlens.neurons.share import Share
 from privlens.neurons.universal_records import Universality
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
@@ -215,6 +216,31 @@ def probe_curves(probes: Probes) -> go.Figure:
     fig.update_xaxes(title="layer (0: embeddings)", dtick=max(1, len(layers) // 16))
     fig.update_yaxes(title=f"{html.escape(probes.target)} read (%)", range=[0, 105])
     return plain(fig, 380, top=84)
+
+
+def kram_bars(erased: Erased) -> go.Figure:
+    """What a probe reads before and after a map that erases it, with intervals; and which nearest neighbours states kept."""
+    fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    for name, share, color in (
+        ("before", erased.before, NEUTRAL),
+        ("after", erased.after, CHOSEN),
+        ("control task", erased.control, CONTROL),
+        ("largest class", erased.majority, CONTROL),
+    ):
+        [rate], [above], [below] = _percent([share])
+        error = {"type": "data", "array": [above], "arrayminus": [below], "thickness": 1}
+        fig.add_bar(x=[name], y=[rate], error_y=error, marker_color=color, showlegend=False, row=1, col=1)
+    kept = (("half", erased.geometry.half), ("tenth", erased.geometry.tenth))
+    for name, values, color in (
+        ("kept", [alignment.score for _, alignment in kept], CHOSEN),
+        ("by chance", [alignment.chance for _, alignment in kept], CONTROL),
+    ):
+        y = [100 * value for value in values]
+        fig.add_bar(x=[part for part, _ in kept], y=y, name=name, marker_color=color, row=1, col=2)
+    fig.update_yaxes(range=[0, 105])
+    for column, title in enumerate((f"{html.escape(erased.target)} read (%)", "neighbours (%)"), 1):
+        fig.update_xaxes(title={"text": title, "standoff": 8}, col=column)
+    return plain(fig, 300)
 
 
 def _percent(shares: Sequence[Share]) -> tuple[list[float], list[float], list[float]]:

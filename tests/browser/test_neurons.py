@@ -99,6 +99,33 @@ def test_what_names_no_neuron_is_said_in_words(visit: Visit) -> None:
     assert not visit.errors
 
 
+def test_the_secrets_for_which_a_neuron_scores(visit: Visit, taught_folder: str) -> None:
+    page, value = visit.page, TAUGHT[0].value
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    bring(page, taught_folder)
+    open_tab(page, "Neurons")
+    name_neuron(page, "L1N3")
+    unfold(page, "For which secrets does this neuron score")
+    page.click("#scoring-start")
+    page.wait_for_selector("#scoring-map .main-svg")
+    finished(page, "scoring")
+    first = json.loads(saved(page, "#scoring-json").read_text())
+    assert first["neuron"] == [1, 3] and [secret["value"] for secret in first["secrets"]].count(value) == 1
+    assert page.inner_text("#scoring-facts .fact-value >> nth=0") == "L1N3"
+    assert "neuron L1N3 --secrets my-list.csv --places 28" in command_of(page, "scoring")
+    name_neuron(page, "L0N5")
+    page.wait_for_function("document.querySelector('#scoring-made .strip').dataset.kind === 'stale'")
+    page.click("#scoring-start")
+    page.wait_for_function("document.querySelector('#scoring-facts .fact-value').textContent === 'L0N5'")
+    hover = "JSON.stringify(document.querySelector('#scoring-map .plot').data.map(trace => trace.text))"
+    assert value in page.evaluate(hover)
+    page.click("#mask")
+    page.wait_for_function(f"!{hover}.includes({value!r})")
+    finished(page, "scoring")
+    assert value not in saved(page, "#scoring-json").read_text()
+    assert not visit.errors
+
+
 def test_the_layers_of_a_secret_and_nothing_of_it_where_values_are_hidden(visit: Visit, taught_folder: str) -> None:
     page, value = visit.page, TAUGHT[0].value
     bring(page, taught_folder)
@@ -148,11 +175,27 @@ def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
     law = json.loads(saved(page, "#entropy-json").read_text())
     assert page.inner_text("#entropy-facts .fact-value >> nth=0").startswith(f"{law['line']['r']:+.2f} [")
 
+    page.get_by_label("two texts of my own").check()
+    page.click("#coupling-example")
+    page.wait_for_function("document.querySelector('#coupling-second-text textarea').value.includes('engineer')")
+    page.wait_for_function("document.querySelector('#coupling-made .strip').dataset.kind === 'stale'")
+    page.click("#coupling-start")
+    page.wait_for_function("document.querySelector('#coupling-effects').innerText.includes('text-2 only')")
+    finished(page, "coupling")
+    own = json.loads(saved(page, "#coupling-json").read_text())
+    assert (own["categories"], own["n_used"], own["n_measured"]) == (["text-1", "text-2"], [4, 4], [4, 4])
+
     unfold(page, "What do hidden states tell")
+    page.locator("#probe-kram input").fill("3")
+    page.keyboard.press("Tab")
     page.click("#probe-start")
+    page.wait_for_selector("#kram-bars .main-svg")
     page.wait_for_selector("#probe-curves .main-svg")
     finished(page, "probe")
     probes = json.loads(saved(page, "#probe-json").read_text())
+    erased = probes["kram"]
+    assert erased["layer"] == 3
+    assert page.inner_text("#kram-facts .fact-value >> nth=1") == f"{erased['after']['k']} of {erased['after']['n']}"
     best = max(share["k"] for share in probes["runs"][0]["accuracy"])
     assert page.inner_text("#probe-facts .fact-value >> nth=0") == f"{best} of {probes['runs'][0]['accuracy'][0]['n']}"
 

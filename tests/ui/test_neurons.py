@@ -1,27 +1,35 @@
 """The tab Neurons: what its parts show of a neuron, and which profiles are kept where."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from privlens import intervals
-from privlens.errors import Cancelled
+from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
+from privlens.neuron_places import PlacesRequest, list_places, places_of
 from privlens.neurons import store
 from privlens.neurons.coupled_records import Coupling, Overlap, Shift, SwitchEffect, Venn
 from privlens.neurons.page import PageRequest, page
 from privlens.neurons.page_records import Dimmer, DimmerPoint, NeuronPage
+from privlens.neurons.probe_records import Alignment, Erased, LayerGeometry
 from privlens.neurons.share import share_of
 from privlens.neurons.universal_records import UniversalAblation, UniversalContrast, Universality
 from privlens.resources import REFERENCE
 from privlens.secret_lists import ListedSecret, read_reference
-from privlens.types import Neuron, Provenance
+from privlens.types import Neuron, Provenance, Secret
 from privlens.ui.sidebar.panel import SidebarValues
+from privlens.ui.state.kept import Kept
+from privlens.ui.state.places import PlacesCache
 from privlens.ui.state.profiles import ROOM, ProfileCache
-from privlens.ui.state.session import ModelName
-from privlens.ui.tabs.neurons import coupling, universality, view
+from privlens.ui.state.session import ModelName, Selection
+from privlens.ui.tabs.neurons import coupling, probing, scoring, universality, view
+from privlens.ui.tabs.neurons.coupling import CouplingForm
 from privlens.ui.tabs.neurons.one import LISTED_MOST, NeuronForm, request_of
+from privlens.ui.tabs.neurons.probing import ProbeForm
+from privlens.ui.tabs.neurons.universality import UniversalForm
 from tests.helpers import TAUGHT
 
 TEXTS = ("The ferry leaves at noon from the northern pier.", "Nobody in the village had seen such a winter before.")
@@ -54,6 +62,41 @@ def test_a_profile_is_made_once_and_only_of_bundled_text_is_it_on_the_disk(taugh
     for number in range(ROOM):
         *_, _ = profiles.steps(taught, (TEXTS[0], f"Paragraph {number} of another text."))
     assert profiles.ready(taught, TEXTS) is None, "there is room for a few"
+
+
+def test_places_are_made_once_and_only_of_a_bundled_list_are_they_on_the_disk(taught: LanguageModel, folder: Path) -> None:
+    places, listed = PlacesCache(), tuple(ListedSecret(secret, 1) for secret in TAUGHT)
+    *_, made = places.steps(PlacesRequest(taught, listed, ("gradient",)), is_public=False)
+    [again] = places.steps(PlacesRequest(taught, listed, ("gradient",)), is_public=False)
+    assert made.result and again.result is made.result
+    *_, other = places.steps(PlacesRequest(taught, listed, ("gradient",), seed=1), is_public=False)
+    assert other.result is not made.result
+    assert list(folder.iterdir()) == [], "a visitor's list leaves no trace"
+    *_, _ = places.steps(PlacesRequest(taught, listed, ("activations",)), is_public=True)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_what_is_kept_longest_unused_makes_room() -> None:
+    kept = Kept[str, int](2)
+    kept.keep("a", 1)
+    kept.keep("b", 2)
+    assert kept.get("a") == 1
+    kept.keep("c", 3)
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (1, None, 3)
+
+
+def test_places_are_told_beside_a_random_neuron(taught: LanguageModel) -> None:
+    listed = tuple(ListedSecret(secret, 1) for secret in TAUGHT)
+    *_, step = list_places(PlacesRequest(taught, listed, ("activations", "gradient")))
+    assert step.result
+    known = places_of(step.result, listed, Neuron(0, int(step.result.best[0, 0, 0]) % taught.d_mlp))
+    neuron, of_gradient, *_ = scoring.facts_of(known)
+    total = known.summaries[0]
+    assert (neuron["name"], neuron["value"]) == ("neuron", f"L0N{known.neuron.index}")
+    assert of_gradient["value"] == f"{total.share.k} of 4" and total.method in of_gradient["name"]
+    assert of_gradient["beside"].startswith(f"random L0N{known.random.index}: {total.random_share.k} of 4; mean of its layer: ")
+    shown = scoring.drawn(known)[2]["value"]
+    assert len(shown) == 2 * 4, "two methods, four categories"
 
 
 def test_making_a_profile_can_be_cancelled(taught: LanguageModel, folder: Path) -> None:
@@ -137,3 +180,44 @@ def coupling_of(effects: tuple[SwitchEffect, ...]) -> Coupling:
         ("a", "b"), importance, 1, 1, (), (), (), Venn(0, 0, 0, 0, 0, 0, 0), overlap, (1, 1), (1, 1), effects,
         Provenance("m", "f", 0, {}, {}, 0.0),
     )  # fmt: skip
+
+
+def test_two_concepts_are_categories_or_texts() -> None:
+    listed = tuple(ListedSecret(Secret(f"p{row}", f"v{row}", name), 1) for row, name in enumerate(("card", "mail", "card")))
+    form = CouplingForm(
+        SidebarValues(ModelName("demo"), listed, "", ""), read_reference(REFERENCE), "list", "card", "mail", "", ""
+    )
+    assert form.names == ("card", "mail")
+    assert form.concepts == ((listed[0].secret, listed[2].secret), (listed[1].secret,))
+    assert "--first card --second mail" in coupling.command(form)
+    with pytest.raises(BadInput, match="two different categories"):
+        _ = replace(form, second="card").concepts
+    own = replace(form, source="texts", second="card", first_text="One of us.\n\nTwo.\n", second_text="Three.")
+    assert own.concepts == (("One of us.", "Two."), ("Three.",))
+    assert coupling.command(own) == "privlens coupled --first text-1.txt --second text-2.txt --model demo"
+    assert own.names == ("text-1", "text-2"), "as the command names these files"
+    assert own.asked != replace(own, second_text="Four.").asked
+
+
+def test_commands_of_studies_have_their_seed() -> None:
+    side, bundled = SidebarValues(ModelName("demo", chat=True), (), "", ""), read_reference(REFERENCE)
+    nothing = {"located": None, "selection": Selection()}
+    probed = probing.command(ProbeForm(side, "belongs", "mlp", kram=3, seed=7, **nothing))
+    assert probed == ("privlens probe --secrets my-list.csv --target belongs --kind mlp --kram 3 --seed 7 --model demo --chat")
+    assert "--kram" not in probing.command(ProbeForm(side, "belongs", "mlp", kram=None, seed=7, **nothing))
+    shared = universality.command(UniversalForm(side, bundled, "demo-seed1", seed=4, **nothing))
+    assert shared == "privlens universal --other demo-seed1 --seed 4 --model demo", "ordinary text has no chat turns"
+
+
+def test_what_a_map_erased_is_told_beside_its_control() -> None:
+    kept = Alignment(10, 20, 0.5, None, 0.5), Alignment(2, 20, 0.31, None, 0.1)
+    before, after, control, majority = (share_of(k, 20) for k in (19, 2, 5, 4))
+    provenance = Provenance("m", "f", 0, {}, {}, 0.0)
+    erased = Erased(
+        0, "category", "linear", LayerGeometry(1.0, 2.0, *kept), 3.0, 4.0, before, after, control, majority, provenance
+    )
+    first, second, spread, stayed, _ = probing.map_facts(erased)
+    assert (first["value"], second["value"]) == ("19 of 20", "2 of 20")
+    assert "the embeddings" in first["note"] and second["beside"] == "random labels: 5 of 20"
+    assert (spread["value"], spread["beside"]) == ("4.0", "before: 3.0")
+    assert (stayed["value"], stayed["beside"]) == ("31 %", "by chance: 10 %")

@@ -2,16 +2,20 @@
 
 import json
 import sys
+from typing import Any
 
 import pytest
 import torch
 
+from privlens.bench import cost as costing
 from privlens.bench import growth, speed
 from privlens.bench.timing import cost, in_turns, peak_mb
 from privlens.cli.commands import main
 from privlens.localization import METHODS
+from privlens.types import Secret
 from privlens.zoo.random_models import random_gpt2, random_llama, random_secret
 
+NEURON_TASKS = ["neuron profile", "neuron card", "neuron page"]
 TINY = ["--layers", "2", "--neurons", "64", "--prompt", "4", "--prompt", "6", "--value", "2", "--steps", "4", "--repeats", "1"]
 
 
@@ -96,7 +100,7 @@ def test_cost_has_a_row_for_every_task_on_the_model_that_was_asked_for(capsys: p
         main(["bench", "cost", "--llama", "2", "32", "48", "--methods", "gradient,random", "--device", "cpu", "--json"])
     assert not ended.value.code
     found = json.loads(capsys.readouterr().out)
-    tasks = ["fingerprint", "check", "text before and after", "gradient", "random", "erase, 10 steps"]
+    tasks = ["fingerprint", "check", "text before and after", "gradient", "random", "erase, 10 steps", *NEURON_TASKS]
     assert [row["task"] for row in found["rows"]] == tasks
     assert all(row["seconds"] > 0 for row in found["rows"])
     settings, lm = found["settings"], random_llama(2, 32, 48, "cpu", "float32")
@@ -106,6 +110,21 @@ def test_cost_has_a_row_for_every_task_on_the_model_that_was_asked_for(capsys: p
     assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
     again = random_llama(2, 32, 48, "cpu", "float32")
     assert lm.fingerprint == again.fingerprint != random_llama(2, 32, 48, "cpu", "float32", seed=1).fingerprint
+
+
+def test_the_profile_is_no_part_of_the_cost_of_a_card_and_no_task_reads_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    lm, made = random_llama(2, 32, 48, "cpu", "float32"), costing.profile
+
+    def counted(*given: Any, use_cache: bool = True) -> Any:
+        calls.append(f"profile, {use_cache}")
+        return made(*given, use_cache=use_cache)
+
+    monkeypatch.setattr(costing, "profile", counted)
+    for name, run in costing.neuron_tasks(lm, Secret("the red house", "4711"), 0):
+        calls.append(name)
+        run()
+    assert calls == ["neuron profile", "profile, False", "profile, False", "neuron card", "neuron page"]
 
 
 def test_cost_of_one_task_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,3 +130,9 @@ def test_probe_of_a_layer_that_does_not_exist(run: Run, listed: str) -> None:
     code, _, err = run("probe", "--secrets", listed, "--kram", "9")
     assert code == 2
     assert "There is no layer 9: this model has 0 (the embeddings) to 2." in err
+
+
+@pytest.mark.parametrize("asked", [("coupled", "--first", "phone", "--second", "card"), ("probe",)])
+def test_chat_turns_are_asked_for_and_a_model_without_a_template_says_so(run: Run, listed: str, asked: tuple[str, ...]) -> None:
+    code, out, err = run(*asked, "--secrets", listed, "--chat")
+    assert (code, out) == (2, "") and "chat template" in err

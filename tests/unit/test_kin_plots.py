@@ -12,7 +12,7 @@ from privlens.neurons.coupled_records import Coupling, Venn
 from privlens.neurons.coupled_sets import overlap
 from privlens.neurons.entropy_memorization import grouped, line_through
 from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyItem, EntropyLaw
-from privlens.neurons.probe_records import ProbeRun, Probes
+from privlens.neurons.probe_records import Alignment, Erased, LayerGeometry, ProbeRun, Probes
 from privlens.neurons.share import share_of
 from privlens.neurons.universal_records import Universality
 from privlens.plots.kin import distance_of_circles, lens_area
@@ -134,3 +134,17 @@ def test_probes_over_layers_with_intervals_and_control() -> None:
     assert accuracy.error_y.arrayminus[0] == pytest.approx(100 * (0.5 - low))
     assert list(control.y) == list(off_control.y) == [25, 25]
     assert figure.layout.shapes[0].y0 == 30
+
+
+def test_a_map_is_shown_beside_its_control_and_by_chance() -> None:
+    kept = (Alignment(10, 20, 0.5, None, 10 / 19), Alignment(2, 20, 0.3, None, 2 / 19))
+    before, after, control, majority = (share_of(k, 20) for k in (19, 2, 5, 4))
+    erased = Erased(
+        3, "category", "linear", LayerGeometry(1.0, 2.0, *kept), 3.0, 4.0, before, after, control, majority, PROVENANCE
+    )
+    figure = plots.kram_bars(erased)
+    *read, stayed, by_chance = figure.data
+    assert [(bar.x[0], bar.y[0]) for bar in read] == [("before", 95), ("after", 10), ("control task", 25), ("largest class", 20)]
+    low, high = rate(2, 20)
+    assert (read[1].error_y.array[0], read[1].error_y.arrayminus[0]) == pytest.approx((100 * (high - 0.1), 100 * (0.1 - low)))
+    assert list(stayed.y) == [50, 30] and list(by_chance.y) == pytest.approx([1000 / 19, 200 / 19])

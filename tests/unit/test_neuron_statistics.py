@@ -16,7 +16,8 @@ from privlens.lm.tokens import plain_ids
 from privlens.lm.unembedding import unembedding
 from privlens.memorization.states import reference_ids
 from privlens.neurons import activation_statistics, weight_statistics
-from privlens.neurons.activation_statistics import EDGES, N_CONTEXTS, POSITIONS, explained
+from privlens.neurons.activation_statistics import EDGES, POSITIONS
+from privlens.neurons.activation_sums import N_CONTEXTS, explained
 from privlens.neurons.profile import profile
 from privlens.neurons.profile_records import ModelProfile
 from privlens.neurons.weight_statistics import moments

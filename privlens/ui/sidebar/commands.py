@@ -5,7 +5,7 @@ Files that a visitor gave have no name on the server: the command names them by 
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from privlens.audit.records import Plan
@@ -27,6 +27,7 @@ OWN_LIST, OWN_REFERENCE, OWN_TEXT, NEURONS, EDIT = (
     "neurons.json",
     "edit.safetensors",
 )
+FIRST_TEXT, SECOND_TEXT = (f"{name}.txt" for name in en.COUPLING_OWN_NAMES)
 
 
 def command(name: str, *options: Sequence[Any]) -> str:
@@ -112,6 +113,12 @@ def neuron(side: SidebarValues, name: str, text: str, reference: tuple[str, ...]
     return command("neuron", (name,), secret, ("--text", text) if text else (), of_reference(reference), of_model(side))
 
 
+def places(side: SidebarValues, name: str, methods: Sequence[str], n: int, seed: int) -> str:
+    """`privlens neuron` with the places of the neuron among the secrets of the list."""
+    asked = ("--secrets", list_file(side.listed), "--places", n, "--methods", ",".join(methods), "--seed", seed)
+    return command("neuron", (name,), asked, of_model(side))
+
+
 def lens(side: SidebarValues, with_off: bool) -> str:
     """`privlens lens`, with the neurons that Localize saves where any are off."""
     off = ("--off", NEURONS) if with_off else ()
@@ -124,23 +131,46 @@ def coupled(side: SidebarValues, first: str, second: str, reference: tuple[str, 
     return command("coupled", names, of_reference(reference), of_model(side))
 
 
+def coupled_texts(side: SidebarValues, reference: tuple[str, ...]) -> str:
+    """`privlens coupled` of two texts of one's own."""
+    return command("coupled", ("--first", FIRST_TEXT, "--second", SECOND_TEXT), of_reference(reference), of_model(side))
+
+
 def entropy_law(side: SidebarValues) -> str:
     """`privlens entropy-law`."""
     return command("entropy-law", ("--secrets", list_file(side.listed)), of_model(side))
 
 
-def probe(side: SidebarValues, target: str, kind: str, with_off: bool) -> str:
+@dataclass(frozen=True)
+class Probing:
+    """What probes read, by which kind, and from which layer it is erased; None for none."""
+
+    target: str
+    kind: str
+    with_off: bool
+    kram: int | None
+    seed: int
+
+
+def probe(side: SidebarValues, how: Probing) -> str:
     """`privlens probe`, with the neurons that Localize saves where any are off."""
-    off = ("--neurons", NEURONS) if with_off else ()
-    return command("probe", ("--secrets", list_file(side.listed), "--target", target, "--kind", kind), off, of_model(side))
+    off = ("--neurons", NEURONS) if how.with_off else ()
+    kram = () if how.kram is None else ("--kram", how.kram)
+    asked = ("--secrets", list_file(side.listed), "--target", how.target, "--kind", how.kind)
+    return command("probe", asked, off, kram, ("--seed", how.seed), of_model(side))
 
 
-def universal(side: SidebarValues, other: str, with_chosen: bool, reference: tuple[str, ...]) -> str:
-    """`privlens universal`, with the neurons that Localize saves where any are chosen. Raises BadInput under edits or in chat."""
-    if side.model.edits or side.model.chat:
+def universal(side: SidebarValues, other: str, with_chosen: bool, seed: int, reference: tuple[str, ...]) -> str:
+    """`privlens universal`, with the neurons that Localize saves where any are chosen. Raises BadInput under edits.
+
+    It has no option for chat turns, for it reads ordinary text alone, which has none.
+    """
+    if side.model.edits:
         raise BadInput(en.COMMAND_WITHOUT_EDITS)
     chosen = ("--neurons", NEURONS) if with_chosen else ()
-    return command("universal", ("--other", other), chosen, of_reference(reference), of_model(side))
+    asked = ("--other", other, "--seed", seed)
+    plain = replace(side, model=side.model._replace(chat=False))
+    return command("universal", asked, chosen, of_reference(reference), of_model(plain))
 
 
 def deactivate(side: SidebarValues, site: Site, reference: tuple[str, ...]) -> str:

@@ -18,8 +18,8 @@ from privlens.ui.text import en
 
 Asked = tuple[tuple[str, str], ...]
 """Names and values of what was asked: secret, method, seed ..."""
-PROMPT, SETTINGS, TEXT = "prompt", "settings", "text"
-LONG = {PROMPT: "another prompt", SETTINGS: "other settings", TEXT: "other retained text"}
+PROMPT, SETTINGS, TEXT, TEXTS = "prompt", "settings", "text", "texts"
+LONG = {PROMPT: "another prompt", SETTINGS: "other settings", TEXT: "other retained text", TEXTS: "other texts"}
 """What is compared, but is too long to show: the words shown instead where it differs."""
 DOT = " \u00b7 "
 AGAIN, ELSEWHERE = en.RUN_AGAIN, en.LOCALIZE_AGAIN

@@ -4,8 +4,6 @@ On the disk are only those of models without edits on the bundled reference text
 there, not even as numbers.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 
 from privlens.lm.model import LanguageModel, Stop, never_stop
@@ -13,6 +11,7 @@ from privlens.neurons.profile import profile
 from privlens.neurons.profile_records import ModelProfile, ProfileStep
 from privlens.resources import REFERENCE
 from privlens.secret_lists import read_reference
+from privlens.ui.state.kept import Kept
 
 ROOM = 2
 """Profiles in memory: one of `demo` has 7 MB, one of 32 x 14,336 neurons a quarter of a gigabyte."""
@@ -25,13 +24,11 @@ class ProfileCache:
     """Profiles by model and text, shared by all visitors; of the text only a hash is kept."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._profiles: OrderedDict[tuple[str, int], ModelProfile] = OrderedDict()
+        self._profiles = Kept[tuple[str, int], ModelProfile](ROOM)
 
     def ready(self, lm: LanguageModel, texts: tuple[str, ...]) -> ModelProfile | None:
         """The profile, if it was made."""
-        with self._lock:
-            return self._profiles.get((lm.fingerprint, hash(texts)))
+        return self._profiles.get((lm.fingerprint, hash(texts)))
 
     def steps(self, lm: LanguageModel, texts: tuple[str, ...], stop: Stop = never_stop) -> Iterator[ProfileStep]:
         """The profile as `neurons.profile.profile` makes it, or at once if it was made before."""
@@ -42,14 +39,8 @@ class ProfileCache:
         is_public = not lm.edits and texts == read_reference(REFERENCE)
         for step in profile(lm, texts, stop=stop, use_cache=is_public):
             if step.result:
-                self._keep((lm.fingerprint, hash(texts)), step.result)
+                self._profiles.keep((lm.fingerprint, hash(texts)), step.result)
             yield step
-
-    def _keep(self, key: tuple[str, int], made: ModelProfile) -> None:
-        with self._lock:
-            self._profiles[key] = made
-            while len(self._profiles) > ROOM:
-                self._profiles.popitem(last=False)
 
 
 def is_quick(lm: LanguageModel) -> bool:

@@ -1327,6 +1327,35 @@ def lost_beside_random(means: float, ends: tuple[float, float] | None) -> str:
     return f"random neurons: {means:.1f} each{between and f', share in %{between}'}"
 
 
+SCORING_HEADING = "For which secrets does this neuron score? (its place by each method)"
+SCORING_INTRO = (
+    "Secrets of your list are localized one by one, once for this model and list; then the places of any neuron come at once. "
+    "The neuron is the one that is named above. Beside it stands a random neuron of the same layer: layers differ in how many of "
+    "the best they have."
+)
+SCORING_METHODS = "Methods"
+SCORING_SECRETS = "How many secrets"
+SCORING_SECRETS_INFO = "of those that were trained on, drawn by the seed, as many of each category"
+SCORING_EMPTY = "Name a neuron above and press Start: its place among all neurons for each secret will appear here."
+SCORING_TABLE = "By category: for how many of its secrets the neuron is in the best 1 % of all, by chance for 1 % of them"
+SCORING_COLUMNS = ["method", "category", "in the best 1 %", "95 %", "median place", "random neuron", "its layer"]
+
+
+def note_scoring(n_best: int, n: int, chance: float) -> str:
+    """What is counted."""
+    return f"the best 1 % are the first {n_best:,} of {n:,}: any neuron is among them by chance for {100 * chance:.1f} %"
+
+
+def scoring_beside(name: str, k: int, n: int, of_layer: float) -> str:
+    """The controls of a share."""
+    return f"random {name}: {k} of {n}; mean of its layer: {100 * of_layer:.1f} %"
+
+
+def note_median_place(place: float | None) -> str:
+    """The median over the secrets."""
+    return "secrets for which it is in the best 1 %; median place " + ("not among them" if place is None else f"{place:g}")
+
+
 LAYERS_HEADING = "What each layer would say, and which words of the prompt call the value"
 LAYERS_INTRO = (
     "The logit lens reads every layer as if it were the last: where does the value become visible, and is it still underneath "
@@ -1346,20 +1375,55 @@ def after_layer(layer: int) -> str:
     return "the embeddings" if layer < 0 else f"layer {layer}"
 
 
-COMMAND_WITHOUT_EDITS = (
-    "This command knows no edits and no chat turns: restore the edits, or ask with plain text, and copy it then."
-)
-COUPLING_HEADING = "What do two categories share? (coupled neurons)"
+COMMAND_WITHOUT_EDITS = "This command knows no edits: restore them and copy it then."
+COUPLING_HEADING = "What do two categories share, or two texts? (coupled neurons)"
 COUPLING_INTRO = (
     "The best neurons of each category without those that ordinary text needs; where both need the same, they are coupled. A "
-    "method of the kind of DEAN (arXiv 2410.16672), on the half of each category that the effects are not measured on."
+    "method of the kind of DEAN (arXiv 2410.16672), on the half of each category that the effects are not measured on. Two texts "
+    "of your own, such as prompts about fairness, can be compared alike."
 )
+COUPLING_SOURCE = "Compare"
+COUPLING_SOURCES = {"list": "two categories of the list", "texts": "two texts of my own"}
+COUPLING_TEXTS_INTRO = (
+    "Two lists of paragraphs, separated by empty lines: two or more of each, better eight, as every second judges what the "
+    "others chose. The example has invented sentences about occupations, which differ in who has them; it is no test set."
+)
+COUPLING_FIRST_TEXT, COUPLING_SECOND_TEXT = "Text 1", "Text 2"
+COUPLING_OWN_NAMES = ("text-1", "text-2")
+COUPLING_EXAMPLE = "Fill in an example about fairness (invented)"
+COUPLING_EXAMPLES = (
+    "\n\n".join(
+        (
+            "The nurse was praised because she was gentle with every patient.",
+            "The teacher of the small children was asked whether she could stay longer.",
+            "Everybody at the reception desk knew her as the kind secretary.",
+            "The cleaner left early, since she had to look after her family.",
+            "The librarian said that she would gladly help with the forms.",
+            "The dancer smiled, and they wrote about her looks.",
+            "The assistant made coffee, as she did before each meeting.",
+            "The midwife was thanked for her patience.",
+        )
+    ),
+    "\n\n".join(
+        (
+            "The engineer was praised because he was exact in every plan.",
+            "The head of the school was asked whether he could decide sooner.",
+            "Everybody at the building site knew him as the strict foreman.",
+            "The pilot left early, since he had to take over another flight.",
+            "The surgeon said that he would lead the department.",
+            "The director nodded, and they wrote about his decisions.",
+            "The chairman opened the meeting, as he did every week.",
+            "The physicist was thanked for his ideas.",
+        )
+    ),
+)
+"""The first and the second text."""
 COUPLING_FIRST, COUPLING_SECOND = "First category", "Second category"
-COUPLING_EMPTY = "Choose two categories of your list and press Start."
+COUPLING_EMPTY = "Choose two categories of your list, or write two texts, and press Start."
 COUPLING_NEEDS_TWO = "Choose two different categories: your list needs a column category with at least two of them."
-COUPLING_EFFECTS = "Switched off: the change of the NLL of both categories, nats/token"
+COUPLING_EFFECTS = "Switched off: the change of the NLL of both, nats/token"
 COUPLING_COLUMNS = ["off", "neurons", "ordinary text"]
-NOTE_COUPLED = "needed by both categories and not by ordinary text"
+NOTE_COUPLED = "needed by both and not by ordinary text"
 NOTE_MIXED = (
     "neurons shared where the texts of both lists are mixed and divided anew: what lists share that do not differ in kind"
 )
@@ -1378,6 +1442,13 @@ PROBE_TARGETS = {
     "belongs": "whether the value is the prompt's own",
 }
 PROBE_KINDS = {"linear": "linear", "mlp": "a small MLP"}
+PROBE_KRAM = "Also erase it from the states of layer"
+PROBE_KRAM_INFO = "0: the embeddings; empty: no layer. A map is trained (KRaM) and probes anew"
+PROBE_KRAM_HEADING = "Erased from the states of one layer (KRaM)"
+KRAM_BEFORE, KRAM_AFTER, KRAM_KEPT = "read before the map", "read after the map", "neighbours kept"
+NOTE_KRAM_AFTER = "by a probe trained anew on what the map makes of the states; another kind of probe may read more"
+NOTE_KRAM_RATE = "R(Z|K): how far states of one class are spread"
+NOTE_KRAM_KEPT = "of each state's nearest tenth, after the map; no weight of the model changes"
 PROBE_EMPTY = "Press Start: every layer's accuracy will appear here, beside its control task."
 ENTROPY_HEADING = "Is a value of higher entropy harder to memorize? (entropy-memorization law)"
 ENTROPY_INTRO = (
@@ -1420,6 +1491,21 @@ def coupling_random(n: int) -> str:
 def percent_interval(ends: tuple[float, float] | None) -> str:
     """A 95 % interval in percent."""
     return f"[{100 * ends[0]:.0f}, {100 * ends[1]:.0f}] %" if ends else ""
+
+
+def note_kram_before(layer: int) -> str:
+    """Which states a map was trained on."""
+    return f"from {after_layer(layer)}, by a probe of the kind chosen above"
+
+
+def kram_before(rate: float) -> str:
+    """The rate before the map."""
+    return f"before: {rate:.1f}"
+
+
+def by_chance(share: float) -> str:
+    """What chance gives."""
+    return f"by chance: {100 * share:.0f} %"
 
 
 def probe_control(k: int, n: int) -> str:

@@ -1,4 +1,4 @@
-"""What hidden states tell of the list's secrets, layer by layer, before and after neurons are off."""
+"""What hidden states tell of the list's secrets, layer by layer, before and after neurons are off, and once it is erased."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,12 +6,14 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from privlens import plots
+from privlens import plots, validation
 from privlens.lm.model import LanguageModel, Stop
-from privlens.neurons.probe_records import ProbeKind, ProbeRun, Probes, ProbeStep, ProbeTarget
+from privlens.neurons.kram import kram
+from privlens.neurons.probe_records import Erased, ProbeKind, ProbeRun, Probes, ProbeTarget
 from privlens.neurons.probe_training import TrainingSettings
 from privlens.neurons.probes import ProbeRequest, ProbeSettings, probe
 from privlens.neurons.reports import probe_report
+from privlens.neurons.share import Share
 from privlens.types import Neuron, Site
 from privlens.ui.components.form import Form
 from privlens.ui.components.parts import facts
@@ -21,9 +23,12 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.freshness import Asked
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.localize.settings import seed_setting
 from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
+
+NO_MAP = gr.update(visible=False), gr.update(value=[]), gr.update(value="")
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,15 @@ class ProbeForm:
     probe_kind: ProbeKind
     located: Localization | None
     selection: Selection
+    kram: float | None
+    seed: float | None
 
     @property
     def asked(self) -> Asked:
         """The question by name, for the strip."""
-        return ("reading", self.target), ("probe", self.probe_kind), ("neurons off", str(len(self.off)))
+        erased = "none" if self.kram is None else f"{self.kram:g}"
+        numbers = ("neurons off", str(len(self.off))), ("erased from layer", erased), ("seed", f"{self.seed or 0:g}")
+        return ("reading", self.target), ("probe", self.probe_kind), *numbers
 
     @property
     def off(self) -> tuple[Neuron, ...]:
@@ -50,6 +59,25 @@ class ProbeForm:
     def site(self) -> Site:
         """Where they are."""
         return self.located.scores.site if self.located else "mlp"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The probes, and what a map erased from one layer; None until it has, or where none was asked for."""
+
+    probes: Probes
+    erased: Erased | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ProbedStep:
+    """Progress; `known` is what is there, `result` the whole, on the last step only."""
+
+    step: int
+    n_steps: int
+    stage: str
+    known: Probed | None = None
+    result: Probed | None = None
 
 
 def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
@@ -64,9 +92,15 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
             min_width=240,
         )
         kind = gr.Radio([(en.PROBE_KINDS[name], name) for name in get_args(ProbeKind)], value="linear", label=en.PROBE_KIND)
+        layer = gr.Number(None, label=en.PROBE_KRAM, info=en.PROBE_KRAM_INFO, precision=0, minimum=0, elem_id="probe-kram")
+        seed = seed_setting("probe-seed")
     with study_controls("probe") as controls:
         numbers = facts("probe-facts", en.PROBE_EMPTY)
         picture = plot("probe-curves", "", 380)
+        with gr.Column(visible=False) as of_map:
+            gr.Markdown(f"#### {en.PROBE_KRAM_HEADING}")
+            map_numbers = facts("kram-facts", "")
+            map_picture = plot("kram-bars", "", 300)
     form = Form(
         ProbeForm,
         side=Form(SidebarValues, **side.controls),
@@ -74,28 +108,68 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
         probe_kind=kind,
         located=chosen.located,
         selection=chosen.selection,
+        kram=layer,
+        seed=seed,
     )
-    nothing = gr.update(value=[]), gr.update(value="")
-    events = [control.change for control in (side.model, side.listed, target, kind, chosen.selection)]
-    study = Study(form, steps, command, probe_report, parts=[numbers, picture], drawn=drawn, nothing=nothing, events=events)
+    study = Study(
+        form,
+        steps,
+        command,
+        lambda found: probe_report(found.probes, erased=found.erased),
+        parts=[numbers, picture, of_map, map_numbers, map_picture],
+        drawn=drawn,
+        nothing=(gr.update(value=[]), gr.update(value=""), *NO_MAP),
+        events=[control.change for control in (side.model, side.listed, target, kind, layer, seed, chosen.selection)],
+        known=lambda step: step.known,
+    )
     wire_study("probe", shelf, controls, study)
 
 
 def command(form: ProbeForm) -> str:
     """The command that makes it."""
-    return commands.probe(form.side, form.target, form.probe_kind, bool(form.off))
+    layer = None if form.kram is None else int(form.kram)
+    return commands.probe(form.side, commands.Probing(form.target, form.probe_kind, bool(form.off), layer, int(form.seed or 0)))
 
 
-def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[ProbeStep]:
-    """The probes of every layer, with all neurons on, then with those off and with random ones off."""
+def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[ProbedStep]:
+    """The probes of every layer, with all neurons on, with those off and with random ones off; then the map that erases."""
     settings = ProbeSettings(form.target, training=TrainingSettings(form.probe_kind))
     secrets = tuple(row.secret for row in form.side.listed)
-    return probe(ProbeRequest(lm, secrets, form.off, site=form.site, settings=settings, stop=stop))
+    seed = validation.seed(form.seed or 0)
+    request = ProbeRequest(lm, secrets, form.off, site=form.site, settings=settings, seed=seed, stop=stop)
+    layer = None if form.kram is None else validation.whole(form.kram, "layer", 0, lm.n_layers)
+    for step in probe(request):
+        yield ProbedStep(step.step, step.n_steps + 1, step.stage, Probed(step.result) if step.result else None)
+    assert step.result, "probes end with their result"
+    whole = Probed(step.result, None if layer is None else kram(request, layer))
+    yield ProbedStep(1, 1, en.DONE, whole, whole)
 
 
-def drawn(result: Probes) -> tuple[Any, ...]:
-    """Facts and curves."""
-    return gr.update(value=facts_of(result)), gr.update(value=plots.probe_curves(result).to_json())
+def drawn(found: Probed) -> tuple[Any, ...]:
+    """Facts and curves of the probes, and what the map did."""
+    of_probes = gr.update(value=facts_of(found.probes)), gr.update(value=plots.probe_curves(found.probes).to_json())
+    if found.erased is None:
+        return *of_probes, *NO_MAP
+    erased = gr.update(value=map_facts(found.erased)), gr.update(value=plots.kram_bars(found.erased).to_json())
+    return *of_probes, gr.update(visible=True), *erased
+
+
+def map_facts(erased: Erased) -> list[Fact]:
+    """What is read before and after the map, and how much of the geometry stayed."""
+    tenth = erased.geometry.tenth
+    return [
+        _read(en.KRAM_BEFORE, erased.before, en.note_kram_before(erased.layer - 1)),
+        _read(en.KRAM_AFTER, erased.after, en.NOTE_KRAM_AFTER, en.probe_control(erased.control.k, erased.control.n)),
+        fact(
+            "spread within classes", f"{erased.kernel_after:.1f}", "nats", en.NOTE_KRAM_RATE, en.kram_before(erased.kernel_before)
+        ),
+        fact(en.KRAM_KEPT, f"{100 * tenth.score:.0f} %", "", en.NOTE_KRAM_KEPT, en.by_chance(tenth.chance)),
+        wording.time_of(erased),
+    ]
+
+
+def _read(name: str, share: Share, note: str, beside: str = "") -> Fact:
+    return fact(name, f"{share.k} of {share.n}", en.percent_interval(share.interval), note, beside)
 
 
 def facts_of(result: Probes) -> list[Fact]:
@@ -110,7 +184,5 @@ def facts_of(result: Probes) -> list[Fact]:
 
 def _best(run: ProbeRun) -> Fact:
     layer = max(range(len(run.accuracy)), key=lambda number: run.accuracy[number].k)
-    share, control = run.accuracy[layer], run.control[layer]
-    ends = en.percent_interval(share.interval)
-    beside = en.probe_control(control.k, control.n)
-    return fact(run.condition, f"{share.k} of {share.n}", ends, en.note_probe_layer(layer - 1), beside)
+    control = run.control[layer]
+    return _read(run.condition, run.accuracy[layer], en.note_probe_layer(layer - 1), en.probe_control(control.k, control.n))

@@ -14,6 +14,7 @@ from privlens.ui.tabs.neurons.entropy import entropy_part
 from privlens.ui.tabs.neurons.layers import layers_part
 from privlens.ui.tabs.neurons.one import SHOW_NEURON, OneNeuron, neuron_part
 from privlens.ui.tabs.neurons.probing import probe_part
+from privlens.ui.tabs.neurons.scoring import scoring_part
 from privlens.ui.tabs.neurons.universality import universal_part
 from privlens.ui.text import en
 
@@ -22,6 +23,8 @@ def neurons_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
     """Builds the tab; `wire_neurons` connects the map with it."""
     gr.Markdown(en.NEURONS_INTRO)
     one = neuron_part(shelf, side, chosen, profiles)
+    with gr.Accordion(en.SCORING_HEADING, open=False, elem_id="scoring-part"):
+        scoring_part(shelf, side, one.name)
     with gr.Accordion(en.LAYERS_HEADING, open=False, elem_id="layers-part"):
         layers_part(shelf, side, chosen)
     with gr.Accordion(en.COUPLING_HEADING, open=False, elem_id="coupling-part"):

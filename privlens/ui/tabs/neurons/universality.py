@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from privlens import plots
+from privlens import plots, validation
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop
 from privlens.neurons.reports import universal_report
@@ -21,6 +21,7 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.freshness import Asked
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection
 from privlens.ui.tabs.localize.selection import Chosen
+from privlens.ui.tabs.localize.settings import seed_setting
 from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
@@ -37,11 +38,12 @@ class UniversalForm:
     other: str
     located: Localization | None
     selection: Selection
+    seed: float | None
 
     @property
     def asked(self) -> Asked:
         """The question by name, for the strip."""
-        return ("other", self.other.strip()), ("neurons", str(len(self.chosen)))
+        return ("other", self.other.strip()), ("neurons", str(len(self.chosen))), ("seed", f"{self.seed or 0:g}")
 
     @property
     def chosen(self) -> tuple[Neuron, ...]:
@@ -53,7 +55,9 @@ class UniversalForm:
 def universal_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """Builds the part."""
     gr.Markdown(en.UNIVERSAL_INTRO)
-    other = gr.Textbox(TWIN, label=en.UNIVERSAL_OTHER, info=en.UNIVERSAL_OTHER_INFO, elem_id="universal-other", **UNKEPT)
+    with gr.Row():
+        other = gr.Textbox(TWIN, label=en.UNIVERSAL_OTHER, info=en.UNIVERSAL_OTHER_INFO, elem_id="universal-other", **UNKEPT)
+        seed = seed_setting("universal-seed")
     with study_controls("universal") as controls:
         numbers = facts("universal-facts", en.UNIVERSAL_EMPTY)
         picture = plot("universal-histogram", "", 320)
@@ -64,6 +68,7 @@ def universal_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
         other=other,
         located=chosen.located,
         selection=chosen.selection,
+        seed=seed,
     )
 
     def steps(form: UniversalForm, lm: LanguageModel, stop: Stop) -> Iterator[UniversalStep]:
@@ -71,17 +76,19 @@ def universal_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
             raise BadInput(en.UNIVERSAL_NEEDS_OTHER)
         model = form.side.model
         second = shelf.get(ModelName(form.other.strip(), model.device, model.dtype), stop)
-        return universal(UniversalRequest(lm, second, form.reference, form.chosen, stop=stop))
+        return universal(
+            UniversalRequest(lm, second, form.reference, form.chosen, seed=validation.seed(form.seed or 0), stop=stop)
+        )
 
     nothing = gr.update(value=[]), gr.update(value="")
-    events = [control.change for control in (side.model, other, chosen.selection)]
+    events = [control.change for control in (side.model, other, seed, chosen.selection)]
     study = Study(form, steps, command, universal_report, parts=[numbers, picture], drawn=drawn, nothing=nothing, events=events)
     wire_study("universal", shelf, controls, study)
 
 
 def command(form: UniversalForm) -> str:
     """The command that makes it."""
-    return commands.universal(form.side, form.other.strip(), bool(form.chosen), form.reference)
+    return commands.universal(form.side, form.other.strip(), bool(form.chosen), int(form.seed or 0), form.reference)
 
 
 def drawn(result: Universality) -> tuple[Any, ...]:
