@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from privlens.audit.checks import AT_ONCE, check_all
+from privlens.audit.pairs import ListedPairs
 from privlens.audit.records import Finding, Measured, Plan
 from privlens.audit.run import readable
 from privlens.audit.sample import SampledSecret, read_sample
@@ -111,9 +112,9 @@ def speed(path: Path, n: int, model: str, device: str, dtype: str, seed: int = 0
     read = readable(lm, read_sample(path, KEY))
     secrets, plan = read.secrets[:n], Plan(seed=seed)
     list(check_all(lm, secrets[:1], read.listed, plan))  # the first of all finds nothing warm
-    both = _Both()
+    both, shared = _Both(), ListedPairs(lm, read.listed)
     for place, start in enumerate(range(0, len(secrets), AT_ONCE)):
-        _chunk(lm, secrets[start : start + AT_ONCE], read.listed, plan, both, place % 2 == 0)
+        _chunk(lm, secrets[start : start + AT_ONCE], shared, plan, both, place % 2 == 0)
     count = len(secrets)
     return SpeedRow(
         secrets=count,
@@ -130,18 +131,18 @@ def speed(path: Path, n: int, model: str, device: str, dtype: str, seed: int = 0
 
 
 def _chunk(
-    lm: LanguageModel, chunk: Sequence[SampledSecret], listed: Sequence[Secret], plan: Plan, both: _Both, batched_first: bool
+    lm: LanguageModel, chunk: Sequence[SampledSecret], shared: ListedPairs, plan: Plan, both: _Both, batched_first: bool
 ) -> None:
     findings: list[Finding] = []
     alone: list[Alone] = []
 
     def batched() -> None:
         with both.batched.counting(lm):
-            findings.extend(check_all(lm, chunk, listed, plan))
+            findings.extend(check_all(lm, chunk, shared.listed, plan, shared=shared))
 
     def one_by_one() -> None:
         with both.alone.counting(lm):
-            alone.extend(asked_alone(lm, sampled, listed, plan) for sampled in chunk)
+            alone.extend(asked_alone(lm, sampled, shared.listed, plan) for sampled in chunk)
 
     ways: list[Callable[[], None]] = [batched, one_by_one]
     for way in ways if batched_first else reversed(ways):

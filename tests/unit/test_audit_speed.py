@@ -35,7 +35,7 @@ def test_each_way_goes_first_in_every_other_chunk(taught_folder: str, monkeypatc
     order: list[str] = []
     batched, one = audit_speed.check_all, audit_speed.asked_alone
     monkeypatch.setattr(audit_speed, "AT_ONCE", 2)
-    monkeypatch.setattr(audit_speed, "check_all", lambda *args: order.append("batched") or batched(*args))
+    monkeypatch.setattr(audit_speed, "check_all", lambda *args, **more: order.append("batched") or batched(*args, **more))
     monkeypatch.setattr(audit_speed, "asked_alone", lambda *args: order.append("alone") or one(*args))
     speed(Path(taught_folder) / "secrets.csv", 5, taught_folder, "cpu", "auto")
     assert order == ["batched", "batched", "alone", "alone", "alone", "alone", "batched", "batched", "alone"]
