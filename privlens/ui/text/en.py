@@ -1213,6 +1213,7 @@ AUDIT_EMPTY = "Press Start: what the model knows of the list will appear here, s
 AUDIT_TABLE = "Findings, the likeliest first"
 AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "log10 tries", "verdict", "then")
 AUDIT_CURVES_EMPTY = "How many values appear within n samples will appear here."
+AUDIT_SETS_EMPTY = "Whether sets of secrets of higher entropy are less memorized will appear here once the audit has ended."
 AUDIT_SECRETS, AUDIT_CONTROLS = "secrets", "controls"
 AUDIT_NOTE = "Note on a finding"
 AUDIT_NOTE_ROW = "Row"
