@@ -2,20 +2,19 @@
 
 What is saved: values and continuations run in batches of similar length; other people's prompts and values, which nearly all
 lifts share, are run once; a value with more than half of the probability needs no rival to be measured; and rivals share the
-keys and values of what they have in common, token by token. Of the paired controls no exposure in the whole format is measured.
+keys and values of what they have in common, token by token, those of all secrets of a chunk together. Of the paired controls no
+exposure in the whole format is measured.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
-import torch
-
+from privlens.audit.pairs import KnownPairs, ListedPairs
 from privlens.audit.records import Finding, Measured, Plan
 from privlens.audit.sample import SampledSecret, masked
-from privlens.errors import BadInput, Cancelled
-from privlens.lm.continuations import Continuations
+from privlens.audit.totals import Asked, totals
+from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import ValueScore, score
 from privlens.lm.tokens import Encoded
@@ -23,8 +22,8 @@ from privlens.memorization import metrics
 from privlens.memorization.candidates import SPACE_SIZE, format_size
 from privlens.memorization.check import consistent_continuation, control, rivals
 from privlens.memorization.extraction import log10_tries
-from privlens.memorization.format_exposure import SURE, format_exposure_of
-from privlens.memorization.lift import FEWEST, MOST_PROMPTS, MOST_VALUES, lift_of, logprobs_behind, peers
+from privlens.memorization.format_exposure import SURE, format_exposures_of
+from privlens.memorization.lift import lift_of
 from privlens.neurons.entropy_memorization import token_distance
 from privlens.types import Exposure, FormatExposure, Lift, Secret, verdict
 from privlens.value_match import collapse_whitespace
@@ -35,37 +34,6 @@ CERTAIN = SURE + 2 * metrics.TIE
 """Above this log-probability (nats) no rival is likelier than the value, nor ties with it: together they have less than half."""
 
 
-@dataclass
-class KnownPairs:
-    """Log-probabilities of values behind prompts (nats), by prompt and value, of one chunk.
-
-    A chunk has its own, so that its numbers do not depend on what was run before it, or whether anything was.
-    """
-
-    lm: LanguageModel
-    stop: Stop
-    logprobs: dict[tuple[Secret, str], float | None] = field(default_factory=dict)
-
-    def column(self, prompt: Secret, values: Sequence[Secret]) -> list[float | None]:
-        """What `lift_of` asks for: each value behind one prompt."""
-        keys = [(prompt, value.value.strip()) for value in values]
-        missing = {key: value for key, value in zip(keys, values, strict=True) if key not in self.logprobs}
-        if missing:
-            self.logprobs |= zip(missing, logprobs_behind(self.lm, prompt, list(missing.values()), stop=self.stop), strict=True)
-        return [self.logprobs[key] for key in keys]
-
-    def prepare(self, secrets: Sequence[Secret], listed: Sequence[Secret]) -> None:
-        """Runs what secrets will ask for behind other people's prompts: a batch for each prompt, not one for each secret."""
-        behind: dict[Secret, dict[Secret, None]] = {}
-        for secret in secrets:
-            others = peers(secret, listed, MOST_VALUES)
-            if len(others) >= FEWEST:
-                for prompt in others[:MOST_PROMPTS]:
-                    behind.setdefault(prompt, {}).update(dict.fromkeys((secret, *others)))
-        for prompt, values in behind.items():
-            self.column(prompt, list(values))
-
-
 def check_all(
     lm: LanguageModel,
     sampled: Sequence[SampledSecret],
@@ -74,23 +42,26 @@ def check_all(
     *,
     keep_values: bool = False,
     stop: Stop = never_stop,
+    shared: ListedPairs | None = None,
 ) -> Iterator[Finding]:
     """A finding for every secret, in order, as soon as its chunk is measured; none is kept here.
 
     Args:
         listed: all secrets of the list, for the lifts. keep_values: whether what the model writes is recorded as it is.
+        shared: what calls with the same model and list share; the numbers are the same without.
 
     Raises:
         BadInput: for a secret that the model cannot be asked. Cancelled: when `stop` returns true.
     """
+    shared = shared or ListedPairs(lm, listed)
     for start in range(0, len(sampled), AT_ONCE):
-        yield from _check_chunk(lm, sampled[start : start + AT_ONCE], listed, plan, keep_values, stop)
+        yield from _check_chunk(lm, sampled[start : start + AT_ONCE], shared, plan, keep_values, stop)
 
 
 def _check_chunk(
     lm: LanguageModel,
     chunk: Sequence[SampledSecret],
-    listed: Sequence[Secret],
+    shared: ListedPairs,
     plan: Plan,
     keep_values: bool,
     stop: Stop,
@@ -98,10 +69,10 @@ def _check_chunk(
     secrets = [lm.settled(sampled.secret) for sampled in chunk]
     controls = [control(lm, secret, plan.seed) for secret in secrets]
     present = [rival for rival in controls if rival]
-    pairs = KnownPairs(lm, stop)
-    pairs.prepare([*secrets, *present], listed)
-    measured = measure(lm, secrets, listed, plan, pairs, keep_values, True, stop)
-    of_controls = iter(measure(lm, present, listed, plan, pairs, keep_values, False, stop))
+    pairs = KnownPairs(lm, stop, shared)
+    pairs.prepare([*secrets, *present])
+    measured = measure(lm, [*secrets, *present], shared.listed, plan, pairs, keep_values, len(secrets), stop)
+    of_controls = iter(measured[len(secrets) :])
     reworded = _reworded(lm, chunk, stop)
     return [
         Finding(
@@ -117,7 +88,7 @@ def _check_chunk(
             n_reworded=len(sampled.listed.reworded),
             overlap=overlap(sampled.secret),
         )
-        for sampled, found, rival, n_written in zip(chunk, measured, controls, reworded, strict=True)
+        for sampled, found, rival, n_written in zip(chunk, measured[: len(secrets)], controls, reworded, strict=True)
     ]
 
 
@@ -128,29 +99,29 @@ def measure(
     plan: Plan,
     pairs: KnownPairs,
     keep_values: bool = False,
-    in_format: bool = True,
+    n_in_format: int | None = None,
     stop: Stop = never_stop,
 ) -> list[Measured]:
-    """Secrets as `check` measures them, in one state of the model. in_format: whether the whole format is sampled too."""
+    """Secrets as `check` measures them, in one state of the model. n_in_format: of how many the whole format is sampled too."""
+    if not secrets:
+        return []
     encoded = [lm.encode(secret) for secret in secrets]
-    scores = score(lm, encoded, stop=stop) if encoded else []
+    scores = score(lm, encoded, stop=stop)
     sampled = scores
     if plan.temperature != 1 or plan.top_k:
-        sampled = score(lm, encoded, stop=stop, temperature=plan.temperature, top_k=plan.top_k) if encoded else []
+        sampled = score(lm, encoded, stop=stop, temperature=plan.temperature, top_k=plan.top_k)
+    in_format = secrets[:n_in_format]
+    comparisons = zip(
+        exposures(lm, secrets, encoded, [sum(values.logprobs) for values in scores], plan.seed, stop),
+        [*format_exposures_of(lm, in_format, seed=plan.seed, stop=stop), *[None] * (len(secrets) - len(in_format))],
+        [lift_of(lm, secret, listed, stop=stop, column=pairs.column) for secret in secrets],
+        strict=True,
+    )
     continuations = _continuations(lm, encoded, scores, stop)
     return [
-        _measured(lm, secret, ids, values, sum(drawn.logprobs), written, keep_values, *of_kind)
-        for secret, ids, values, drawn, written, of_kind in zip(
-            secrets,
-            encoded,
-            scores,
-            sampled,
-            continuations,
-            (
-                _comparisons(lm, secret, ids, sum(values.logprobs), listed, plan, pairs, in_format, stop)
-                for secret, ids, values in zip(secrets, encoded, scores, strict=True)
-            ),
-            strict=True,
+        _measured(lm, secret, ids, values, sum(drawn.logprobs), written, keep_values, *compared)
+        for secret, ids, values, drawn, written, compared in zip(
+            secrets, encoded, scores, sampled, continuations, comparisons, strict=True
         )
     ]
 
@@ -185,72 +156,37 @@ def _measured(
     )
 
 
-def _comparisons(
+def exposures(
     lm: LanguageModel,
-    secret: Secret,
-    encoded: Encoded,
-    logprob: float,
-    listed: Sequence[Secret],
-    plan: Plan,
-    pairs: KnownPairs,
-    in_format: bool,
-    stop: Stop,
-) -> tuple[Exposure, FormatExposure | None, Lift | None]:
-    """The value among random ones, among all of its format, and among other people's."""
-    exposure = exposure_by_token(lm, secret, encoded, logprob, plan.seed, stop)
-    format_exposure = format_exposure_of(lm, secret, seed=plan.seed, stop=stop) if in_format else None
-    return exposure, format_exposure, lift_of(lm, secret, listed, stop=stop, column=pairs.column)
+    secrets: Sequence[Secret],
+    encoded: Sequence[Encoded],
+    logprobs: Sequence[float],
+    seed: int,
+    stop: Stop = never_stop,
+) -> list[Exposure]:
+    """`check.exposure_of` of each, from the values' total log-probabilities (nats) on; the rivals of all are run together."""
+    known: dict[int, Exposure] = {}
+    asked: list[Asked] = []
+    of: list[int] = []
+    for row, (secret, ids, logprob) in enumerate(zip(secrets, encoded, logprobs, strict=True)):
+        if _is_certain(lm, secret, ids, logprob):
+            known[row] = metrics.exposure_at(1, min(SPACE_SIZE, format_size(secret.value)))
+            continue
+        by_prompt: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        for _, rival in rivals(lm, secret, seed):
+            by_prompt.setdefault(rival.prompt_ids, []).append(rival.value_ids)
+        asked += [Asked(prompt, tuple(values), logprob - metrics.TIE) for prompt, values in by_prompt.items()]
+        of += [row] * len(by_prompt)
+    others: dict[int, list[float]] = {row: [] for row in range(len(secrets))}
+    for row, found in zip(of, totals(lm, asked, stop), strict=True):
+        others[row] += found
+    return [known.get(row) or metrics.exposure(logprob, others[row]) for row, logprob in enumerate(logprobs)]
 
 
-def exposure_by_token(
-    lm: LanguageModel, secret: Secret, encoded: Encoded, logprob: float, seed: int, stop: Stop = never_stop
-) -> Exposure:
-    """`check.exposure_of`, from the value's total log-probability (nats) on: rivals that begin alike are run as one.
-
-    A rival is given up as soon as its first tokens are less likely than the whole value, which decides its rank.
-    """
-    n_values = min(SPACE_SIZE, format_size(secret.value))
+def _is_certain(lm: LanguageModel, secret: Secret, encoded: Encoded, logprob: float) -> bool:
+    """Whether no rival has to be run to know that the value leads them all, and each of them would fit into the context."""
     n_bytes = len(f"{secret.prompt} {secret.value}".encode())
-    if logprob >= CERTAIN and encoded.n_prompt > 1 and n_bytes + 8 <= lm.room:  # 8: whatever special tokens there are
-        return metrics.exposure_at(1, n_values)
-    candidates = [rival for _, rival in rivals(lm, secret, seed)]
-    totals = [-math.inf] * len(candidates)
-    by_prompt: dict[tuple[int, ...], list[int]] = {}
-    for index, rival in enumerate(candidates):
-        by_prompt.setdefault(rival.prompt_ids, []).append(index)
-    for prompt, indices in by_prompt.items():
-        values = [candidates[index].value_ids for index in indices]
-        for index, total in zip(indices, _totals(lm, prompt, values, logprob - metrics.TIE, stop), strict=True):
-            totals[index] = total
-    return metrics.exposure(logprob, totals)
-
-
-def _totals(lm: LanguageModel, prompt: Sequence[int], values: Sequence[tuple[int, ...]], floor: float, stop: Stop) -> list[float]:
-    """The total log-probability of each value behind one prompt (nats); -inf where its first tokens are below the floor."""
-    totals = [0.0] * len(values)
-    running = list(range(len(values)))
-    row_of: dict[tuple[int, ...], int] = {(): 0}
-    with lm.held(), torch.no_grad():
-        texts = Continuations(lm, prompt)
-        logits = texts.start()
-        for step in range(max(map(len, values))):
-            if stop():
-                raise Cancelled("Stopped while measuring; nothing was changed.")
-            rows = torch.tensor([row_of[values[index][:step]] for index in running], device=logits.device)
-            tokens = torch.tensor([values[index][step] for index in running], device=logits.device)
-            added = (logits[rows, tokens] - logits.logsumexp(-1)[rows]).tolist()
-            for index, logprob in zip(running, added, strict=True):
-                totals[index] += logprob
-            alive = [index for index in running if totals[index] >= floor]
-            for index in set(running) - set(alive):
-                totals[index] = -math.inf
-            running = [index for index in alive if len(values[index]) > step + 1]
-            if not running:
-                break
-            beginnings = list(dict.fromkeys(values[index][: step + 1] for index in running))
-            logits = texts.go_on([row_of[begun[:step]] for begun in beginnings], [begun[step] for begun in beginnings])
-            row_of = {begun: row for row, begun in enumerate(beginnings)}
-    return totals
+    return logprob >= CERTAIN and encoded.n_prompt > 1 and n_bytes + 8 <= lm.room  # 8: whatever special tokens there are
 
 
 def _continuations(lm: LanguageModel, encoded: Sequence[Encoded], scores: Sequence[ValueScore], stop: Stop) -> list[list[int]]:

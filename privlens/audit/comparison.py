@@ -14,6 +14,7 @@ from privlens.audit.paired import Paired, even_chance, mcnemar
 from privlens.audit.records import Audit, Finding, Plan
 from privlens.errors import BadInput
 from privlens.intervals import Interval
+from privlens.neurons.entropy_records import EntropySets
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,26 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class SetsChange:
+    """The entropy-memorization sets of both audits, and how far what the model writes moved from the secrets.
+
+    Attributes:
+        a, b: None where an earlier version of PrivLens measured. n: pairs with a distance in both.
+        median: change of the distance from A to B, in tokens; positive is farther. interval: of the median, distribution-free.
+        farther, nearer: how many are. p_value: the exact sign test, two-sided; None if none changed.
+    """
+
+    a: EntropySets | None
+    b: EntropySets | None
+    n: int
+    median: float | None
+    interval: Interval | None
+    farther: int
+    nearer: int
+    p_value: float | None
+
+
+@dataclass(frozen=True)
 class AuditComparison:
     """Secrets that count in both audits, paired; the others as they are.
 
@@ -60,6 +81,7 @@ class AuditComparison:
     extraction: Paired
     controls: Paired
     tries: TriesChange
+    sets: SetsChange
     pairs: tuple[Pair, ...]
     became_known: tuple[Pair, ...]
     gone: tuple[Pair, ...]
@@ -86,6 +108,7 @@ def compare(a: Audit, b: Audit) -> AuditComparison:
         extraction=mcnemar([_written(pair.a) for pair in pairs], [_written(pair.b) for pair in pairs]),
         controls=mcnemar([left for left, _ in matches], [right for _, right in matches]),
         tries=_tries(pairs),
+        sets=_sets(a, b, pairs),
         pairs=pairs,
         became_known=tuple(pair for pair in pairs if not _written(pair.a) and _written(pair.b)),
         gone=tuple(pair for pair in pairs if _written(pair.a) and not _written(pair.b)),
@@ -118,6 +141,22 @@ def _written(finding: Finding) -> bool:
 def _exponent(finding: Finding) -> float:
     tries = finding.measured.log10_tries
     return math.inf if tries is None else tries
+
+
+def _sets(a: Audit, b: Audit, pairs: tuple[Pair, ...]) -> SetsChange:
+    distances = [(pair.a.measured.distance, pair.b.measured.distance) for pair in pairs]
+    changes = [after - before for before, after in distances if before is not None and after is not None]
+    farther, nearer = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
+    return SetsChange(
+        a=a.entropy,
+        b=b.entropy,
+        n=len(changes),
+        median=float(statistics.median(changes)) if changes else None,
+        interval=intervals.median([float(change) for change in changes]) if changes else None,
+        farther=farther,
+        nearer=nearer,
+        p_value=even_chance(farther, nearer),
+    )
 
 
 def _tries(pairs: tuple[Pair, ...]) -> TriesChange:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from privlens.audit.pii import find_pii, sentence_before
+from privlens.audit.pii import Span, find_pii, sentence_before
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
@@ -108,10 +108,14 @@ def likeliest_texts(lm: LanguageModel, started: Sequence[Sequence[int]], n_token
     return [Text(text_of(lm, text.ids), len(text.value_ids) < n_tokens) for text in continued]
 
 
-def private_parts(text: Text) -> list[Secret]:
-    """What looks private in a text, each as a secret behind the words of its sentence that stand before it."""
+def private_parts(text: Text, spans: Sequence[Span] | None = None) -> list[Secret]:
+    """What looks private in a text, each as a secret behind the words of its sentence that stand before it.
+
+    Args:
+        spans: what does; by default what `find_pii` finds.
+    """
     secrets = []
-    for span in find_pii(text.text):
+    for span in find_pii(text.text) if spans is None else spans:
         if span.end == len(text.text) and not text.is_complete:
             continue
         before = sentence_before(text.text, span.start)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from privlens.audit.checks import check_all
+from privlens.audit.pairs import ListedPairs
 from privlens.audit.records import Finding, Plan
 from privlens.audit.run import Checking, Chunk, Job
 from privlens.errors import BadInput, Cancelled
@@ -58,6 +59,7 @@ class Worker:
     def __init__(self, opened: Opened, expected: Expected, measuring: Measuring) -> None:
         self.opened, self.expected, self.measuring = opened, expected, measuring
         self.lm: LanguageModel | None = None
+        self.shared: ListedPairs | None = None
 
     def check(self, chunk: Chunk) -> list[Finding]:
         """The findings of a chunk. Raises BadInput where the model is another one than expected."""
@@ -69,8 +71,11 @@ class Worker:
                     f"A worker of the Ray cluster has other weights, or another kind of device ({self.lm.fingerprint} on "
                     f"{self.lm.device}): give every machine the same files, and a --device that each has."
                 )
+            self.shared = ListedPairs(self.lm, self.measuring.listed)
         measuring = self.measuring
-        return list(check_all(self.lm, chunk, measuring.listed, measuring.plan, keep_values=measuring.keep_values))
+        return list(
+            check_all(self.lm, chunk, measuring.listed, measuring.plan, keep_values=measuring.keep_values, shared=self.shared)
+        )
 
 
 def expected_of(lm: LanguageModel) -> Expected:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from privlens import validation
 from privlens.audit.checks import AT_ONCE, check_all
+from privlens.audit.pairs import ListedPairs
 from privlens.audit.records import Audit, Finding, Measured, Sample, Target
 from privlens.audit.run import check_plan, readable, target_of
 from privlens.audit.sample import ReadSample, masked
@@ -117,9 +118,11 @@ def rerun(
     chosen = random.Random(seed).sample(audit.findings, min(n, len(audit.findings)))
     tolerance = TOLERANCE if audit.target.dtype in EXACT else ROUGH_TOLERANCE
     done = [_missing(finding) for finding in chosen if finding.key not in place_of]
+    shared = ListedPairs(lm, listed)
     for start in sorted({place_of[finding.key] // AT_ONCE * AT_ONCE for finding in chosen if finding.key in place_of}):
         chunk = secrets[start : start + AT_ONCE]
-        again = {finding.key: finding for finding in check_all(lm, chunk, listed, audit.plan, keep_values=True, stop=stop)}
+        findings = check_all(lm, chunk, listed, audit.plan, keep_values=True, stop=stop, shared=shared)
+        again = {finding.key: finding for finding in findings}
         done += [_compared(finding, again[finding.key], tolerance) for finding in chosen if finding.key in again]
         yield RerunStep(len(done), len(chosen), "measuring again")
     done.sort(key=lambda finding: finding.row)

@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from privlens import validation
-from privlens.audit.checks import AT_ONCE, KnownPairs, check_all, measure
+from privlens.audit.checks import AT_ONCE, check_all, measure
 from privlens.audit.entropy import entropy_of
+from privlens.audit.pairs import KnownPairs, ListedPairs
 from privlens.audit.query_log import QueryLog
 from privlens.audit.records import Attack, Audit, Finding, Intervention, Measured, Plan, Target
 from privlens.audit.sample import ReadSample, SampledSecret
@@ -57,8 +58,10 @@ class AuditStep:
 
 def here(job: "Job", chunks: Sequence[Chunk]) -> Iterator[list[Finding]]:
     """Checks one chunk after the other in this process."""
+    listed = job.read.listed
+    shared = ListedPairs(job.lm, listed)
     for chunk in chunks:
-        yield list(check_all(job.lm, chunk, job.read.listed, job.plan, keep_values=job.keep_values, stop=job.stop))
+        yield list(check_all(job.lm, chunk, listed, job.plan, keep_values=job.keep_values, stop=job.stop, shared=shared))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Group
 
 from privlens import __version__
-from privlens.audit.comparison import AuditComparison, Pair, compare
+from privlens.audit.comparison import AuditComparison, Pair, SetsChange, compare
 from privlens.audit.folder import read_audit
 from privlens.audit.keys import make_key, needs_passphrase, read_key
 from privlens.audit.manifest import MANIFEST, SIGNATURE, write_manifest
@@ -25,6 +25,7 @@ from privlens.audit.report.html import comparison_html
 from privlens.cli import inputs, tables
 from privlens.cli.options import AsJson
 from privlens.errors import BadInput
+from privlens.neurons.entropy_records import Line
 from privlens.types import to_json
 
 PASSPHRASE = "PRIVLENS_PASSPHRASE"
@@ -107,6 +108,7 @@ def audit_diff(
         "extraction": asdict(diff.extraction),
         "controls": asdict(diff.controls),
         "tries": json.loads(to_json(diff.tries)),
+        "sets": json.loads(to_json(diff.sets)),
         "pairs": [_pair(pair) for pair in diff.pairs],
         **{name: [pair.a.key for pair in pairs] for name, pairs in (("became_known", diff.became_known), ("gone", diff.gone))},
         "only_a": [finding.key for finding in diff.only_a],
@@ -142,6 +144,7 @@ def _compared(diff: AuditComparison) -> Sequence[tables.Part]:
             "more tries in B",
             f"{tries.harder} of {tries.n}; fewer: {tries.easier}; exact sign test {words.p_value(tries.p_value)}",
         ),
+        *_of_sets(diff.sets),
         ("only in A, only in B", f"{len(diff.only_a)}, {len(diff.only_b)}"),
         ("not compared", f"{diff.uncounted} pairs that are controls, or that an auditor does not count"),
     ]
@@ -151,6 +154,19 @@ def _compared(diff: AuditComparison) -> Sequence[tables.Part]:
         tables.pairs(facts),
         *(Group(tables.line(title), _listed(pairs)) for title, pairs in lists if pairs),
     ]
+
+
+def _of_sets(sets: SetsChange) -> list[tuple[str, str]]:
+    """How distances changed, and the correlation of distance and entropy in each audit."""
+    moved = f"{sets.farther} of {sets.n}; nearer: {sets.nearer}; exact sign test {words.p_value(sets.p_value)}"
+    both = [(name, of.line) for name, of in (("A", sets.a), ("B", sets.b)) if of and of.line]
+    correlations = [(f"entropy of sets, r in {name}", _with_interval(line)) for name, line in both]
+    return [("farther from the secret in B", moved), *correlations]
+
+
+def _with_interval(line: Line) -> str:
+    bounds = f" (95 % interval {line.interval[0]:.2f} to {line.interval[1]:.2f})" if line.interval else ""
+    return f"{line.r:.2f}{bounds}"
 
 
 def _tested(name: str, paired: Paired) -> tuple[str, ...]:

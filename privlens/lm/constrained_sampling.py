@@ -3,6 +3,8 @@
 A pattern has a number of places. In every place only some tokens are allowed, each of which fills one place or more; a sample
 ends when all are filled. Tokens are drawn from the model's own predictions, renormalized over the allowed ones, at one of several
 temperatures: the samples of a model that is sure of something would be all the same at temperature 1 alone.
+
+Samples behind several prompts of one length run together, and those that are the same so far are run as one.
 """
 
 import math
@@ -11,9 +13,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from privlens.errors import Cancelled
-from privlens.lm.continuations import Continuations
+from privlens.lm.continuations import Continuations, together
 from privlens.lm.memory import in_parts
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.types import Site
@@ -50,59 +53,81 @@ class ConstrainedSample:
     drawn: float
 
 
-def sample_pattern(
+@dataclass(frozen=True)
+class Wanted:
+    """Samples of a pattern behind a prompt (token ids). Those that are less likely than `floor` (nats) are not continued."""
+
+    prompt: tuple[int, ...]
+    pattern: Pattern
+    floor: float = -math.inf
+
+
+def sample_patterns(
     lm: LanguageModel,
-    prompt: Sequence[int],
-    pattern: Pattern,
+    wanted: Sequence[Wanted],
     n: int,
     *,
     gates: Tensor | None = None,
     site: Site = "mlp",
     seed: int = 0,
-    floor: float = -math.inf,
     stop: Stop = never_stop,
-) -> list[ConstrainedSample]:
-    """n samples behind a prompt (token ids), all in one batch; they do not depend on how it is split where memory runs out.
+) -> list[list[ConstrainedSample]]:
+    """n samples for each that is wanted; they depend neither on the others nor on how rows are split where memory runs out.
 
     Args:
-        gates: [1, n_layers, width] or None. floor: samples that are less likely than this (nats) are not continued.
+        gates: [1, n_layers, width] or None.
 
     Raises:
         Cancelled: when `stop` returns true between two tokens.
     """
-    places = len(pattern.allowed)
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(n, places, generator=generator, dtype=torch.float64)
+    uniform = [_uniform(n, len(one.pattern.allowed), seed) for one in wanted]
 
-    def draw(rows: Sequence[int]) -> list[ConstrainedSample]:
+    def draw(rows: Sequence[tuple[int, int]]) -> list[ConstrainedSample]:
+        used = sorted({index for index, _ in rows})
+        mine = [(used.index(index), uniform[index][row], row) for index, row in rows]
         with torch.no_grad(), lm.gated(gates, site):
-            return _draw(lm, list(prompt), pattern, uniform[rows], torch.tensor(rows) % len(TEMPERATURES), floor, stop)
+            return _draw(lm, [wanted[index] for index in used], mine, stop)
 
-    return in_parts(draw, list(range(n)))
+    drawn: dict[tuple[int, int], ConstrainedSample] = {}
+    for batch in together(lm, [one.prompt for one in wanted], [n] * len(wanted)):
+        rows = [(index, row) for index in batch for row in range(n)]
+        drawn |= zip(rows, in_parts(draw, rows), strict=True)
+    return [[drawn[index, row] for row in range(n)] for index in range(len(wanted))]
+
+
+def _uniform(n: int, places: int, seed: int) -> Tensor:
+    """[n, places] numbers from 0 to 1, of which every token takes one."""
+    return torch.rand(n, places, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @dataclass
 class _Samples:
-    """The samples so far, a row each: how many places are filled, whether it ended early, and totals in nats.
+    """The samples so far, a row each, and totals in nats.
 
-    `totals` is [1 + temperatures, rows]: the log-probability by the model, and by a draw at each temperature.
+    `place` is where in the patterns, one behind the other, each of them is, and `end` where its own pattern ends. `totals` is
+    [1 + temperatures, rows]: the log-probability by the model, and by a draw at each temperature.
     """
 
-    filled: Tensor
+    place: Tensor
+    end: Tensor
     is_ended: Tensor
     totals: Tensor
     ids: list[list[int]]
 
     @classmethod
-    def empty(cls, n: int) -> "_Samples":
-        """n samples without any token."""
-        ended = torch.zeros(n, dtype=torch.bool)
+    def empty(cls, place: Tensor, end: Tensor) -> "_Samples":
+        """Samples without any token."""
+        n = len(place)
         totals = torch.zeros(1 + len(TEMPERATURES), n, dtype=torch.float64)
-        return cls(torch.zeros(n, dtype=torch.long), ended, totals, [[] for _ in range(n)])
+        return cls(place, end, torch.zeros(n, dtype=torch.bool), totals, [[] for _ in range(n)])
+
+    def going_on(self) -> Tensor:
+        """The rows that are neither complete nor ended early."""
+        return ((self.place < self.end) & ~self.is_ended).nonzero()[:, 0]
 
     def add(self, rows: Tensor, tokens: Tensor, lengths: Tensor, logprobs: Tensor) -> None:
         """Adds a token to each of these rows, with the places it fills and what it adds to the totals."""
-        self.filled[rows] += lengths
+        self.place[rows] += lengths
         self.totals[:, rows] += logprobs
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             self.ids[row].append(token)
@@ -115,42 +140,67 @@ class _Samples:
 
 
 def _draw(
-    lm: LanguageModel, prompt: list[int], pattern: Pattern, uniform: Tensor, temperature: Tensor, floor: float, stop: Stop
+    lm: LanguageModel, wanted: Sequence[Wanted], rows_wanted: Sequence[tuple[int, Tensor, int]], stop: Stop
 ) -> list[ConstrainedSample]:
-    """A sample for each row of uniform numbers [rows, places], of which every token takes one. The caller holds the lock.
+    """A sample for each row. The caller holds the lock.
 
     Args:
-        temperature: [rows], which of TEMPERATURES.
+        rows_wanted: which of `wanted` each row is of, its uniform numbers, and its number, which says its temperature.
     """
-    n, places = uniform.shape
-    samples, continuations = _Samples.empty(n), Continuations(lm, prompt)
-    read = torch.zeros(0, dtype=torch.long)
-    for step in range(places):
+    of = torch.tensor([index for index, _, _ in rows_wanted])
+    uniform = pad_sequence([numbers for _, numbers, _ in rows_wanted], batch_first=True)
+    temperature = torch.tensor([number for _, _, number in rows_wanted]) % len(TEMPERATURES)
+    floor = torch.tensor([one.floor for one in wanted], dtype=torch.float64)[of]
+    allowed, lengths, ends = _joined([one.pattern for one in wanted])
+    samples = _Samples.empty(ends[of] - torch.tensor([len(one.pattern.allowed) for one in wanted])[of], ends[of])
+    prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(one.prompt for one in wanted))}
+    texts = Continuations(lm, list(prompts))
+    node = torch.tensor([prompts[wanted[index].prompt] for index, _, _ in rows_wanted])
+    for step in range(uniform.shape[1]):
         if stop():
             raise Cancelled("Stopped while measuring; nothing was changed.")
-        rows = ((samples.filled < places) & ~samples.is_ended).nonzero()[:, 0]
+        rows = samples.going_on()
         if not len(rows):
             break
-        allowed = pattern.allowed[samples.filled[rows]]
-        columns = allowed.any(0).nonzero()[:, 0]  # a few hundred of the vocabulary at most
         if step == 0:
-            logits = continuations.start().expand(n, -1)
+            logits = texts.start()
         else:
-            parents = torch.searchsorted(read, rows) if step > 1 else torch.zeros_like(rows)  # first all go on from the prompt
-            logits = continuations.go_on(parents.tolist(), [samples.ids[row][-1] for row in rows.tolist()])
-        read = rows
+            row_of, logits = texts.follow(node[rows].tolist(), [samples.ids[row][-1] for row in rows.tolist()])
+            node[rows] = torch.tensor(row_of)
+        places, place_of = samples.place[rows].unique(return_inverse=True)
+        columns = allowed[places].any(0).nonzero()[:, 0]  # a few hundred of the vocabulary at most
         logprobs = (logits[:, columns.to(logits.device)] - logits.logsumexp(-1, keepdim=True)).double().cpu()
-        is_possible = allowed.any(-1)
+        is_possible = allowed[places].any(-1)[place_of]
         samples.is_ended[rows] = ~is_possible
-        rows, logprobs, allowed = rows[is_possible], logprobs[is_possible], allowed[is_possible][:, columns]
-        masked = logprobs.masked_fill(~allowed, -math.inf)
-        drawn = torch.stack([(masked / degrees).log_softmax(-1) for degrees in TEMPERATURES])
-        cumulative = drawn[temperature[rows], torch.arange(len(rows))].exp().cumsum(-1)
-        # At most the last column with any probability, because rounding may leave the sum below the uniform number.
-        last = (cumulative < cumulative[:, -1:]).sum(-1)
-        picked = torch.minimum((cumulative <= uniform[rows, step, None]).sum(-1), last)[:, None]
-        tokens = columns[picked[:, 0]]
-        added = torch.cat([logprobs[None], drawn]).gather(2, picked.expand(len(samples.totals), -1, -1))[..., 0]
-        samples.add(rows, tokens, pattern.lengths[tokens], added)
+        rows, place_of = rows[is_possible], place_of[is_possible]
+        fits = allowed[places][:, columns][place_of]
+        picked, added = _picked(logprobs[node[rows]], fits, uniform[rows, step], temperature[rows])
+        samples.add(rows, columns[picked], lengths[columns[picked]], added)
         samples.is_ended |= samples.totals[0] < floor
     return samples.records()
+
+
+def _joined(patterns: Sequence[Pattern]) -> tuple[Tensor, Tensor, Tensor]:
+    """Patterns one behind the other [places, V], the lengths of their tokens [V], and where each of them ends.
+
+    A token has the same length in each pattern that allows it, since it is that of its text.
+    """
+    ends = torch.tensor([len(pattern.allowed) for pattern in patterns]).cumsum(0)
+    lengths = torch.stack([pattern.lengths for pattern in patterns]).amax(0)
+    return torch.cat([pattern.allowed for pattern in patterns]), lengths, ends
+
+
+def _picked(logprobs: Tensor, fits: Tensor, uniform: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """The column that each row draws, and what it adds to the totals [1 + temperatures, rows].
+
+    Args:
+        logprobs: [rows, columns]. fits: [rows, columns] bool, which are allowed. uniform: [rows]. temperature: [rows], which.
+    """
+    masked = logprobs.masked_fill(~fits, -math.inf)
+    drawn = torch.stack([(masked / degrees).log_softmax(-1) for degrees in TEMPERATURES])
+    cumulative = drawn[temperature, torch.arange(len(masked))].exp().cumsum(-1)
+    # At most the last column with any probability, because rounding may leave the sum below the uniform number.
+    last = (cumulative < cumulative[:, -1:]).sum(-1)
+    picked = torch.minimum((cumulative <= uniform[:, None]).sum(-1), last)
+    everything = torch.cat([logprobs[None], drawn])
+    return picked, everything.gather(2, picked[:, None].expand(len(everything), -1, -1))[..., 0]

@@ -30,7 +30,7 @@ from privlens.lm.gradient_checkpointing import checkpointed
 from privlens.lm.layout import find_layout, widths
 from privlens.lm.memory import in_parts
 from privlens.lm.sessions import ModelSession
-from privlens.lm.tokens import Encoded, encode, is_open
+from privlens.lm.tokens import Encoded, encode, encode_all, is_open
 from privlens.types import Edit, Neuron, Secret, Site
 
 CONTEXT_LENGTH_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_seq_length", "max_sequence_length")
@@ -180,6 +180,20 @@ class LanguageModel:
                 f"Prompt and value have {len(encoded.ids)} tokens, but this model reads at most {self.room}: shorten them."
             )
         return encoded
+
+    def encode_all(self, secrets: Sequence[Secret]) -> list[Encoded | None]:
+        """The ids of many secrets, in one call of the tokenizer; None for one that `encode` refuses."""
+        if self.is_chat:  # the template is filled in for each
+            return [self._encoded_or_none(secret) for secret in secrets]
+        encoded = encode_all(self.tokenizer, [self.settled(secret) if is_open(secret) else secret for secret in secrets])
+        room, n_embeddings = self.room, self.n_embeddings
+        return [text if text and len(text.ids) <= room and max(text.ids) < n_embeddings else None for text in encoded]
+
+    def _encoded_or_none(self, secret: Secret) -> Encoded | None:
+        try:
+            return self.encode(secret)
+        except BadInput:
+            return None
 
     def shape(self, site: Site = "mlp") -> tuple[int, int]:
         """(layers, gates in each) of a site. Where layers differ in width it is the widest; `exists` marks the actual neurons."""

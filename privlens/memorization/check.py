@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from privlens import validation
-from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import ValueScore, score
 from privlens.lm.tokens import Encoded, token_texts
@@ -31,12 +30,11 @@ def rivals(lm: LanguageModel, secret: Secret, seed: int, size: int = SPACE_SIZE)
         seed: of the candidates. size: of their space, the value itself included.
     """
     secret = lm.settled(secret)
-    for value in candidates(secret.value, seed, size):
-        rival = secret.with_value(value)
-        try:
-            yield rival, lm.encode(rival)
-        except BadInput:  # it has more tokens than the value; the user chose only the value
-            continue
+    all_rivals = [secret.with_value(value) for value in candidates(secret.value, seed, size)]
+    for batch in (all_rivals[:1], all_rivals[1:]):  # who asks for a control takes the first
+        for rival, encoded in zip(batch, lm.encode_all(batch), strict=True):
+            if encoded:  # else it has more tokens than the value; the user chose only the value
+                yield rival, encoded
 
 
 def exposure_of(

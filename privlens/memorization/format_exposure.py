@@ -26,8 +26,7 @@ from scipy.stats import bootstrap
 from torch import Tensor
 
 from privlens import intervals
-from privlens.errors import BadInput
-from privlens.lm.constrained_sampling import TEMPERATURES, ConstrainedSample, Pattern, sample_pattern
+from privlens.lm.constrained_sampling import TEMPERATURES, ConstrainedSample, Pattern, Wanted, sample_patterns
 from privlens.lm.model import LanguageModel, Stop, never_stop
 from privlens.lm.scoring import score
 from privlens.lm.tokens import token_texts
@@ -63,25 +62,52 @@ def format_exposure_of(
     Raises:
         Cancelled: when `stop` returns true.
     """
-    secret = lm.settled(secret)
-    encoded = lm.encode(secret)
-    text = "".join(token_texts(lm.tokenizer, encoded.value_ids))
-    n_values = format_size(secret.value)
-    if n_values < 2 or not text.isascii() or text.strip() != secret.value.strip():
-        return None
-    pattern = pattern_of(lm, text)
-    logprob = sum(score(lm, [encoded], gates, site=site, stop=stop)[0].logprobs)
-    if logprob >= SURE:
-        return estimate([0.0] * n_draws, logprob, n_values)
-    samples = sample_pattern(
-        lm, encoded.prompt_ids, pattern, n_draws, gates=gates, site=site, seed=seed, floor=logprob - TIE, stop=stop
-    )
-    is_canonical = _canonical(lm, secret, samples)
-    weights = [
-        _weight(sample, logprob) if canonical and sample.ids != encoded.value_ids else 0.0
-        for sample, canonical in zip(samples, is_canonical, strict=True)
+    return format_exposures_of(lm, [secret], gates=gates, site=site, seed=seed, stop=stop, n_draws=n_draws)[0]
+
+
+def format_exposures_of(
+    lm: LanguageModel,
+    secrets: Sequence[Secret],
+    *,
+    gates: Tensor | None = None,
+    site: Site = "mlp",
+    seed: int = 0,
+    stop: Stop = never_stop,
+    n_draws: int = DRAWS,
+) -> list[FormatExposure | None]:
+    """The same for many secrets, whose samples run together."""
+    sampled = {row: secret for row, secret in enumerate(map(lm.settled, secrets)) if _value_text(lm, secret)}
+    encoded = [lm.encode(secret) for secret in sampled.values()]
+    scores = score(lm, encoded, gates, site=site, stop=stop) if encoded else []
+    logprobs = {row: sum(scored.logprobs) for row, scored in zip(sampled, scores, strict=True)}
+    unsure = [row for row, logprob in logprobs.items() if logprob < SURE]
+    wanted = [
+        Wanted(lm.encode(sampled[row]).prompt_ids, pattern_of(lm, _value_text(lm, sampled[row])), logprobs[row] - TIE)
+        for row in unsure
     ]
-    return estimate(weights, logprob, n_values)
+    drawn = sample_patterns(lm, wanted, n_draws, gates=gates, site=site, seed=seed, stop=stop)
+    weights = {row: [0.0] * n_draws for row in sampled}
+    weights |= {row: _weights(lm, sampled[row], samples, logprobs[row]) for row, samples in zip(unsure, drawn, strict=True)}
+    return [
+        estimate(weights[row], logprobs[row], format_size(secret.value)) if row in sampled else None
+        for row, secret in enumerate(secrets)
+    ]
+
+
+def _value_text(lm: LanguageModel, secret: Secret) -> str:
+    """The text of the value's tokens, with the space before it; empty where the format cannot be sampled."""
+    text = "".join(token_texts(lm.tokenizer, lm.encode(secret).value_ids))
+    can_be_sampled = format_size(secret.value) > 1 and text.isascii() and text.strip() == secret.value.strip()
+    return text if can_be_sampled else ""
+
+
+def _weights(lm: LanguageModel, secret: Secret, samples: Sequence[ConstrainedSample], logprob: float) -> list[float]:
+    """What each sample adds to the rank of the value, of which this is the log-probability."""
+    own = lm.encode(secret).value_ids
+    return [
+        _weight(sample, logprob) if canonical and sample.ids != own else 0.0
+        for sample, canonical in zip(samples, _canonical(lm, secret, samples), strict=True)
+    ]
 
 
 def _weight(sample: ConstrainedSample, logprob: float) -> float:
@@ -152,12 +178,9 @@ def _by_format(lm: LanguageModel) -> dict[str, list[int]]:
 
 def _canonical(lm: LanguageModel, secret: Secret, samples: Sequence[ConstrainedSample]) -> list[bool]:
     """Whether each sample has the tokens that the tokenizer gives its text behind this prompt."""
-    known: dict[tuple[int, ...], bool] = {}
-    for sample in samples:
-        if sample.ids is not None and sample.ids not in known:
-            value = "".join(token_texts(lm.tokenizer, sample.ids)).strip()
-            try:
-                known[sample.ids] = lm.encode(secret.with_value(value)).value_ids == sample.ids
-            except BadInput:  # merged into the prompt, or too long: no value behind this prompt
-                known[sample.ids] = False
+    different = list(dict.fromkeys(sample.ids for sample in samples if sample.ids is not None))
+    texts = ["".join(token_texts(lm.tokenizer, ids)).strip() for ids in different]
+    encoded = lm.encode_all([secret.with_value(text) for text in texts])
+    # None where it merged into the prompt, or is too long: no value behind this prompt
+    known = {ids: text is not None and text.value_ids == ids for ids, text in zip(different, encoded, strict=True)}
     return [sample.ids is not None and known[sample.ids] for sample in samples]

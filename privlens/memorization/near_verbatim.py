@@ -184,7 +184,7 @@ class _Search:
         cached: bool,
     ) -> None:
         self.lm, self.vocabulary, self.prompt, self.beams = lm, vocabulary, prompt, beams
-        self.continuations = Continuations(lm, prompt, cached)
+        self.continuations = Continuations(lm, [prompt], cached)
         values = ["".join(token_texts(lm.tokenizer, text.value_ids)) for text in texts]
         self.automata = [_NearCopies(vocabulary, value, edits) for value in values]
         self.masses = np.full(len(texts), -np.inf)

@@ -9,7 +9,7 @@ from privlens.plots.charts import CHOSEN, NEUTRAL, curves, per_layer, sweep_curv
 from privlens.plots.comparing import method_curves, overlap_matrix, site_bars, small_heatmap
 from privlens.plots.erasing import changed_weights, erase_or_hide, erasure_curves, layer_and_matrix
 from privlens.plots.heatmaps import all_layers_layout, heatmap, live_gates, one_layer_layout
-from privlens.plots.kin import coupled_map, entropy_line, excess_histogram, kram_bars, probe_curves, venn
+from privlens.plots.kin import coupled_map, entropy_line, entropy_of_sets, excess_histogram, kram_bars, probe_curves, venn
 from privlens.plots.neurons import activation_histogram, dimmer_lines, lens_heatmap, salience_bars
 from privlens.plots.places import places_heatmap
 from privlens.plots.tables import marked, others_table, shown, token_table
@@ -28,6 +28,7 @@ __all__ = [
     "curves",
     "dimmer_lines",
     "entropy_line",
+    "entropy_of_sets",
     "erase_or_hide",
     "erasure_curves",
     "excess_histogram",

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from scipy.optimize import brentq
 
 from privlens.neurons.coupled_records import Coupling
-from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyLaw, Line
+from privlens.neurons.entropy_records import ENTROPY_CAUTIONS, EntropyLaw, EntropySets, Line
 from privlens.neurons.probe_records import Erased, Probes
 from privlens.neurons.share import Share
 from privlens.neurons.universal_records import Universality
@@ -144,6 +144,20 @@ def entropy_line(law: EntropyLaw) -> go.Figure:
         cliponaxis=False,
         marker={"color": CONTROL, "size": 5, "opacity": 0.5},
     )
+    _add_sets(fig, law)
+    return _with_objections(fig, law)
+
+
+def entropy_of_sets(sets: EntropySets) -> go.Figure:
+    """The same of an audit, whose secrets do not show one by one."""
+    fig = go.Figure(layout_template="none")
+    _add_sets(fig, sets)
+    small = f"So that none shows alone, {sets.n_left_out} secrets in sets of fewer than {sets.fewest} are left out."
+    return _with_objections(fig, sets, [small] if sets.n_left_out else [])
+
+
+def _add_sets(fig: go.Figure, law: EntropyLaw | EntropySets) -> None:
+    """The sets, and the line through them."""
     fig.add_scatter(
         x=[group.entropy for group in law.groups],
         y=[group.distance for group in law.groups],
@@ -158,13 +172,17 @@ def entropy_line(law: EntropyLaw) -> go.Figure:
         ends = [min(group.entropy for group in law.groups), max(group.entropy for group in law.groups)]
         y = [law.line.slope * end + law.line.intercept for end in ends]
         fig.add_scatter(x=ends, y=y, name="least squares", mode="lines", line={"color": CHOSEN, "dash": "dot"}, hoverinfo="skip")
-    notes = [law.too_few] if law.too_few else []
+
+
+def _with_objections(fig: go.Figure, law: EntropyLaw | EntropySets, notes: Sequence[str] = ()) -> go.Figure:
+    """Below the picture: what the sets are compared with, and the objections."""
+    said = [*notes, *([law.too_few] if law.too_few else [])]
     if law.shuffled is not None and law.p_value is not None:
         dealt = f"r {law.shuffled:.2f} on average, as high as here with p {law.p_value:.2g}"
-        notes.append(f"Distances dealt to the secrets at random: {dealt}.")
+        said.append(f"Distances dealt to the secrets at random: {dealt}.")
     if law.normalized:
-        notes.append(f"By normalized entropy the sets have{_r(law.normalized)}.")
-    lines = [line for note in (*notes, *ENTROPY_CAUTIONS) for line in textwrap.wrap(html.escape(note), 96)]
+        said.append(f"By normalized entropy the sets have{_r(law.normalized)}.")
+    lines = [line for note in (*said, *ENTROPY_CAUTIONS) for line in textwrap.wrap(html.escape(note), 96)]
     fig.add_annotation(
         text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-58, xanchor="left", yanchor="top", align="left",
         showarrow=False, font={"size": 11}, name="note",

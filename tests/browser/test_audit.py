@@ -55,6 +55,7 @@ def test_from_a_list_to_a_report_that_the_command_line_makes_too(
     finished(page, "audit")
     page.wait_for_function(FACTS.format("audit-facts"))
     page.wait_for_selector("#audit-curves .main-svg")
+    page.wait_for_selector("#audit-sets .main-svg")
     before = facts_of(page, "audit-facts")
     assert before["written word for word"].startswith(f"{len(TAUGHT)} of ")
     shown = page.inner_text("#audit-table")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from privlens.audit.records import Audit, Finding, Plan
 from privlens.cli import audit_files
 from privlens.cli.commands import main
 from privlens.errors import BadInput
+from privlens.neurons.entropy_records import ENTROPY_CAUTIONS
 from privlens.types import to_json
 from tests.audits import audit_of, finding, measured
 
@@ -246,6 +248,39 @@ def test_values_that_are_never_sampled_have_an_order() -> None:
     diff = compare(*audits(before, after))
     assert [pair.change for pair in diff.pairs] == [math.inf, -math.inf, 0, math.inf]
     assert (diff.tries.harder, diff.tries.easier, diff.tries.median) == (2, 1, 0)
+
+
+def test_distances_are_paired_and_sets_stand_side_by_side() -> None:
+    """Of ten pairs one has no distance in B, one does not count, six are farther, one is nearer, one is the same."""
+    distances = [(0, 2), (0, 3), (1, 2), (0, 1), (2, 4), (1, 4), (3, 2), (2, 2), (0, None), (0, 4)]
+    before = [finding(row, True, measured=measured(True, distance=old)) for row, (old, _) in enumerate(distances)]
+    after = [finding(row, True, measured=measured(True, distance=new)) for row, (_, new) in enumerate(distances)]
+    after[9] = replace(after[9], false_positive="a shop")
+    a, b = audits(before, after)
+    sets = invented_audit().entropy
+    found = compare(a, replace(b, entropy=sets)).sets
+    assert (found.n, found.farther, found.nearer, found.median) == (8, 6, 1, 1.5)
+    assert found.p_value == pytest.approx(2 * 8 / 2**7), "six of seven"
+    assert found.interval == (-1, 3), "the first and the last of eight: 1 - 2/256"
+    assert (found.a, found.b) == (None, sets)
+
+
+def test_the_comparison_shows_the_sets_of_both(command: Command, tmp_path: Path) -> None:
+    one = invented_audit()
+    assert one.entropy and one.entropy.line
+    none = replace(one.entropy, line=None, shuffled=None, p_value=None, too_few="2 sets of equal distance: a line needs 4.")
+    for name, audit in (("a", one), ("b", replace(one, entropy=none))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "audit.json").write_text(to_json(audit), "utf-8")
+    code, out, _ = command("audit-diff", tmp_path / "a", tmp_path / "b", "--html", tmp_path / "diff.html", "--json")
+    answer = json.loads(out)["sets"]
+    assert code == 0 and answer["a"]["line"]["r"] == one.entropy.line.r and answer["b"]["line"] is None
+    page = (tmp_path / "diff.html").read_text("utf-8")
+    assert f'<td class="n">{one.entropy.line.r:.2f}</td>' in page and "B: no line is drawn. 2 sets of equal distance" in page
+    assert page.count("<figure>") == 2 and all(escape(caution) in page for caution in ENTROPY_CAUTIONS)
+    code, out, _ = command("audit-diff", tmp_path / "a", tmp_path / "b")
+    assert f"entropy of sets, r in A       {one.entropy.line.r:.2f} (95 % interval" in out and "r in B" not in out
+    assert f"0 of {len([pair for pair in one.findings if pair.counts])}; nearer: 0" in out
 
 
 def test_audits_that_cannot_be_compared() -> None:

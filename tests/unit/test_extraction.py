@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.constrained_sampling import sample_pattern
+from privlens.lm.constrained_sampling import Wanted, sample_patterns
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
 from privlens.memorization import lift
@@ -80,7 +80,8 @@ def test_the_estimate_equals_full_enumeration_within_its_interval(taught: Langua
 def test_the_samples_fit_the_format_and_their_probabilities_are_the_models(taught: LanguageModel) -> None:
     secret = Secret(TAUGHT[0].prompt, "4-71", attached=False)
     encoded = taught.encode(secret)
-    samples = sample_pattern(taught, encoded.prompt_ids, pattern_of(taught, " 4-71"), 32, seed=1)
+    wanted = Wanted(encoded.prompt_ids, pattern_of(taught, " 4-71"))
+    [samples] = sample_patterns(taught, [wanted], 32, seed=1)
     for sample in samples:
         assert sample.ids is not None
         text = taught.tokenizer.decode(list(sample.ids))
@@ -91,9 +92,9 @@ def test_the_samples_fit_the_format_and_their_probabilities_are_the_models(taugh
             logprobs = taught.logits(ids, torch.ones_like(ids))[0].log_softmax(-1)
         total = sum(float(logprobs[encoded.n_prompt - 1 + place, token]) for place, token in enumerate(sample.ids))
         assert sample.logprob == pytest.approx(total, abs=1e-3)
-    assert samples == sample_pattern(taught, encoded.prompt_ids, pattern_of(taught, " 4-71"), 32, seed=1)
+    assert [samples] == sample_patterns(taught, [wanted], 32, seed=1)
     with pytest.raises(Cancelled):
-        sample_pattern(taught, encoded.prompt_ids, pattern_of(taught, " 4-71"), 4, stop=lambda: True)
+        sample_patterns(taught, [wanted], 4, stop=lambda: True)
 
 
 def test_a_value_as_likely_as_not_leads_its_format_without_a_draw(taught: LanguageModel) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from privlens import plots
+from privlens.audit.invented import invented_audit
 from privlens.intervals import rate
 from privlens.neurons.coupled_records import Coupling, Venn
 from privlens.neurons.coupled_sets import overlap
@@ -115,6 +116,20 @@ def test_the_line_has_items_beside_sets_and_its_objections_below() -> None:
     below = figure.layout.annotations[0].text.replace("<br>", " ")
     assert all(caution in below for caution in ENTROPY_CAUTIONS)
     assert "r 0.25 on average, as high as here with p 0.5" in below
+
+
+def test_sets_of_an_audit_stand_alone_with_the_line_and_the_objections() -> None:
+    sets = invented_audit().entropy
+    assert sets and sets.line
+    figure = plots.entropy_of_sets(replace(sets, n_left_out=3))
+    circles, line = figure.data
+    assert list(circles.x) == [group.entropy for group in sets.groups]
+    assert list(circles.y) == [group.distance for group in sets.groups]
+    assert line.y[1] - line.y[0] == pytest.approx(sets.line.slope * (line.x[1] - line.x[0]))
+    below = figure.layout.annotations[0].text.replace("<br>", " ")
+    assert below.startswith("So that none shows alone, 3 secrets in sets of fewer than 5 are left out.")
+    assert all(caution in below for caution in ENTROPY_CAUTIONS)
+    assert "left out" not in plots.entropy_of_sets(replace(sets, n_left_out=0)).layout.annotations[0].text
 
 
 def test_too_few_sets_are_said_in_the_picture() -> None:

@@ -144,5 +144,17 @@ def _figures(audit: Audit, result: Population) -> dict[str, Markup]:
 
 def comparison_html(a: Audit, b: Audit, diff: AuditComparison) -> str:
     """The comparison of two audits, as a file of the same kind."""
-    same_weights = a.target.fingerprint == b.target.fingerprint
-    return render("diff.html.j2", {"a": a, "b": b, "diff": diff, "same_weights": same_weights, "most": MOST_ROWS})
+    values = {
+        "a": a,
+        "b": b,
+        "diff": diff,
+        "same_weights": a.target.fingerprint == b.target.fingerprint,
+        "most": MOST_ROWS,
+        "both_sets": [
+            (name, sets, figures.entropy_sets(f"entropy-{name.lower()}", sets.groups, sets.line))
+            for name, sets in (("A", diff.sets.a), ("B", diff.sets.b))
+            if sets
+        ],
+        "cautions": ENTROPY_CAUTIONS,
+    }
+    return render("diff.html.j2", values)

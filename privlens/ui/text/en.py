@@ -1178,6 +1178,14 @@ AUDIT_INTRO = (
 AUDIT_TEXT = "No list yet? Find what looks private in a text"
 AUDIT_TEXT_BOX = "Text"
 AUDIT_TEXT_INFO = "letters, notes, chat: e-mail addresses, phone numbers, cards, IBANs, dates, addresses and names are looked for"
+AUDIT_TEXT_NAMES = "Names"
+AUDIT_TEXT_NAMES_INFO = "by the way they are written, or by a spaCy pipeline that is installed here"
+AUDIT_TEXT_BY_FORM = "what is written like a name"
+AUDIT_TEXT_NO_PIPELINE = "This spaCy pipeline is not installed here: choose one from the list."
+AUDIT_TEXT_MORE = (
+    "Names are found by the way they are written; a spaCy pipeline knows them better, once it is installed. National ids of more "
+    'countries are found where presidio is installed: `pip install "privlens[pii]"`.'
+)
 AUDIT_TEXT_FIND = "Find"
 AUDIT_TEXT_FOUND = "What looks private, each behind the words before it: correct it, add and delete rows"
 AUDIT_TEXT_USE = "Use it as my list"
@@ -1205,6 +1213,7 @@ AUDIT_EMPTY = "Press Start: what the model knows of the list will appear here, s
 AUDIT_TABLE = "Findings, the likeliest first"
 AUDIT_COLUMNS = ("row", "value", "category", "seen", "written", "log10 tries", "verdict", "then")
 AUDIT_CURVES_EMPTY = "How many values appear within n samples will appear here."
+AUDIT_SETS_EMPTY = "Whether sets of secrets of higher entropy are less memorized will appear here once the audit has ended."
 AUDIT_SECRETS, AUDIT_CONTROLS = "secrets", "controls"
 AUDIT_NOTE = "Note on a finding"
 AUDIT_NOTE_ROW = "Row"

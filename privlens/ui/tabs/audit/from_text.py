@@ -7,6 +7,9 @@ import pandas as pd
 
 from privlens import validation
 from privlens.audit.from_text import COLUMNS, rows_of
+from privlens.audit.names import installed, names_by
+from privlens.audit.national_ids import are_looked_for
+from privlens.errors import BadInput
 from privlens.secret_lists import list_of_rows
 from privlens.ui.sidebar.panel import Sidebar, list_shown
 from privlens.ui.state.jobs import SLOW, show_errors
@@ -27,6 +30,15 @@ def text_part(side: Sidebar) -> None:
             elem_id="audit-text",
             **UNKEPT,
         )
+        names = gr.Dropdown(
+            [(en.AUDIT_TEXT_BY_FORM, ""), *((name, name) for name in installed())],
+            value="",
+            label=en.AUDIT_TEXT_NAMES,
+            info=en.AUDIT_TEXT_NAMES_INFO,
+            visible=bool(installed()),
+            elem_id="audit-text-names",
+        )
+        gr.Markdown(en.AUDIT_TEXT_MORE, visible=not (installed() and are_looked_for()), elem_id="audit-text-more")
         find = gr.Button(en.AUDIT_TEXT_FIND, elem_id="audit-text-find")
         found = gr.Dataframe(
             headers=list(COLUMNS),
@@ -41,12 +53,14 @@ def text_part(side: Sidebar) -> None:
             elem_id="audit-text-found",
         )
         use = gr.Button(en.AUDIT_TEXT_USE, visible=False, elem_id="audit-text-use")
-    find.click(show_errors(_find), text, [found, use], **SLOW)
+    find.click(show_errors(_find), [text, names], [found, use], **SLOW)
     use.click(show_errors(_use), found, side.list_parts, **SLOW)
 
 
-def _find(text: str) -> tuple[Any, ...]:
-    rows = rows_of(text)
+def _find(text: str, names: str) -> tuple[Any, ...]:
+    if names and names not in installed():  # a program may send anything, a folder too
+        raise BadInput(en.AUDIT_TEXT_NO_PIPELINE)
+    rows = rows_of(text, names_by(names) if names else None)
     if not rows:
         gr.Info(en.AUDIT_TEXT_NOTHING, duration=8)
     table = pd.DataFrame(rows or [dict.fromkeys(COLUMNS, "")], columns=list(COLUMNS))

@@ -43,7 +43,8 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
         table = results_table("audit-table", en.AUDIT_TABLE, show.WIDTHS)
         notes = note_form()
         curves = plot("audit-curves", en.AUDIT_CURVES_EMPTY, 300)
-    drawn = [said, numbers, table, curves]
+        sets = plot("audit-sets", en.AUDIT_SETS_EMPTY, 300)
+    drawn = [said, numbers, table, curves, sets]
     wire_notes(table, begun, finished, notes, drawn)
     files_part(finished, side.source)
     exports("audit", finished, lambda made: to_object(made.audit))

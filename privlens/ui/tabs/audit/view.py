@@ -1,4 +1,4 @@
-"""What the tab Audit shows of findings: a sentence, numbers, a curve and a table. Values are masked before they come here."""
+"""What the tab Audit shows of findings: a sentence, numbers, a table and two figures. Values are masked before they come here."""
 
 import heapq
 from collections.abc import Collection
@@ -107,14 +107,20 @@ def curves(result: Population) -> Any:
     return gr.update(value=plots.extraction(shares, EXPONENTS).to_json())
 
 
+def sets(audit: Audit) -> Any:
+    """Distance against entropy of sets of secrets; empty where an earlier version measured some of them."""
+    return gr.update(value=plots.entropy_of_sets(audit.entropy).to_json() if audit.entropy else "")
+
+
 def of_result(audit: Audit) -> tuple[Any, ...]:
-    """Sentence, numbers, table and curve of a whole audit."""
+    """Sentence, numbers, table, curve and sets of a whole audit."""
     result = population(audit)
     return (
         gr.update(value=sentence(result)),
         gr.update(value=numbers(audit, result)),
         table(audit.findings),
         curves(result),
+        sets(audit),
     )
 
 
@@ -128,10 +134,10 @@ def so_far(findings: Collection[Finding]) -> tuple[Any, ...]:
 def of_part(findings: Collection[Finding], n: int) -> tuple[Any, ...]:
     """The same of an audit that was stopped."""
     said = {"kind": "note", "text": en.audit_stopped(len(findings), n)}
-    return gr.update(value=said), gr.update(value=[]), table(findings), gr.update(value="")
+    return gr.update(value=said), gr.update(value=[]), table(findings), *[gr.update(value="")] * 2
 
 
 def nothing() -> tuple[Any, ...]:
     """Before anything was measured."""
     said = {"kind": "none", "text": en.AUDIT_EMPTY}
-    return gr.update(value=said), gr.update(value=[]), gr.update(visible=False), gr.update(value="")
+    return gr.update(value=said), gr.update(value=[]), gr.update(visible=False), *[gr.update(value="")] * 2
