@@ -95,9 +95,12 @@ def test_what_two_seeds_share_is_what_the_json_says() -> None:
         assert re.search(rf"{re.escape(name)} +{re.escape(shown)}", page), name
 
 
-def test_what_is_leaked_is_what_the_json_says() -> None:
+@pytest.mark.parametrize("name", ["leaks", *(path.stem for path in (DATA / "other-models").glob("*-leaks.json"))])
+def test_what_is_leaked_is_what_the_json_says(name: str) -> None:
     page = (ROOT / "docs/results/leaks.md").read_text(encoding="utf-8")
-    for row in json.loads((DATA / "leaks.json").read_text())["rows"]:
+    recorded = DATA / ("leaks.json" if name == "leaks" else f"other-models/{name}.json")
+    assert f"](data/{recorded.relative_to(DATA).as_posix()})" in page
+    for row in json.loads(recorded.read_text())["rows"]:
         low, high = row["interval"]
         assert f"| {row['what']} | {row['k']} | {row['n']} | {row['share']:.3f} | {low:.3f} to {high:.3f} |" in page
 
