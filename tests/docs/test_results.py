@@ -72,11 +72,11 @@ def test_the_pace_of_audits_is_what_the_json_says() -> None:
 def test_switching_off_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
     recorded = [
-        row for name in ("deletion", "deletion-stepwise") for row in json.loads((DATA / f"{name}.json").read_text())["rows"]
+        row for name in ("deletion", "deletion-contrastive") for row in json.loads((DATA / f"{name}.json").read_text())["rows"]
     ]
     for row in recorded:
         exponent = row["target_log10_tries_median"]
-        numbers = [f"{row['share']:.3f}", f"{row['target_match']:.2f}", f"{row['target_nll_change']:+.3f}"]
+        numbers = [f"{row['share']:.4f}", f"{row['target_match']:.2f}", f"{row['target_nll_change']:+.3f}"]
         numbers += [f"10^{exponent:.1f}" if exponent else "1"]
         numbers += [f"{row['target_exposure_bits']:.1f}", f"{row['target_format_bits']:.1f}"]
         numbers += [f"{row['forgotten']:.2f}", f"{row['unseen_kept']:.3f}"]
