@@ -47,7 +47,7 @@ class Closing:
     """The gates of all neurons and the order in which they close.
 
     Attributes:
-        kept: what the model predicts in the retained rows with all neurons on.
+        retained: the retained rows, token ids. kept: what the model predicts in them with all neurons on.
         exists: [n_layers, width] bool. order: flat indices of the closed neurons, the first closed first.
         worth: [n_layers, width], of the last step. generator: of the choice of retained rows, on the CPU.
         growth: neurons closed by a step, as a share of those that are closed. most: how many may be closed.
@@ -56,6 +56,7 @@ class Closing:
 
     task: Task
     goal: Goal
+    retained: list[list[int]]
     kept: ReferenceDistributions
     exists: Tensor
     order: Tensor
@@ -69,7 +70,7 @@ class Closing:
     @cached_property
     def half_curvature(self) -> Tensor:
         """Of the retained rows, with all gates open: [n_layers, width]."""
-        return half_fisher(self.task, self.kept.rows())
+        return half_fisher(self.task, self.retained)
 
     def gates(self, closed: Tensor) -> Tensor:
         """Gates [rows, n_layers, width] for flat neurons that are closed, [rows, n_layers * width] bool."""

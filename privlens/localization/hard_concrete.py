@@ -86,7 +86,7 @@ class Mask:
     """The gates of the candidate neurons and their training state.
 
     Attributes:
-        kept: what the model predicts in the retained rows with all neurons on.
+        retained: the retained rows, token ids. kept: what the model predicts in them with all neurons on.
         places: [n] flat indices of the candidates. log_alpha: [n], the only trained parameter.
         keep: the current weight of the KL.
         generator: of all noise and of the choice of retained rows; on the CPU, so that all devices draw the same.
@@ -97,6 +97,7 @@ class Mask:
     task: Task
     settings: MaskSettings
     goal: Goal
+    retained: list[list[int]]
     kept: ReferenceDistributions
     places: Tensor
     log_alpha: Tensor
@@ -177,10 +178,11 @@ class Mask:
         return Closing(
             task=self.task,
             goal=self.goal,
+            retained=self.retained,
             kept=self.kept,
             exists=exists,
             order=self.places[by_firmness],
-            worth=torch.zeros(exists.shape, device=lm.device),
+            worth=torch.zeros(exists.shape, device=lm.device, dtype=torch.float32),
             generator=self.generator,
             growth=GROWTH,
             most=len(self.places),
@@ -239,6 +241,7 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
         task=task,
         settings=settings,
         goal=aim,
+        retained=rows,
         kept=reference_distributions(lm, rows),
         places=order[:n_candidates],
         log_alpha=log_alpha,

@@ -43,10 +43,11 @@ def begin(task: Task, settings: StepwiseSettings) -> Closing:
     return Closing(
         task=task,
         goal=aim,
+        retained=rows,
         kept=reference_distributions(task.lm, rows),
         exists=exists,
         order=torch.empty(0, dtype=torch.long, device=lm.device),
-        worth=torch.zeros(exists.shape, device=lm.device),
+        worth=torch.zeros(exists.shape, device=lm.device, dtype=torch.float32),
         generator=torch.Generator().manual_seed(task.seed),
         growth=settings.growth,
         most=max(1, round(settings.most * int(exists.sum()))),
