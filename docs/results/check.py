@@ -112,8 +112,8 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "memorized.json": memorized,
     "memorized-int8.json": partial(quantized, "int8"),
     "memorized-int4.json": partial(quantized, "int4"),
-    "deletion.json": partial(deletion_of_one, "deletion.json", "stepwise"),
-    "deletion-contrastive.json": partial(deletion_of_one, "deletion-contrastive.json", "contrastive-gradient"),
+    "deletion.json": partial(deletion_of_one, "deletion.json", "contrastive-gradient"),
+    "deletion-stepwise.json": partial(deletion_of_one, "deletion-stepwise.json", "stepwise"),
     "opening.json": opening,
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {

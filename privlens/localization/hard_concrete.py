@@ -5,8 +5,8 @@ The model is frozen. A person says how deep the value has to be buried (goal.py)
 retained text. Only the neurons ranked best by the contrastive gate gradient may close; their gates start mostly open. The KL
 holds them back, and its weight falls as long as the value is still written; where the depth is not reached after the usual number
 of steps, it falls faster until it is. The penalty on closed gates comes late: a closed gate gets the penalty's gradient alone,
-and Adam would amplify it. In the end, of the neurons that closed, the firmest are taken, as few as the depth needs; where they
-still cost ordinary text something, they are exchanged for cheaper ones (exchange.py).
+and Adam would amplify it. In the end, of the neurons that closed, the firmest are taken, as few as the depth needs; if asked for,
+they are then exchanged for cheaper ones (exchange.py).
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from privlens import validation
 from privlens.lm.memory import AdaptiveBatchSize
 from privlens.localization.closing import Closing
 from privlens.localization.depth_search import fewest, first, price, reached
-from privlens.localization.exchange import GROWTH, ROUNDS, ROWS, ending
+from privlens.localization.exchange import GROWTH, ROWS, ending
 from privlens.localization.gates import backward, deterministic_gates, open_probability, sample_gates, with_ties_broken
 from privlens.localization.goal import FORGOTTEN, HIDDEN, Goal, goal, tries_of
 from privlens.localization.gradients import contrastive
@@ -71,8 +71,8 @@ class MaskSettings:
     """Retained rows per step."""
     target_rows: int = 2
     """Rows of the target per step, each with its own noise."""
-    rounds: int = ROUNDS
-    """Of exchange after the training, at most (exchange.py); 0 leaves the neurons that the gates chose."""
+    rounds: int = 0
+    """Of exchange after the training, at most (exchange.py), such as 10; 0 leaves the neurons that the gates chose."""
 
 
 def asked_for(depth: str, hold: float | None) -> MaskSettings:

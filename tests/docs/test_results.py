@@ -72,7 +72,7 @@ def test_the_pace_of_audits_is_what_the_json_says() -> None:
 def test_switching_off_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
     recorded = [
-        row for name in ("deletion", "deletion-contrastive") for row in json.loads((DATA / f"{name}.json").read_text())["rows"]
+        row for name in ("deletion", "deletion-stepwise") for row in json.loads((DATA / f"{name}.json").read_text())["rows"]
     ]
     for row in recorded:
         exponent = row["target_log10_tries_median"]
