@@ -284,7 +284,7 @@ class NeuronScores:
 class LocalizationStep:
     """One step of a localization. `gates` [n_layers, width] are the current ones in 0..1; `terms` has every loss term (nats).
 
-    `target_nll` is in nats/token under the sampled gates; `result` is set on the last step only.
+    `target_nll` is in nats/token under the gates of the step, which a mask samples; `result` is set on the last step only.
     """
 
     step: int

@@ -11,13 +11,13 @@ from privlens.lm.model import LanguageModel, Stop
 from privlens.memorization.lift import FEWEST, MOST_PROMPTS, MOST_VALUES, logprobs_behind, peers
 from privlens.types import Secret
 
-Asked = tuple[str, str, bool | None]
+PromptKey = tuple[str, str, bool | None]
 """A prompt as it is asked: its text, the space typed before its value, and whether the value is attached."""
-Logprobs = dict[tuple[Asked, str], float | None]
+Logprobs = dict[tuple[PromptKey, str], float | None]
 """Total log-probabilities (nats) by prompt and value; None for a value that does not fit into the context."""
 
 
-def as_asked(lm: LanguageModel, prompt: Secret) -> Asked:
+def prompt_key(lm: LanguageModel, prompt: Secret) -> PromptKey:
     """What a secret's prompt has in common with that of its control."""
     settled = lm.settled(prompt)
     return settled.prompt, settled.with_value("").value, settled.attached
@@ -31,13 +31,13 @@ class ListedPairs:
     listed: Sequence[Secret]
     logprobs: dict[str, Logprobs] = field(default_factory=dict)
 
-    def of(self, category: str, stop: Stop) -> Mapping[tuple[Asked, str], float | None]:
+    def of(self, category: str, stop: Stop) -> Mapping[tuple[PromptKey, str], float | None]:
         """Those of a category; none for secrets without one, whose peers differ."""
         if category not in self.logprobs:
             known: Logprobs = {}
             first = peers(Secret("", "", category), self.listed, MOST_VALUES + 1) if category else []
             for prompt in first[: MOST_PROMPTS + 1] if len(first) > FEWEST else []:
-                asked = as_asked(self.lm, prompt)
+                asked = prompt_key(self.lm, prompt)
                 logprobs = logprobs_behind(self.lm, prompt, first, stop=stop)
                 known |= {(asked, value.value.strip()): logprob for value, logprob in zip(first, logprobs, strict=True)}
             self.logprobs[category] = known
@@ -55,7 +55,7 @@ class KnownPairs:
 
     def column(self, prompt: Secret, values: Sequence[Secret]) -> list[float | None]:
         """What `lift_of` asks for: each value behind one prompt."""
-        asked = as_asked(self.lm, prompt)
+        asked = prompt_key(self.lm, prompt)
         keys = [(asked, value.value.strip()) for value in values]
         shared = self.shared.of(prompt.category, self.stop) if self.shared else {}
         missing = {key: value for key, value in zip(keys, values, strict=True) if key not in shared and key not in self.logprobs}
@@ -66,12 +66,12 @@ class KnownPairs:
     def prepare(self, secrets: Sequence[Secret]) -> None:
         """Runs what secrets will ask for: a batch for each prompt, not one for each secret."""
         listed = self.shared.listed if self.shared else ()
-        behind: dict[Asked, tuple[Secret, dict[Secret, None]]] = {}
+        behind: dict[PromptKey, tuple[Secret, dict[Secret, None]]] = {}
         for secret in secrets:
             others = peers(secret, listed, MOST_VALUES)
             if len(others) >= FEWEST:
                 for prompt in [secret, *others[:MOST_PROMPTS]]:
-                    _, values = behind.setdefault(as_asked(self.lm, prompt), (prompt, {}))
+                    _, values = behind.setdefault(prompt_key(self.lm, prompt), (prompt, {}))
                     values.update(dict.fromkeys((secret, *others)))
         for prompt, values in behind.values():
             self.column(prompt, list(values))

@@ -7,7 +7,7 @@ diagonal of the Fisher information (of the kind of Theis et al. 2018, Faster gaz
 pruning, arXiv 1801.05787). No gate is trained and nothing is drawn but the retained rows of a step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -127,6 +127,22 @@ class Closing:
         self.order = torch.cat([self.order, best])
         return nll, terms
 
+    def deepen(self, barred: Tensor | None = None) -> Iterator[tuple[float, dict[str, float]]]:
+        """Steps until the value is deep enough, with as few neurons as that needs, or until no neuron is left that would help.
+
+        Yields what each step returns.
+
+        Raises:
+            Cancelled: before the next step when the task's `stop` returns true.
+        """
+        while not self.is_deep():
+            self.task.go_on()
+            taken = self.step(barred)
+            if taken is None:
+                return
+            yield taken
+        self.order = self.order[: self.fewest()]
+
     def reopen(self, share: float) -> Tensor:
         """Opens the share of the closed neurons that keep the value away least for what they cost; returns their flat indices.
 
@@ -139,15 +155,15 @@ class Closing:
         self.order = order[:n]
         return order[n:]
 
-    def scores(self, n: int) -> Array:
-        """Above 1/2 for the first n closed; below it for those that closed later, and then for the others by their worth.
+    def scores(self) -> Array:
+        """Above 1/2 for what is closed, the first closed first; below it for the others, by their worth.
 
         [n_layers, width]; no two are equal.
         """
-        ranked = self.worth.flatten().clone()
+        n, ranked = len(self.order), self.worth.flatten().clone()
         ranked[self.order] = float("inf")
         rank = torch.empty_like(ranked)
-        rest = ranked.argsort(descending=True)[len(self.order) :]
+        rest = ranked.argsort(descending=True)[n:]
         rank[torch.cat([self.order, rest])] = torch.arange(len(ranked), device=rank.device, dtype=rank.dtype)
         below = 0.5 * (len(ranked) - rank) / (len(ranked) - n + 1)
         scores = torch.where(rank < n, 1 - 0.5 * rank / max(1, n), below)

@@ -74,14 +74,8 @@ def exchange(closing: Closing, rounds: int = ROUNDS) -> Iterator[Exchanging]:
 
 
 def _deepen(tried: Closing, lowest: float, barred: Tensor | None = None) -> Iterator[Exchanging]:
-    """Closes until the value is deep enough, with as few as that needs, or until no neuron is left that would help."""
-    while not tried.is_deep():
-        tried.task.go_on()
-        taken = tried.step(barred)
-        if taken is None:
-            return
-        yield Exchanging(tried, taken[0], lowest)
-    tried.order = tried.order[: tried.fewest()]
+    for nll, _ in tried.deepen(barred):
+        yield Exchanging(tried, nll, lowest)
 
 
 def ending(
@@ -98,5 +92,5 @@ def ending(
         yield one.tried.record(step, max(usual, step), STAGE, one.nll, {**terms, "kept": one.price})
         step += 1
     outcome = {"deep": closing.is_deep(), "price": closing.price()}
-    last = closing.record(step, step, STAGE, closing.nll(), {**terms, "kept": outcome["price"]})
+    last = closing.record(step, step, "done", closing.nll(), {**terms, "kept": outcome["price"]})
     yield replace(last, result=result(outcome))

@@ -76,18 +76,12 @@ def stepwise(task: Task, settings: StepwiseSettings = StepwiseSettings()) -> Ite
     yield LocalizationStep(0, 1, "reading the retained text", ones, 0, float("nan"))
     closing = begin(task, settings)
     n_steps, step, terms = n_steps_to(closing.most, settings.growth), 1, dict[str, float]()
-    while not closing.is_deep():
-        task.go_on()
-        taken = closing.step()
-        if taken is None:
-            break
-        nll, terms = taken
+    for nll, terms in closing.deepen():
         yield closing.record(step, n_steps, "closing neurons, often done early", nll, terms)
         step += 1
-    closing.order = closing.order[: closing.fewest()]
 
     def result(outcome: dict[str, Any]) -> NeuronScores:
-        n = len(closing.order)
-        return task.scores("stepwise", closing.scores(n), n, {**asdict(settings), "retained": len(closing.kept.ids), **outcome})
+        provenance = {**asdict(settings), "retained": len(closing.kept.ids), **outcome}
+        return task.scores("stepwise", closing.scores(), len(closing.order), provenance)
 
     yield from ending(closing, settings.rounds, step, terms, result)

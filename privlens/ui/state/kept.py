@@ -2,10 +2,21 @@
 
 import threading
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+class Step(Protocol):
+    """Progress of what makes a value; the result is set on the last step only."""
+
+    @property
+    def result(self) -> Any: ...
+
+
+AnyStep = TypeVar("AnyStep", bound=Step)
 
 
 class Kept(Generic[Key, Value]):
@@ -30,3 +41,14 @@ class Kept(Generic[Key, Value]):
             self._values.move_to_end(key)
             while len(self._values) > self._room:
                 self._values.popitem(last=False)
+
+    def steps(self, key: Key, done: Callable[[Value], AnyStep], made: Iterator[AnyStep]) -> Iterator[AnyStep]:
+        """One step with the value that is kept, by `done`; else those that make it, whose result is kept."""
+        known = self.get(key)
+        if known is not None:
+            yield done(known)
+            return
+        for step in made:
+            if step.result is not None:
+                self.keep(key, step.result)
+            yield step

@@ -27,11 +27,5 @@ class PlacesCache:
             is_public: whether the list comes with PrivLens.
         """
         key = (request.lm.fingerprint, hash(request.listed), request.methods, request.n_secrets, request.seed)
-        known = self._places.get(key)
-        if known is not None:
-            yield PlacesStep(1, 1, "done", known)
-            return
-        for step in list_places(request, use_cache=is_public and not request.lm.edits):
-            if step.result:
-                self._places.keep(key, step.result)
-            yield step
+        made = list_places(request, use_cache=is_public and not request.lm.edits)
+        return self._places.steps(key, lambda known: PlacesStep(1, 1, "done", known), made)

@@ -32,15 +32,9 @@ class ProfileCache:
 
     def steps(self, lm: LanguageModel, texts: tuple[str, ...], stop: Stop = never_stop) -> Iterator[ProfileStep]:
         """The profile as `neurons.profile.profile` makes it, or at once if it was made before."""
-        known = self.ready(lm, texts)
-        if known is not None:
-            yield ProfileStep(1, 1, "done", known)
-            return
         is_public = not lm.edits and texts == read_reference(REFERENCE)
-        for step in profile(lm, texts, stop=stop, use_cache=is_public):
-            if step.result:
-                self._profiles.keep((lm.fingerprint, hash(texts)), step.result)
-            yield step
+        made = profile(lm, texts, stop=stop, use_cache=is_public)
+        return self._profiles.steps((lm.fingerprint, hash(texts)), lambda known: ProfileStep(1, 1, "done", known), made)
 
 
 def is_quick(lm: LanguageModel) -> bool:

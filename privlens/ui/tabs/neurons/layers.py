@@ -21,7 +21,7 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.freshness import Asked, of_secret
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.localize.selection import Chosen
-from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
+from privlens.ui.tabs.neurons.study import Study, StudyStep, study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
@@ -58,17 +58,6 @@ class Layers:
     salience: PromptSalience | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class LayersStep:
-    """Progress; `known` is what is there, `result` the whole, on the last step only."""
-
-    step: int
-    n_steps: int
-    stage: str
-    known: Layers | None = None
-    result: Layers | None = None
-
-
 def layers_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     """Builds the part."""
     gr.Markdown(en.LAYERS_INTRO)
@@ -91,14 +80,14 @@ def layers_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     wire_study("layers", shelf, controls, study)
 
 
-def steps(form: LayersForm, lm: LanguageModel, stop: Stop) -> Iterator[LayersStep]:
+def steps(form: LayersForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[Layers]]:
     """The lens, then the salience."""
     secret = form.side.target
     for step in lens(lm, secret, off=form.off, stop=stop):
-        yield LayersStep(step.step, step.n_steps + 1, step.stage, Layers(step.result) if step.result else None)
+        yield StudyStep(step.step, step.n_steps + 1, step.stage, Layers(step.result) if step.result else None)
     assert step.result, "the lens ends with its result"
     whole = Layers(step.result, prompt_salience(lm, secret, stop=stop))
-    yield LayersStep(1, 1, en.DONE, whole, whole)
+    yield StudyStep(1, 1, en.DONE, whole, whole)
 
 
 def drawn(known: Layers) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ from privlens.ui.state.freshness import Asked
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.settings import seed_setting
-from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
+from privlens.ui.tabs.neurons.study import Study, StudyStep, study_controls, wire_study
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
 
@@ -67,17 +67,6 @@ class Probed:
 
     probes: Probes
     erased: Erased | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ProbedStep:
-    """Progress; `known` is what is there, `result` the whole, on the last step only."""
-
-    step: int
-    n_steps: int
-    stage: str
-    known: Probed | None = None
-    result: Probed | None = None
 
 
 def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
@@ -131,7 +120,7 @@ def command(form: ProbeForm) -> str:
     return commands.probe(form.side, commands.Probing(form.target, form.probe_kind, bool(form.off), layer, int(form.seed or 0)))
 
 
-def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[ProbedStep]:
+def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[Probed]]:
     """The probes of every layer, with all neurons on, with those off and with random ones off; then the map that erases."""
     settings = ProbeSettings(form.target, training=TrainingSettings(form.probe_kind))
     secrets = tuple(row.secret for row in form.side.listed)
@@ -139,10 +128,10 @@ def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[ProbedStep
     request = ProbeRequest(lm, secrets, form.off, site=form.site, settings=settings, seed=seed, stop=stop)
     layer = None if form.kram is None else validation.whole(form.kram, "layer", 0, lm.n_layers)
     for step in probe(request):
-        yield ProbedStep(step.step, step.n_steps + 1, step.stage, Probed(step.result) if step.result else None)
+        yield StudyStep(step.step, step.n_steps + 1, step.stage, Probed(step.result) if step.result else None)
     assert step.result, "probes end with their result"
     whole = Probed(step.result, None if layer is None else kram(request, layer))
-    yield ProbedStep(1, 1, en.DONE, whole, whole)
+    yield StudyStep(1, 1, en.DONE, whole, whole)
 
 
 def drawn(found: Probed) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from privlens.ui.state.freshness import Asked
 from privlens.ui.state.places import PlacesCache
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.localize.settings import seed_setting
-from privlens.ui.tabs.neurons.study import Study, study_controls, wire_study
+from privlens.ui.tabs.neurons.study import Study, StudyStep, study_controls, wire_study
 from privlens.ui.tabs.neurons.view import table
 from privlens.ui.text import en, wording
 from privlens.ui.text.wording import Fact, fact
@@ -52,16 +52,6 @@ class ScoringForm:
         return tuple(name for name in QUICK_METHODS if name in self.methods)
 
 
-@dataclass(frozen=True, eq=False)
-class ScoringStep:
-    """Progress; `result` is set on the last step only."""
-
-    step: int
-    n_steps: int
-    stage: str
-    result: NeuronPlaces | None = None
-
-
 def scoring_part(shelf: ModelCache, side: Sidebar, name: gr.Dropdown) -> None:
     """Builds the part; `name` is where the neuron is named."""
     gr.Markdown(en.SCORING_INTRO)
@@ -82,14 +72,14 @@ def scoring_part(shelf: ModelCache, side: Sidebar, name: gr.Dropdown) -> None:
         rows = results_table("scoring-table", en.SCORING_TABLE, WIDTHS)
     places = PlacesCache()
 
-    def steps(form: ScoringForm, lm: LanguageModel, stop: Stop) -> Iterator[ScoringStep]:
+    def steps(form: ScoringForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[NeuronPlaces]]:
         neuron, seed = parse_neuron(form.name or "", lm.widths(), lm.fingerprint), validation.seed(form.seed or 0)
         request = PlacesRequest(lm, form.side.listed, form.in_order, int(form.n_secrets or 0), seed, stop)
         for step in places.steps(request, form.side.listed in bundled_lists()):
             if step.result is None:
-                yield ScoringStep(step.step, step.n_steps, step.stage)
+                yield StudyStep(step.step, step.n_steps, step.stage)
         assert step.result, "the places of a list end with their result"
-        yield ScoringStep(1, 1, en.DONE, places_of(step.result, form.side.listed, neuron, seed))
+        yield StudyStep(1, 1, en.DONE, result=places_of(step.result, form.side.listed, neuron, seed))
 
     form = Form(
         ScoringForm, side=Form(SidebarValues, **side.controls), name=name, methods=methods, n_secrets=n_secrets, seed=seed

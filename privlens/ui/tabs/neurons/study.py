@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import gradio as gr
 from gradio.components import Component
@@ -23,6 +23,8 @@ from privlens.ui.state.freshness import Asked, Made, strip, told, watch
 from privlens.ui.state.jobs import run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.text import en
+
+Result = TypeVar("Result")
 
 
 class Question(Protocol):
@@ -48,6 +50,17 @@ class Step(Protocol):
     def stage(self) -> str: ...
     @property
     def result(self) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class StudyStep(Generic[Result]):
+    """The progress of a study that is made of others; `known` is what is there, `result` the whole, on the last step only."""
+
+    step: int
+    n_steps: int
+    stage: str
+    known: Result | None = None
+    result: Result | None = None
 
 
 @dataclass(frozen=True, eq=False)
