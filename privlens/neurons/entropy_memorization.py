@@ -101,17 +101,8 @@ def _law(
     lm: LanguageModel, items: tuple[EntropyItem, ...], values: Sequence[Sequence[int]], seed: int, started: float
 ) -> EntropyLaw:
     sets = entropy_sets([item.distance for item in items], values, seed)
-    return EntropyLaw(
-        items=items,
-        groups=sets.groups,
-        line=sets.line,
-        normalized=sets.normalized,
-        of_items=sets.of_items,
-        shuffled=sets.shuffled,
-        p_value=sets.p_value,
-        too_few=sets.too_few,
-        provenance=provenance(lm, seed, {"n_secrets": len(items), "deals": sets.n_deals}, started),
-    )
+    settings = {"n_secrets": len(items), "deals": sets.n_deals}
+    return EntropyLaw(**vars(sets), items=items, provenance=provenance(lm, seed, settings, started))
 
 
 def entropy_sets(distances: Sequence[int], values: Sequence[Sequence[int]], seed: int, fewest: int = 1) -> EntropySets:

@@ -59,8 +59,11 @@ class EntropySets:
 
     Attributes:
         n_secrets: in the sets. n_left_out: in sets of fewer than `fewest` secrets, which are left out of everything else here.
-        n_deals: of distances at random, of which `shuffled` is the mean r.
-        line, normalized, of_items, shuffled, p_value, too_few: as `EntropyLaw` has them.
+        line: through the groups; normalized: through the groups, by normalized entropy; of_items: through the single secrets.
+            None where there are too few, in which case `too_few` says so.
+        shuffled: mean r of the groups where distances were dealt to the secrets at random, which leaves the number of secrets
+            in every group as it is. n_deals: of these. p_value: the share of such deals, the true one included, whose r is at
+            least as high.
     """
 
     n_secrets: int
@@ -76,25 +79,11 @@ class EntropySets:
     too_few: str
 
 
-@dataclass(frozen=True, eq=False)
-class EntropyLaw:
-    """Distance against entropy, of sets and of single secrets.
-
-    Attributes:
-        line: through the groups; normalized: through the groups, by normalized entropy; of_items: through the single secrets.
-            None where there are too few, in which case `too_few` says so.
-        shuffled: mean r of the groups where distances were dealt to the secrets at random, which leaves the number of secrets
-            in every group as it is. p_value: the share of such deals, the true one included, whose r is at least as high.
-    """
+@dataclass(frozen=True)
+class EntropyLaw(EntropySets):
+    """Distance against entropy, of sets and of single secrets: all of the list, none is left out."""
 
     items: tuple[EntropyItem, ...]
-    groups: tuple[EntropyGroup, ...]
-    line: Line | None
-    normalized: Line | None
-    of_items: Line | None
-    shuffled: float | None
-    p_value: float | None
-    too_few: str
     provenance: Provenance
 
 

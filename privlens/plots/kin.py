@@ -156,32 +156,32 @@ def entropy_of_sets(sets: EntropySets) -> go.Figure:
     return _with_objections(fig, sets, [small] if sets.n_left_out else [])
 
 
-def _add_sets(fig: go.Figure, law: EntropyLaw | EntropySets) -> None:
+def _add_sets(fig: go.Figure, sets: EntropySets) -> None:
     """The sets, and the line through them."""
     fig.add_scatter(
-        x=[group.entropy for group in law.groups],
-        y=[group.distance for group in law.groups],
-        text=[f"{group.n_items} secrets, {group.n_tokens} tokens, {group.n_different} different" for group in law.groups],
+        x=[group.entropy for group in sets.groups],
+        y=[group.distance for group in sets.groups],
+        text=[f"{group.n_items} secrets, {group.n_tokens} tokens, {group.n_different} different" for group in sets.groups],
         hovertemplate="%{text}<br>distance %{y}, entropy %{x:.2f} bits<extra></extra>",
-        name=f"sets of equal distance{_r(law.line)}",
+        name=f"sets of equal distance{_r(sets.line)}",
         mode="markers",
         cliponaxis=False,
-        marker={"color": CHOSEN, "size": [6 + 3 * math.sqrt(group.n_items) for group in law.groups], "opacity": 0.8},
+        marker={"color": CHOSEN, "size": [6 + 3 * math.sqrt(group.n_items) for group in sets.groups], "opacity": 0.8},
     )
-    if law.line:
-        ends = [min(group.entropy for group in law.groups), max(group.entropy for group in law.groups)]
-        y = [law.line.slope * end + law.line.intercept for end in ends]
+    if sets.line:
+        ends = [min(group.entropy for group in sets.groups), max(group.entropy for group in sets.groups)]
+        y = [sets.line.slope * end + sets.line.intercept for end in ends]
         fig.add_scatter(x=ends, y=y, name="least squares", mode="lines", line={"color": CHOSEN, "dash": "dot"}, hoverinfo="skip")
 
 
-def _with_objections(fig: go.Figure, law: EntropyLaw | EntropySets, notes: Sequence[str] = ()) -> go.Figure:
+def _with_objections(fig: go.Figure, sets: EntropySets, notes: Sequence[str] = ()) -> go.Figure:
     """Below the picture: what the sets are compared with, and the objections."""
-    said = [*notes, *([law.too_few] if law.too_few else [])]
-    if law.shuffled is not None and law.p_value is not None:
-        dealt = f"r {law.shuffled:.2f} on average, as high as here with p {law.p_value:.2g}"
+    said = [*notes, *([sets.too_few] if sets.too_few else [])]
+    if sets.shuffled is not None and sets.p_value is not None:
+        dealt = f"r {sets.shuffled:.2f} on average, as high as here with p {sets.p_value:.2g}"
         said.append(f"Distances dealt to the secrets at random: {dealt}.")
-    if law.normalized:
-        said.append(f"By normalized entropy the sets have{_r(law.normalized)}.")
+    if sets.normalized:
+        said.append(f"By normalized entropy the sets have{_r(sets.normalized)}.")
     lines = [line for note in (*said, *ENTROPY_CAUTIONS) for line in textwrap.wrap(html.escape(note), 96)]
     fig.add_annotation(
         text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-58, xanchor="left", yanchor="top", align="left",

@@ -16,6 +16,14 @@ over what was entered by then. A person is not that fast; a test is."""
 IN_PLACE = "document.querySelector('#model-facts').innerText.includes('active edits')"
 CHECKED = "/emorized: |Not memorized/.test(document.querySelector('#check-verdict strong').innerText)"
 FACTS = "document.querySelectorAll('#{} .fact').length > 0"
+TEXT = """(part => {{
+    const trackers = [...part.querySelectorAll('[data-testid="status-tracker"]')];
+    trackers.forEach(tracker => {{ tracker.style.display = 'none'; }});
+    const text = part.innerText;
+    trackers.forEach(tracker => {{ tracker.style.display = ''; }});
+    return text;
+}})(document.querySelector('#{}'))"""
+"""What stands in a part, without gradio's own "queue: 1/1" over it, which comes and goes when it likes."""
 
 
 def told(page: Page, words: str) -> str:
@@ -49,6 +57,11 @@ def unfold(page: Page, title: str) -> None:
     """Opens an accordion."""
     page.get_by_role("button", name=title).click()
     page.evaluate(MOUNTED)
+
+
+def text_of(page: Page, part: str) -> str:
+    """What a visitor reads in the part of this id."""
+    return str(page.evaluate(TEXT.format(part)))
 
 
 def value_of(page: Page) -> str:

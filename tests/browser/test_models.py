@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from privlens.zoo.packaged import FetchStep, Packaged
-from tests.browser.steps import Visit, bring, press_until_told, told, unfold
+from tests.browser.steps import Visit, bring, press_until_told, text_of, told, unfold
 
 
 def opened(page: Page) -> Page:
@@ -18,7 +18,7 @@ def opened(page: Page) -> Page:
 
 
 def facts(page: Page) -> str:
-    return page.inner_text("#model-facts")
+    return text_of(page, "model-facts")
 
 
 def test_without_a_network_the_button_says_so_and_can_be_pressed_again(

@@ -24,6 +24,7 @@ from tests.browser.steps import (
     IDLE,
     IN_PLACE,
     STOPPED,
+    TEXT,
     Visit,
     bring,
     choose_example,
@@ -31,19 +32,12 @@ from tests.browser.steps import (
     neurons_off,
     open_tab,
     press_check,
+    text_of,
     unfold,
 )
 from tests.helpers import TAUGHT
 
 DRAWN = "JSON.stringify((document.querySelector('#{} .plot').data || []).map(trace => [trace.x, trace.y, trace.z]))"
-TEXT = """(part => {{
-    const trackers = [...part.querySelectorAll('[data-testid="status-tracker"]')];
-    trackers.forEach(tracker => {{ tracker.style.display = 'none'; }});
-    const text = part.innerText;
-    trackers.forEach(tracker => {{ tracker.style.display = ''; }});
-    return text;
-}})(document.querySelector('#{}'))"""
-"""What stands in a part, without gradio's own "queue: 1/1" over it, which comes and goes when it likes."""
 STALE = "document.querySelector('#{} .strip').dataset.kind === 'stale'"
 CURRENT = "document.querySelector('#{} .strip').dataset.kind === 'current'"
 OPACITY = "getComputedStyle(document.querySelector('#{}')).opacity"
@@ -53,7 +47,7 @@ def localization(page: Page) -> dict[str, str]:
     """All that the tab Localize shows of a localization."""
     shown = {plot: page.evaluate(DRAWN.format(plot)) for plot in ("heatmap", "square", "curves")}
     texts = ("localize-facts", "localize-made", "choice-facts", "neuron-toggles", "quick-verdict")
-    return {**shown, **{part: page.evaluate(TEXT.format(part)) for part in texts}}
+    return {**shown, **{part: text_of(page, part) for part in texts}}
 
 
 def settle(page: Page, wanted: str) -> None:

@@ -26,5 +26,6 @@ def test_its_figures_are_those_of_the_results() -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Key results")[1].split("## Limits")[0]
     rows = re.findall(r"^\| ([a-z-]+) \| ([\d.]+) \| ([\d.^]+) \| ([\d.]+) \| (x[\d.]+) \|$", section, re.MULTILINE)
     page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
+    page = page[: page.index("\n\n", page.index("\n| method |"))]  # its first table; another one follows
     table = re.findall(r"^\| ([a-z-]+) \|" + r" ([^|]+) \|" * 9 + "$", page, re.MULTILINE)
     assert rows == [(row[0], row[2], row[4], row[8], row[9]) for row in table[1:]]

@@ -8,23 +8,24 @@ import pytest
 
 from privlens import intervals
 from privlens.errors import BadInput, Cancelled
-from privlens.lm.model import LanguageModel
+from privlens.lm.model import LanguageModel, never_stop
 from privlens.neuron_places import PlacesRequest, list_places, places_of
 from privlens.neurons import store
 from privlens.neurons.coupled_records import Coupling, Overlap, Shift, SwitchEffect, Venn
 from privlens.neurons.page import PageRequest, page
 from privlens.neurons.page_records import Dimmer, DimmerPoint, NeuronPage
 from privlens.neurons.probe_records import Alignment, Erased, LayerGeometry
+from privlens.neurons.reports import probe_report
 from privlens.neurons.share import share_of
 from privlens.neurons.universal_records import UniversalAblation, UniversalContrast, Universality
-from privlens.resources import REFERENCE
-from privlens.secret_lists import ListedSecret, read_reference
+from privlens.resources import REFERENCE, SECRETS
+from privlens.secret_lists import ListedSecret, read_list_file, read_reference
 from privlens.types import Neuron, Provenance, Secret
 from privlens.ui.sidebar.panel import SidebarValues
 from privlens.ui.state.kept import Kept
 from privlens.ui.state.places import PlacesCache
 from privlens.ui.state.profiles import ROOM, ProfileCache
-from privlens.ui.state.session import ModelName, Selection
+from privlens.ui.state.session import ModelName, NeuronChoice, Selection
 from privlens.ui.tabs.neurons import coupling, probing, scoring, universality, view
 from privlens.ui.tabs.neurons.coupling import CouplingForm
 from privlens.ui.tabs.neurons.one import LISTED_MOST, NeuronForm, request_of
@@ -221,3 +222,21 @@ def test_what_a_map_erased_is_told_beside_its_control() -> None:
     assert "the embeddings" in first["note"] and second["beside"] == "random labels: 5 of 20"
     assert (spread["value"], spread["beside"]) == ("4.0", "before: 3.0")
     assert (stayed["value"], stayed["beside"]) == ("31 %", "by chance: 10 %")
+
+
+def test_what_stays_of_the_geometry_is_measured_where_neurons_are_off(demo: LanguageModel) -> None:
+    side = SidebarValues(ModelName("demo"), read_list_file(SECRETS).secrets.rows, "", "")
+    off = NeuronChoice(neurons := tuple(Neuron(2, index) for index in range(400)), frozenset(neurons))
+    form = ProbeForm(side, "category", "linear", located=None, selection=Selection(now=off), kram=None, seed=0)
+    *_, last = probing.steps(form, demo, never_stop)
+    found = last.known
+    report = probe_report(found.probes, found.stayed, found.erased)
+    facts = {fact["name"]: fact for fact in probing.facts_of(found.probes, found.stayed)}
+    for name in ("neurons off", "random neurons off"):
+        kept = [layer["tenth"]["score"] for layer in report["geometry"][name]]
+        assert kept[:3] == [1, 1, 1] and min(kept) < 1, "of layer 2 on: what comes before it is as it was"
+        said = facts[f"neighbours kept, {name}"]
+        assert said["value"] == f"{100 * min(kept):.0f} %"
+        assert said["note"].endswith(f"fewest stayed: layer {kept.index(min(kept)) - 1}")
+    *_, last = probing.steps(replace(form, selection=Selection()), demo, never_stop)
+    assert last.known.stayed is None, "nothing is off"

@@ -1527,6 +1527,11 @@ def note_probe_layer(layer: int) -> str:
     return f"secrets that the probe never saw, at its best: {after_layer(layer)}"
 
 
+def note_least_kept(layer: int) -> str:
+    """Where an intervention left the fewest neighbours."""
+    return f"of each state's nearest tenth, where fewest stayed: {after_layer(layer)}"
+
+
 def note_probed(n_train: int, n_left_out: int) -> str:
     """How many secrets a probe learned from."""
     left = f", {n_left_out} left out, whose class is too small" if n_left_out else ""

@@ -1,6 +1,6 @@
 """What hidden states tell of the list's secrets, layer by layer, before and after neurons are off, and once it is erased."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -8,8 +8,8 @@ import gradio as gr
 
 from privlens import plots, validation
 from privlens.lm.model import LanguageModel, Stop
-from privlens.neurons.kram import kram
-from privlens.neurons.probe_records import Erased, ProbeKind, ProbeRun, Probes, ProbeTarget
+from privlens.neurons.kram import FEWEST_STATES, geometry, kram
+from privlens.neurons.probe_records import Erased, Geometry, LayerGeometry, ProbeKind, ProbeRun, Probes, ProbeTarget
 from privlens.neurons.probe_training import TrainingSettings
 from privlens.neurons.probes import ProbeRequest, ProbeSettings, probe
 from privlens.neurons.reports import probe_report
@@ -63,9 +63,13 @@ class ProbeForm:
 
 @dataclass(frozen=True)
 class Probed:
-    """The probes, and what a map erased from one layer; None until it has, or where none was asked for."""
+    """The probes, what stayed of the geometry, and what a map erased from one layer.
+
+    None until it is known, where nothing is off or mapped, and where the list is too short for a geometry.
+    """
 
     probes: Probes
+    stayed: Geometry | None = None
     erased: Erased | None = None
 
 
@@ -104,7 +108,7 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
         form,
         steps,
         command,
-        lambda found: probe_report(found.probes, erased=found.erased),
+        lambda found: probe_report(found.probes, found.stayed, found.erased),
         parts=[numbers, picture, of_map, map_numbers, map_picture],
         drawn=drawn,
         nothing=(gr.update(value=[]), gr.update(value=""), *NO_MAP),
@@ -121,7 +125,7 @@ def command(form: ProbeForm) -> str:
 
 
 def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[Probed]]:
-    """The probes of every layer, with all neurons on, with those off and with random ones off; then the map that erases."""
+    """The probes of every layer, with all neurons on, with those off and with random ones off; then geometry and map."""
     settings = ProbeSettings(form.target, training=TrainingSettings(form.probe_kind))
     secrets = tuple(row.secret for row in form.side.listed)
     seed = validation.seed(form.seed or 0)
@@ -130,13 +134,14 @@ def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[
     for step in probe(request):
         yield StudyStep(step.step, step.n_steps + 1, step.stage, Probed(step.result) if step.result else None)
     assert step.result, "probes end with their result"
-    whole = Probed(step.result, None if layer is None else kram(request, layer))
+    stayed = geometry(request) if form.off and step.result.n_test >= FEWEST_STATES else None
+    whole = Probed(step.result, stayed, None if layer is None else kram(request, layer))
     yield StudyStep(1, 1, en.DONE, whole, whole)
 
 
 def drawn(found: Probed) -> tuple[Any, ...]:
     """Facts and curves of the probes, and what the map did."""
-    of_probes = gr.update(value=facts_of(found.probes)), gr.update(value=plots.probe_curves(found.probes).to_json())
+    of_probes = gr.update(value=facts_of(found.probes, found.stayed)), gr.update(value=plots.probe_curves(found.probes).to_json())
     if found.erased is None:
         return *of_probes, *NO_MAP
     erased = gr.update(value=map_facts(found.erased)), gr.update(value=plots.kram_bars(found.erased).to_json())
@@ -161,11 +166,12 @@ def _read(name: str, share: Share, note: str, beside: str = "") -> Fact:
     return fact(name, f"{share.k} of {share.n}", en.percent_interval(share.interval), note, beside)
 
 
-def facts_of(result: Probes) -> list[Fact]:
-    """The best layer of each condition, beside its control task."""
+def facts_of(result: Probes, stayed: Geometry | None) -> list[Fact]:
+    """The best layer of each condition, beside its control task, and how much of the geometry stayed where the least did."""
     majority = result.majority
     return [
         *(_best(run) for run in result.runs),
+        *(_least_kept(*of) for of in (zip(stayed.conditions, stayed.layers, strict=True) if stayed else ())),
         fact("most frequent class", f"{majority.k} of {majority.n}", "", en.note_probed(result.n_train, result.n_left_out)),
         wording.time_of(result),
     ]
@@ -175,3 +181,10 @@ def _best(run: ProbeRun) -> Fact:
     layer = max(range(len(run.accuracy)), key=lambda number: run.accuracy[number].k)
     control = run.control[layer]
     return _read(run.condition, run.accuracy[layer], en.note_probe_layer(layer - 1), en.probe_control(control.k, control.n))
+
+
+def _least_kept(condition: str, layers: Sequence[LayerGeometry]) -> Fact:
+    layer = min(range(len(layers)), key=lambda number: layers[number].tenth.score)
+    tenth = layers[layer].tenth
+    kept = f"{100 * tenth.score:.0f} %"
+    return fact(f"{en.KRAM_KEPT}, {condition}", kept, "", en.note_least_kept(layer - 1), en.by_chance(tenth.chance))
