@@ -234,9 +234,11 @@ def test_what_stays_of_the_geometry_is_measured_where_neurons_are_off(demo: Lang
     facts = {fact["name"]: fact for fact in probing.facts_of(found.probes, found.stayed)}
     for name in ("neurons off", "random neurons off"):
         kept = [layer["tenth"]["score"] for layer in report["geometry"][name]]
-        assert kept[:3] == [1, 1, 1] and min(kept) < 1, "of layer 2 on: what comes before it is as it was"
+        assert min(kept) < 1
         said = facts[f"neighbours kept, {name}"]
         assert said["value"] == f"{100 * min(kept):.0f} %"
         assert said["note"].endswith(f"fewest stayed: layer {kept.index(min(kept)) - 1}")
+    before_it = report["geometry"]["neurons off"][:3]
+    assert all(layer["tenth"]["score"] == 1 for layer in before_it), "embeddings and layers 0 and 1 are as they were"
     *_, last = probing.steps(replace(form, selection=Selection()), demo, never_stop)
     assert last.known.stayed is None, "nothing is off"
