@@ -171,8 +171,8 @@ def summary(results: Sequence[Sequence[PlantRecall]], planted: float, ratio: flo
     return rows
 
 
-def described(planted: Plant) -> dict[str, object]:
-    """One plant as an entry of the printed results."""
+def described(planted: Plant, recalls: Sequence[PlantRecall]) -> dict[str, object]:
+    """One plant as an entry of the printed results, with each method's recall for each k and its AUC."""
     return {
         "prompt": planted.secret.prompt,
         "value": planted.secret.value,
@@ -181,4 +181,10 @@ def described(planted: Plant) -> dict[str, object]:
         "greedy_match": planted.greedy_match,
         "steps": planted.steps,
         "seconds": planted.edit.provenance.seconds,
+        "methods": found_by(recalls),
     }
+
+
+def found_by(recalls: Sequence[PlantRecall]) -> dict[str, dict[str, object]]:
+    """What each method found of one plant, by its name."""
+    return {one.method: {"recall": list(one.recall), "auc": one.auc} for one in recalls}

@@ -67,7 +67,7 @@ def inj(
             "device": str(lm.device),
             "reached": sum(planted.greedy_match for planted, _ in results),
         },
-        "plants": [injection.described(planted) for planted, _ in results],
+        "plants": [injection.described(*result) for result in results],
     }
     if edit_names:
         report["edits"] = injection.erasure_summary(erasures, n_planted)
@@ -96,5 +96,9 @@ def recall(
     report = {
         "rows": injection.summary(results, n_planted, n_planted / lm.n_neurons, lm.n_neurons),
         "settings": {"model": lm.name, "fingerprint": lm.fingerprint, "seed": seed, "device": str(lm.device)},
+        "plants": [
+            {"prompt": secret.prompt, "value": secret.value, "methods": injection.found_by(recalls)}
+            for secret, recalls in zip(secrets, results, strict=True)
+        ],
     }
     tables.show(report, as_json, tables.measured)

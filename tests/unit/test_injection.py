@@ -323,12 +323,15 @@ def test_the_command(taught_folder: str, capsys: pytest.CaptureFixture[str]) -> 
         main([*asked, "--seed", "3", "--json"])
     assert not ended.value.code
     found = json.loads(capsys.readouterr().out)
-    assert [row["method"] for row in found["rows"]] == [method for method in ("gradient", *CONTROLS) for _ in range(3)]
-    assert [round(row["k"], 3) for row in found["rows"]][:3] == [0.1, 0.2, 0.5]
+    rows = found["rows"]
+    assert [row["method"] for row in rows] == [method for method in ("gradient", *CONTROLS) for _ in range(3)]
+    assert [round(row["k"], 3) for row in rows][:3] == [0.1, 0.2, 0.5]
     keys = {"method", "ratio", "k", "recall", "interval", "chance", "auc", "auc_interval", "seconds"}
-    assert all(keys <= set(row) for row in found["rows"])
+    assert all(keys <= set(row) for row in rows)
     assert (found["settings"]["planting"], found["settings"]["seed"], len(found["plants"])) == ("fair", 3, 2)
     assert {"nll", "greedy_match", "steps"} <= set(found["plants"][0])
+    of_plants = [[plant["methods"][row["method"]]["recall"][at % 3] for plant in found["plants"]] for at, row in enumerate(rows)]
+    assert [row["recall"] for row in rows] == [pytest.approx(sum(recalls) / 2) for recalls in of_plants]
     refused = {
         "--ratio=0": "--ratio is 0.0",
         "--planting=odd": "fair or published",
