@@ -24,6 +24,7 @@ from privlens.cli.options import (
     Depth,
     Device,
     Dtype,
+    Exchange,
     Hold,
     Methods,
     Model,
@@ -72,6 +73,7 @@ def delete(
     site: Annotated[Site, typer.Option(help=SITE)] = "mlp",
     depth: Depth = MaskSettings.depth,
     hold: Hold = MaskSettings.hold,
+    exchange: Exchange = None,
     per_layer: PerLayer = False,
     skip_layers: SkipLayers = 0,
     model: Model = "demo",
@@ -86,13 +88,13 @@ def delete(
     listed = [row.secret for row in read_secrets(secrets)]
     paragraphs = read_reference(reference)
     lm = load(model, device, dtype)
-    choice, mask = inputs.choice(per_layer, skip_layers, lm), asked_for(depth, hold)
+    choice, mask = inputs.choice(per_layer, skip_layers, lm), asked_for(depth, hold, exchange)
     rows = []
     for row in deletion.run(lm, listed, paragraphs, method_names, budgets, n, seed, site, mask=mask, choice=choice):
         rows.append(row)
         progress.report_progress(f"{row.method} {row.budget} {row.target.category}: forgotten {row.forgotten}")
     settings = {"model": lm.name, "fingerprint": lm.fingerprint, "site": site, "n": n, "seed": seed, "device": str(lm.device)}
-    settings |= {"depth": depth, "hold": hold, **asdict(choice)}
+    settings |= {"depth": depth, "hold": hold, "exchange": exchange, **asdict(choice)}
     each = [{**asdict(row), **depth_of(row.after), "forgotten": row.forgotten} for row in rows]
     tables.show({"rows": deletion.summary(rows), "settings": settings, "each": each}, as_json, tables.measured)
 

@@ -35,6 +35,7 @@ from privlens.cli.options import (
     Depth,
     Device,
     Dtype,
+    Exchange,
     Hold,
     Model,
     PerLayer,
@@ -139,6 +140,7 @@ def localize(
     top: Annotated[int | None, typer.Option(help="Number of neurons to report (default: suggested k, or 1 %).")] = None,
     depth: Depth = MaskSettings.depth,
     hold: Hold = MaskSettings.hold,
+    exchange: Exchange = None,
     per_layer: PerLayer = False,
     skip_layers: SkipLayers = 0,
     retained: Retained = "half",
@@ -156,7 +158,7 @@ def localize(
     if method not in METHODS:
         raise BadInput(f"There is no method {method!r}: use {', '.join(METHODS)}.")
     inputs.check_count(share, top)
-    chosen, mask = inputs.choose(prompt, value, secrets, row), asked_for(depth, hold)
+    chosen, mask = inputs.choose(prompt, value, secrets, row), asked_for(depth, hold, exchange)
     texts = read_reference(retain) if retain else ()
     if out:
         inputs.check_writable(out)

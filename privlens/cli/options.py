@@ -33,5 +33,14 @@ Depth = Annotated[
     ),
 ]
 Hold = Annotated[float, typer.Option(help="For hard-concrete and stepwise: what that may cost retained text, KL in nats/token.")]
+Exchange = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=100,
+        help="For hard-concrete and stepwise: rounds, at most, in which neurons are exchanged for cheaper ones. Slower. "
+        "Default: 10 for stepwise, 0 for hard-concrete.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Methods = Annotated[str, typer.Option(help="all, or " + ", ".join(METHODS))]

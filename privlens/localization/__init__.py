@@ -60,12 +60,13 @@ def steps_of(method: str, task: Task, mask: MaskSettings | None = None) -> Itera
     """The steps of a method, named as for `method_of`.
 
     Args:
-        mask: the settings of MASK; STEPWISE takes its depth and price from them, and the other methods ignore them.
+        mask: the settings of MASK; STEPWISE takes depth, price and rounds of exchange from them, and the others ignore them.
     """
     if method == MASK and mask is not None:
         return hard_concrete(task, mask)
     if method == STEPWISE and mask is not None:
-        return stepwise(task, StepwiseSettings(depth=mask.depth, hold=mask.hold))
+        rounds = StepwiseSettings.rounds if mask.rounds is None else mask.rounds
+        return stepwise(task, StepwiseSettings(depth=mask.depth, hold=mask.hold, rounds=rounds))
     return method_of(method)(task)
 
 

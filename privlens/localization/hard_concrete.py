@@ -71,14 +71,20 @@ class MaskSettings:
     """Retained rows per step."""
     target_rows: int = 2
     """Rows of the target per step, each with its own noise."""
-    rounds: int = 0
-    """Of exchange after the training, at most (exchange.py), such as 10; 0 leaves the neurons that the gates chose."""
+    rounds: int | None = None
+    """Of exchange at the end, at most (exchange.py), such as 10; 0 leaves the neurons as they were found. None: what the method
+    does by itself, which is 0 for the mask."""
 
 
-def asked_for(depth: str, hold: float | None) -> MaskSettings:
-    """The settings with which the mask reaches this depth at this price. Raises BadInput for a value that neither can have."""
+def asked_for(depth: str, hold: float | None, rounds: float | None = None) -> MaskSettings:
+    """The settings with which the mask reaches this depth at this price, in so many rounds of exchange.
+
+    Raises:
+        BadInput: for a value that one of them cannot have.
+    """
     tries_of(depth)
-    return MaskSettings(depth, validation.between(hold, "hold", 0, 10, "0.03 nats per token is the default", above=True))
+    price = validation.between(hold, "hold", 0, 10, "0.03 nats per token is the default", above=True)
+    return MaskSettings(depth, price, rounds=None if rounds is None else validation.whole(rounds, "rounds of exchange", 0, 100))
 
 
 @dataclass
@@ -303,11 +309,11 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
             target_nll=nll,
             terms=terms,
         )
-    closing = mask.closing()
+    closing, rounds = mask.closing(), settings.rounds or 0
 
     def result(outcome: dict[str, Any]) -> NeuronScores:
-        sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
+        sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places), "rounds": rounds}
         scores = mask.scores(closing.closed(), attribution).numpy()
         return task.scores(name, scores, len(closing.order), {**asdict(settings), **sizes, **outcome})
 
-    yield from ending(closing, settings.rounds, step, terms, result)
+    yield from ending(closing, rounds, step, terms, result)

@@ -16,6 +16,7 @@ from privlens.ui.state.edits import EditEntry, EditList
 from privlens.ui.state.session import Localization, ModelCache, ModelName, NeuronChoice, best
 from privlens.ui.state.session_files import Values, Visit, from_file, hidden, to_file
 from privlens.ui.tabs.localize.tab import report_of
+from privlens.ui.tabs.session_part import valid
 from tests.helpers import TAUGHT
 
 LISTED = tuple(map(ListedSecret, TAUGHT))
@@ -115,3 +116,11 @@ def test_a_session_of_another_model_says_which(visit: tuple[ModelCache, Visit], 
     text = to_file(before, "another", "kept", report_of)
     with pytest.raises(BadInput, match="saved with another model"):
         from_file(text, shelf, before.model._replace(edits=()), LISTED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fits"),
+    [("rounds", None, True), ("rounds", 10, True), ("rounds", -1, False), ("hold", None, False), ("depth", "deep", False)],
+)
+def test_a_setting_of_a_strangers_file_is_shown_only_where_its_control_can_have_it(name: str, value: object, fits: bool) -> None:
+    assert valid(name, value) is fits

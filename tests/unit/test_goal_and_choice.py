@@ -45,6 +45,8 @@ def test_what_a_mask_cannot_be_asked_for_is_refused_in_words(depth: str, hold: A
     with pytest.raises(BadInput, match=message):
         asked_for(depth, hold)
     assert asked_for("1000", 0.5) == MaskSettings(depth="1000", hold=0.5)
+    with pytest.raises(BadInput, match="rounds of exchange is 101, but must be a whole number from 0 to 100"):
+        asked_for("1000", 0.5, 101)
 
 
 def test_settings_of_the_mask_reach_the_mask_and_no_other_method(taught: LanguageModel) -> None:
@@ -53,6 +55,18 @@ def test_settings_of_the_mask_reach_the_mask_and_no_other_method(taught: Languag
     assert last.result is not None
     assert {"depth": "10", "hold": 0.5, "steps": 1}.items() <= last.result.provenance.settings.items()
     assert result_of("gradient", Task(taught, TAUGHT[3]), mask=mask).provenance.settings == {}
+
+
+@pytest.mark.parametrize(("rounds", "of_mask", "of_stepwise"), [(None, 0, 10), (0, 0, 0), (2, 2, 2)])
+def test_who_names_no_rounds_of_exchange_gets_those_of_the_method(
+    taught: LanguageModel, rounds: int | None, of_mask: int, of_stepwise: int
+) -> None:
+    mask = replace(asked_for("10", 0.5, rounds), steps=1)
+    found = [
+        result_of(method, Task(taught, TAUGHT[3]), mask=mask).provenance.settings["rounds"]
+        for method in ("hard-concrete", "stepwise")
+    ]
+    assert found == [of_mask, of_stepwise]
 
 
 @pytest.mark.parametrize(

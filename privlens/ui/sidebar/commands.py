@@ -79,7 +79,7 @@ def check(side: SidebarValues, temperature: float, top_k: int) -> str:
 
 @dataclass(frozen=True)
 class Looking:
-    """How neurons were looked for; depth and hold are the mask's."""
+    """How neurons were looked for; depth, hold and rounds of exchange are of methods that are asked for a depth."""
 
     method: str
     keep: Keep
@@ -87,6 +87,7 @@ class Looking:
     seed: int
     depth: str = ""
     hold: float = 0.0
+    rounds: int | None = None
     has_text: bool = False
 
 
@@ -97,7 +98,8 @@ def localize(side: SidebarValues, how: Looking) -> str:
     secret: tuple[Any, ...] = ("--prompt", side.prompt, "--value", side.value)
     if row is not None:
         secret = ("--secrets", list_file(side.listed), "--row", row)
-    mask = ("--depth", how.depth, "--hold", f"{how.hold:g}") if how.method in ASKED_FOR_DEPTH else ()
+    mask: tuple[Any, ...] = ("--depth", how.depth, "--hold", f"{how.hold:g}") if how.method in ASKED_FOR_DEPTH else ()
+    mask += ("--exchange", how.rounds) if mask and how.rounds is not None else ()
     text = ("--retain", OWN_TEXT) if how.has_text else ()
     options = ("--method", how.method, "--site", how.site, "--retained", how.keep, "--seed", how.seed, "--out", NEURONS)
     return command("localize", secret, options, mask, text, of_model(side))

@@ -329,6 +329,8 @@ DEPTHS = {
     "forgotten": "no likelier than others of its format",
 }
 HOLD = "What it may cost (KL on retained text, nats/token)"
+EXCHANGE = "Rounds of exchange for cheaper neurons (slower; empty: 10 for stepwise, 0 for hard-concrete)"
+EXCHANGE_BY_METHOD = "as the method does"
 NOTE_DEPTH = {
     True: "reached with the suggested neurons off",
     False: "cannot be reached with these gates: ask for less, or erase the value from the weights",

@@ -30,6 +30,11 @@ def hold_setting() -> gr.Number:
     return gr.Number(MaskSettings.hold, label=en.HOLD, minimum=0, elem_id="hold", scale=2, min_width=220)
 
 
+def exchange_setting() -> gr.Number:
+    """How long cheaper neurons are looked for in the end; empty: as the method does by itself."""
+    return gr.Number(None, label=en.EXCHANGE, precision=0, minimum=0, elem_id="exchange", scale=2, min_width=220)
+
+
 def common(keep: str, site: str, seed: float | None) -> tuple[tuple[str, str], ...]:
     """What these are set to, by name and in words."""
     return ("protected", en.PROTECTED[keep]), ("in", en.SITES[site]), ("seed", str(int(seed or 0)))

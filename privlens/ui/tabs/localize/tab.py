@@ -29,7 +29,15 @@ from privlens.ui.tabs.localize.card import wire_card
 from privlens.ui.tabs.localize.live import gates_map, live_facts, preview_fact, preview_map, preview_of, trains
 from privlens.ui.tabs.localize.neuron_set import neuron_set_part
 from privlens.ui.tabs.localize.selection import Chosen, choosing, default_k, stage
-from privlens.ui.tabs.localize.settings import common, depth_setting, hold_setting, keep_setting, seed_setting, site_setting
+from privlens.ui.tabs.localize.settings import (
+    common,
+    depth_setting,
+    exchange_setting,
+    hold_setting,
+    keep_setting,
+    seed_setting,
+    site_setting,
+)
 from privlens.ui.text import en
 from privlens.ui.traces.typed import UNKEPT
 
@@ -47,6 +55,7 @@ class LocalizeForm(SidebarValues):
     seed: float | None
     depth: str
     hold: float | None
+    rounds: float | None
     own_text: str
     located: Localization | None
     selection: Selection
@@ -54,14 +63,27 @@ class LocalizeForm(SidebarValues):
     @property
     def asked(self) -> Asked:
         """The tab's settings by name, for the strip."""
-        goal = (("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}")) if self.method in ASKED_FOR_DEPTH else ()
-        return ("method", self.method), *goal, *common(self.keep, self.site, self.seed), (TEXT, self.own_text.strip())
+        exchanged = en.EXCHANGE_BY_METHOD if self.rounds is None else f"{self.rounds:g}"
+        goal = ("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}"), ("rounds of exchange", exchanged)
+        return (
+            ("method", self.method),
+            *(goal if self.method in ASKED_FOR_DEPTH else ()),
+            *common(self.keep, self.site, self.seed),
+            (TEXT, self.own_text.strip()),
+        )
 
     @property
     def looking(self) -> commands.Looking:
         """The same as the options of a command."""
         return commands.Looking(
-            self.method, self.keep, self.site, int(self.seed or 0), self.depth, self.hold or 0.0, bool(self.own_text.strip())
+            method=self.method,
+            keep=self.keep,
+            site=self.site,
+            seed=int(self.seed or 0),
+            depth=self.depth,
+            hold=self.hold or 0.0,
+            rounds=None if self.rounds is None else int(self.rounds),
+            has_text=bool(self.own_text.strip()),
         )
 
 
@@ -77,7 +99,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         with gr.Row():
             keep, site, seed = keep_setting("keep"), site_setting("site"), seed_setting("seed")
         with gr.Row():
-            depth, hold = depth_setting(), hold_setting()
+            depth, hold, rounds = depth_setting(), hold_setting(), exchange_setting()
         own_text = gr.Textbox("", label=en.LOCALIZE_OWN, lines=3, elem_id="retained", **UNKEPT)
     about = gr.Markdown(about_method(next(iter(METHODS))), elem_id="method-about", elem_classes="small")
     method.change(about_method, method, about, **QUICK)
@@ -94,7 +116,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         lm, target = shelf.get(form.model), form.target
         retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
         seed = validation.seed(form.seed or 0)
-        mask = asked_for(form.depth, form.hold)
+        mask = asked_for(form.depth, form.hold, form.rounds)
         clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
         preview = preview_of(form.method, lm, target, form.site, stop.is_set)
         if preview is not None:
@@ -148,7 +170,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         return told(shelf, values.model, made, asked, ELSEWHERE)
 
     settings: dict[str, Any] = {"method": method, "keep": keep, "site": site, "seed": seed}
-    settings |= {"depth": depth, "hold": hold, "own_text": own_text}
+    settings |= {"depth": depth, "hold": hold, "rounds": rounds, "own_text": own_text}
     form = Form(LocalizeForm, **side.controls, **settings, located=chosen.located, selection=chosen.selection)
     outputs = [live, heat, lines, chosen.located, chosen.selection]
     ended = wire(start, cancel, bar, run, form, outputs, redraw=chosen.redraw)
