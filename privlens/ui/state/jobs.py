@@ -34,8 +34,9 @@ RunSteps = Callable[[Values, threading.Event], Iterator[Update]]
 """What a run does: the values of its form and the event that stops it, to updates of its bar and its outputs."""
 Redraw = tuple[Handler, Sequence[Component] | set[Component], Sequence[Component]]
 """A handler that draws what the visitor's session holds, its inputs and its outputs."""
-QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""For listeners that answer at once."""
+QUICK: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
+"""For listeners that answer at once. Without the empty list, the browser brings the hidden progress of every output that it ever
+had up to date with every message of any listener: seconds of its time for a click that many parts answer to."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
 """For listeners that take a second or so."""
 LINE = RunQueue()

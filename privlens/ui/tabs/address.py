@@ -133,6 +133,7 @@ def address_part(page: gr.Blocks, shelf: ModelCache, side: Sidebar, chosen: Chos
         [fragment, side.model],
         [link, side.model, side.about, side.loads],
         js=READ,
+        show_progress_on=side.about,
         **SLOW,
     )
     restored = [side.prompt, side.value, method, seed, one.name, tabs]
