@@ -60,7 +60,12 @@ def test_the_waits_of_many_visitors_are_what_the_json_says(name: str) -> None:
 
 def test_the_pace_of_audits_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/audit-scaling.md").read_text(encoding="utf-8")
-    rows = json.loads((DATA / "audit-scaling.json").read_text())["rows"]
+    recorded = json.loads((DATA / "audit-scaling.json").read_text())
+    rows, [one] = recorded["rows"], recorded["one_by_one"]
+    cells = [f"{one['secrets']}", f"{one['one_by_one_s']:.2f}", f"{one['batched_s']:.2f}", f"{one['ratio']:.1f}"]
+    cells += [f"{one['one_by_one_passes']:.1f}", f"{one['batched_passes']:.1f}"]
+    cells += [f"{one['one_by_one_tokens']:.0f}", f"{one['batched_tokens']:.0f}", f"{one['largest_difference']:.1e}"]
+    assert f"| {' | '.join(cells)} |" in page
     assert [row["workers"] for row in rows] == [0, 1, 2]
     for row in rows:
         name = f"{row['workers']} Ray worker{'' if row['workers'] == 1 else 's'}" if row["workers"] else "this process"
