@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from privlens.audit.leaks import LeakSettings, leaks
-from privlens.bench import deletion, erasing, leaking
+from privlens.bench import deletion, erasing, injection, leaking
 from privlens.bench.repeats import by_repeats
 from privlens.deactivation import EvalContext, memorization_states, reference_perplexity
 from privlens.erasure import ErasureSettings, method_settings
@@ -21,10 +21,13 @@ from privlens.memorization import states
 from privlens.memorization.extraction import log10_tries
 from privlens.neurons.universal import UniversalRequest, UniversalSettings
 from privlens.neurons.universal import universal as shared
+from privlens.planting.plant import PlantSettings
 from privlens.recorded import read_example
 from privlens.resources import RECORDED, REFERENCE, SECRETS
 from privlens.secret_lists import read_reference, read_secrets
+from privlens.types import Secret
 from privlens.zoo.loading import load
+from privlens.zoo.planted import planted_truth
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-3
@@ -46,7 +49,7 @@ def deletion_of_one(name: str, method: str) -> tuple[Row, Row]:
     row = next(one for one in recorded["each"] if one["method"] == method)
     lm, secrets = load("demo"), [listed.secret for listed in read_secrets(SECRETS)]
     settings = recorded["settings"]
-    trial = deletion.trials(lm, secrets, read_reference(REFERENCE), settings["n"], settings["seed"])[0]
+    trial = deletion.trials(lm, secrets, read_reference(REFERENCE), settings["n"], settings["seed"], settings["site"])[0]
     scores = deletion.localized(lm, trial, row["method"])
     anew = deletion.deletion(lm, trial, scores, round(row["share"] * scores.n_neurons), row["budget"])
     names = ("match", "accuracy", "nll_change", "seen_kept", "unseen_kept", "n_unseen", "perplexity_ratio")
@@ -60,6 +63,31 @@ def quantized(dtype: str) -> tuple[Row, Row]:
     states = memorization_states(load("demo", dtype=dtype), listed, (), EvalContext())
     names = ("greedy_match", "memorization_accuracy", "nll")
     return {name: recorded[name] for name in names}, {name: fmean(getattr(state, name) for state in states) for name in names}
+
+
+def injected(name: str, method: str) -> tuple[Row, Row]:
+    """The first plant of a table, and what a method finds of it."""
+    recorded = json.loads((DATA / name).read_text())
+    first, settings = recorded["plants"][0], recorded["settings"]
+    planting = PlantSettings(settings["ratio"], settings["planting"] == "fair", settings["steps"])
+    [(planted, recalls)] = injection.run(load(settings["model"]), [method], planting, 1, settings["seed"], lambda line: None)
+    return _of_plant(first, method), _of_plant(injection.described(planted, recalls), method)
+
+
+def recalled(method: str) -> tuple[Row, Row]:
+    """What a method finds of the first plant in smollm2+planted."""
+    recorded = json.loads((DATA / "recall.json").read_text())
+    (prompt, value), neurons = next(iter(planted_truth().items()))
+    [ranking] = injection.rankings(
+        load(recorded["settings"]["model"]), Secret(prompt, value), [method], recorded["settings"]["seed"]
+    )
+    return _of_plant(recorded["plants"][0], method), _of_plant({"methods": injection.found_by([ranking.judged(neurons)])}, method)
+
+
+def _of_plant(described: Row, method: str) -> Row:
+    """One method's numbers, and the steps that the plant took where it was made."""
+    found = described["methods"][method]
+    return {"steps": described.get("steps"), "recall": found["recall"][0], "AUC": found["auc"]}
 
 
 def opening() -> tuple[Row, Row]:
@@ -115,14 +143,19 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "deletion.json": partial(deletion_of_one, "deletion.json", "contrastive-gradient"),
     "deletion-stepwise.json": partial(deletion_of_one, "deletion-stepwise.json", "stepwise"),
     "opening.json": opening,
+    "injection-0.001.json": partial(injected, "injection-0.001.json", "token-gradient"),
+    "injection-0.01.json": partial(injected, "injection-0.01.json", "token-gradient"),
+    "deletion-both-sites.json": partial(deletion_of_one, "deletion-both-sites.json", "contrastive-gradient"),
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "erase-1.json": partial(erasure, "erase-1.json", "emso"),
     "erase-8.json": partial(erasure, "erase-8.json", "emso"),
     "leaks.json": leaked,
     "universal.json": universal,
+    "recall.json": partial(recalled, "token-gradient"),
+    "injection-smollm2.json": partial(injected, "injection-smollm2.json", "token-gradient"),
 }
-"""A minute or two each: left out of the tests."""
+"""A minute or two each, or of smollm2, which is no part of the repository: left out of the tests."""
 
 
 def differing(recorded: Row, anew: Row) -> list[str]:
