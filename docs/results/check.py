@@ -21,6 +21,7 @@ from privlens.memorization import states
 from privlens.memorization.extraction import log10_tries
 from privlens.neurons.universal import UniversalRequest, UniversalSettings
 from privlens.neurons.universal import universal as shared
+from privlens.planting import recipe
 from privlens.planting.plant import PlantSettings
 from privlens.recorded import read_example
 from privlens.resources import RECORDED, REFERENCE, SECRETS
@@ -28,6 +29,7 @@ from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import Secret
 from privlens.zoo.loading import load
 from privlens.zoo.planted import planted_truth
+from privlens.zoo.planted import read as read_planted
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-3
@@ -82,6 +84,13 @@ def recalled(method: str) -> tuple[Row, Row]:
         load(recorded["settings"]["model"]), Secret(prompt, value), [method], recorded["settings"]["seed"]
     )
     return _of_plant(recorded["plants"][0], method), _of_plant({"methods": injection.found_by([ranking.judged(neurons)])}, method)
+
+
+def planted() -> tuple[Row, Row]:
+    """What smollm2+planted writes."""
+    recorded = json.loads((DATA / "planted.json").read_text())
+    lm = load("smollm2", dtype="float32")
+    return recorded, recipe.check(lm, read_planted(), recipe.listed(recipe.Recipe()), read_reference(REFERENCE))
 
 
 def _of_plant(described: Row, method: str) -> Row:
@@ -145,13 +154,13 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "opening.json": opening,
     "injection-0.001.json": partial(injected, "injection-0.001.json", "token-gradient"),
     "injection-0.01.json": partial(injected, "injection-0.01.json", "token-gradient"),
-    "deletion-both-sites.json": partial(deletion_of_one, "deletion-both-sites.json", "contrastive-gradient"),
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "erase-1.json": partial(erasure, "erase-1.json", "emso"),
     "erase-8.json": partial(erasure, "erase-8.json", "emso"),
     "leaks.json": leaked,
     "universal.json": universal,
+    "planted.json": planted,
     "recall.json": partial(recalled, "token-gradient"),
     "injection-smollm2.json": partial(injected, "injection-smollm2.json", "token-gradient"),
 }

@@ -74,6 +74,18 @@ def test_the_pace_of_audits_is_what_the_json_says() -> None:
         assert f"| {name} | {row['secrets']} | {seconds} | {pace} |" in page
 
 
+def test_what_is_found_of_plants_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/injection.md").read_text(encoding="utf-8")
+    rare, common = (json.loads((DATA / f"injection-{ratio}.json").read_text())["rows"] for ratio in ("0.001", "0.01"))
+    for method in {row["method"] for row in rare}:
+        cells = []
+        for rows in (rare, common):
+            first, twice, _ = (row for row in rows if row["method"] == method)
+            low, high = first["interval"]
+            cells += [f"{first['recall']:.2f} ({low:.2f} to {high:.2f})", f"{twice['recall']:.2f}", f"{first['auc']:.3f}"]
+        assert re.search(rf"^\| {method}( \(control\))? \| {re.escape(' | '.join(cells))} \|$", page, re.MULTILINE), method
+
+
 def test_switching_off_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
     recorded = [
