@@ -86,6 +86,17 @@ def test_what_is_found_of_plants_is_what_the_json_says() -> None:
         assert re.search(rf"^\| {method}( \(control\))? \| {re.escape(' | '.join(cells))} \|$", page, re.MULTILINE), method
 
 
+def test_what_is_found_of_all_plants_at_once_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/recall.md").read_text(encoding="utf-8")
+    rows = json.loads((DATA / "recall.json").read_text())["rows"]
+    for first, twice, most in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        low, high = first["interval"]
+        found = (
+            f"{first['recall']:.2f} ({low:.2f} to {high:.2f}) | {twice['recall']:.2f} | {most['recall']:.2f} | {first['auc']:.3f}"
+        )
+        assert re.search(rf"^\| {first['method']}( \(control\))? \| {re.escape(found)} \| ", page, re.MULTILINE), first["method"]
+
+
 def test_switching_off_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
     recorded = [
