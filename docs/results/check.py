@@ -154,6 +154,7 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "opening.json": opening,
     "injection-0.001.json": partial(injected, "injection-0.001.json", "token-gradient"),
     "injection-0.01.json": partial(injected, "injection-0.01.json", "token-gradient"),
+    "deletion-both-sites.json": partial(deletion_of_one, "deletion-both-sites.json", "contrastive-gradient"),
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "erase-1.json": partial(erasure, "erase-1.json", "emso"),
@@ -162,7 +163,6 @@ SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "universal.json": universal,
     "planted.json": planted,
     "recall.json": partial(recalled, "token-gradient"),
-    "injection-smollm2.json": partial(injected, "injection-smollm2.json", "token-gradient"),
 }
 """A minute or two each, or of smollm2, which is no part of the repository: left out of the tests."""
 

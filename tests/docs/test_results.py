@@ -97,18 +97,18 @@ def test_what_is_found_of_all_plants_at_once_is_what_the_json_says() -> None:
         assert re.search(rf"^\| {first['method']}( \(control\))? \| {re.escape(found)} \| ", page, re.MULTILINE), first["method"]
 
 
-def test_switching_off_is_what_the_json_says() -> None:
-    page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
-    recorded = [
-        row for name in ("deletion", "deletion-stepwise") for row in json.loads((DATA / f"{name}.json").read_text())["rows"]
-    ]
-    for row in recorded:
+@pytest.mark.parametrize(
+    ("page", "names"), [("deletion", ("deletion", "deletion-stepwise")), ("deletion-both-sites", ("deletion-both-sites",))]
+)
+def test_switching_off_is_what_the_json_says(page: str, names: tuple[str, ...]) -> None:
+    text = (ROOT / f"docs/results/{page}.md").read_text(encoding="utf-8")
+    for row in [row for name in names for row in json.loads((DATA / f"{name}.json").read_text())["rows"]]:
         exponent = row["target_log10_tries_median"]
         numbers = [f"{row['share']:.4f}", f"{row['target_match']:.2f}", f"{row['target_nll_change']:+.3f}"]
         numbers += [f"10^{exponent:.1f}" if exponent else "1"]
         numbers += [f"{row['target_exposure_bits']:.1f}", f"{row['target_format_bits']:.1f}"]
         numbers += [f"{row['forgotten']:.2f}", f"{row['unseen_kept']:.3f}"]
-        assert f"| {row['method']} | {' | '.join(numbers)} | x{row['perplexity_ratio']:.3f} |" in page
+        assert f"| {row['method']} | {' | '.join(numbers)} | x{row['perplexity_ratio']:.3f} |" in text
 
 
 def test_what_two_seeds_share_is_what_the_json_says() -> None:
