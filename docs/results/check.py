@@ -163,6 +163,7 @@ SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "universal.json": universal,
     "planted.json": planted,
     "recall.json": partial(recalled, "token-gradient"),
+    "injection-smollm2.json": partial(injected, "injection-smollm2.json", "token-gradient"),
 }
 """A minute or two each, or of smollm2, which is no part of the repository: left out of the tests."""
 

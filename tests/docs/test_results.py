@@ -86,9 +86,10 @@ def test_what_is_found_of_plants_is_what_the_json_says() -> None:
         assert re.search(rf"^\| {method}( \(control\))? \| {re.escape(' | '.join(cells))} \|$", page, re.MULTILINE), method
 
 
-def test_what_is_found_of_all_plants_at_once_is_what_the_json_says() -> None:
-    page = (ROOT / "docs/results/recall.md").read_text(encoding="utf-8")
-    rows = json.loads((DATA / "recall.json").read_text())["rows"]
+@pytest.mark.parametrize("name", ["recall", "injection-smollm2"])
+def test_what_is_found_of_plants_in_smollm2_is_what_the_json_says(name: str) -> None:
+    page = (ROOT / f"docs/results/{name}.md").read_text(encoding="utf-8")
+    rows = json.loads((DATA / f"{name}.json").read_text())["rows"]
     for first, twice, most in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
         low, high = first["interval"]
         found = (
