@@ -29,7 +29,6 @@ from privlens.secret_lists import read_reference, read_secrets
 from privlens.types import Secret
 from privlens.zoo.loading import load
 from privlens.zoo.planted import planted_truth
-from privlens.zoo.planted import read as read_planted
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-3
@@ -80,17 +79,14 @@ def recalled(method: str) -> tuple[Row, Row]:
     """What a method finds of the first plant in smollm2+planted."""
     recorded = json.loads((DATA / "recall.json").read_text())
     (prompt, value), neurons = next(iter(planted_truth().items()))
-    [ranking] = injection.rankings(
-        load(recorded["settings"]["model"]), Secret(prompt, value), [method], recorded["settings"]["seed"]
-    )
+    lm, seed = load(recorded["settings"]["model"]), recorded["settings"]["seed"]
+    [ranking] = injection.rankings(lm, Secret(prompt, value), [method], seed)
     return _of_plant(recorded["plants"][0], method), _of_plant({"methods": injection.found_by([ranking.judged(neurons)])}, method)
 
 
 def planted() -> tuple[Row, Row]:
     """What smollm2+planted writes."""
-    recorded = json.loads((DATA / "planted.json").read_text())
-    lm = load("smollm2", dtype="float32")
-    return recorded, recipe.check(lm, read_planted(), recipe.listed(recipe.Recipe()), read_reference(REFERENCE))
+    return json.loads((DATA / "planted.json").read_text()), recipe.check_shipped()
 
 
 def _of_plant(described: Row, method: str) -> Row:

@@ -312,8 +312,8 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
     closing, rounds = mask.closing(), settings.rounds or 0
 
     def result(outcome: dict[str, Any]) -> NeuronScores:
-        sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places), "rounds": rounds}
+        sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
         scores = mask.scores(closing.closed(), attribution).numpy()
-        return task.scores(name, scores, len(closing.order), {**asdict(settings), **sizes, **outcome})
+        return task.scores(name, scores, len(closing.order), {**asdict(settings), "rounds": rounds, **sizes, **outcome})
 
     yield from ending(closing, rounds, step, terms, result)

@@ -108,6 +108,11 @@ def test_no_listener_takes_many_values_by_position(pressed: Pressed) -> None:
     assert many == {}
 
 
+def test_progress_that_is_hidden_is_kept_for_no_part(pressed: Pressed) -> None:
+    hidden = [fn for fn in pressed.page.fns.values() if fn.show_progress == "hidden"]
+    assert hidden and {fn.api_name: fn.show_progress_on for fn in hidden if fn.show_progress_on != []} == {}
+
+
 def test_no_two_parts_of_the_page_have_the_same_id(pressed: Pressed) -> None:
     ids = Counter(part.elem_id for part in pressed.page.blocks.values() if getattr(part, "elem_id", None))
     assert [name for name, count in ids.items() if count > 1] == []

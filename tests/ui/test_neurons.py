@@ -12,6 +12,7 @@ from privlens.lm.model import LanguageModel, never_stop
 from privlens.neuron_places import PlacesRequest, list_places, places_of
 from privlens.neurons import store
 from privlens.neurons.coupled_records import Coupling, Overlap, Shift, SwitchEffect, Venn
+from privlens.neurons.kram import FEWEST_STATES
 from privlens.neurons.page import PageRequest, page
 from privlens.neurons.page_records import Dimmer, DimmerPoint, NeuronPage
 from privlens.neurons.probe_records import Alignment, Erased, LayerGeometry
@@ -240,5 +241,10 @@ def test_what_stays_of_the_geometry_is_measured_where_neurons_are_off(demo: Lang
         assert said["note"].endswith(f"fewest stayed: layer {kept.index(min(kept)) - 1}")
     before_it = report["geometry"]["neurons off"][:3]
     assert all(layer["tenth"]["score"] == 1 for layer in before_it), "embeddings and layers 0 and 1 are as they were"
+    short = replace(form, side=replace(side, listed=side.listed[::3]))
+    *_, last = probing.steps(short, demo, never_stop)
+    found = last.known
+    assert found.probes.n_test < FEWEST_STATES <= found.probes.n_train + found.probes.n_test
+    assert found.stayed, "of all states, not only of those that probes are tested on"
     *_, last = probing.steps(replace(form, selection=Selection()), demo, never_stop)
     assert last.known.stayed is None, "nothing is off"

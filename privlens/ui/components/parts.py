@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from privlens.ui.state.jobs import QUICK
 from privlens.ui.text import en
 
 PAGE = Path(__file__).parent
@@ -100,7 +101,7 @@ def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] 
         )
         save = gr.Button(en.EXPORT_CSV, elem_id=f"{elem_id}-csv", elem_classes="take-csv", size="sm", min_width=80, scale=0)
     script = f"table => privlens.saveTable({elem_id!r}, table)"
-    save.click(None, table, None, js=script, show_progress="hidden", api_visibility="private")
+    save.click(None, table, None, js=script, **QUICK)
     return table
 
 

@@ -98,8 +98,8 @@ def localize(side: SidebarValues, how: Looking) -> str:
     secret: tuple[Any, ...] = ("--prompt", side.prompt, "--value", side.value)
     if row is not None:
         secret = ("--secrets", list_file(side.listed), "--row", row)
-    mask: tuple[Any, ...] = ("--depth", how.depth, "--hold", f"{how.hold:g}") if how.method in ASKED_FOR_DEPTH else ()
-    mask += ("--exchange", how.rounds) if mask and how.rounds is not None else ()
+    exchange = () if how.rounds is None else ("--exchange", how.rounds)
+    mask = ("--depth", how.depth, "--hold", f"{how.hold:g}", *exchange) if how.method in ASKED_FOR_DEPTH else ()
     text = ("--retain", OWN_TEXT) if how.has_text else ()
     options = ("--method", how.method, "--site", how.site, "--retained", how.keep, "--seed", how.seed, "--out", NEURONS)
     return command("localize", secret, options, mask, text, of_model(side))

@@ -1460,6 +1460,7 @@ KRAM_BEFORE, KRAM_AFTER, KRAM_KEPT = "read before the map", "read after the map"
 NOTE_KRAM_AFTER = "by a probe trained anew on what the map makes of the states; another kind of probe may read more"
 NOTE_KRAM_RATE = "R(Z|K): how far states of one class are spread"
 NOTE_KRAM_KEPT = "of each state's nearest tenth, after the map; no weight of the model changes"
+PROBE_AFTERWARDS = "what stayed of the geometry, and the map that erases"
 PROBE_EMPTY = "Press Start: every layer's accuracy will appear here, beside its control task."
 ENTROPY_HEADING = "Is a value of higher entropy harder to memorize? (entropy-memorization law)"
 ENTROPY_INTRO = (

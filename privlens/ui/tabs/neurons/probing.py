@@ -132,9 +132,11 @@ def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[
     request = ProbeRequest(lm, secrets, form.off, site=form.site, settings=settings, seed=seed, stop=stop)
     layer = None if form.kram is None else validation.whole(form.kram, "layer", 0, lm.n_layers)
     for step in probe(request):
-        yield StudyStep(step.step, step.n_steps + 1, step.stage, Probed(step.result) if step.result else None)
+        stage = en.PROBE_AFTERWARDS if step.result else step.stage
+        yield StudyStep(step.step, step.n_steps + 1, stage, Probed(step.result) if step.result else None)
     assert step.result, "probes end with their result"
-    stayed = geometry(request) if form.off and step.result.n_test >= FEWEST_STATES else None
+    n_states = step.result.n_train + step.result.n_test
+    stayed = geometry(request) if form.off and n_states >= FEWEST_STATES else None
     whole = Probed(step.result, stayed, None if layer is None else kram(request, layer))
     yield StudyStep(1, 1, en.DONE, whole, whole)
 
