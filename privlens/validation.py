@@ -17,6 +17,8 @@ MAX_TEXT = 200_000
 limits they bound the time and memory that one input can take."""
 MAX_SEED = 2**32 - 1
 """The largest seed: 32 bits."""
+MAX_DIGITS = 20
+"""Characters of a number that is typed into a box."""
 
 
 def shown(value: Any) -> str:
@@ -64,6 +66,17 @@ def whole(value: Any, name: str, minimum: int, maximum: int) -> int:
         problem = "is missing" if value is None else f"is {shown(value)}"
         raise BadInput(f"The {name} {problem}, but must be a whole number from {minimum:,} to {maximum:,}.")
     return number
+
+
+def typed_whole(value: Any, name: str, minimum: int, maximum: int) -> int | None:
+    """A whole number as it was typed into a box; None if the box is empty. Raises BadInput for anything else."""
+    typed = text(value, name, MAX_DIGITS).strip()
+    if not typed:
+        return None
+    try:
+        return whole(int(typed), name, minimum, maximum)
+    except ValueError:
+        return whole(typed, name, minimum, maximum)
 
 
 def choice(value: Any, name: str) -> bool:

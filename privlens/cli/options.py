@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from privlens.localization import METHODS
+from privlens.localization.hard_concrete import MOST_ROUNDS
 from privlens.retained.others import Keep
 from privlens.validation import MAX_SEED
 
@@ -37,7 +38,7 @@ Exchange = Annotated[
     int | None,
     typer.Option(
         min=0,
-        max=100,
+        max=MOST_ROUNDS,
         help="For hard-concrete and stepwise: rounds, at most, in which neurons are exchanged for cheaper ones. Slower. "
         "Default: 10 for stepwise, 0 for hard-concrete.",
     ),

@@ -31,6 +31,8 @@ from privlens.types import LocalizationStep, NeuronScores
 
 FEWEST = 48
 """Candidates, at least: the share of a very small model would leave almost none."""
+MOST_ROUNDS = 100
+"""Of exchange, so that a slip of the hand does not keep a machine busy for hours."""
 CHECK_EVERY = 3
 """Steps between two measurements of what the closed neurons cost."""
 
@@ -76,7 +78,7 @@ class MaskSettings:
     does by itself, which is 0 for the mask."""
 
 
-def asked_for(depth: str, hold: float | None, rounds: float | None = None) -> MaskSettings:
+def asked_for(depth: str, hold: float | None, rounds: int | None = None) -> MaskSettings:
     """The settings with which the mask reaches this depth at this price, in so many rounds of exchange.
 
     Raises:
@@ -84,7 +86,9 @@ def asked_for(depth: str, hold: float | None, rounds: float | None = None) -> Ma
     """
     tries_of(depth)
     price = validation.between(hold, "hold", 0, 10, "0.03 nats per token is the default", above=True)
-    return MaskSettings(depth, price, rounds=None if rounds is None else validation.whole(rounds, "rounds of exchange", 0, 100))
+    if rounds is not None:
+        validation.whole(rounds, "number of rounds of exchange", 0, MOST_ROUNDS)
+    return MaskSettings(depth, price, rounds=rounds)
 
 
 @dataclass

@@ -186,6 +186,7 @@ def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
     assert (own["categories"], own["n_used"], own["n_measured"]) == (["text-1", "text-2"], [4, 4], [4, 4])
 
     unfold(page, "What do hidden states tell")
+    assert page.locator("#probe-kram input").input_value() == "", "no layer, not layer 0"
     page.locator("#probe-kram input").fill("3")
     page.keyboard.press("Tab")
     page.click("#probe-start")
@@ -204,6 +205,10 @@ def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
     page.locator("#universal-other").locator("input, textarea").fill("")
     page.click("#universal-start")
     told(page, "Name the other model first")
+
+    open_tab(page, "Localize")
+    unfold(page, "Settings: what to protect")
+    assert page.locator("#exchange input").input_value() == "", "as the method does, not 0 rounds"
     assert not visit.errors
 
 

@@ -204,9 +204,9 @@ def test_two_concepts_are_categories_or_texts() -> None:
 def test_commands_of_studies_have_their_seed() -> None:
     side, bundled = SidebarValues(ModelName("demo", chat=True), (), "", ""), read_reference(REFERENCE)
     nothing = {"located": None, "selection": Selection()}
-    probed = probing.command(ProbeForm(side, "belongs", "mlp", kram=3, seed=7, **nothing))
+    probed = probing.command(ProbeForm(side, "belongs", "mlp", kram="3", seed=7, **nothing))
     assert probed == ("privlens probe --secrets my-list.csv --target belongs --kind mlp --kram 3 --seed 7 --model demo --chat")
-    assert "--kram" not in probing.command(ProbeForm(side, "belongs", "mlp", kram=None, seed=7, **nothing))
+    assert "--kram" not in probing.command(ProbeForm(side, "belongs", "mlp", kram="", seed=7, **nothing))
     shared = universality.command(UniversalForm(side, bundled, "demo-seed1", seed=4, **nothing))
     assert shared == "privlens universal --other demo-seed1 --seed 4 --model demo", "ordinary text has no chat turns"
 
@@ -228,7 +228,7 @@ def test_what_a_map_erased_is_told_beside_its_control() -> None:
 def test_what_stays_of_the_geometry_is_measured_where_neurons_are_off(demo: LanguageModel) -> None:
     side = SidebarValues(ModelName("demo"), read_list_file(SECRETS).secrets.rows, "", "")
     off = NeuronChoice(neurons := tuple(Neuron(2, index) for index in range(400)), frozenset(neurons))
-    form = ProbeForm(side, "category", "linear", located=None, selection=Selection(now=off), kram=None, seed=0)
+    form = ProbeForm(side, "category", "linear", located=None, selection=Selection(now=off), kram="", seed=0)
     *_, last = probing.steps(form, demo, never_stop)
     found = last.known
     report = probe_report(found.probes, found.stayed, found.erased)

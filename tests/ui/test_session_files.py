@@ -120,7 +120,7 @@ def test_a_session_of_another_model_says_which(visit: tuple[ModelCache, Visit], 
 
 @pytest.mark.parametrize(
     ("name", "value", "fits"),
-    [("rounds", None, True), ("rounds", 10, True), ("rounds", -1, False), ("hold", None, False), ("depth", "deep", False)],
+    [("rounds", "", True), ("rounds", "10", True), ("rounds", 10, False), ("hold", None, False), ("depth", "deep", False)],
 )
 def test_a_setting_of_a_strangers_file_is_shown_only_where_its_control_can_have_it(name: str, value: object, fits: bool) -> None:
     assert valid(name, value) is fits

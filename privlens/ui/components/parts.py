@@ -13,8 +13,10 @@ from typing import Any
 
 import gradio as gr
 
+from privlens import validation
 from privlens.ui.state.jobs import QUICK
 from privlens.ui.text import en
+from privlens.ui.traces.typed import UNKEPT
 
 PAGE = Path(__file__).parent
 """Scripts and style of the page."""
@@ -103,6 +105,11 @@ def results_table(elem_id: str, label: str | None = None, widths: Sequence[str] 
     script = f"table => privlens.saveTable({elem_id!r}, table)"
     save.click(None, table, None, js=script, **QUICK)
     return table
+
+
+def optional_number(label: str, elem_id: str, **more: Any) -> gr.Textbox:
+    """A box for a whole number that may be left out: gradio's own box for numbers shows and sends 0 where it was given none."""
+    return gr.Textbox("", label=label, elem_id=elem_id, max_lines=1, max_length=validation.MAX_DIGITS, **UNKEPT, **more)
 
 
 def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:

@@ -78,8 +78,6 @@ def valid(name: str, value: Any) -> bool:
     choices: dict[str, Any] = {"method": METHODS, "keep": en.PROTECTED, "site": en.SITES, "depth": en.DEPTHS}
     if name in choices:
         return isinstance(value, str) and value in choices[name]
-    if name == "rounds" and value is None:
-        return True
-    if name == "own_text":
+    if name in ("own_text", "rounds"):
         return isinstance(value, str) and len(value) <= validation.MAX_TEXT
     return type(value) in (int, float) and 0 <= value <= validation.MAX_SEED

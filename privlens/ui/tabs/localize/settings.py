@@ -3,6 +3,7 @@
 import gradio as gr
 
 from privlens.localization.hard_concrete import MaskSettings
+from privlens.ui.components.parts import optional_number
 from privlens.ui.text import en
 
 KEEP = [(label, name) for name, label in en.PROTECTED.items()]
@@ -30,9 +31,9 @@ def hold_setting() -> gr.Number:
     return gr.Number(MaskSettings.hold, label=en.HOLD, minimum=0, elem_id="hold", scale=2, min_width=220)
 
 
-def exchange_setting() -> gr.Number:
+def exchange_setting() -> gr.Textbox:
     """How long cheaper neurons are looked for in the end; empty: as the method does by itself."""
-    return gr.Number(None, label=en.EXCHANGE, precision=0, minimum=0, elem_id="exchange", scale=2, min_width=220)
+    return optional_number(en.EXCHANGE, "exchange", scale=2, min_width=220)
 
 
 def common(keep: str, site: str, seed: float | None) -> tuple[tuple[str, str], ...]:

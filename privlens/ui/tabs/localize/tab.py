@@ -12,7 +12,7 @@ import gradio as gr
 from privlens import plots, results_json, validation
 from privlens.localization import ASKED_FOR_DEPTH, METHOD_INFO, METHODS, Task, looked_at, steps_of
 from privlens.localization.choice import how_many
-from privlens.localization.hard_concrete import MaskSettings, asked_for
+from privlens.localization.hard_concrete import MOST_ROUNDS, MaskSettings, asked_for
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
 from privlens.types import LocalizationStep, Site
@@ -55,7 +55,7 @@ class LocalizeForm(SidebarValues):
     seed: float | None
     depth: str
     hold: float | None
-    rounds: float | None
+    rounds: str
     own_text: str
     located: Localization | None
     selection: Selection
@@ -63,7 +63,7 @@ class LocalizeForm(SidebarValues):
     @property
     def asked(self) -> Asked:
         """The tab's settings by name, for the strip."""
-        exchanged = en.EXCHANGE_BY_METHOD if self.rounds is None else f"{self.rounds:g}"
+        exchanged = self.rounds.strip() or en.EXCHANGE_BY_METHOD
         goal = ("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}"), ("rounds of exchange", exchanged)
         return (
             ("method", self.method),
@@ -71,6 +71,11 @@ class LocalizeForm(SidebarValues):
             *common(self.keep, self.site, self.seed),
             (TEXT, self.own_text.strip()),
         )
+
+    @property
+    def n_rounds(self) -> int | None:
+        """Of exchange; None where the box is empty. Raises BadInput for what is no number of rounds."""
+        return validation.typed_whole(self.rounds, "number of rounds of exchange", 0, MOST_ROUNDS)
 
     @property
     def looking(self) -> commands.Looking:
@@ -82,7 +87,7 @@ class LocalizeForm(SidebarValues):
             seed=int(self.seed or 0),
             depth=self.depth,
             hold=self.hold or 0.0,
-            rounds=None if self.rounds is None else int(self.rounds),
+            rounds=self.n_rounds,
             has_text=bool(self.own_text.strip()),
         )
 
@@ -116,7 +121,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         lm, target = shelf.get(form.model), form.target
         retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
         seed = validation.seed(form.seed or 0)
-        mask = asked_for(form.depth, form.hold, form.rounds)
+        mask = asked_for(form.depth, form.hold, form.n_rounds)
         clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
         preview = preview_of(form.method, lm, target, form.site, stop.is_set)
         if preview is not None:

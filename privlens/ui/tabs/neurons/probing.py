@@ -16,7 +16,7 @@ from privlens.neurons.reports import probe_report
 from privlens.neurons.share import Share
 from privlens.types import Neuron, Site
 from privlens.ui.components.form import Form
-from privlens.ui.components.parts import facts
+from privlens.ui.components.parts import facts, optional_number
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
@@ -40,13 +40,13 @@ class ProbeForm:
     probe_kind: ProbeKind
     located: Localization | None
     selection: Selection
-    kram: float | None
+    kram: str
     seed: float | None
 
     @property
     def asked(self) -> Asked:
         """The question by name, for the strip."""
-        erased = "none" if self.kram is None else f"{self.kram:g}"
+        erased = self.kram.strip() or "none"
         numbers = ("neurons off", str(len(self.off))), ("erased from layer", erased), ("seed", f"{self.seed or 0:g}")
         return ("reading", self.target), ("probe", self.probe_kind), *numbers
 
@@ -85,7 +85,7 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
             min_width=240,
         )
         kind = gr.Radio([(en.PROBE_KINDS[name], name) for name in get_args(ProbeKind)], value="linear", label=en.PROBE_KIND)
-        layer = gr.Number(None, label=en.PROBE_KRAM, info=en.PROBE_KRAM_INFO, precision=0, minimum=0, elem_id="probe-kram")
+        layer = optional_number(en.PROBE_KRAM, "probe-kram", info=en.PROBE_KRAM_INFO)
         seed = seed_setting("probe-seed")
     with study_controls("probe") as controls:
         numbers = facts("probe-facts", en.PROBE_EMPTY)
@@ -120,7 +120,7 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
 
 def command(form: ProbeForm) -> str:
     """The command that makes it."""
-    layer = None if form.kram is None else int(form.kram)
+    layer = validation.typed_whole(form.kram, "layer", 0, validation.MAX_SEED)
     return commands.probe(form.side, commands.Probing(form.target, form.probe_kind, bool(form.off), layer, int(form.seed or 0)))
 
 
@@ -130,7 +130,7 @@ def steps(form: ProbeForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[
     secrets = tuple(row.secret for row in form.side.listed)
     seed = validation.seed(form.seed or 0)
     request = ProbeRequest(lm, secrets, form.off, site=form.site, settings=settings, seed=seed, stop=stop)
-    layer = None if form.kram is None else validation.whole(form.kram, "layer", 0, lm.n_layers)
+    layer = validation.typed_whole(form.kram, "layer", 0, lm.n_layers)
     for step in probe(request):
         stage = en.PROBE_AFTERWARDS if step.result else step.stage
         yield StudyStep(step.step, step.n_steps + 1, stage, Probed(step.result) if step.result else None)
