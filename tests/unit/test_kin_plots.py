@@ -102,7 +102,7 @@ def law() -> EntropyLaw:
     groups = grouped([0, 1, 2, 3], values)
     line = line_through([group.entropy for group in groups], [group.distance for group in groups])
     items = tuple(EntropyItem(row, "a<b", row, len(value), float(row)) for row, value in enumerate(values))
-    return EntropyLaw(items, groups, line, None, None, 0.25, 0.5, "", PROVENANCE)
+    return EntropyLaw(4, 0, 1, groups, line, None, None, 0.25, 9, 0.5, "", items, PROVENANCE)
 
 
 def test_the_line_has_items_beside_sets_and_its_objections_below() -> None:
