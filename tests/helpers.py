@@ -32,7 +32,6 @@ from transformers import (
     OPTConfig,
     Phi3Config,
     PhiConfig,
-    PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
@@ -62,7 +61,7 @@ ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2}
 PLAIN = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "intermediate_size": WIDTH, "max_position_embeddings": 128}
 
 
-ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
+ARCHITECTURES: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "gpt2": (GPT2Config, {"n_embd": HIDDEN, "n_layer": LAYERS, "n_head": 2, "n_inner": WIDTH, "n_positions": 128}),
     "gpt_neo": (
         GPTNeoConfig,

@@ -165,3 +165,20 @@ def test_attacks_on_an_edit_go_through(pressed: Pressed) -> None:
     [attacked] = pressed.kept("Attacked")
     assert {attack.name for attack in attacked.found} >= unlisted
     assert attacked.shifts[0].random is not None and not attacked.shift_note
+
+
+def test_a_browser_that_is_behind_is_brought_to_what_the_session_holds(pressed: Pressed) -> None:
+    """It sends the values of before: k = 500 and layer 99 are of a larger model, and "mask" was compared before."""
+    pressed.press("localize-start", **SECRET, method="gradient", layer=99)
+    pressed.press("compare-start", compare_methods=["gradient"], compare_k=500, compare_which="mask")
+    pressed.press("many-start", many_method="gradient", many_secrets=[0, 1], many_k=500)
+    held: dict[str, tuple[str, Any]] = {"layer": ("square", 0), "compare-k": ("compare-heat-0", 1), "many-k": ("many-heatmap", 1)}
+    for control, (picture, value) in held.items():
+        part = pressed.parts[control]
+        redraws = [fn for fn in pressed.page.fns.values() if part in fn.inputs and part in fn.outputs]
+        assert redraws, control
+        for fn in redraws:
+            pressed.call(fn)
+            [answer] = pressed.answers
+            assert answer[control]["value"] == value and answer[picture]["value"]
+            assert answer.get("compare-which", {"value": "gradient"})["value"] == "gradient"

@@ -124,7 +124,8 @@ def test_a_quick_run_tells_the_page_at_most_every_quarter_of_a_second_and_loses_
     clock = [0.0]
     monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
     bar, numbers, curves = (gr.HTML() for _ in range(3))
-    more: dict[int, Any] = {2: {curves: "early", numbers: 2}, 3: {curves: "late"}, 6: {curves: "whole"}}
+    whole, marked = gr.update(value="picture", off=[1]), gr.update(off=[2])
+    more: dict[int, Any] = {2: {curves: whole, numbers: 2}, 3: {curves: marked, numbers: gr.skip()}, 6: {curves: "another"}}
 
     def steps() -> Any:
         for at, stage in enumerate(["reading", *["training"] * 6]):
@@ -133,5 +134,5 @@ def test_a_quick_run_tells_the_page_at_most_every_quarter_of_a_second_and_loses_
 
     told = list(pace.paced(steps(), bar))
     assert [update[bar]["value"]["text"] for update in told] == ["reading 0", "training 1", "training 4", "training 6"]
-    assert told[2] | {bar: None} == {bar: None, curves: "late", numbers: 2}
-    assert told[3] | {bar: None} == {bar: None, curves: "whole"}
+    assert told[2] | {bar: None} == {bar: None, curves: {**whole, "off": [2]}, numbers: 2}
+    assert told[3] | {bar: None} == {bar: None, curves: "another"}

@@ -112,6 +112,11 @@ def optional_number(label: str, elem_id: str, **more: Any) -> gr.Textbox:
     return gr.Textbox("", label=label, elem_id=elem_id, max_lines=1, max_length=validation.MAX_DIGITS, **UNKEPT, **more)
 
 
+def stands_at(sent: Any, largest: int, default: int) -> int:
+    """Where a slider from 1 stands by what the browser sent of it, unchecked; the default where that is beyond its ends."""
+    return int(sent) if isinstance(sent, int | float) and 1 <= sent <= largest else default
+
+
 def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:
     """What is ticked after a click on one box, whatever else was clicked in the browser meanwhile."""
     clicked = {int(event.value)}

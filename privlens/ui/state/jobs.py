@@ -32,13 +32,30 @@ from privlens.ui.text import en
 Handler = Callable[..., Any]
 RunSteps = Callable[[Values, threading.Event], Iterator[Update]]
 """What a run does: the values of its form and the event that stops it, to updates of its bar and its outputs."""
-Redraw = tuple[Handler, Sequence[Component] | set[Component], Sequence[Component]]
-"""A handler that draws what the visitor's session holds, its inputs and its outputs."""
 QUICK: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 """For listeners that answer at once. Without the empty list, the browser brings the hidden progress of every output that it ever
 had up to date with every message of any listener: seconds of its time for a click that many parts answer to."""
 SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
 """For listeners that take a second or so."""
+
+
+class Redraw(NamedTuple):
+    """A handler that draws what the visitor's session holds, its inputs and its outputs.
+
+    `as_sent`: the inputs come as the browser sent them. What is drawn moves the ends of a slider or the choices of a list, and
+    a browser that is behind still sends the value of before, which gradio refuses where it checks it. The handler checks it then.
+    """
+
+    handler: Handler
+    inputs: Sequence[Component] | set[Component]
+    outputs: Sequence[Component]
+    as_sent: bool = False
+
+    def after(self, event: Callable[..., Any]) -> Any:
+        """Draws at this event, such as the `success` of another; returns the event after it."""
+        return event(show_errors(self.handler), self.inputs, list(self.outputs), preprocess=not self.as_sent, **QUICK)
+
+
 LINE = RunQueue()
 """The heavy runs of this process: all its pages share one machine."""
 
@@ -218,9 +235,8 @@ def wire(
         gr.on(until, outdated, {*form.inputs, latest}, [bar, *outputs], **QUICK)
     running.failure(_end, latest, buttons, **QUICK)  # gradio 6 calls a `then` only where the run went well
     if redraw:
-        drawn, needs, gives = redraw
         for ended in (stopped.success, running.failure):
-            ended(show_errors(drawn), needs, list(gives), **QUICK)
+            redraw.after(ended)
     return running.success(_end, latest, buttons, **QUICK)
 
 

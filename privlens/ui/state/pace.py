@@ -5,6 +5,7 @@ What it is told late it draws late, and a click waits behind all of that: Cancel
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 
@@ -22,7 +23,7 @@ def paced(updates: Iterator[Update], bar: gr.HTML) -> Iterator[Update]:
     waiting: Update = {}
     told, told_at = "", 0.0
     for update in updates:
-        waiting |= update
+        waiting = _joined(waiting, update)
         stage = _stage(update, bar) or told
         if stage != told or time.monotonic() - told_at >= BETWEEN:
             told, told_at = stage, time.monotonic()
@@ -30,6 +31,24 @@ def paced(updates: Iterator[Update], bar: gr.HTML) -> Iterator[Update]:
             waiting = {}
     if waiting:
         yield waiting
+
+
+def _joined(before: Update, update: Update) -> Update:
+    """Both updates in one: what the second does not say of a part stays as the first said it."""
+    return before | {part: _both(before[part], said) if part in before else said for part, said in update.items()}
+
+
+def _both(before: Any, said: Any) -> Any:
+    if not _is_update(said):
+        return said
+    if _is_update(before):
+        return {**before, **said}
+    return before if said == gr.skip() else {"value": before, **said}
+
+
+def _is_update(said: Any) -> bool:
+    """Of some properties of a part, for which gradio has a dict; anything else is a new value."""
+    return isinstance(said, dict) and said.get("__type__") == "update"
 
 
 def _stage(update: Update, bar: gr.HTML) -> str:

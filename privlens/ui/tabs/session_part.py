@@ -69,8 +69,7 @@ def session_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.Sta
         [side.model, edits, side.prompt, side.value, *state, *controls],
         **SLOW,
     )
-    redraw, needs, gives = chosen.redraw
-    read_back.success(show_errors(redraw), needs, gives, **SLOW)
+    chosen.redraw.after(read_back.success)
 
 
 def valid(name: str, value: Any) -> bool:

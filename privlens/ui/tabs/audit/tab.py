@@ -16,7 +16,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.freshness import strip, told, watch
-from privlens.ui.state.jobs import QUICK, run_buttons, wire
+from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.audit import view as show
 from privlens.ui.tabs.audit.files import files_part
@@ -78,6 +78,6 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
     form = Form(
         AuditForm, side=Form(SidebarValues, **side.controls), source=side.source, reference=side.reference, begun=begun, **plan
     )
-    wire(start, cancel, bar, run, form, outputs, redraw=(stopped, [begun], drawn))
+    wire(start, cancel, bar, run, form, outputs, redraw=Redraw(stopped, [begun], drawn))
     watch(([part.change for part in (begun, side.model, side.source, *plan.values())], tell, form.inputs), [made_strip])
     side.source.change(lambda source: gr.update(value=show.of_list(unnamed(source))), side.source, about_list, **QUICK)

@@ -22,7 +22,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import Asked, Made, of_secret, of_secrets, strip, told, watch
-from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
+from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.compare import view as show
 from privlens.ui.tabs.compare.plant import plant_part, truth_for
@@ -116,7 +116,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
                     update |= pictures(show.marks_only(comparison.scores, truth, default_k, len(heats)))
                 update |= numbered(show.numbers(comparison, default_k))
                 if first if form.compared is None else is_last:
-                    update |= {k: gr.update(maximum=show.largest_k(comparison), value=default_k), which: show.chooser(comparison)}
+                    update |= {k: show.slider(comparison, default_k), which: show.chooser(comparison)}
             # The comparison shown before stays the visitor's until the last step; without one, each step is theirs at once.
             if comparison is not None and (form.compared is None or is_last):
                 update |= {compared: comparison}
@@ -128,11 +128,13 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     def numbered(updates: tuple[Any, ...]) -> Update:
         return dict(zip([numbers, overlaps, curves, table], updates, strict=True))
 
-    def redraw(comparison: show.Compared | None, k: int) -> Update:
+    def redraw(comparison: show.Compared | None, sent_k: Any, method: Any) -> Update:
         if comparison is None:
             return {**{heat: gr.update(value="", off=[], on=[]) for heat in heats}, **numbered(show.no_numbers())}
-        drawn = show.heatmaps(comparison.scores, comparison.truth, int(k), len(heats))
-        return {**pictures(drawn), **numbered(show.numbers(comparison, int(k)))}
+        best_k = show.known_k(comparison, sent_k)
+        shown = pictures(show.heatmaps(comparison.scores, comparison.truth, best_k, len(heats)))
+        controls: Update = {k: show.slider(comparison, best_k), which: show.chooser(comparison, method)}
+        return {**shown, **numbered(show.numbers(comparison, best_k)), **controls}
 
     def tell(given: Given) -> dict[str, str]:
         values, made = form.read(given), None
@@ -158,20 +160,19 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     drawn = [*heats, numbers, overlaps, curves, table]
     settings: dict[str, Any] = {"methods": methods, "keep": keep, "site": site, "seed": seed, "extent": extent}
     form = Form(CompareForm, **side.controls, reference=side.reference, **settings, planted=planted, compared=compared)
-    again = (redraw, [compared, k], drawn)
+    again = Redraw(redraw, [compared, k, which], [*drawn, k, which], as_sent=True)
     ended = wire(start, cancel, bar, run, form, [compared, *drawn, k, which], redraw=again)
-    ended.then(*again, **QUICK)
     changes = [part.change for part in (compared, side.secret, side.model, *settings.values())]
     watch((changes, tell, form.inputs), [made_strip])
     k.input(slide, [compared, k], drawn, trigger_mode="always_last", concurrency_limit=1, **QUICK)
     taken = use.click(
         show_errors(take), [side.model, compared, which, k, chosen.selection], [chosen.located, chosen.selection], **QUICK
     )
-    localized, needs, gives = chosen.redraw
-    taken.success(localized, needs, gives, **QUICK)
-    for event in events:
-        event.then(localized, needs, gives, **QUICK)
-    side.loaded.success(lambda: None, None, compared, **QUICK).then(redraw, [compared, k], drawn, **QUICK)
+    for event in (taken.success, *(event.then for event in events)):
+        chosen.redraw.after(event)
+    emptied = side.loaded.success(lambda: None, None, compared, **QUICK)
+    for event in (ended.then, emptied.then):
+        again.after(event)
     return taken
 
 

@@ -15,6 +15,7 @@ from privlens.memorization.depth import tries_in_words
 from privlens.method_comparison import BUDGETS, MethodComparison, common_k
 from privlens.planting.recall import auc, recall_at
 from privlens.types import Neuron, NeuronScores
+from privlens.ui.components.parts import stands_at
 from privlens.ui.components.plot import pairs
 from privlens.ui.text import en, wording
 
@@ -61,10 +62,20 @@ def scores_of(comparison: Compared | None, method: str | None) -> NeuronScores:
     return scores
 
 
-def chooser(comparison: Compared) -> Any:
-    """The methods whose neurons can be taken over."""
+def known_k(comparison: Compared, sent: Any) -> int:
+    """Where the slider stands; the default where it stood beyond this comparison's end."""
+    return stands_at(sent, largest_k(comparison), default_k(comparison))
+
+
+def slider(comparison: Compared, k: int) -> Any:
+    """The slider at k, with the end of this comparison."""
+    return gr.update(maximum=largest_k(comparison), value=k)
+
+
+def chooser(comparison: Compared, chosen: str | None = None) -> Any:
+    """The methods whose neurons can be taken over, the first of them where none of them was chosen."""
     names = [scores.method for scores in comparison.scores]
-    return gr.update(choices=names, value=names[0])
+    return gr.update(choices=names, value=chosen if chosen in names else names[0])
 
 
 def heatmaps(scores: Sequence[NeuronScores], truth: Sequence[Neuron], k: int, n_plots: int) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of, others_of
 from privlens.ui.state.freshness import strip, watch
-from privlens.ui.state.jobs import run_buttons, wire
+from privlens.ui.state.jobs import Redraw, run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, fitting
 from privlens.ui.tabs.deactivate.effect import effect_bars, effect_part
 from privlens.ui.tabs.localize.selection import Chosen
@@ -146,7 +146,7 @@ def _sweep_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
 
     form = Form(SweepForm, **side.controls, reference=side.reference, located=chosen.located)
     changes = [part.change for part in (chosen.located, side.secret, side.model, side.listed, side.reference)]
-    redraw = (draw, [measured], [curve])
+    redraw = Redraw(draw, [measured], [curve])
     wire(start, cancel, bar, run, form, [judges, curve, measured], changes, empty, redraw)
 
 

@@ -23,7 +23,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar
 from privlens.ui.state.edits import EditEntry, EditList
 from privlens.ui.state.freshness import AGAIN, Made, of_secrets, strip, told, watch
-from privlens.ui.state.jobs import run_buttons, wire
+from privlens.ui.state.jobs import Redraw, run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.edit_list import kept_at
@@ -128,7 +128,7 @@ def attacks_part(
     attack_form = Form(AttackForm, erasure=form, edits=edits, index=which)
     shown = attack_form.reading(erasure=shown_form)
     drawn = [verdict_part, table, counts, shifts, picture]
-    wire(start, cancel, bar, run, attack_form, [*drawn, attacked], redraw=(draw, [attacked], drawn))
+    wire(start, cancel, bar, run, attack_form, [*drawn, attacked], redraw=Redraw(draw, [attacked], drawn))
     events = [part.change for part in (attacked, edits, which, side.secret, shown_form["which"], shown_form["rows"])]
     watch((events, tell, {*shown.inputs, attacked}), [about])
 
@@ -223,7 +223,7 @@ def compare_part(
         return told(shelf, values.model, comparison.made if comparison else None, of_secrets(chosen_now(values)))
 
     methods_form = Form(MethodsForm, erasure=form, edits=edits, methods=methods)
-    wire(start, cancel, bar, run, methods_form, [table, compared], redraw=(draw, [compared], [table]))
+    wire(start, cancel, bar, run, methods_form, [table, compared], redraw=Redraw(draw, [compared], [table]))
     events = [part.change for part in (compared, side.secret, side.model, shown_form["which"], shown_form["rows"])]
     watch((events, tell, {*shown_form.inputs, compared}), [about])
 

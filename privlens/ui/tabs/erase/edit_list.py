@@ -103,8 +103,7 @@ def edits_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, edits: gr.State
         trigger_mode="always_last",
         **QUICK,
     )
-    redraw, needs, gives = chosen.redraw
-    side.model.change(show_errors(follow), both, [edits, side.about], **QUICK).then(redraw, needs, gives, **QUICK)
+    chosen.redraw.after(side.model.change(show_errors(follow), both, [edits, side.about], **QUICK).then)
     return adopt, which
 
 

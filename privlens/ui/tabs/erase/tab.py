@@ -25,7 +25,7 @@ from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.edits import EditList, file_name
 from privlens.ui.state.freshness import Made, of_secret, strip, told, watch
-from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
+from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.attacks import attacks_part, compare_part
@@ -137,7 +137,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
     result_form = Form(ResultForm, **side.controls, located=chosen.located, selection=chosen.selection, erased=erased)
     streamed = [numbers, curves, *written, made, erased]
     run_form = Form(RunForm, erasure=form, edits=edits)
-    ended = wire(start, cancel, bar, run, run_form, streamed, redraw=(draw, result_form.inputs, drawn))
+    ended = wire(start, cancel, bar, run, run_form, streamed, redraw=Redraw(draw, result_form.inputs, drawn))
     ended.then(show_errors(adopt), [side.model, edits, made], [side.model, edits, made], **QUICK)
     erased.change(show_errors(draw), result_form.inputs, drawn, **QUICK)
     gr.on(

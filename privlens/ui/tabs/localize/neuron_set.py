@@ -50,9 +50,8 @@ def neuron_set_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
 
     save.click(show_errors(write), [chosen.located, chosen.selection], saved, **QUICK)
     inputs = [side.model, side.listed, side.prompt, side.value, chosen.selection, open_file]
-    redraw, needs, gives = chosen.redraw
     taken = open_file.upload(show_errors(once(read)), inputs, [chosen.located, chosen.selection], **SLOW)
-    taken.success(redraw, needs, gives, **QUICK)
+    chosen.redraw.after(taken.success)
 
 
 def neuron_set(localization: Localization | None, choice: NeuronChoice) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def choosing(shelf: ModelCache, model: gr.State, shown: Stage) -> Chosen:
             return gr.update(value=[]), *(gr.update(value="") for _ in range(3)), layers, gr.update(maximum=100)
         scores = localization.scores.scores
         n_layers = scores.shape[0]
-        layer_index = layer_index if layer_index < n_layers else 0
+        layer_index = layer_index if layer_index in range(n_layers) else 0
         label, top = f"score ({unit_of(localization.scores.method)})", top_of(localization)
         whole = plots.heatmap(scores, plots.all_layers_layout(scores.shape), label, largest=top)
         most = max(2 * default_k(localization), round(0.05 * localization.scores.n_neurons))
@@ -166,7 +166,8 @@ def choosing(shelf: ModelCache, model: gr.State, shown: Stage) -> Chosen:
             gr.update(maximum=most),
         )
 
-    drawing = redraw, [model, located, selection, layer], [shown.live, heat, shown.lines, square, layer, k]
+    drawn = [shown.live, heat, shown.lines, square, layer, k]
+    drawing = Redraw(redraw, [model, located, selection, layer], drawn, as_sent=True)
     return Chosen(located, selection, quick, drawing, Pointed((heat, square), located, selection, shown.card))
 
 

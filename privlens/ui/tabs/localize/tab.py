@@ -179,11 +179,9 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
     form = Form(LocalizeForm, **side.controls, **settings, located=chosen.located, selection=chosen.selection)
     outputs = [live, heat, lines, chosen.located, chosen.selection]
     ended = wire(start, cancel, bar, run, form, outputs, redraw=chosen.redraw)
-    redraw, needs, gives = chosen.redraw
-    ended.then(redraw, needs, gives, **QUICK)
-    side.loaded.success(lambda: (None, Selection()), None, [chosen.located, chosen.selection], **QUICK).then(
-        redraw, needs, gives, **QUICK
-    )
+    emptied = side.loaded.success(lambda: (None, Selection()), None, [chosen.located, chosen.selection], **QUICK)
+    for event in (ended.then, emptied.then):
+        chosen.redraw.after(event)
     events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
     chosen = replace(chosen, told=(events, tell, form.inputs), settings=settings)
     watch(chosen.told, [made_strip])

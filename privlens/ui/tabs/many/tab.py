@@ -22,7 +22,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.sidebar.ticking import most_repeated, tick_boxes
 from privlens.ui.state.freshness import Asked, Made, of_secrets, strip, told, watch
-from privlens.ui.state.jobs import QUICK, run_buttons, show_errors, wire
+from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, ModelName, best, fitting
 from privlens.ui.tabs.localize.selection import Chosen
 from privlens.ui.tabs.localize.settings import common, keep_setting, seed_setting
@@ -66,7 +66,7 @@ class VoteForm:
     of_maximum: float
     of_secrets: float
     most: float
-    k: float
+    k: Any
 
     @property
     def settings(self) -> VoteSettings:
@@ -173,7 +173,15 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
 
     def draw(given: Given) -> tuple[Any, ...]:
         values = votes.read(given)
-        return show.nothing() if values.many is None else show.view(values.many, values.settings, int(values.k))
+        if values.many is None:
+            return show.nothing()
+        return show.view(values.many, values.settings, show.known_k(values.many, values.k))
+
+    def redraw(given: Given) -> tuple[Any, ...]:
+        values = votes.read(given)
+        if values.many is None:
+            return *draw(given), gr.skip()
+        return *draw(given), gr.update(maximum=show.largest_k(values.many), value=show.known_k(values.many, values.k))
 
     def take(given: Given) -> tuple[Any, ...]:
         sidebar_values, vote, selection = in_sidebar.read(given), votes.read(given), given[chosen.selection]
@@ -194,7 +202,7 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     votes = Form(VoteForm, many=many, of_maximum=of_maximum, of_secrets=at_least, most=most, k=k)
     in_sidebar = Form(SidebarValues, **side.controls)
     ended = wire(start, cancel, bar, run, form, [many, k])
-    ended.then(show_errors(draw), votes.inputs, drawn, **QUICK)
+    Redraw(redraw, votes.inputs, [*drawn, k], as_sent=True).after(ended.then)
     events = [part.change for part in (many, rows_ticked, side.model, side.listed, *settings.values())]
     watch((events, tell, {*shown_form.inputs, many}), [made_strip])
     gr.on(
@@ -212,7 +220,6 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
         [chosen.located, chosen.selection, side.prompt, side.value],
         **QUICK,
     )
-    redraw, needs, gives = chosen.redraw
-    taken.success(redraw, needs, gives, **QUICK)
+    chosen.redraw.after(taken.success)
     side.loaded.success(lambda: (None, *show.nothing()), None, [many, *drawn], **QUICK)
     return taken

@@ -12,6 +12,7 @@ from privlens.errors import BadInput
 from privlens.localization import METHOD_INFO
 from privlens.localization.aggregate import Specificity, VoteSettings, chance_overlap, overlap, share_by_site, specificity, vote
 from privlens.types import NeuronScores, Secret, Site
+from privlens.ui.components.parts import stands_at
 from privlens.ui.components.plot import marks
 from privlens.ui.sidebar.ticking import NO_CATEGORY
 from privlens.ui.state.session import best
@@ -63,6 +64,11 @@ def largest_k(localized: Many) -> int:
 def default_k(localized: Many) -> int:
     """One in two hundred."""
     return max(1, round(DEFAULT_SHARE * localized.scores[0].n_neurons))
+
+
+def known_k(localized: Many, sent: Any) -> int:
+    """Where the slider stands; the default where it stood beyond this model's end."""
+    return stands_at(sent, largest_k(localized), default_k(localized))
 
 
 def voted(localized: Many | None, settings: VoteSettings) -> NeuronScores:

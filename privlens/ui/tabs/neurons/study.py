@@ -20,7 +20,7 @@ from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, progress
 from privlens.ui.sidebar.panel import SidebarValues
 from privlens.ui.state.freshness import Asked, Made, strip, told, watch
-from privlens.ui.state.jobs import run_buttons, wire
+from privlens.ui.state.jobs import Redraw, run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.text import en
 
@@ -140,6 +140,6 @@ def wire_study(elem_id: str, shelf: ModelCache, controls: Controls, study: Study
     def redraw(studied: Studied | None) -> tuple[Any, ...]:
         return study.drawn(studied.result) if studied else study.nothing
 
-    outputs, drawing = [*parts, shown], (redraw, [shown], parts)
+    outputs, drawing = [*parts, shown], Redraw(redraw, [shown], parts)
     wire(controls.start, controls.cancel, controls.bar, run, study.form, outputs, redraw=drawing, heavy=study.heavy)
     watch(([shown.change, *study.events], tell, {*study.form.inputs, shown}), [controls.made])

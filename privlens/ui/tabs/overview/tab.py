@@ -67,11 +67,10 @@ def wire_overview(shelf: ModelCache, side: Sidebar, overview: Overview, chosen: 
         return lambda: gr.Tabs(selected=tab)
 
     question = [side.prompt, side.value]
-    redraw, needs, gives = chosen.redraw
     took = overview.work.click(show_errors(asked), side.model, question, **QUICK).success(
         show_errors(taken), [side.model, chosen.selection], [chosen.located, chosen.selection], **QUICK
     )
-    took.success(goes("localize"), None, tabs, **QUICK).success(redraw, needs, gives, **QUICK)
+    chosen.redraw.after(took.success(goes("localize"), None, tabs, **QUICK).success)
     running = overview.live.click(show_errors(asked), side.model, question, **QUICK)
     running.success(goes("localize"), None, tabs, **QUICK).success(
         None, None, None, js=press_when_seen("localize-start"), **QUICK
