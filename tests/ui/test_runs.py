@@ -74,6 +74,9 @@ def test_what_is_left_is_told_from_the_pace_of_the_last_steps(monkeypatch: pytes
         clock.at(step, 100, "slow")
         told = clock.at(step, 100, "slow, told twice")["text"]
     assert told == f"slow, told twice: step {51 + RECENT} of 100, {5 + 10 * (1 + RECENT)} s, about {10 * (49 - RECENT)} s left"
+    now += 200
+    told = clock.at(52 + RECENT, 100, "slow, and one that does more")["text"]
+    assert told.endswith(f"about {10 * (48 - RECENT)} s left"), "one step says little of the others"
     assert "left" not in clock.at(100, 100, "done")["text"]
 
 

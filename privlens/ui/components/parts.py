@@ -5,6 +5,7 @@ own are in the template: a part on a tab that was not opened yet loses its other
 """
 
 import html
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -124,11 +125,15 @@ def with_box(ticked: Iterable[int], event: gr.SelectData) -> frozenset[int]:
 
 
 class Clock:
-    """Estimates how long a run still takes from the pace of its last steps: what comes first in a run may be much quicker."""
+    """Estimates how long a run still takes from the usual pace of its last steps.
+
+    The last, because what comes first in a run may be much quicker; the median, because one step may do the work of many.
+    """
 
     def __init__(self) -> None:
         self.started = time.monotonic()
-        self.passed = deque([(0.0, 0.0)], maxlen=RECENT)  # seconds and share, each time that the share had grown
+        self.grown = (0.0, 0.0)  # seconds and share when the share last grew
+        self.paces: deque[float] = deque(maxlen=RECENT)  # seconds that the whole run would take at the pace of each last step
 
     def spent(self) -> float:
         """Seconds since the start."""
@@ -137,8 +142,9 @@ class Clock:
     def at(self, step: int, n_steps: int, stage: str) -> dict[str, Any]:
         """The value of a progress part."""
         share, spent = step / max(1, n_steps), self.spent()
-        since, done = self.passed[0]
-        left = max(1, round((spent - since) * (1 - share) / (share - done))) if done < share < 1 else None
-        if share > self.passed[-1][1]:
-            self.passed.append((spent, share))
+        since, done = self.grown
+        if share > done:
+            self.paces.append((spent - since) / (share - done))
+            self.grown = spent, share
+        left = max(1, round(statistics.median(self.paces) * (1 - share))) if self.paces and share < 1 else None
         return {"share": share, "text": en.step(stage, step, n_steps, spent, left), "stage": stage}
