@@ -99,6 +99,7 @@ def build_ui(shelf: ModelCache) -> gr.Blocks:
             with gr.Tab(en.AUDIT_TAB, id="audit"):
                 help_link("audit")
                 audit_tab(shelf, side)
+        side.strips.wire([part.change for part in (side.secret, side.model, side.listed)])
         wire_effect(shelf, side, chosen.located, chosen.selection, [chosen.quick, part], bars)
         wire_neurons(chosen, one, tabs)
         wire_overview(shelf, side, overview, chosen, tabs)

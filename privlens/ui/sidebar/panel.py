@@ -4,7 +4,7 @@ import functools
 import heapq
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from privlens.secret_lists import ListedSecret, ListFile, paragraphs, read_list_
 from privlens.types import Secret
 from privlens.ui.components.form import Update
 from privlens.ui.sidebar.models import model_part, own_list
+from privlens.ui.state.freshness import Strips
 from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.text import en, wording
@@ -45,6 +46,7 @@ class Sidebar:
         list_parts: what shows a list, in the order of what `list_shown` gives.
         loaded: the event after another model was loaded, and loads when that was. about: what the model is, as `wording.of_model`
             says it.
+        strips: of all tabs.
     """
 
     model: gr.State
@@ -58,6 +60,7 @@ class Sidebar:
     loaded: Any
     about: gr.HTML
     loads: gr.State
+    strips: Strips = field(default_factory=Strips)
 
     @property
     def controls(self) -> dict[str, Component]:

@@ -4,13 +4,16 @@ A result keeps a `Made`, and a strip above it compares that with the current set
 not compared: neurons that another tab passed on were not computed with this tab's settings.
 """
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from privlens.errors import PrivlensError
 from privlens.types import Secret
+from privlens.ui.components.form import Given, Update
 from privlens.ui.components.parts import part
 from privlens.ui.state.jobs import QUICK, show_errors
 from privlens.ui.state.session import ModelCache, ModelName
@@ -90,17 +93,42 @@ def weights(cache: ModelCache, model: ModelName, fingerprint: str, n_edits: int)
     return en.weights_without_edits(lm.name) if fingerprint == plain else en.other_model(fingerprint[:8])
 
 
-Telling = tuple[Sequence[Any], Callable[..., dict[str, str]], Sequence[Any] | set[Any]]
+Telling = tuple[Sequence[Any], Callable[[Given], dict[str, str]], set[Any]]
 """Events after which a strip is updated, the handler that returns its value, and the handler's inputs."""
 
 
-def watch(telling: Telling, strips: Sequence[gr.HTML]) -> None:
-    """After any of the events the strips show what the handler returns; of many events in a row only the last counts."""
-    events, tell, inputs = telling
+class Strips:
+    """All strips of a page. What many of them listen to asks one listener for all: a request for each would cost the browser,
+    which brings every input of every request up to date, seconds for a click on another secret."""
 
-    def update_strips(*values: Any) -> Any:
-        strip_value = tell(*values)
-        updates = [gr.update(value=dict(strip_value)) for _ in strips]
-        return updates if len(strips) > 1 else updates[0]
+    def __init__(self) -> None:
+        self._watched: list[tuple[Telling, gr.HTML]] = []
 
-    gr.on(events, show_errors(update_strips), inputs, strips, trigger_mode="always_last", **QUICK)
+    def watch(self, telling: Telling, line: gr.HTML) -> None:
+        """After any of the events the strip shows what the handler returns."""
+        self._watched.append((telling, line))
+
+    def wire(self, shared: Sequence[Any]) -> None:
+        """Once all are known: a listener for all strips after the shared events, and one for each strip after its others."""
+        everything: set[Any] = set().union(*(inputs for (_, _, inputs), _ in self._watched))
+        _listen(shared, self._watched, everything)
+        for (events, tell, inputs), line in self._watched:
+            _listen([event for event in events if event not in shared], [((events, tell, inputs), line)], inputs)
+
+
+def _listen(events: Sequence[Any], watched: Sequence[tuple[Telling, gr.HTML]], inputs: set[Any]) -> None:
+    """Of many events in a row only the last counts. What one strip cannot tell is said, and the others are told all the same."""
+
+    def update_strips(given: Given) -> Update:
+        updates: Update = {}
+        errors: dict[str, None] = {}
+        for (_, tell, _), line in watched:
+            try:
+                updates[line] = gr.update(value=dict(tell(given)))
+            except PrivlensError as error:
+                errors[str(error)] = None
+        for message in errors:
+            gr.Warning(html.escape(message, quote=False), duration=15, title=en.ERROR)
+        return updates
+
+    gr.on(events, show_errors(update_strips), inputs, [line for _, line in watched], trigger_mode="always_last", **QUICK)

@@ -15,7 +15,7 @@ from privlens.ui.components.parts import Clock, facts, progress, results_table, 
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
-from privlens.ui.state.freshness import strip, told, watch
+from privlens.ui.state.freshness import strip, told
 from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.audit import view as show
@@ -79,5 +79,6 @@ def audit_tab(shelf: ModelCache, side: Sidebar) -> None:
         AuditForm, side=Form(SidebarValues, **side.controls), source=side.source, reference=side.reference, begun=begun, **plan
     )
     wire(start, cancel, bar, run, form, outputs, redraw=Redraw(stopped, [begun], drawn))
-    watch(([part.change for part in (begun, side.model, side.source, *plan.values())], tell, form.inputs), [made_strip])
+    events = [part.change for part in (begun, side.model, side.source, *plan.values())]
+    side.strips.watch((events, tell, form.inputs), made_strip)
     side.source.change(lambda source: gr.update(value=show.of_list(unnamed(source))), side.source, about_list, **QUICK)

@@ -21,7 +21,7 @@ from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
-from privlens.ui.state.freshness import Asked, Made, of_secret, of_secrets, strip, told, watch
+from privlens.ui.state.freshness import Asked, Made, of_secret, of_secrets, strip, told
 from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, ModelName, Selection, best, fitting
 from privlens.ui.tabs.compare import view as show
@@ -163,7 +163,7 @@ def compare_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     again = Redraw(redraw, [compared, k, which], [*drawn, k, which], as_sent=True)
     ended = wire(start, cancel, bar, run, form, [compared, *drawn, k, which], redraw=again)
     changes = [part.change for part in (compared, side.secret, side.model, *settings.values())]
-    watch((changes, tell, form.inputs), [made_strip])
+    side.strips.watch((changes, tell, form.inputs), made_strip)
     k.input(slide, [compared, k], drawn, trigger_mode="always_last", concurrency_limit=1, **QUICK)
     taken = use.click(
         show_errors(take), [side.model, compared, which, k, chosen.selection], [chosen.located, chosen.selection], **QUICK

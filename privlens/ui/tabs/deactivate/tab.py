@@ -20,7 +20,7 @@ from privlens.ui.components.parts import Clock, facts, progress, results_table
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, all_of, others_of
-from privlens.ui.state.freshness import strip, watch
+from privlens.ui.state.freshness import strip
 from privlens.ui.state.jobs import Redraw, run_buttons, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection, fitting
 from privlens.ui.tabs.deactivate.effect import effect_bars, effect_part
@@ -67,7 +67,7 @@ def report_of(shelf: ModelCache, measured: Measured) -> results_json.Json:
 def deactivate_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> tuple[list[Any], gr.HTML, gr.Button]:
     """Builds the tab; returns the part and the bars that answer every toggle, and the button that leads back to choosing."""
     gr.Markdown(en.DEACTIVATE_INTRO)
-    watch(chosen.told, [strip("deactivate-made")])
+    side.strips.watch(chosen.told, strip("deactivate-made"))
     part = effect_part("effect")
     bars = effect_bars("effect-bars")
     back = gr.Button(en.DEACTIVATE_BACK, elem_id="back")

@@ -22,7 +22,7 @@ from privlens.ui.components.parts import Clock, facts, progress, results_table, 
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar
 from privlens.ui.state.edits import EditEntry, EditList
-from privlens.ui.state.freshness import AGAIN, Made, of_secrets, strip, told, watch
+from privlens.ui.state.freshness import AGAIN, Made, of_secrets, strip, told
 from privlens.ui.state.jobs import Redraw, run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.tabs.erase import view as show
@@ -130,7 +130,7 @@ def attacks_part(
     drawn = [verdict_part, table, counts, shifts, picture]
     wire(start, cancel, bar, run, attack_form, [*drawn, attacked], redraw=Redraw(draw, [attacked], drawn))
     events = [part.change for part in (attacked, edits, which, side.secret, shown_form["which"], shown_form["rows"])]
-    watch((events, tell, {*shown.inputs, attacked}), [about])
+    side.strips.watch((events, tell, {*shown.inputs, attacked}), about)
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def compare_part(
     methods_form = Form(MethodsForm, erasure=form, edits=edits, methods=methods)
     wire(start, cancel, bar, run, methods_form, [table, compared], redraw=Redraw(draw, [compared], [table]))
     events = [part.change for part in (compared, side.secret, side.model, shown_form["which"], shown_form["rows"])]
-    watch((events, tell, {*shown_form.inputs, compared}), [about])
+    side.strips.watch((events, tell, {*shown_form.inputs, compared}), about)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from privlens.ui.components.plot import plot
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.edits import EditList, file_name
-from privlens.ui.state.freshness import Made, of_secret, strip, told, watch
+from privlens.ui.state.freshness import Made, of_secret, strip, told
 from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.erase import view as show
@@ -150,7 +150,7 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
     )
     settings = [control for name, control in shown_form.controls.items() if name not in {*side.controls, "reference"}]
     events = [part.change for part in (erased, side.secret, side.model, *settings)]
-    watch((events, tell, {*shown_form.inputs, erased}), [about])
+    side.strips.watch((events, tell, {*shown_form.inputs, erased}), about)
     side.loaded.success(lambda: None, None, erased, **QUICK)
     attacks_part(shelf, side, edits, which, form, shown_form)
     compare_part(shelf, side, edits, form, shown_form)

@@ -49,7 +49,7 @@ class Chosen:
     quick: list[Component]
     redraw: Redraw
     pointed: Pointed
-    told: Telling = ((), dict, ())
+    told: Telling = ((), lambda _: {}, set())
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -21,7 +21,7 @@ from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, progress
 from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
-from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told, watch
+from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
 from privlens.ui.state.profiles import ProfileCache
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
@@ -184,7 +184,7 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         chosen.redraw.after(event)
     events = [part.change for part in (chosen.located, side.secret, side.model, *settings.values())]
     chosen = replace(chosen, told=(events, tell, form.inputs), settings=settings)
-    watch(chosen.told, [made_strip])
+    side.strips.watch(chosen.told, made_strip)
     return chosen, gr.Button(en.LOCALIZE_NEXT, elem_id="to-deactivate")
 
 

@@ -21,7 +21,7 @@ from privlens.ui.components.parts import Clock, facts, progress
 from privlens.ui.components.plot import plot
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.sidebar.ticking import most_repeated, tick_boxes
-from privlens.ui.state.freshness import Asked, Made, of_secrets, strip, told, watch
+from privlens.ui.state.freshness import Asked, Made, of_secrets, strip, told
 from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, show_errors, wire
 from privlens.ui.state.session import Localization, ModelCache, ModelName, best, fitting
 from privlens.ui.tabs.localize.selection import Chosen
@@ -204,7 +204,7 @@ def many_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> Any:
     ended = wire(start, cancel, bar, run, form, [many, k])
     Redraw(redraw, votes.inputs, [*drawn, k], as_sent=True).after(ended.then)
     events = [part.change for part in (many, rows_ticked, side.model, side.listed, *settings.values())]
-    watch((events, tell, {*shown_form.inputs, many}), [made_strip])
+    side.strips.watch((events, tell, {*shown_form.inputs, many}), made_strip)
     gr.on(
         [slider.input for slider in (of_maximum, at_least, most, k)],
         show_errors(draw),

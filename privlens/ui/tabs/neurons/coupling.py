@@ -89,7 +89,7 @@ def coupling_part(shelf: ModelCache, side: Sidebar) -> None:
     events = [control.change for control in (side.model, side.listed, *asked.values())]
     parts = [numbers, circles, colors, effects]
     study = Study(form, steps, command, coupled_report, parts=parts, drawn=drawn, nothing=nothing, events=events)
-    wire_study("coupling", shelf, controls, study)
+    wire_study("coupling", shelf, side, controls, study)
     side.listed.change(_categories, side.listed, [asked["first"], asked["second"]], **QUICK)
 
 

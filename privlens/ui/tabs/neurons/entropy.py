@@ -48,7 +48,7 @@ def entropy_part(shelf: ModelCache, side: Sidebar) -> None:
     events = [side.model.change, side.listed.change]
     parts = [numbers, picture, groups]
     study = Study(form, steps, command, entropy_report, parts=parts, drawn=drawn, nothing=nothing, events=events)
-    wire_study("entropy", shelf, controls, study)
+    wire_study("entropy", shelf, side, controls, study)
 
 
 def command(form: EntropyForm) -> str:

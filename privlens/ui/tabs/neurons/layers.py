@@ -77,7 +77,7 @@ def layers_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
         known=lambda step: step.known,
         heavy=False,
     )
-    wire_study("layers", shelf, controls, study)
+    wire_study("layers", shelf, side, controls, study)
 
 
 def steps(form: LayersForm, lm: LanguageModel, stop: Stop) -> Iterator[StudyStep[Layers]]:

@@ -153,7 +153,7 @@ def neuron_part(shelf: ModelCache, side: Sidebar, chosen: Chosen, profiles: Prof
         known=lambda step: step.page,
         heavy=False,
     )
-    wire_study("neuron", shelf, controls, study)
+    wire_study("neuron", shelf, side, controls, study)
     shown = controls.shown
     gr.on(
         [parts.gate.change, shown.change],

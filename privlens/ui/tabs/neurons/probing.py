@@ -115,7 +115,7 @@ def probe_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
         events=[control.change for control in (side.model, side.listed, target, kind, layer, seed, chosen.selection)],
         known=lambda step: step.known,
     )
-    wire_study("probe", shelf, controls, study)
+    wire_study("probe", shelf, side, controls, study)
 
 
 def command(form: ProbeForm) -> str:

@@ -87,7 +87,7 @@ def scoring_part(shelf: ModelCache, side: Sidebar, name: gr.Dropdown) -> None:
     nothing = gr.update(value=[]), gr.update(value=""), gr.update(visible=False)
     events = [control.change for control in (side.model, side.listed, name, methods, n_secrets, seed)]
     study = Study(form, steps, command, to_object, parts=[numbers, picture, rows], drawn=drawn, nothing=nothing, events=events)
-    wire_study("scoring", shelf, controls, study)
+    wire_study("scoring", shelf, side, controls, study)
 
 
 def command(form: ScoringForm) -> str:

@@ -18,8 +18,8 @@ from privlens.neurons.reports import Json
 from privlens.ui.components.exports import exports
 from privlens.ui.components.form import Form, Given, Update
 from privlens.ui.components.parts import Clock, progress
-from privlens.ui.sidebar.panel import SidebarValues
-from privlens.ui.state.freshness import Asked, Made, strip, told, watch
+from privlens.ui.sidebar.panel import Sidebar, SidebarValues
+from privlens.ui.state.freshness import Asked, Made, strip, told
 from privlens.ui.state.jobs import Redraw, run_buttons, wire
 from privlens.ui.state.session import ModelCache
 from privlens.ui.text import en
@@ -116,7 +116,7 @@ def study_controls(elem_id: str, label: str = en.START) -> Iterator[Controls]:
         yield Controls(start, cancel, bar, strip(f"{elem_id}-made"), gr.State(None))
 
 
-def wire_study(elem_id: str, shelf: ModelCache, controls: Controls, study: Study) -> None:
+def wire_study(elem_id: str, shelf: ModelCache, side: Sidebar, controls: Controls, study: Study) -> None:
     """Start takes the steps and draws the result in the parts; below them it can be taken along."""
     shown, parts = controls.shown, list(study.parts)
     exports(elem_id, shown, lambda studied: study.report(studied.result))
@@ -142,4 +142,4 @@ def wire_study(elem_id: str, shelf: ModelCache, controls: Controls, study: Study
 
     outputs, drawing = [*parts, shown], Redraw(redraw, [shown], parts)
     wire(controls.start, controls.cancel, controls.bar, run, study.form, outputs, redraw=drawing, heavy=study.heavy)
-    watch(([shown.change, *study.events], tell, {*study.form.inputs, shown}), [controls.made])
+    side.strips.watch(([shown.change, *study.events], tell, {*study.form.inputs, shown}), controls.made)

@@ -83,7 +83,7 @@ def universal_part(shelf: ModelCache, side: Sidebar, chosen: Chosen) -> None:
     nothing = gr.update(value=[]), gr.update(value="")
     events = [control.change for control in (side.model, other, seed, chosen.selection)]
     study = Study(form, steps, command, universal_report, parts=[numbers, picture], drawn=drawn, nothing=nothing, events=events)
-    wire_study("universal", shelf, controls, study)
+    wire_study("universal", shelf, side, controls, study)
 
 
 def command(form: UniversalForm) -> str:
