@@ -182,3 +182,15 @@ def test_a_browser_that_is_behind_is_brought_to_what_the_session_holds(pressed: 
             [answer] = pressed.answers
             assert answer[control]["value"] == value and answer[picture]["value"]
             assert answer.get("compare-which", {"value": "gradient"})["value"] == "gradient"
+
+
+def test_strips_are_told_of_another_secret_whatever_the_browser_still_shows(pressed: Pressed) -> None:
+    """A choice that is no longer offered, in any tab, is no reason to leave a result undimmed."""
+    pressed.press("localize-start", **SECRET, method="gradient")
+    made = [part for name, part in pressed.parts.items() if name.endswith("-made")]
+    [telling] = [fn for fn in pressed.page.fns.values() if set(made) <= set(fn.outputs)]
+    pressed.values[pressed.parts["edit-which"]._id] = 7
+    for value, kind in ((SECRET["value"], "current"), ("another", "stale")):
+        pressed.values[pressed.parts["value"]._id] = value
+        pressed.call(telling)
+        assert pressed.answers[-1]["localize-made"]["value"]["kind"] == kind

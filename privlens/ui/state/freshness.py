@@ -113,11 +113,17 @@ class Strips:
         everything: set[Any] = set().union(*(inputs for (_, _, inputs), _ in self._watched))
         _listen(shared, self._watched, everything)
         for (events, tell, inputs), line in self._watched:
-            _listen([event for event in events if event not in shared], [((events, tell, inputs), line)], inputs)
+            own = [event for event in events if event not in shared]
+            if own:
+                _listen(own, [((own, tell, inputs), line)], inputs)
 
 
 def _listen(events: Sequence[Any], watched: Sequence[tuple[Telling, gr.HTML]], inputs: set[Any]) -> None:
-    """Of many events in a row only the last counts. What one strip cannot tell is said, and the others are told all the same."""
+    """Of many events in a row only the last counts. What one strip cannot tell is said, and the others are told all the same.
+
+    The values come as the browser sent them, for they are only compared: of one that gradio refuses, such as a choice that is no
+    longer offered, no strip would be told.
+    """
 
     def update_strips(given: Given) -> Update:
         updates: Update = {}
@@ -131,4 +137,5 @@ def _listen(events: Sequence[Any], watched: Sequence[tuple[Telling, gr.HTML]], i
             gr.Warning(html.escape(message, quote=False), duration=15, title=en.ERROR)
         return updates
 
-    gr.on(events, show_errors(update_strips), inputs, [line for _, line in watched], trigger_mode="always_last", **QUICK)
+    lines = [line for _, line in watched]
+    gr.on(events, show_errors(update_strips), inputs, lines, preprocess=False, trigger_mode="always_last", **QUICK)
