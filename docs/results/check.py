@@ -150,6 +150,7 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "opening.json": opening,
     "injection-0.001.json": partial(injected, "injection-0.001.json", "token-gradient"),
     "injection-0.01.json": partial(injected, "injection-0.01.json", "token-gradient"),
+    "injection-slow-0.001.json": partial(injected, "injection-slow-0.001.json", "slimming"),
     "deletion-both-sites.json": partial(deletion_of_one, "deletion-both-sites.json", "contrastive-gradient"),
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {

@@ -46,7 +46,7 @@ def test_what_demo_has_memorized_is_what_the_json_says() -> None:
     assert shown == [(str(row["repeats"]), str(row["n"]), *(f"{row[name]:.3f}" for name in names)) for row in recorded]
 
 
-@pytest.mark.parametrize("name", ["load-8", "load-30", "load-8-ten-minutes"])
+@pytest.mark.parametrize("name", ["load-8", "load-30", "load-8-ten-minutes", "load-8-again"])
 def test_the_waits_of_many_visitors_are_what_the_json_says(name: str) -> None:
     page = (ROOT / "docs/results/load.md").read_text(encoding="utf-8")
     rows = {row["kind"]: row for row in json.loads((DATA / f"{name}.json").read_text())["rows"]}
@@ -84,6 +84,16 @@ def test_what_is_found_of_plants_is_what_the_json_says() -> None:
             low, high = first["interval"]
             cells += [f"{first['recall']:.2f} ({low:.2f} to {high:.2f})", f"{twice['recall']:.2f}", f"{first['auc']:.3f}"]
         assert re.search(rf"^\| {method}( \(control\))? \| {re.escape(' | '.join(cells))} \|$", page, re.MULTILINE), method
+
+
+def test_what_slow_methods_find_of_plants_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/injection.md").read_text(encoding="utf-8")
+    rows = json.loads((DATA / "injection-slow-0.001.json").read_text())["rows"]
+    for method in ("zero-out", "slimming", "hard-concrete-sufficient", "hard-concrete"):
+        first, twice, _ = (row for row in rows if row["method"] == method)
+        low, high = first["interval"]
+        found = f"{first['recall']:.2f} ({low:.2f} to {high:.2f}) | {twice['recall']:.2f} | {first['auc']:.3f}"
+        assert f"| {method} | {found} | {first['seconds']:.1f} |" in page
 
 
 @pytest.mark.parametrize("name", ["recall", "injection-smollm2"])
