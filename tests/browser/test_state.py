@@ -40,6 +40,7 @@ from tests.helpers import TAUGHT
 DRAWN = "JSON.stringify((document.querySelector('#{} .plot').data || []).map(trace => [trace.x, trace.y, trace.z]))"
 STALE = "document.querySelector('#{} .strip').dataset.kind === 'stale'"
 CURRENT = "document.querySelector('#{} .strip').dataset.kind === 'current'"
+HATCHED = "getComputedStyle(document.querySelector('#{}')).backgroundImage"
 OPACITY = "getComputedStyle(document.querySelector('#{}')).opacity"
 
 
@@ -162,9 +163,11 @@ def test_results_of_something_else_say_so_and_are_dimmed(visit: Visit, taught_fo
     page.click("#many-start")
     page.wait_for_function(FACTS.format("many-facts"))
     page.wait_for_function(CURRENT.format("many-made"))
+    assert "gradient" not in page.evaluate(HATCHED.format("many-facts .fact"))
     page.locator("#many-secrets input:checked").first.uncheck()
     page.wait_for_function(STALE.format("many-made"))
-    assert float(page.evaluate(OPACITY.format("many-facts .facts"))) < 0.6
+    assert "repeating-linear-gradient" in page.evaluate(HATCHED.format("many-facts .fact"))
+    assert page.evaluate(OPACITY.format("many-facts .facts")) == "1", "words keep their contrast"
     assert not visit.errors
 
 
