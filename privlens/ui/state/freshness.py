@@ -4,7 +4,6 @@ A result keeps a `Made`, and a strip above it compares that with the current set
 not compared: neurons that another tab passed on were not computed with this tab's settings.
 """
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from privlens.errors import PrivlensError
 from privlens.types import Secret
 from privlens.ui.components.form import Given, Update
 from privlens.ui.components.parts import part
-from privlens.ui.state.jobs import QUICK, show_errors
+from privlens.ui.state.jobs import QUICK, show_errors, warn
 from privlens.ui.state.session import ModelCache, ModelName
 from privlens.ui.text import en
 
@@ -110,15 +109,14 @@ class Strips:
 
     def wire(self, shared: Sequence[Any]) -> None:
         """Once all are known: a listener for all strips after the shared events, and one for each strip after its others."""
-        everything: set[Any] = set().union(*(inputs for (_, _, inputs), _ in self._watched))
-        _listen(shared, self._watched, everything)
-        for (events, tell, inputs), line in self._watched:
-            own = [event for event in events if event not in shared]
+        _listen(shared, self._watched)
+        for telling, line in self._watched:
+            own = [event for event in telling[0] if event not in shared]
             if own:
-                _listen(own, [((own, tell, inputs), line)], inputs)
+                _listen(own, [(telling, line)])
 
 
-def _listen(events: Sequence[Any], watched: Sequence[tuple[Telling, gr.HTML]], inputs: set[Any]) -> None:
+def _listen(events: Sequence[Any], watched: Sequence[tuple[Telling, gr.HTML]]) -> None:
     """Of many events in a row only the last counts. What one strip cannot tell is said, and the others are told all the same.
 
     The values come as the browser sent them, for they are only compared: of one that gradio refuses, such as a choice that is no
@@ -127,15 +125,16 @@ def _listen(events: Sequence[Any], watched: Sequence[tuple[Telling, gr.HTML]], i
 
     def update_strips(given: Given) -> Update:
         updates: Update = {}
-        errors: dict[str, None] = {}
+        errors: set[str] = set()
         for (_, tell, _), line in watched:
             try:
                 updates[line] = gr.update(value=dict(tell(given)))
             except PrivlensError as error:
-                errors[str(error)] = None
-        for message in errors:
-            gr.Warning(html.escape(message, quote=False), duration=15, title=en.ERROR)
+                errors.add(str(error))
+        for message in sorted(errors):
+            warn(message)
         return updates
 
+    inputs: set[Any] = set().union(*(inputs for (_, _, inputs), _ in watched))
     lines = [line for _, line in watched]
     gr.on(events, show_errors(update_strips), inputs, lines, preprocess=False, trigger_mode="always_last", **QUICK)

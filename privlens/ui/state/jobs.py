@@ -147,8 +147,17 @@ def stop_calls(session: str) -> None:
 
 
 def _shown(error: PrivlensError) -> gr.Error:
+    return gr.Error(_escaped(str(error)), duration=15, print_exception=False, title=en.ERROR)
+
+
+def warn(message: str) -> None:
+    """Shows the visitor what went wrong in a part of an answer whose rest is told all the same."""
+    gr.Warning(_escaped(message), duration=15, title=en.ERROR)
+
+
+def _escaped(message: str) -> str:
     """gradio reads markup in messages, so it is escaped; quotation marks stay as they are, for whoever reads the answer."""
-    return gr.Error(html.escape(str(error), quote=False), duration=15, print_exception=False, title=en.ERROR)
+    return html.escape(message, quote=False)
 
 
 class Notices(logging.Handler):
