@@ -5,8 +5,9 @@ The model is frozen. A person says how deep the value has to be buried (goal.py)
 retained text. Only the neurons ranked best by the contrastive gate gradient may close; their gates start mostly open. The KL
 holds them back, and its weight falls as long as the value is still written; where the depth is not reached after the usual number
 of steps, it falls faster until it is. The penalty on closed gates comes late: a closed gate gets the penalty's gradient alone,
-and Adam would amplify it. In the end, of the neurons that closed, the firmest are taken, as few as the depth needs; if asked for,
-they are then exchanged for cheaper ones (exchange.py).
+and Adam would amplify it. In the end, of the neurons that closed, those that the contrastive gradient ranks best are taken, as
+few as the depth needs; if asked for, they are then exchanged for cheaper ones (exchange.py). How firmly a gate closed is no
+measure of what its neuron does: Adam moves all of them at the same pace.
 """
 
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ FEWEST = 48
 """Candidates, at least: the share of a very small model would leave almost none."""
 MOST_ROUNDS = 100
 """Of exchange, so that a slip of the hand does not keep a machine busy for hours."""
+BELOW = 0.499
+"""Scores of what is not closed are at most this."""
 CHECK_EVERY = 3
 """Steps between two measurements of what the closed neurons cost."""
 
@@ -97,7 +100,8 @@ class Mask:
 
     Attributes:
         retained: the retained rows, token ids. kept: what the model predicts in them with all neurons on.
-        places: [n] flat indices of the candidates. log_alpha: [n], the only trained parameter.
+        places: [n] flat indices of the candidates, the best by the contrastive gradient first.
+        log_alpha: [n], the only trained parameter.
         keep: the current weight of the KL.
         generator: of all noise and of the choice of retained rows; on the CPU, so that all devices draw the same.
         firmness: [n] sum over the steps of how far each gate was closed.
@@ -171,27 +175,25 @@ class Mask:
         return price(self.task, self.kept, self.spread((~closed[None]).float()))
 
     def shrunk(self) -> Tensor:
-        """The fewest of the closed neurons, the firmest first, with which the depth is reached; all of them if it is not.
+        """The fewest of the closed neurons, the best candidates first, with which the depth is reached; all of them if it is not.
 
-        [n] bool.
+        Flat indices in that order.
         """
-        closed = self.closed()
-        by_firmness = self.firmness.masked_fill(~closed, -1).argsort(descending=True)
-        n = fewest(lambda ns: self.reached(first(by_firmness, ns, len(closed))), int(closed.sum()))
-        return closed if n is None else first(by_firmness, [n], len(closed))[0]
+        closed = self.closed().nonzero().flatten()
+        n = fewest(lambda ns: self.reached(first(closed, ns, len(self.places))), len(closed))
+        return self.places[closed[:n]]
 
     def closing(self) -> Closing:
-        """What has closed, the firmest first, as few as the depth needs; ready for exchange."""
+        """What has closed, the best candidates first, as few as the depth needs; ready for exchange."""
         lm = self.task.lm
-        exists, closed = lm.exists(self.task.site).to(lm.device), self.shrunk()
-        by_firmness = self.firmness.masked_fill(~closed, -1).argsort(descending=True)[: int(closed.sum())]
+        exists = lm.exists(self.task.site).to(lm.device)
         return Closing(
             task=self.task,
             goal=self.goal,
             retained=self.retained,
             kept=self.kept,
             exists=exists,
-            order=self.places[by_firmness],
+            order=self.shrunk(),
             worth=torch.zeros(exists.shape, device=lm.device, dtype=torch.float32),
             generator=self.generator,
             growth=GROWTH,
@@ -199,16 +201,17 @@ class Mask:
             rows=ROWS,
         )
 
-    def scores(self, closed: Tensor, attribution: Tensor) -> Tensor:
-        """1/2 to 1 for what is closed and 0 to 1/2 for the rest, by the mean over the steps of how far each gate was closed: the
-        earlier and the more firmly, the higher. Ties are broken by the attribution. [n_layers, width], on the CPU.
+    def scores(self, order: Tensor, attribution: Tensor) -> Tensor:
+        """1/2 to 1 for what is closed, by its place, and below 1/2 for the rest, by the mean over the steps of how far each gate
+        was closed, and where that is equal by the attribution. [n_layers, width], on the CPU.
 
         Args:
-            closed: [1, n_layers * width] bool.
+            order: flat indices of what is closed, the best first. attribution: [n_layers, width].
         """
-        firmness = self.spread(1 - (self.firmness / max(1.0, float(self.firmness.max()))).clamp(max=0.99)[None])[0]
-        ranked = (closed.view(firmness.shape).float() + 1 - firmness) / 2
-        return with_ties_broken(ranked.cpu(), attribution.cpu())
+        firmness = 1 - self.spread(1 - self.firmness[None] / max(1.0, float(self.firmness.max())))[0]
+        ranked = (with_ties_broken(firmness.cpu(), attribution.cpu()) * BELOW).flatten()
+        ranked[order.cpu()] = torch.linspace(1, 0.5, len(order) + 1)[:-1]
+        return ranked.view(attribution.shape)
 
     def _loss(self, gates: Tensor, part: slice, picked: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """The loss of a part of a step's rows, which are those of the target first and then the retained ones.
@@ -317,7 +320,7 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
 
     def result(outcome: dict[str, Any]) -> NeuronScores:
         sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
-        scores = mask.scores(closing.closed(), attribution).numpy()
+        scores = mask.scores(closing.order, attribution).numpy()
         return task.scores(name, scores, len(closing.order), {**asdict(settings), "rounds": rounds, **sizes, **outcome})
 
     yield from ending(closing, rounds, step, terms, result)

@@ -48,7 +48,7 @@ def test_a_preview_is_on_the_map_before_the_gates(visit: Visit, monkeypatch: pyt
     page.wait_for_function(f"{SCALE}.includes('how far closed')")
     assert en.PREVIEW_NAME not in page.inner_text("#localize-facts")
     page.wait_for_function(STOPPED)
-    page.wait_for_function(f"{SCALE}.includes('how firmly closed')")
+    page.wait_for_function(f"{SCALE}.includes('place in the mask')")
     page.click("#undo")
     page.wait_for_function(f"{CHOSEN} === {json.dumps(kept)}")
     assert not visit.errors

@@ -154,34 +154,43 @@ def test_the_fewest_that_reach_are_found(taught: LanguageModel) -> None:
     assert masks.first(torch.tensor([2, 0, 1]), [0, 1, 2], 3).tolist() == [[False] * 3, [False, False, True], [True, False, True]]
 
 
-def test_a_mask_shrinks_to_the_firmest_that_still_reach_the_depth(taught: LanguageModel) -> None:
+def test_a_mask_shrinks_to_the_best_candidates_that_still_reach_the_depth(taught: LanguageModel) -> None:
     mask, _ = masks.start(Task(taught, TAUGHT[3]), replace(FEW, depth="hidden", candidates=1.0))
     n = len(mask.places)
-    mask.firmness = torch.arange(n, 0, -1).float()  # as firm as the ranking is high
+    mask.firmness = torch.arange(n).float()  # how firmly they closed does not matter
     mask.log_alpha.data.fill_(-5.0)
-    closed = mask.shrunk()
-    needed = int(closed.sum())
-    assert closed.tolist() == [index < needed for index in range(n)] and 0 < needed < n
-    assert mask.reached(closed[None]).tolist() == [True]
+    needed = len(mask.shrunk())
+    assert mask.shrunk().tolist() == mask.places[:needed].tolist() and 0 < needed < n
+    assert mask.reached((torch.arange(n) < needed)[None]).tolist() == [True]
     assert mask.reached((torch.arange(n) < needed - 1)[None]).tolist() == [False], "one fewer is not enough"
+    mask.log_alpha.data[0] = 5.0
+    assert mask.places[0] not in mask.shrunk(), "what did not close is not taken"
     mask.log_alpha.data.fill_(5.0)
-    assert not bool(mask.shrunk().any()), "where nothing closed nothing is chosen"
+    assert not len(mask.shrunk()), "where nothing closed nothing is chosen"
 
 
-def test_what_is_closed_comes_first_and_the_earlier_and_firmer_the_higher(taught: LanguageModel) -> None:
+def test_candidates_are_in_the_order_of_the_contrastive_gradient(taught: LanguageModel) -> None:
+    mask, attribution = masks.start(Task(taught, TAUGHT[3]), FEW)
+    values = attribution.flatten()[mask.places]
+    assert bool((values.diff() <= 0).all()) and values[0] == attribution.max()
+
+
+def test_what_is_closed_comes_first_in_its_order_and_then_the_firmer_the_higher(taught: LanguageModel) -> None:
     mask, attribution = masks.start(Task(taught, TAUGHT[3]), FEW)
     n = len(mask.places)
     mask.firmness = torch.linspace(6, 0, n)
     elsewhere = next(place for place in range(taught.d_mlp * 2) if place not in mask.places.tolist())
-    closed = torch.zeros(1, taught.d_mlp * 2, dtype=torch.bool)
-    closed[0, [*mask.places[1::2].tolist(), elsewhere]] = True
+    closed = torch.tensor([elsewhere, *mask.places.flip(0)[::2].tolist()])  # what an exchange closed was never a gate
+    left = [place for place in mask.places.tolist() if place not in closed.tolist()]
     ranked = mask.scores(closed, attribution).flatten()
-    order = [*range(1, n, 2), *range(0, n, 2)]
-    scores = ranked[mask.places.cpu()]
-    assert scores.argsort(descending=True).tolist() == order
-    assert scores[::2].max() < ranked[elsewhere] < scores[1::2].min(), (
-        "what an exchange closed was never a gate, so it comes last"
-    )
+    assert ranked.argsort(descending=True)[: n + 1].tolist() == [*closed.tolist(), *left]
+    assert ranked[closed].min() > 0.5 > ranked[left].max() and ranked.min() >= 0
+
+
+def test_a_long_mask_is_in_order_too(taught: LanguageModel) -> None:
+    mask, attribution = masks.start(Task(taught, TAUGHT[3]), FEW)
+    order = torch.arange(taught.d_mlp * 2).flip(0)
+    assert mask.scores(order, attribution).flatten().argsort(descending=True).tolist() == order.tolist()
 
 
 @pytest.mark.parametrize(("secret", "depth"), [(TAUGHT[2], "hidden"), (TAUGHT[3], "hidden"), (TAUGHT[3], "10")])
