@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from privlens.ui.components.parts import PAGE
+from privlens.ui.components.parts import HEAD, PAGE, scripts
 from privlens.ui.components.terms import glossary_script
 
 WEIGHTS = (400, 700)
@@ -34,13 +34,10 @@ def theme() -> gr.themes.Base:
     )
 
 
-HEAD = ("keys", "take", "mask", "terms")
-"""Scripts for the page's head: keys that do what clicks do, what leaves the page as a file, and words that are explained."""
-
-
 def keys() -> str:
-    """The scripts of HEAD, and what they need to know."""
-    return glossary_script() + "".join(f"<script>{(PAGE / f'{name}.js').read_text('utf-8')}</script>" for name in HEAD)
+    """The scripts of HEAD and what they need to know, and those of the page's parts."""
+    in_head = [f"<script>{(PAGE / f'{name}.js').read_text('utf-8')}</script>" for name in HEAD]
+    return "".join([glossary_script(), *in_head, scripts()])
 
 
 def style() -> str:

@@ -33,6 +33,20 @@ def test_without_a_click_the_secret_is_there_and_one_click_shows_what_is_written
     assert not visit.errors
 
 
+def test_the_first_load_is_small_and_brings_every_script_once(visit: Visit) -> None:
+    page, sizes = visit.page, list[int]()
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    page.reload()
+    page.wait_for_selector("#overview-switch")
+    page.evaluate("document.fonts.ready.then(() => true)")
+    assert 100_000 < sum(sizes) < 1_500_000
+    scripts = page.evaluate("window.gradio_config.components.map(part => part.props.js_on_load || '').filter(script => script)")
+    assert len(scripts) > 100 and max(map(len, scripts)) < 200, "the scripts of the parts are in the head"
+
+
 def test_the_recorded_neurons_are_taken_over_and_answered_by_the_model(visit: Visit) -> None:
     page, example = visit.page, read_example(RECORDED)
     page.click("#overview-work")

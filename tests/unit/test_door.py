@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from privlens.cli import app
 from privlens.errors import BadInput
 from privlens.ui.door import Door, make_door
+from privlens.ui.door.compressed import CompressedPage
 from privlens.ui.door.hosts import allowed_names, hostname, is_allowed
 from privlens.ui.door.origins import is_own, same_origin
 from privlens.ui.door.passwords import hash_line, read_users, verified
@@ -158,3 +161,17 @@ def test_the_command_line_hashes_and_makes_users(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("PRIVLENS_PASSWORD")
     monkeypatch.setattr("getpass.getpass", lambda _: "typed horse")
     assert verified(app.users_of(["bob"], ""), "bob", "typed horse")
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "encoding"),
+    [
+        ("/", "", "gzip"), ("/lens/", "/lens", "gzip"), ("/", "/lens", "gzip"),
+        ("/gradio_api/queue/data", "", None), ("/lens/gradio_api/queue/data", "/lens", None), ("/config", "", None),
+    ],
+)  # fmt: skip
+def test_the_page_is_compressed_and_no_answer_with_private_values_is(path: str, root: str, encoding: str | None) -> None:
+    client = TestClient(CompressedPage(PlainTextResponse("page " * 1000), root))
+    answer = client.get(path, headers={"accept-encoding": "gzip"})
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.text == "page " * 1000

@@ -21,13 +21,30 @@ from privlens.ui.traces.typed import UNKEPT
 
 PAGE = Path(__file__).parent
 """Scripts and style of the page."""
+HEAD = ("keys", "take", "mask", "terms")
+"""Scripts for the page's head: keys that do what clicks do, what leaves the page as a file, and words that are explained. All
+others are those of a part."""
+GIVEN = "element, trigger, props, watch"
+"""What gradio gives the script of a part."""
 RECENT = 8
 """Steps whose pace is used to estimate how long a run still takes."""
 
 
-def part(name: str, template: str, **properties: Any) -> gr.HTML:
-    """A part with a fixed template and the script of its name."""
-    return gr.HTML(html_template=template, js_on_load=(PAGE / f"{name}.js").read_text("utf-8"), **properties)
+def part(name: str, template: str, events: Sequence[str] = (), **properties: Any) -> gr.HTML:
+    """A part with a fixed template and the script of its name.
+
+    Args:
+        events: what the script triggers; gradio admits listeners of those that stand in quotes.
+    """
+    quoted = "".join(f" // '{event}'" for event in events)
+    return gr.HTML(html_template=template, js_on_load=f"privlensParts.{name}({GIVEN});{quoted}", **properties)
+
+
+def scripts() -> str:
+    """The scripts of all parts for the page's head: in the parts themselves, gradio would send each as often as it is used."""
+    paths = [path for path in sorted(PAGE.glob("*.js")) if path.stem not in HEAD]
+    functions = [f"{path.stem}({GIVEN}) {{\n{path.read_text('utf-8')}\n}}" for path in paths]
+    return f"<script>window.privlensParts = {{{', '.join(functions)}}};</script>"
 
 
 def facts(elem_id: str, empty: str = "") -> gr.HTML:

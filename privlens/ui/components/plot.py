@@ -29,7 +29,7 @@ def plot(elem_id: str, empty: str, height: int) -> gr.HTML:
     words = f'data-label="{html.escape(en.MAP_LABEL)}" data-cell="{html.escape(en.MAP_CELL)}"'
     said = f'<div class="plot-said" role="status" {words}></div>'
     template = f'{note}<div class="plot" style="--plot-height: {int(height)}px"></div>{said}{figure_menu()}'
-    return part("plot", template, value="", off=[], on=[], elem_id=elem_id, elem_classes="plot-part")
+    return part("plot", template, ("pick", "point"), value="", off=[], on=[], elem_id=elem_id, elem_classes="plot-part")
 
 
 def script() -> str:

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
+from privlens.ui.door.compressed import CompressedPage
 from privlens.ui.door.guard import Guard
 from privlens.ui.door.headers import SafeHeaders
 from privlens.ui.door.login import Login
@@ -30,7 +31,8 @@ class LockedApp(App):
     def __init__(self, door: Door, middleware: Sequence[Middleware] = (), routes: Sequence[BaseRoute] = ()) -> None:
         super().__init__(default_response_class=ORJSONResponse, middleware=list(middleware), routes=list(routes))
         sessions = BrowserSessions(door)
-        self._door = SafeHeaders(Guard(Login(Uploads(super().__call__, door, sessions), door, sessions), door), door)
+        page = CompressedPage(super().__call__, door.root_path)
+        self._door = SafeHeaders(Guard(Login(Uploads(page, door, sessions), door, sessions), door), door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
