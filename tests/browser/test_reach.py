@@ -14,7 +14,20 @@ from playwright.sync_api import Page, TimeoutError
 from privlens.localization import METHODS, Task
 from privlens.localization.hard_concrete import hard_concrete
 from privlens.types import LocalizationStep
-from tests.browser.steps import FACTS, MOUNTED, STOPPED, Visit, bring, check, choose_example, finished, localize, open_tab, vote
+from tests.browser.steps import (
+    FACTS,
+    MOUNTED,
+    STOPPED,
+    Visit,
+    bring,
+    check,
+    choose_example,
+    finished,
+    localize,
+    open_tab,
+    told,
+    vote,
+)
 from tests.browser.test_comparing import choose_methods, compare
 from tests.browser.test_erasing import quick_settings
 from tests.helpers import TAUGHT
@@ -137,6 +150,19 @@ def test_axe_finds_nothing_serious_with_results_and_while_it_runs(
     page.click("#localize-cancel")
     page.wait_for_function(STOPPED)
     assert found == []
+    assert not visit.errors
+
+
+def test_a_toast_holds_no_button_in_a_button_and_is_closed_by_keys(visit: Visit) -> None:
+    page = visit.page
+    page.evaluate(AXE_SCRIPT)
+    open_tab(page, "Check")
+    page.click("#check-start")
+    told(page, "The prompt is empty")
+    assert [finding for finding in page.evaluate(AXE) if "toast" in finding] == []
+    page.focus(".toast-close")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".toast-body", state="detached")
     assert not visit.errors
 
 

@@ -44,3 +44,10 @@ const lost = () => held?.matches('button') && (document.activeElement === held ?
 new MutationObserver(() => setTimeout(() => {  // a moment later: its neighbour is enabled in the same answer
   if (lost()) (held.disabled ? held.parentElement.querySelector('button:not([disabled])') : held)?.focus();
 }, 60)).observe(document, { subtree: true, attributes: true, attributeFilter: ['disabled'] });
+
+// A toast folds by a click on its head, which gradio makes a button although it holds the one that closes the toast, and a button in
+// a button is lost to screen readers. The inner one is what keys need.
+new MutationObserver(() => document.querySelectorAll('.toast-header[role]').forEach(head => {
+  head.removeAttribute('role');
+  head.removeAttribute('tabindex');
+})).observe(document, { subtree: true, childList: true });
