@@ -40,7 +40,7 @@ Exchange = Annotated[
         min=0,
         max=MOST_ROUNDS,
         help="For hard-concrete and stepwise: rounds, at most, in which neurons are exchanged for cheaper ones. Slower. "
-        "Default: 10 for stepwise, 0 for hard-concrete.",
+        "Default: 10 for stepwise; hard-concrete takes none where it reaches depth and hold without, else up to 10.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

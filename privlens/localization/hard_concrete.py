@@ -6,8 +6,9 @@ retained text. Only the neurons ranked best by the contrastive gate gradient may
 holds them back, and its weight falls as long as the value is still written; where the depth is not reached after the usual number
 of steps, it falls faster until it is. The penalty on closed gates comes late: a closed gate gets the penalty's gradient alone,
 and Adam would amplify it. In the end, of the neurons that closed, those that the contrastive gradient ranks best are taken, as
-few as the depth needs; if asked for, they are then exchanged for cheaper ones (exchange.py). How firmly a gate closed is no
-measure of what its neuron does: Adam moves all of them at the same pace.
+few as the depth needs. (How firmly a gate closed is no measure of what its neuron does: Adam moves all of them at the same
+pace.) Where they do not bury the value as deep as asked, or cost more than they may, or where a person wants it, they are
+exchanged for cheaper ones (exchange.py).
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from privlens import validation
 from privlens.lm.memory import AdaptiveBatchSize
 from privlens.localization.closing import Closing
 from privlens.localization.depth_search import fewest, first, price, reached
-from privlens.localization.exchange import GROWTH, ROWS, ending
+from privlens.localization.exchange import GROWTH, ROUNDS, ROWS, ending
 from privlens.localization.gates import backward, deterministic_gates, open_probability, sample_gates, with_ties_broken
 from privlens.localization.goal import FORGOTTEN, HIDDEN, Goal, goal, tries_of
 from privlens.localization.gradients import contrastive
@@ -78,7 +79,7 @@ class MaskSettings:
     """Rows of the target per step, each with its own noise."""
     rounds: int | None = None
     """Of exchange at the end, at most (exchange.py), such as 10; 0 leaves the neurons as they were found. None: what the method
-    does by itself, which is 0 for the mask."""
+    does by itself; the mask then exchanges only where it has missed depth or price."""
 
 
 def asked_for(depth: str, hold: float | None, rounds: int | None = None) -> MaskSettings:
@@ -201,6 +202,12 @@ class Mask:
             rows=ROWS,
         )
 
+    def rounds(self, closing: Closing) -> int:
+        """Of exchange, at most."""
+        if self.settings.rounds is not None:
+            return self.settings.rounds
+        return 0 if closing.is_deep() and closing.price() <= self.settings.hold else ROUNDS
+
     def scores(self, order: Tensor, attribution: Tensor) -> Tensor:
         """1/2 to 1 for what is closed, by its place, and below 1/2 for the rest, by the mean over the steps of how far each gate
         was closed, and where that is equal by the attribution. [n_layers, width], on the CPU.
@@ -316,7 +323,8 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
             target_nll=nll,
             terms=terms,
         )
-    closing, rounds = mask.closing(), settings.rounds or 0
+    closing = mask.closing()
+    rounds = mask.rounds(closing)
 
     def result(outcome: dict[str, Any]) -> NeuronScores:
         sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}

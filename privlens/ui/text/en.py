@@ -329,7 +329,7 @@ DEPTHS = {
     "forgotten": "no likelier than others of its format",
 }
 HOLD = "What it may cost (KL on retained text, nats/token)"
-EXCHANGE = "Rounds of exchange (empty: 10 for stepwise, 0 for hard-concrete)"
+EXCHANGE = "Rounds of exchange (empty: as many as the method needs, 10 at most)"
 EXCHANGE_BY_METHOD = "as the method does"
 NOTE_DEPTH = {
     True: "reached with the suggested neurons off",
