@@ -21,7 +21,7 @@ from privlens.ui.traces.typed import UNKEPT
 
 PAGE = Path(__file__).parent
 """Scripts and style of the page."""
-HEAD = ("keys", "take", "mask", "terms")
+HEAD = ("unwatched", "keys", "take", "mask", "terms")
 """Scripts for the page's head: keys that do what clicks do, what leaves the page as a file, and words that are explained. All
 others are those of a part."""
 GIVEN = "element, trigger, props, watch"
