@@ -180,9 +180,10 @@ class Mask:
 
         Flat indices in that order.
         """
-        closed = self.closed().nonzero().flatten()
-        n = fewest(lambda ns: self.reached(first(closed, ns, len(self.places))), len(closed))
-        return self.places[closed[:n]]
+        closed = self.closed()
+        order, n_closed = closed.int().argsort(descending=True, stable=True), int(closed.sum())
+        n = fewest(lambda ns: self.reached(first(order, ns, len(closed))), n_closed)
+        return self.places[order[: n_closed if n is None else n]]
 
     def closing(self) -> Closing:
         """What has closed, the best candidates first, as few as the depth needs; ready for exchange."""
