@@ -218,7 +218,7 @@ class Mask:
         """
         firmness = 1 - self.spread(1 - self.firmness[None] / max(1.0, float(self.firmness.max())))[0]
         ranked = (with_ties_broken(firmness.cpu(), attribution.cpu()) * BELOW).flatten()
-        ranked[order.cpu()] = torch.linspace(1, 0.5, len(order) + 1)[:-1]
+        ranked[order.cpu()] = torch.linspace(1, 0.5, len(order) + 1, dtype=torch.float32)[:-1]
         return ranked.view(attribution.shape)
 
     def _loss(self, gates: Tensor, part: slice, picked: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
