@@ -145,12 +145,13 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
     "memorized.json": memorized,
     "memorized-int8.json": partial(quantized, "int8"),
     "memorized-int4.json": partial(quantized, "int4"),
-    "deletion.json": partial(deletion_of_one, "deletion.json", "contrastive-gradient"),
-    "deletion-stepwise.json": partial(deletion_of_one, "deletion-stepwise.json", "stepwise"),
+    "deletion.json": partial(deletion_of_one, "deletion.json", "stepwise"),
     "opening.json": opening,
     "injection-0.001.json": partial(injected, "injection-0.001.json", "token-gradient"),
     "injection-0.01.json": partial(injected, "injection-0.01.json", "token-gradient"),
     "injection-slow-0.001.json": partial(injected, "injection-slow-0.001.json", "slimming"),
+    "injection-slow-0.01.json": partial(injected, "injection-slow-0.01.json", "slimming"),
+    "deletion-all-methods.json": partial(deletion_of_one, "deletion-all-methods.json", "token-gradient"),
     "deletion-both-sites.json": partial(deletion_of_one, "deletion-both-sites.json", "contrastive-gradient"),
 }
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {

@@ -10,7 +10,7 @@ import pytest
 from tests.docs.pages import ROOT
 
 DATA = ROOT / "docs" / "results" / "data"
-TIMES = ("audit-scaling", "load-", "speed", "growth")
+TIMES = ("audit-scaling", "load-", "speed", "growth", "page", "cost")
 """Seconds, which no two machines share."""
 
 
@@ -88,12 +88,26 @@ def test_what_is_found_of_plants_is_what_the_json_says() -> None:
 
 def test_what_slow_methods_find_of_plants_is_what_the_json_says() -> None:
     page = (ROOT / "docs/results/injection.md").read_text(encoding="utf-8")
-    rows = json.loads((DATA / "injection-slow-0.001.json").read_text())["rows"]
+    recorded = [json.loads((DATA / f"injection-slow-{ratio}.json").read_text())["rows"] for ratio in ("0.001", "0.01")]
     for method in ("zero-out", "slimming", "hard-concrete-sufficient", "hard-concrete"):
-        first, twice, _ = (row for row in rows if row["method"] == method)
-        low, high = first["interval"]
-        found = f"{first['recall']:.2f} ({low:.2f} to {high:.2f}) | {twice['recall']:.2f} | {first['auc']:.3f}"
-        assert f"| {method} | {found} | {first['seconds']:.1f} |" in page
+        found = []
+        for rows in recorded:
+            first, twice, _ = (row for row in rows if row["method"] == method)
+            low, high = first["interval"]
+            found += [f"{first['recall']:.2f} ({low:.2f} to {high:.2f})", f"{twice['recall']:.2f}", f"{first['auc']:.3f}"]
+            found.append(f"{first['seconds']:.1f}")
+        assert f"| {method} | {' | '.join(found)} |" in page
+
+
+def test_all_methods_switched_off_are_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/deletion-all-methods.md").read_text(encoding="utf-8")
+    rows = json.loads((DATA / "deletion-all-methods.json").read_text())["rows"]
+    assert len(rows) == 2 * len({row["method"] for row in rows})
+    for row in rows:
+        exponent = row["target_log10_tries_median"]
+        numbers = [f"{row['target_match']:.2f}", f"10^{exponent:.1f}" if exponent else "1", f"{row['target_exposure_bits']:.1f}"]
+        numbers += [f"{row['forgotten']:.2f}", f"{row['unseen_kept']:.3f}", f"x{row['perplexity_ratio']:.3f}"]
+        assert re.search(rf"^\| {row['method']} \|.*{re.escape(' | '.join(numbers))} \|", page, re.MULTILINE), row["method"]
 
 
 @pytest.mark.parametrize("name", ["recall", "injection-smollm2"])
@@ -108,9 +122,7 @@ def test_what_is_found_of_plants_in_smollm2_is_what_the_json_says(name: str) -> 
         assert re.search(rf"^\| {first['method']}( \(control\))? \| {re.escape(found)} \| ", page, re.MULTILINE), first["method"]
 
 
-@pytest.mark.parametrize(
-    ("page", "names"), [("deletion", ("deletion", "deletion-stepwise")), ("deletion-both-sites", ("deletion-both-sites",))]
-)
+@pytest.mark.parametrize(("page", "names"), [("deletion", ("deletion",)), ("deletion-both-sites", ("deletion-both-sites",))])
 def test_switching_off_is_what_the_json_says(page: str, names: tuple[str, ...]) -> None:
     text = (ROOT / f"docs/results/{page}.md").read_text(encoding="utf-8")
     for row in [row for name in names for row in json.loads((DATA / f"{name}.json").read_text())["rows"]]:
@@ -155,6 +167,23 @@ def test_speed_beside_peers_is_what_the_json_says() -> None:
     for row in rows:
         numbers = " | ".join(three_digits(row[name]) for name in ("ours_s", "peer_s", "ratio"))
         assert f"| {numbers} | {row['peak_mb']:.0f} |" in page
+
+
+def test_the_pace_of_the_page_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/page.md").read_text(encoding="utf-8")
+    recorded = json.loads((DATA / "page.json").read_text())
+    assert f"{recorded['settings']['visits']} visits" in page and recorded["from_elsewhere"] == []
+    for row in recorded["rows"]:
+        assert f" | {row['median']:.2f} | {row['worst']:.2f} |" in page
+    run = recorded["live"]
+    for number in (f"{run['bar_a_second']:.1f}", f"{run['map_a_second']:.1f}", f"{run['longest_standstill_s']:.2f}"):
+        assert re.search(rf"\| {number} \|$", page, re.MULTILINE)
+
+
+def test_costs_are_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/cost.md").read_text(encoding="utf-8")
+    for row in json.loads((DATA / "cost.json").read_text())["rows"]:
+        assert f"| {row['task']} | {row['seconds']:.3f} s, {row['peak_mb']:.0f} MiB |" in page
 
 
 def test_growth_is_what_the_json_says() -> None:
