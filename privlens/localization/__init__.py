@@ -110,13 +110,13 @@ class MethodInfo:
 METHOD_INFO: dict[str, MethodInfo] = {
     "hard-concrete": MethodInfo(
         "gates that learn to close until the value is as deep as asked, at the least cost to retained text (LPNL)",
-        "48 training steps of 12 rows, up to 100 where the depth is not reached by then",
+        "48 to 100 training steps of 12 rows; then an exchange if depth or price is missed",
         "place in the mask, off from 1/2",
         retains=True,
     ),
     "hard-concrete-deep": MethodInfo(
         "the same until the value is no likelier than others of its format: takes more of its neighbours with it",
-        "48 training steps of 12 rows, up to 100 where the depth is not reached by then",
+        "48 to 100 training steps of 12 rows; then an exchange if depth or price is missed",
         "place in the mask, off from 1/2",
         retains=True,
     ),

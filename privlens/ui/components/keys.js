@@ -47,7 +47,10 @@ new MutationObserver(() => setTimeout(() => {  // a moment later: its neighbour 
 
 // A toast folds by a click on its head, which gradio makes a button although it holds the one that closes the toast, and a button in
 // a button is lost to screen readers. The inner one is what keys need.
-new MutationObserver(() => document.querySelectorAll('.toast-header[role]').forEach(head => {
-  head.removeAttribute('role');
-  head.removeAttribute('tabindex');
-})).observe(document, { subtree: true, childList: true });
+new MutationObserver(changes => {
+  if (!changes.some(({ target }) => target.closest?.('.toast-wrap'))) return;
+  for (const head of document.querySelectorAll('.toast-header[role]')) {
+    head.removeAttribute('role');
+    head.removeAttribute('tabindex');
+  }
+}).observe(document, { subtree: true, childList: true });

@@ -1,4 +1,4 @@
-"""How fast the page is in Chromium: .venv/bin/python docs/results/page_timings.py [--visits 5] > page.json
+"""How fast the page is in Chromium: .venv/bin/python docs/page_timings.py [--visits 5] > page.json
 
 Serves the app on the bundled model in a process of its own and visits it with an empty cache each time. Prints one JSON object.
 Seconds are those of one machine with software rendering; the bytes and the hosts are not.
@@ -14,14 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
+from screenshot import MINUTES_AT_MOST, SIZE, SWITCHES
 
 from privlens.bench.serving import served
 from privlens.recorded import read_example
 from privlens.resources import RECORDED
 
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-SIZE = {"width": 1280, "height": 800}
-MINUTES_AT_MOST = 10
 SETTLED = 3000
 """Milliseconds after the page has opened, in which it fetches what it did not need for the first picture."""
 
