@@ -6,6 +6,7 @@ Seconds are those of one machine with software rendering; the bytes and the host
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,16 +48,20 @@ SWITCHED = """() => new Promise(done => {
 """Milliseconds from the click on the switch until what is written without the neurons is drawn."""
 
 WATCHED = """() => {
-  window.told = {bar: [], map: []}; window.waits = [];
+  window.told = {bar: [], map: []}; window.waits = []; window.steps = [];
   const watch = (name, part) => new MutationObserver(() => window.told[name].push(performance.now()))
     .observe(document.querySelector(part), {subtree: true, childList: true, characterData: true, attributes: true});
   watch('bar', '#localize-progress'); watch('map', '#heatmap');
+  const bar = document.querySelector('#localize-progress span');
+  new MutationObserver(() => window.steps.push(bar.textContent))
+    .observe(bar, {subtree: true, childList: true, characterData: true});
   let last = performance.now();
   const tick = () => { const now = performance.now(); window.waits.push(now - last); last = now; requestAnimationFrame(tick); };
   requestAnimationFrame(tick);
 }"""
-"""Notes when the progress and the map of a run change, and how long the page took from one frame to the next."""
+"""Notes when the progress and the map of a run change, what it says of its steps, and how long a frame took."""
 
+STEP = re.compile(r"step (\d+) of")
 FRAME = 40
 """Milliseconds: changes that follow each other faster belong to one frame."""
 
@@ -114,10 +119,13 @@ def live(browser: Browser, address: str) -> dict[str, float]:
         page.wait_for_function("!document.querySelector('#localize-cancel').disabled")
         page.evaluate("window.waits.length = 0")
         page.wait_for_function("document.querySelector('#localize-cancel').disabled")
-        told, waits = page.evaluate("[window.told, window.waits]")
+        told, waits, bars = page.evaluate("[window.told, window.waits, window.steps]")
+        steps = [int(found[1]) for found in map(STEP.search, bars) if found]
         return {
             "bar_a_second": a_second(told["bar"]),
             "map_a_second": a_second(told["map"]),
+            "steps": max(steps),
+            "steps_told": len(set(steps) - {0}),
             "longest_standstill_s": max(waits) / 1000,
         }
 

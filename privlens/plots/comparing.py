@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 from privlens.memorization.extraction import log10_tries
 from privlens.outcomes import CurvePoint, MeasuredOn
 from privlens.plots.charts import CHOSEN, CONTROL, NEUTRAL, plain
-from privlens.plots.heatmaps import HEAT, all_layers_layout, heatmap_layout, wrapped_title, write_cell_texts
+from privlens.plots.heatmaps import HEAT, all_layers_layout, neuron_figure, wrapped_title, write_cell_texts
 from privlens.types import Array, Site
 
 COLORS = ("#1c7ed6", "#e8590c", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#f08c00", "#7048e8", "#c2255c", "#5c940d")
@@ -51,7 +51,7 @@ def small_heatmap(scores: Array, title: str, unit: str) -> go.Figure:
         showscale=False,
         hovertemplate="%{z} % of its highest score<extra></extra>",
     )
-    fig = heatmap_layout(go.Figure(trace, layout_template="none"), fold, height=250)
+    fig = neuron_figure(trace, fold, height=250)
     subtitle = wrapped_title(f"highest {top:.3g}; {unit}")
     heading = f"<b>{html.escape(title)}</b><br><span style='font-size:12px'>{subtitle}</span>"
     fig.update_layout(

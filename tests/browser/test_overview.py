@@ -1,6 +1,7 @@
 """The page opens filled: one click to before and after, and from there to the live model."""
 
 import pytest
+from playwright.sync_api import Page
 
 from privlens.recorded import read_example
 from privlens.resources import RECORDED
@@ -8,6 +9,24 @@ from privlens.types import Neuron
 from tests.browser.steps import FACTS, Visit, bring, open_tab, value_of, wait_for_off
 
 ANSWERED = "document.querySelector('#overview [data-part=verdict]').dataset.kind"
+
+COUNTED = """
+window.looked = 0;
+window.Proxy = new Proxy(Proxy, { construct: (made, [thing, handler]) => new made(thing, { ...handler, get: (of, key, by) => {
+    window.looked += key === 'children';
+    return handler.get ? handler.get(of, key, by) : Reflect.get(of, key, by);
+}})});
+"""
+"""Counts how often gradio looks below a part of the page, as it does from part to part to find one."""
+
+
+def searched(page: Page) -> int:
+    """How often gradio has looked below a part, once it has not done so for two seconds."""
+    before, now = -1, 0
+    while now != before:
+        page.wait_for_timeout(2000)
+        before, now = now, int(page.evaluate("window.looked"))
+    return now
 
 
 def part(visit: Visit, name: str) -> str:
@@ -45,6 +64,19 @@ def test_the_first_load_is_small_and_brings_every_script_once(visit: Visit) -> N
     assert 100_000 < sum(sizes) < 1_500_000
     scripts = page.evaluate("window.gradio_config.components.map(part => part.props.js_on_load || '').filter(script => script)")
     assert len(scripts) > 100 and max(map(len, scripts)) < 200, "the scripts of the parts are in the head"
+
+
+def test_a_click_does_not_send_gradio_through_the_whole_page_for_every_part_of_it(visit: Visit) -> None:
+    page = visit.page
+    page.add_init_script(COUNTED)
+    page.reload()
+    page.wait_for_selector("#overview-switch")
+    n_parts = page.evaluate("window.gradio_config.components.length")
+    assert searched(page) < 900 * n_parts, "1,200 where gradio looks for what a following listener listens to"
+    for example in range(2):  # after the first click gradio knows what was an input
+        page.evaluate("window.looked = 0")
+        page.locator("#examples label").nth(example).click()
+        assert searched(page) < 1000 * n_parts, "5,400 where gradio tells every input of a progress that nobody sees"
 
 
 def test_the_recorded_neurons_are_taken_over_and_answered_by_the_model(visit: Visit) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -26,6 +25,7 @@ from privlens.ui.sidebar.panel import Sidebar, SidebarValues
 from privlens.ui.state.edits import EditList, file_name
 from privlens.ui.state.freshness import Made, of_secret, strip, told
 from privlens.ui.state.jobs import QUICK, Redraw, run_buttons, show_errors, wire
+from privlens.ui.state.pace import Pace
 from privlens.ui.state.session import Localization, ModelCache, Selection
 from privlens.ui.tabs.erase import view as show
 from privlens.ui.tabs.erase.attacks import attacks_part, compare_part
@@ -33,7 +33,6 @@ from privlens.ui.tabs.erase.edit_list import edits_part
 from privlens.ui.tabs.erase.form import ErasureForm, controls
 from privlens.ui.tabs.erase.run import Erased, ErasureTask, by_name, erasing
 from privlens.ui.tabs.localize.selection import Chosen
-from privlens.ui.tabs.localize.tab import EVERY
 from privlens.ui.text import en, wording
 
 
@@ -67,11 +66,10 @@ def erase_tab(shelf: ModelCache, side: Sidebar, chosen: Chosen, above: Header) -
 
     def run(form_values: RunForm, stop: threading.Event) -> Iterator[Update]:
         model, task = form_values.erasure.model, form_values.erasure.task()
-        drawn_at = 0.0
+        pace = Pace()
         for report in erasing(shelf.get(model), task, form_values.edits.now.targets_of(model.edits), stop.is_set):
             update: Update = {bar: gr.update(value=report.bar), made: None}
-            if report.steps and (report.erased or time.monotonic() - drawn_at > EVERY):
-                drawn_at = time.monotonic()
+            if report.steps and (report.erased or pace.is_due()):
                 first, last = report.steps[0], report.steps[-1]
                 update |= {
                     numbers: gr.update(value=show.live_facts(last)),

@@ -2,7 +2,6 @@
 
 import functools
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from privlens.ui.sidebar import commands
 from privlens.ui.sidebar.panel import Sidebar, SidebarValues, others_of
 from privlens.ui.state.freshness import ELSEWHERE, TEXT, Asked, Made, of_secret, strip, told
 from privlens.ui.state.jobs import QUICK, run_buttons, wire
+from privlens.ui.state.pace import Pace
 from privlens.ui.state.profiles import ProfileCache
 from privlens.ui.state.session import Localization, ModelCache, Selection, best
 from privlens.ui.tabs.localize.card import wire_card
@@ -41,8 +41,8 @@ from privlens.ui.tabs.localize.settings import (
 from privlens.ui.text import en
 from privlens.ui.traces.typed import UNKEPT
 
-EVERY = 0.15
-"""Seconds between two pictures, at least."""
+CURVES_EVERY = 1.0
+"""Seconds between two pictures of the loss, which take a third as long to make as a step of training, and grow by a dot each."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         retained = looked_at(form.method, retained_of(other_secrets(others_of(form.listed), [target]), form.keep))
         seed = validation.seed(form.seed or 0)
         mask = asked_for(form.depth, form.hold, form.n_rounds)
-        clock, drawn, sufficient = Clock(), 0.0, METHOD_INFO[form.method].sufficient
+        clock, sufficient = Clock(), METHOD_INFO[form.method].sufficient
+        pace, pace_of_curves, loss = Pace(), Pace(CURVES_EVERY), ""
         preview = preview_of(form.method, lm, target, form.site, stop.is_set)
         if preview is not None:
             yield {
@@ -136,13 +137,13 @@ def localize_tab(shelf: ModelCache, side: Sidebar, profiles: ProfileCache) -> tu
         n_neurons = sum(lm.widths(form.site))
         for step in steps_of(form.method, task, mask if mask != MaskSettings() else None):
             steps.append(step)
-            if step.result is None and time.monotonic() - drawn < EVERY:
+            if step.result is None and not pace.is_due():
                 continue
-            drawn = time.monotonic()
             if step.n_closed or step.result is not None:
                 preview = None  # from now on the gates are there to be seen
             gates: Update = {heat: gates_map(step, sufficient)} if preview is None else {}
-            loss = plots.curves(steps, n_neurons if sufficient else None).to_json() if trains(step) else ""
+            if trains(step) and (step.result is not None or pace_of_curves.is_due()):
+                loss = plots.curves(steps, n_neurons if sufficient else None).to_json()
             numbers = [*([] if preview is None else [preview_fact()]), *live_facts(step, n_neurons, sufficient)]
             result: Update = {}
             if step.result is not None:
