@@ -1,3 +1,5 @@
+// Spares gradio what it would do with the page's listeners for nothing, which is most of the time that it takes to open and to
+// answer a click. Without effect where another version of gradio does it otherwise.
 for (const listener of window.gradio_config?.dependencies ?? []) {
     // gradio reads each listener once for every part of the page, through a proxy that watches for changes, although none of them
     // ever changes. Svelte watches plain objects only; those of a prototype of their own it reads as they are.
