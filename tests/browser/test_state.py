@@ -52,9 +52,10 @@ def localization(page: Page) -> dict[str, str]:
 
 
 def settle(page: Page, wanted: str) -> None:
-    """Waits until a condition holds, and two frames more for what is drawn along with it."""
+    """Waits until a condition holds, and for what is drawn along with it: pictures are drawn one after the other, with pauses."""
     page.wait_for_function(wanted)
     page.wait_for_timeout(300)
+    page.wait_for_function("!document.querySelector('.plot[aria-busy=true]')")
 
 
 def another_secret(page: Page, secret: int = 1) -> None:

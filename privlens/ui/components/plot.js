@@ -2,7 +2,7 @@
 // A click on a cell triggers `pick` with its layer and neuron, and of a bin of several neurons says so.
 const div = element.querySelector('.plot');
 const note = element.querySelector('.plot-empty');
-let drawing = Promise.resolve(), asked = false, restedAt = 0, unseen = false;
+let drawing = Promise.resolve(), asked = false, fetching = false, restedAt = 0, unseen = false;
 
 function css(name, fallback) {
   return getComputedStyle(element).getPropertyValue(name).trim() || fallback;
@@ -140,14 +140,18 @@ function keyed(event) {
 function draw() {
   if (asked) return;
   asked = true;
+  tellBusy();
   drawing = drawing.then(() => new Promise(rested => setTimeout(rested, restedAt - performance.now()))).then(async () => {
     asked = false;
     const began = performance.now();
     await drawNow();
     const took = Math.min(1000, performance.now() - began);
     restedAt = performance.now() + 2 * took;
+    tellBusy();
   }).catch(reportError);
 }
+// Whether what is seen is about to be replaced by something newer.
+function tellBusy() { div.setAttribute('aria-busy', asked || fetching); }
 
 function drawNow() {
   const figure = privlens.figure(props.value || '{}', element);
@@ -159,7 +163,10 @@ function drawNow() {
   }
   unseen = !div.clientWidth;  // on a closed tab: it has no width to be drawn in, and is drawn once it has
   if (unseen) return;
-  if (!window.Plotly) return void fetchPlotly().then(draw);
+  if (!window.Plotly) {
+    fetching = true;
+    return void fetchPlotly().then(() => { fetching = false; draw(); });
+  }
   const meta = figure.layout.meta;
   const data = meta ? [...figure.data, ...marks(meta)] : fitted(figure.data);
   const config = { responsive: false, displaylogo: false, displayModeBar: meta ? undefined : false,
