@@ -26,8 +26,8 @@ REOPENED = 0.3
 """Share of the closed neurons that a round puts back."""
 GROWTH = 0.2
 ROWS = 16
-"""Retained rows that a slope is measured on. With three times as many, and half the growth, the neurons found were no better and an
-exchange took twice as long. These rates were chosen on `demo` (seed 7) and `natural` (seeds 100 and 101)."""
+"""Retained rows that a slope is measured on. With three times as many, and half the growth, the neurons found were no better and
+an exchange took twice as long. These rates were chosen on `demo` (seed 7) and `natural` (seeds 100 and 101)."""
 
 
 STEPS = 5

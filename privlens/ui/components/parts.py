@@ -22,8 +22,8 @@ from privlens.ui.traces.typed import UNKEPT
 PAGE = Path(__file__).parent
 """Scripts and style of the page."""
 HEAD = ("listeners", "keys", "take", "mask", "terms")
-"""Scripts for the page's head: what gradio need not do with listeners, keys that do what clicks do, what leaves the page as a file,
-values that are hidden, and words that are explained. All others are those of a part."""
+"""Scripts for the page's head: what gradio need not do with listeners, keys that do what clicks do, what leaves the page as a
+file, values that are hidden, and words that are explained. All others are those of a part."""
 GIVEN = "element, trigger, props, watch"
 """What gradio gives the script of a part."""
 RECENT = 8
