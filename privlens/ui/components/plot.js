@@ -147,8 +147,7 @@ function draw() {
     await drawNow();
     const took = Math.min(1000, performance.now() - began);
     restedAt = performance.now() + 2 * took;
-    tellBusy();
-  }).catch(reportError);
+  }).catch(reportError).then(tellBusy);
 }
 // Whether what is seen is about to be replaced by something newer.
 function tellBusy() { div.setAttribute('aria-busy', asked || fetching); }
