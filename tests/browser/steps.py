@@ -120,6 +120,7 @@ def localize(page: Page, method: str) -> None:
     page.wait_for_selector("#neuron-toggles input")
     page.wait_for_function(FACTS.format("quick-facts"))
     page.wait_for_selector("#square .main-svg")
+    page.wait_for_selector("#localize-made .strip[data-kind=current]")  # it comes last, and moves all that stands below it
 
 
 def finished(page: Page, run: str) -> None:

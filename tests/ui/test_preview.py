@@ -16,6 +16,7 @@ from privlens.localization import METHOD_INFO, METHODS, TRAINED, Task, gradients
 from privlens.localization.stepwise import stepwise
 from privlens.types import LocalizationStep, NeuronScores
 from privlens.ui import build_cache, build_ui
+from privlens.ui.state.pace import Pace
 from privlens.ui.tabs.localize import live, tab
 from privlens.ui.text import en
 from tests.helpers import TAUGHT
@@ -62,7 +63,7 @@ def test_the_preview_stands_until_a_gate_has_closed(pressed: Pressed, monkeypatc
         open_gates = replace(last, stage="a", n_closed=0, gates=np.ones_like(last.gates), result=None)
         yield from (open_gates, replace(last, stage="b", result=None), replace(open_gates, stage="c"), replace(last, stage="d"))
 
-    monkeypatch.setattr(tab, "EVERY", 0.0)
+    monkeypatch.setattr(tab, "Pace", lambda *_: Pace(0.0))
     monkeypatch.setitem(METHODS, "stepwise", three_steps)
     pressed.press("localize-start", **SECRET, method="stepwise")
     drawn = told(pressed)
@@ -76,7 +77,7 @@ def test_the_preview_stands_until_a_gate_has_closed(pressed: Pressed, monkeypatc
 
 @pytest.mark.parametrize("method", ["hard-concrete", "stepwise"])
 def test_the_result_is_the_same_without_a_preview(pressed: Pressed, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tab, "EVERY", 0.0)
+    monkeypatch.setattr(tab, "Pace", lambda *_: Pace(0.0))
     shown = scores_of(pressed, method)
     assert told(pressed)[0][0] == "preview"
     monkeypatch.setattr(tab, "preview_of", lambda *_: None)
