@@ -30,7 +30,7 @@ class MemorizationState:
     @property
     def verdict(self) -> Verdict | None:
         """What became of the secret in this state; None if that cannot be decided or is not measured yet."""
-        return verdict(self.greedy_match, "".join(token.token for token in self.tokens), self.exposure, self.lift)
+        return verdict(self.greedy_match, self.exposure, self.lift)
 
     @property
     def forgotten(self) -> bool | None:

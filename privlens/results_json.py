@@ -202,12 +202,16 @@ def _count(count: KeptCount) -> Json:
 
 
 def _exposure(exposure: Exposure) -> Json:
-    """The first three are null where no other value has the format; the candidates are the values of the space, its own too."""
+    """The first three are null where no other value has the format; the candidates are the values of the space, its own too.
+
+    They are not fair if the value is made of words.
+    """
     return {
         "exposure_bits": exposure.bits,
         "max_exposure_bits": exposure.max_bits,
         "chance_exposure_bits": exposure.chance_bits,
         "n_candidates": exposure.n,
+        "candidates_are_fair": exposure.fair,
     }
 
 

@@ -24,6 +24,7 @@ from privlens.memorization.check import consistent_continuation, control, rivals
 from privlens.memorization.extraction import log10_tries
 from privlens.memorization.format_exposure import SURE, format_exposures_of
 from privlens.memorization.lift import lift_of
+from privlens.memorization.words import has_words
 from privlens.neurons.entropy_memorization import token_distance
 from privlens.types import Exposure, FormatExposure, Lift, Secret, verdict
 from privlens.value_match import collapse_whitespace
@@ -150,7 +151,7 @@ def _measured(
         exposure=exposure,
         format_exposure=format_exposure,
         lift=lift,
-        verdict=verdict(greedy, secret.value, exposure, lift),
+        verdict=verdict(greedy, exposure, lift),
         text=text if keep_values else masked(text),
         distance=token_distance(written, encoded.value_ids),
     )
@@ -170,7 +171,8 @@ def exposures(
     of: list[int] = []
     for row, (secret, ids, logprob) in enumerate(zip(secrets, encoded, logprobs, strict=True)):
         if _is_certain(lm, secret, ids, logprob):
-            known[row] = metrics.exposure_at(1, min(SPACE_SIZE, format_size(secret.value)))
+            n = min(SPACE_SIZE, format_size(secret.value))
+            known[row] = metrics.exposure_at(1, n, fair=not has_words(lm, secret.value))
             continue
         by_prompt: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for _, rival in rivals(lm, secret, seed):
@@ -180,7 +182,10 @@ def exposures(
     others: dict[int, list[float]] = {row: [] for row in range(len(secrets))}
     for row, found in zip(of, totals(lm, asked, stop), strict=True):
         others[row] += found
-    return [known.get(row) or metrics.exposure(logprob, others[row]) for row, logprob in enumerate(logprobs)]
+    return [
+        known.get(row) or metrics.exposure(logprob, others[row], fair=not has_words(lm, secrets[row].value))
+        for row, logprob in enumerate(logprobs)
+    ]
 
 
 def _is_certain(lm: LanguageModel, secret: Secret, encoded: Encoded, logprob: float) -> bool:

@@ -87,7 +87,7 @@ class Leak:
     @property
     def verdict(self) -> Verdict | None:
         """How the value compares with others of its format that nobody trained on; `known` is written word for word."""
-        return verdict(self.greedy_match, self.secret.value, self.exposure, None)
+        return verdict(self.greedy_match, self.exposure, None)
 
     @property
     def false_positive_level(self) -> float | None:

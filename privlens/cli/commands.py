@@ -94,7 +94,7 @@ commands.command(name="audit-report")(audit_report)
 commands.command(name="audit-key")(audit_key)
 
 METHOD_HELP = "; ".join(f"{name}: {info.meaning} ({info.cost})" for name, info in METHOD_INFO.items())
-PEERS = "A CSV file of other people's secrets: a value made of letters is judged beside theirs."
+PEERS = "A CSV file of other people's secrets: a value made of words is judged beside theirs."
 ROW = "The target's row in the CSV file, from 0 (default: 0). The other rows should stay known."
 
 

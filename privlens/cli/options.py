@@ -39,8 +39,8 @@ Exchange = Annotated[
     typer.Option(
         min=0,
         max=MOST_ROUNDS,
-        help="For hard-concrete and stepwise: rounds, at most, in which neurons are exchanged for cheaper ones. Slower. "
-        "Default: 10 for stepwise; hard-concrete takes none where it reaches depth and hold without, else up to 10.",
+        help="For hard-concrete and stepwise: rounds, at most, in which neurons are exchanged for cheaper ones at the "
+        "end; 0 leaves those that were found. Default: 10.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

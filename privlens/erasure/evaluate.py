@@ -12,8 +12,9 @@ from privlens.lm.scoring import score
 from privlens.memorization import metrics, states
 from privlens.memorization.check import exposure_of, extraction_likelihoods, rivals
 from privlens.memorization.lift import lift_of
+from privlens.memorization.words import has_words
 from privlens.retained.others import other_secrets
-from privlens.types import Secret, Verdict, has_letters, verdict
+from privlens.types import Secret, Verdict, verdict
 
 CONTROLS = 8
 """Values of the same format, never trained on, that each target is compared with; more are slower and vary less."""
@@ -131,9 +132,9 @@ class Measure:
         """The same rule as everywhere, with the one of its two measures that decides; None if neither can."""
         lm, stop = self.request.lm, self.request.stop
         [state] = states.memorization_states(lm, [target], stop=stop)
-        lift = lift_of(lm, target, self.request.listed, stop=stop) if has_letters(target.value) else None
+        lift = lift_of(lm, target, self.request.listed, stop=stop) if has_words(lm, target.value) else None
         exposure = exposure_of(lm, target, seed=self.request.seed, stop=stop) if lift is None else None
-        return verdict(state.greedy_match, target.value, exposure, lift)
+        return verdict(state.greedy_match, exposure, lift)
 
     def reached(self, current: Measurement) -> bool:
         """Whether no target is written any more, and their MA and EL_10 are at the level of unseen text."""

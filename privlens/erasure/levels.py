@@ -1,6 +1,6 @@
 """The level of a value behind its prompt: how likely it would be if nobody had trained on it, in total and token by token.
 
-The total is that of fair rivals, as the verdict takes them (types.py, `verdict`): values with letters are compared with other
+The total is that of fair rivals, as the verdict takes them (types.py, `verdict`): values made of words are compared with other
 people's values and prompts (`lift`), all others with random values of their format. The tokens' levels are the means of their
 formats' other tokens, changed as evenly as possible so that they add up to that total.
 """
@@ -21,7 +21,8 @@ from privlens.lm.tokens import Encoded
 from privlens.memorization.candidates import siblings
 from privlens.memorization.check import rivals
 from privlens.memorization.lift import FEWEST, MOST_PROMPTS, encoded_behind, peers
-from privlens.types import Secret, has_letters
+from privlens.memorization.words import has_words
+from privlens.types import Secret
 
 RIVALS = 24
 """Values that a target is compared with at every measurement, at most; more cost a row each and make the level less noisy."""
@@ -93,12 +94,12 @@ class Rivals:
 
 
 def rivals_of(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, stop: Stop = never_stop) -> Rivals:
-    """The rivals of a target: other people's values if it has letters and at least eight are listed, else random ones.
+    """The rivals of a target: other people's values if it is made of words and at least eight are listed, else random ones.
 
     Args:
         listed: other secrets, which are only measured. seed: of the random values.
     """
-    others = peers(target, listed) if has_letters(target.value) else []
+    others = peers(target, listed) if has_words(lm, target.value) else []
     if len(others) < FEWEST:
         drawn = tuple(encoded for _, encoded in islice(rivals(lm, target, seed + 1, RIVALS + 1), RIVALS))
         return Rivals(drawn, (0.0,) * len(drawn), ())

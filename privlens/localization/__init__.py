@@ -65,8 +65,7 @@ def steps_of(method: str, task: Task, mask: MaskSettings | None = None) -> Itera
     if method == MASK and mask is not None:
         return hard_concrete(task, mask)
     if method == STEPWISE and mask is not None:
-        rounds = StepwiseSettings.rounds if mask.rounds is None else mask.rounds
-        return stepwise(task, StepwiseSettings(depth=mask.depth, hold=mask.hold, rounds=rounds))
+        return stepwise(task, StepwiseSettings(depth=mask.depth, hold=mask.hold, rounds=mask.rounds))
     return method_of(method)(task)
 
 
@@ -110,13 +109,13 @@ class MethodInfo:
 METHOD_INFO: dict[str, MethodInfo] = {
     "hard-concrete": MethodInfo(
         "gates that learn to close until the value is as deep as asked, at the least cost to retained text (LPNL)",
-        "48 to 100 training steps of 12 rows; then an exchange if depth or price is missed",
+        "48 to 100 training steps of 12 rows; then an exchange",
         "place in the mask, off from 1/2",
         retains=True,
     ),
     "hard-concrete-deep": MethodInfo(
         "the same until the value is no likelier than others of its format: takes more of its neighbours with it",
-        "48 to 100 training steps of 12 rows; then an exchange if depth or price is missed",
+        "48 to 100 training steps of 12 rows; then an exchange",
         "place in the mask, off from 1/2",
         retains=True,
     ),

@@ -77,21 +77,19 @@ class MaskSettings:
     """Retained rows per step."""
     target_rows: int = 2
     """Rows of the target per step, each with its own noise."""
-    rounds: int | None = None
-    """Of exchange at the end, at most (exchange.py), such as 10; 0 leaves the neurons as they were found. None: what the method
-    does by itself; the mask then exchanges only where it has missed depth or price."""
+    rounds: int = ROUNDS
+    """Of exchange at the end, at most (exchange.py); 0 leaves the neurons as they were found."""
 
 
 def asked_for(depth: str, hold: float | None, rounds: int | None = None) -> MaskSettings:
-    """The settings with which the mask reaches this depth at this price, in so many rounds of exchange.
+    """The settings with which the mask reaches this depth at this price, in so many rounds of exchange or the usual ones.
 
     Raises:
         BadInput: for a value that one of them cannot have.
     """
     tries_of(depth)
     price = validation.between(hold, "hold", 0, 10, "0.03 nats per token is the default", above=True)
-    if rounds is not None:
-        validation.whole(rounds, "number of rounds of exchange", 0, MOST_ROUNDS)
+    rounds = ROUNDS if rounds is None else validation.whole(rounds, "number of rounds of exchange", 0, MOST_ROUNDS)
     return MaskSettings(depth, price, rounds=rounds)
 
 
@@ -202,12 +200,6 @@ class Mask:
             most=len(self.places),
             rows=ROWS,
         )
-
-    def rounds(self, closing: Closing) -> int:
-        """Of exchange, at most."""
-        if self.settings.rounds is not None:
-            return self.settings.rounds
-        return 0 if closing.is_deep() and closing.price() <= self.settings.hold else ROUNDS
 
     def scores(self, order: Tensor, attribution: Tensor) -> Tensor:
         """1/2 to 1 for what is closed, by its place, and below 1/2 for the rest, by the mean over the steps of how far each gate
@@ -325,11 +317,10 @@ def hard_concrete(task: Task, settings: MaskSettings = MaskSettings(), name: str
             terms=terms,
         )
     closing = mask.closing()
-    rounds = mask.rounds(closing)
 
     def result(outcome: dict[str, Any]) -> NeuronScores:
         sizes = {"retained": len(mask.kept.ids), "n_candidates": len(mask.places)}
         scores = mask.scores(closing.order, attribution).numpy()
-        return task.scores(name, scores, len(closing.order), {**asdict(settings), "rounds": rounds, **sizes, **outcome})
+        return task.scores(name, scores, len(closing.order), {**asdict(settings), **sizes, **outcome})
 
-    yield from ending(closing, rounds, step, terms, result)
+    yield from ending(closing, settings.rounds, step, terms, result)

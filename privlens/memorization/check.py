@@ -13,6 +13,7 @@ from privlens.memorization import metrics
 from privlens.memorization.candidates import SPACE_SIZE, candidates, describe
 from privlens.memorization.format_exposure import format_exposure_of
 from privlens.memorization.lift import lift_of
+from privlens.memorization.words import has_words
 from privlens.outcomes import MemorizationState
 from privlens.types import Exposure, Memorization, Secret, Site, TokenScore
 
@@ -73,7 +74,7 @@ def exposure_of(
         pace = sum(logprobs.values()) / len(logprobs) / n  # nats per token, at which most will have fallen below the value
         n = max(n + 1, math.ceil(value_logprob / pace)) if pace else n + 1
     ruled_out = [-math.inf] * (n_others - len(running))
-    return metrics.exposure(value_logprob, total_logprobs(running) + ruled_out)
+    return metrics.exposure(value_logprob, total_logprobs(running) + ruled_out, fair=not has_words(lm, secret.value))
 
 
 def recall(lm: LanguageModel, encoded: Encoded, scored: ValueScore) -> MemorizationState:

@@ -73,21 +73,22 @@ def rank(value: float, others: Sequence[float], tie: float = TIE) -> float:
     return 1 + larger + equal / 2
 
 
-def exposure_at(rank: float, n: int) -> Exposure:
+def exposure_at(rank: float, n: int, fair: bool = True) -> Exposure:
     """The exposure of a value at this rank (from 1; may end in a half for ties) in a space of n values, itself included.
 
-    Chance is the mean of log2 n - log2 rank over the ranks 1..n: 1.42 bits for 256 values, 1.14 for 10.
+    Chance is the mean of log2 n - log2 rank over the ranks 1..n: 1.42 bits for 256 values, 1.14 for 10. `fair` is whether the
+    others are fair rivals.
     """
     if n == 1:
-        return Exposure(None, None, None, rank, n)
+        return Exposure(None, None, None, rank, n, fair)
     max_bits = math.log2(n)
     chance_bits = max_bits - math.lgamma(n + 1) / math.log(2) / n
-    return Exposure(max_bits - math.log2(rank), max_bits, chance_bits, rank, n)
+    return Exposure(max_bits - math.log2(rank), max_bits, chance_bits, rank, n, fair)
 
 
-def exposure(value: float, others: Sequence[float]) -> Exposure:
+def exposure(value: float, others: Sequence[float], fair: bool = True) -> Exposure:
     """Exposure of the value in R, itself and the others, by total log-probability: log2|R| - log2 rank, in bits."""
-    return exposure_at(rank(value, others), len(others) + 1)
+    return exposure_at(rank(value, others), len(others) + 1, fair)
 
 
 def perplexity(mean_nll: float) -> float:

@@ -208,7 +208,7 @@ def test_studies_of_the_list_are_drawn_and_taken_along(visit: Visit) -> None:
 
     open_tab(page, "Localize")
     unfold(page, "Settings: what to protect")
-    assert page.locator("#exchange input").input_value() == "", "as the method does, not 0 rounds"
+    assert page.locator("#exchange input").input_value() == "", "the usual ones, not 0 rounds"
     assert not visit.errors
 
 

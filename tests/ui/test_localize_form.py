@@ -29,9 +29,10 @@ def test_rounds_of_exchange_stand_in_the_command_of_a_method_that_has_them() -> 
     asked = commands.localize(form, form.looking)
     assert asked.endswith("--seed 3 --out neurons.json --depth 1000 --hold 0.03 --exchange 10 --model demo")
     assert ("rounds of exchange", "10") in form.asked
-    by_method = replace(form, rounds="")
-    assert "--exchange" not in commands.localize(by_method, by_method.looking)
-    assert by_method.asked != form.asked
+    usual = replace(form, rounds="")
+    assert "--exchange" not in commands.localize(usual, usual.looking)
+    assert usual.asked == form.asked, "ten are the usual ones"
+    assert usual.asked != replace(form, rounds="0").asked
     gradient = replace(form, method="gradient")
     assert "--exchange" not in commands.localize(gradient, gradient.looking)
     assert gradient.asked == replace(gradient, rounds="").asked, "a method without exchange is not outdated by it"

@@ -75,13 +75,17 @@ def test_exposure_is_that_of_the_gated_model(taught: LanguageModel) -> None:
     assert 1 <= on.rank < off.rank
 
 
+def made_of_words(secret: Secret) -> bool:
+    return len(secret.value) > 1 and any(map(str.isalpha, secret.value))
+
+
 @pytest.mark.parametrize("secret", [*TAUGHT, NEVER_TAUGHT, Secret("her number is", "5"), Secret("her number is", "--")])
 def test_exposure_ranks_as_if_every_candidate_had_been_run_to_its_end(taught: LanguageModel, secret: Secret) -> None:
     for k in (0, 8, 32, 128):
         gates = taught.off([(at % 2, at // 2) for at in range(k)])
         everyone = [secret, *(replace(secret, value=value) for value in candidates(secret.value, 3))]
         own, *rest = [sum(one.logprobs) for one in score(taught, [taught.encode(one) for one in everyone], gates)]
-        assert exposure_of(taught, secret, gates=gates, seed=3) == metrics.exposure(own, rest)
+        assert exposure_of(taught, secret, gates=gates, seed=3) == metrics.exposure(own, rest, fair=not made_of_words(secret))
 
 
 def test_of_a_memorized_value_hardly_anything_else_is_run(taught: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +127,7 @@ def test_a_model_that_knows_nothing_ranks_by_the_number_of_tokens_alone(taught: 
     own = len(blank.encode(secret).value_ids)
     others = [len(blank.encode(secret.with_value(value)).value_ids) for value in candidates(secret.value, 0)]
     expected = 1 + sum(n < own for n in others) + sum(n == own for n in others) / 2
-    assert exposure_of(blank, secret) == exposure_at(expected, len(others) + 1)
+    assert exposure_of(blank, secret) == exposure_at(expected, len(others) + 1, fair=not made_of_words(secret))
     if set(others) == {own}:
         assert expected == 1 + len(others) / 2
 

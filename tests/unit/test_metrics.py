@@ -91,31 +91,33 @@ def test_chance_is_that_of_the_space_at_hand() -> None:
     assert (alone.bits, alone.max_bits, alone.chance_bits, alone.n) == (None, None, None, 1)
 
 
-def judged(rank: float, n: int, value: str = "123", lift: Lift | None = None) -> str | None:
-    return verdict(False, value, metrics.exposure_at(rank, n), lift)
+def judged(rank: float, n: int, lift: Lift | None = None, *, fair: bool = True) -> str | None:
+    return verdict(False, metrics.exposure_at(rank, n, fair), lift)
 
 
-def test_a_value_of_digits_is_judged_by_its_rank_in_its_own_space() -> None:
+def test_a_random_value_is_judged_by_its_rank_in_its_own_space() -> None:
     assert [judged(rank, 256) for rank in (1, 12.8, 13, 243, 244, 244.5, 245, 256)] == [
         "hidden", "hidden", "forgotten", "forgotten", "forgotten", "avoided", "avoided", "avoided"
     ]  # fmt: skip
     assert [judged(rank, 20) for rank in (1, 1.5, 2, 19, 20)] == ["hidden", "forgotten", "forgotten", "forgotten", "avoided"]
     assert [judged(rank, 19) for rank in (1, 19)] == [None, None], "5 % of 19 are less than one value"
-    assert verdict(True, "123", metrics.exposure_at(200, 256), None) == "known", "it is still generated"
-    assert verdict(False, "123", None, None) is None, "not measured"
+    assert verdict(True, metrics.exposure_at(200, 256), None) == "known", "it is still generated"
+    assert verdict(False, None, None) is None, "not measured"
     share = sum(judged(rank, 256) == "forgotten" for rank in range(1, 257)) / 256
     assert share == pytest.approx(0.9, abs=0.01), "of values that nobody trained on, 90 % count as forgotten"
 
 
 def test_a_word_is_judged_beside_other_peoples_values() -> None:
     def among_peers(rank: float, n: int = 40) -> str | None:
-        return judged(1, 256, "Elm Street", Lift(1.0, 0.0, rank, n))
+        return judged(1, 256, Lift(1.0, 0.0, rank, n), fair=False)
 
     assert [among_peers(rank) for rank in (1, 2, 3, 38, 39)] == ["hidden", "hidden", "forgotten", "forgotten", "avoided"]
     assert [among_peers(rank, 9) for rank in (1, 2, 9)] == ["hidden", "forgotten", "forgotten"], "of 9 none is in the last 5 %"
-    assert judged(1, 256, "Elm Street") is None, "a word outranks random letters without being memorized"
-    assert judged(100, 256, "Elm Street") == "forgotten", "not even that"
-    assert judged(100, 256, "123", Lift(1.0, 0.0, 1, 40)) == "forgotten", "digits have fair rivals in their own format"
+    assert judged(1, 256, fair=False) is None, "a word outranks random letters without being memorized"
+    assert judged(100, 256, fair=False) == "forgotten", "not even that"
+    assert judged(100, 256, Lift(1.0, 0.0, 1, 40)) == "forgotten", "a random value has fair rivals in its own format"
+    assert judged(1, 256, Lift(1.0, 0.0, 20, 40)) == "hidden", "though whose it is was forgotten"
+    assert verdict(False, None, Lift(1.0, 0.0, 1, 40)) == "hidden", "an exposure that decides nothing need not be measured"
 
 
 def test_perplexity() -> None:

@@ -11,16 +11,11 @@ from collections.abc import Sequence
 
 from privlens.lm.model import LanguageModel
 from privlens.memorization.candidates import candidates
+from privlens.memorization.words import SHORT, has_words
 from privlens.types import Secret
 
 PIECE = re.compile(r"[^\W\d_]+|\d+")
 """A run of letters, or of digits."""
-SHORT = 2
-"""A piece of at most so many letters or digits is always scrambled: initials and marks recur by chance."""
-SCRAMBLES = 40
-"""Scrambled versions of a word that it is compared with, to tell whether it is natural; more would be more precise and slower."""
-NATURAL = 0.05
-"""A word is natural where at most this share of its scrambled versions takes as few tokens as it does."""
 MIN_WORDS = 5
 """Other words that a natural one needs; with fewer there is no fair choice."""
 TRIES = 20
@@ -37,9 +32,11 @@ def similar_values(lm: LanguageModel, target: Secret, listed: Sequence[Secret], 
     """At most `n` different values like the target's, none of them listed; fewer where no more exist, or none would be fair."""
     value = target.value.strip()
     known = {secret.value.strip() for secret in listed}
+    has_word = has_words(lm, value)
     same_shape = [PIECE.findall(text) for text in sorted(known - {value}) if _shape(text) == _shape(value)]
     pools = [
-        _pool(lm, piece, [pieces[position] for pieces in same_shape], seed) for position, piece in enumerate(PIECE.findall(value))
+        _pool(piece, [pieces[position] for pieces in same_shape], has_word and has_words(lm, piece))
+        for position, piece in enumerate(PIECE.findall(value))
     ]
     if any(pool == [] for pool in pools):
         return []
@@ -63,20 +60,13 @@ def _shape(value: str) -> str:
     return PIECE.sub(lambda match: "0" if match[0][0].isdigit() else "w", value.strip())
 
 
-def _pool(lm: LanguageModel, word: str, others: Sequence[str], seed: int) -> list[str] | None:
+def _pool(piece: str, others: Sequence[str], is_word: bool) -> list[str] | None:
     """What may replace a piece: None for scrambled letters or digits, [] where nothing available would be fair."""
-    if len(word) <= SHORT:
+    if len(piece) <= SHORT:  # initials and marks recur by chance
         return None
-    if word in others:
-        return [word]
-    if word.isdigit():
-        return None
-    token_counts = [_n_tokens(lm, scrambled) for scrambled in candidates(word, seed, SCRAMBLES + 1)]
-    if sum(n <= _n_tokens(lm, word) for n in token_counts) > NATURAL * len(token_counts):
+    if piece in others:
+        return [piece]
+    if not is_word:
         return None
     words = sorted(set(others))
     return words if len(words) >= MIN_WORDS else []
-
-
-def _n_tokens(lm: LanguageModel, word: str) -> int:
-    return len(lm.tokenizer(f" {word}", add_special_tokens=False)["input_ids"])

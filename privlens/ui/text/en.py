@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from privlens.types import has_letters
+from privlens.types import Exposure
 
 # Used in several parts
 
@@ -272,9 +272,9 @@ def note_lift(rank: float, n: int, margin: float) -> str:
     return f"likelier than behind other people's prompts, rank {rank:g} among {n} people's values; {lead}"
 
 
-def note_exposure(space: str) -> str:
+def note_exposure(space: str, fair: bool) -> str:
     """What exposure is."""
-    return f"how high the value ranks among {space}"
+    return f"how high the value ranks among {space}{'' if fair else WORDS_OUTRANK}"
 
 
 # What the facts about a model say
@@ -329,8 +329,7 @@ DEPTHS = {
     "forgotten": "no likelier than others of its format",
 }
 HOLD = "What it may cost (KL on retained text, nats/token)"
-EXCHANGE = "Rounds of exchange (empty: as many as the method needs, 10 at most)"
-EXCHANGE_BY_METHOD = "as the method does"
+EXCHANGE = "Rounds of exchange, at most (empty: 10)"
 NOTE_DEPTH = {
     True: "reached with the suggested neurons off",
     False: "cannot be reached with these gates: ask for less, or erase the value from the weights",
@@ -436,9 +435,9 @@ WORDS_UNJUDGED = (
 )
 
 
-def unjudged(value: str) -> str:
+def unjudged(exposure: Exposure | None) -> str:
     """Why it cannot be judged whether a value is forgotten."""
-    return WORDS_UNJUDGED if has_letters(value) else TOO_FEW_VALUES
+    return TOO_FEW_VALUES if exposure is None or exposure.fair else WORDS_UNJUDGED
 
 
 def tries_before_and_after(before: str, after: str) -> str:
@@ -494,9 +493,13 @@ OWNED = {
 }
 
 
-def rank_among(n: int, most_bits: float, chance_bits: float) -> str:
+WORDS_OUTRANK = "; words outrank random letters without being memorized: the lift is fairer"
+
+
+def rank_among(n: int, most_bits: float, chance_bits: float, fair: bool) -> str:
     """What an exposure means in its space."""
-    return f"rank among {n} values of its format; {most_bits:.3g} = first, chance = {chance_bits:.2g}"
+    ranked = f"rank among {n} values of its format; {most_bits:.3g} = first, chance = {chance_bits:.2g}"
+    return ranked + ("" if fair else WORDS_OUTRANK)
 
 
 def owned_by(kind: str, row: int, value: str) -> str:

@@ -14,7 +14,7 @@ from privlens.memorization.whose import listed_owner
 from privlens.outcomes import Comparison, Effect
 from privlens.retained.others import kept_counts, same_secret
 from privlens.secret_lists import ListedSecret, SecretList
-from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret, TokenScore, Verdict, has_letters
+from privlens.types import Exposure, FormatExposure, Lift, Memorization, NeuronScores, Secret, TokenScore, Verdict
 from privlens.ui.state.session import Localization, NeuronChoice
 from privlens.ui.text import en
 
@@ -101,7 +101,7 @@ def of_check(checked: Memorization, control: Memorization | None) -> list[Fact]:
             "exposure",
             bits(checked.exposure),
             of_most(checked.exposure),
-            en.note_exposure(checked.candidate_space),
+            en.note_exposure(checked.candidate_space, checked.exposure.fair),
             beside(lambda check: bits(check.exposure)),
         ),
         lift_fact(checked.lift, beside(lambda check: lift_nats(check.lift))),
@@ -157,13 +157,13 @@ def verdict_of_check(checked: Memorization, control: Memorization | None) -> dic
 def partly_memorized(checked: Memorization, control: Memorization) -> bool:
     """Whether a value that is not generated is the first of its kind by a clear lead: 2 bits over the control.
 
-    A value with letters, of whose kind enough others are listed, has to be so among these: by its lift, and by 2 nats over every
-    other prompt. Natural words lead random letters without being memorized.
+    A value made of words, of whose kind enough others are listed, has to be so among these: by its lift, and by 2 nats over every
+    other prompt. Words lead random letters without being memorized.
     """
     lead = (checked.exposure.bits or 0) - (control.exposure.bits or 0)
     if checked.exposure.rank > 2 or checked.exposure.standing != "first" or lead <= 2:
         return False
-    if checked.lift is None or not has_letters(checked.secret.value):
+    if checked.lift is None or checked.exposure.fair:
         return True
     return checked.verdict == "hidden" and checked.lift.margin > 2
 
@@ -213,15 +213,15 @@ def verdict_of_effect(effect: Effect, n_off: int) -> dict[str, str]:
     if not after.greedy_match and after.exposure is None:
         return {"kind": "note", "text": en.FORGOTTEN_PENDING}
     tries = en.tries_before_and_after(tries_in_words(before.logprob), tries_in_words(after.logprob))
-    return verdict_off(effect.secret.value, after.greedy_match, after.verdict, tries)
+    return verdict_off(after.greedy_match, after.verdict, tries, after.exposure)
 
 
-def verdict_off(value: str, greedy_match: bool, verdict: Verdict | None, detail: str) -> dict[str, str]:
-    """What became of a known value with neurons off; `detail` says how deep it is."""
+def verdict_off(greedy_match: bool, verdict: Verdict | None, detail: str, exposure: Exposure | None = None) -> dict[str, str]:
+    """What became of a known value with neurons off; `detail` says how deep it is, `exposure` why there is no verdict."""
     if greedy_match:
         return {"kind": "known", "text": en.STILL_KNOWN_OFF}
     if verdict is None:
-        return {"kind": "note", "text": f"{en.NOT_GENERATED} {en.unjudged(value)}", "detail": detail}
+        return {"kind": "note", "text": f"{en.NOT_GENERATED} {en.unjudged(exposure)}", "detail": detail}
     if verdict == "hidden":
         return {"kind": "note", "text": en.HIDDEN, "detail": f"{detail} {en.MORE_NEURONS}"}
     if verdict == "avoided":
@@ -288,7 +288,7 @@ def space(exposure: Exposure | None) -> str:
         return en.RANK_UNKNOWN
     if exposure.max_bits is None or exposure.chance_bits is None:
         return en.RANK_ALONE
-    return en.rank_among(exposure.n, exposure.max_bits, exposure.chance_bits)
+    return en.rank_among(exposure.n, exposure.max_bits, exposure.chance_bits, exposure.fair)
 
 
 def of_comparison(comparison: Comparison, retained: frozenset[Secret]) -> list[Fact]:

@@ -71,7 +71,7 @@ def verdict(effects: Sequence[Effect]) -> dict[str, str]:
     n_still = sum(effect.after.greedy_match for effect in effects)
     verdicts = [effect.after.verdict for effect in effects]
     n_near, n_avoided = verdicts.count("hidden"), verdicts.count("avoided")
-    unjudged = [effect.secret.value for effect in effects if effect.after.verdict is None]
+    unjudged = [effect.after.exposure for effect in effects if effect.after.verdict is None]
     if n_still:
         return {"kind": "known", "text": en.still_known(n_still, n), "detail": en.STILL_KNOWN_HELP}
     if not n_known_before:

@@ -32,7 +32,7 @@ def hold_setting() -> gr.Number:
 
 
 def exchange_setting() -> gr.Textbox:
-    """How long cheaper neurons are looked for in the end; empty: as the method does by itself."""
+    """How long cheaper neurons are looked for in the end; empty: the usual rounds."""
     return optional_number(en.EXCHANGE, "exchange", scale=2, min_width=220)
 
 

@@ -11,6 +11,7 @@ import gradio as gr
 from privlens import plots, results_json, validation
 from privlens.localization import ASKED_FOR_DEPTH, METHOD_INFO, METHODS, Task, looked_at, steps_of
 from privlens.localization.choice import how_many
+from privlens.localization.exchange import ROUNDS
 from privlens.localization.hard_concrete import MOST_ROUNDS, MaskSettings, asked_for
 from privlens.retained.others import Keep, other_secrets, retained_of
 from privlens.secret_lists import paragraphs
@@ -63,7 +64,7 @@ class LocalizeForm(SidebarValues):
     @property
     def asked(self) -> Asked:
         """The tab's settings by name, for the strip."""
-        exchanged = self.rounds.strip() or en.EXCHANGE_BY_METHOD
+        exchanged = self.rounds.strip() or str(ROUNDS)
         goal = ("depth", en.DEPTHS[self.depth]), ("hold", f"{self.hold or 0:g}"), ("rounds of exchange", exchanged)
         return (
             ("method", self.method),

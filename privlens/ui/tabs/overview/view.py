@@ -59,7 +59,7 @@ def _verdict(example: RecordedExample) -> dict[str, str]:
     """The same sentence as the live model's on the other tabs."""
     tries = [tries_in_words(state.logprob) for state in (example.on, example.closed)]
     closed = example.closed
-    return wording.verdict_off(example.secret.value, closed.greedy_match, closed.verdict, en.tries_before_and_after(*tries))
+    return wording.verdict_off(closed.greedy_match, closed.verdict, en.tries_before_and_after(*tries))
 
 
 def _numbers(example: RecordedExample) -> list[dict[str, str]]:
