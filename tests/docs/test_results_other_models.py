@@ -1,4 +1,4 @@
-"""The table of masks on models that are not in the repository shows what its raw JSON says."""
+"""Tables of masks on models that are not in the repository, and those of erasing, show what their raw JSON says."""
 
 import json
 from pathlib import Path
@@ -20,3 +20,24 @@ def test_switching_off_in_another_model_is_what_the_json_says(model: str) -> Non
         numbers = [str(row["n"]), f"{row['share']:.4f}", f"{row['target_match']:.2f}", f"10^{exponent:.1f}" if exponent else "1"]
         numbers += [f"{row['unseen_kept']:.3f} ({low:.3f} to {high:.3f})", f"x{row['perplexity_ratio']:.3f}"]
         assert f"| {model} | {row['method']} | {' | '.join(numbers)} |" in page
+
+
+@pytest.mark.parametrize(
+    ("page", "json_file", "begins"),
+    [
+        ("erase-1.md", "erase-1.json", "| emso |"),
+        ("erase-8.md", "erase-8.json", "| emso |"),
+        ("erase-other-models.md", "other-models/natural-erase-1.json", "| natural | 1 |"),
+    ],
+)
+def test_erasing_is_what_the_json_says(page: str, json_file: str, begins: str) -> None:
+    [row] = json.loads((ROOT / "docs/results/data" / json_file).read_text(encoding="utf-8"))["rows"]
+
+    def with_interval(name: str, digits: int = 3) -> str:
+        low, high = row[f"{name}_interval"]
+        return f"{row[name]:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+    cells = [str(row["draws"]), f"{row['steps']:.1f}", with_interval("forgotten"), f"{row['target_match']:.2f}"]
+    cells += [f"10^{row['target_log10_tries']:.1f}", f"{row['target_exposure_bits']:.1f}", f"{row['seen_kept']:.3f}"]
+    cells += [with_interval("unseen_kept"), f"{row['unseen_nll_rise']:+.3f}", f"x{with_interval('perplexity_ratio', 4)}"]
+    assert f"{begins} {' | '.join(cells)} |" in (ROOT / "docs/results" / page).read_text(encoding="utf-8")
