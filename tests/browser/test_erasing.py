@@ -106,14 +106,17 @@ def test_an_edit_clicked_before_the_answer_to_the_one_before_counts(
         page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / f"{at}.safetensors")
         page.wait_for_function(TICKED.format(at + 1))
     answers, boxes, first = threading.Semaphore(0), page.locator("#edits input"), label
+    is_asked = threading.Event()
 
     def waits(now: Any, at: int) -> str:
+        is_asked.set()
         assert at or answers.acquire(timeout=60)
         return first(now, at)
 
     with monkeypatch.context() as patch:
         patch.setattr("privlens.ui.tabs.erase.edit_list.label", waits)
         boxes.nth(0).click()
+        assert is_asked.wait(60), "the list as it is after the first click alone"
         boxes.nth(1).click()
         page.wait_for_function(TICKED.format(1))
         answers.release()
