@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("model", ["natural"])
+@pytest.mark.parametrize("model", ["natural", "smollm2-records"])
 def test_switching_off_in_another_model_is_what_the_json_says(model: str) -> None:
     page = (ROOT / "docs/results/deletion-other-models.md").read_text(encoding="utf-8")
     recorded = json.loads((ROOT / f"docs/results/data/other-models/{model}.json").read_text(encoding="utf-8"))
