@@ -166,13 +166,13 @@ def exposures(
     stop: Stop = never_stop,
 ) -> list[Exposure]:
     """`check.exposure_of` of each, from the values' total log-probabilities (nats) on; the rivals of all are run together."""
+    fair = [not has_words(lm, secret.value) for secret in secrets]
     known: dict[int, Exposure] = {}
     asked: list[Asked] = []
     of: list[int] = []
     for row, (secret, ids, logprob) in enumerate(zip(secrets, encoded, logprobs, strict=True)):
         if _is_certain(lm, secret, ids, logprob):
-            n = min(SPACE_SIZE, format_size(secret.value))
-            known[row] = metrics.exposure_at(1, n, fair=not has_words(lm, secret.value))
+            known[row] = metrics.exposure_at(1, min(SPACE_SIZE, format_size(secret.value)), fair[row])
             continue
         by_prompt: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for _, rival in rivals(lm, secret, seed):
@@ -182,10 +182,7 @@ def exposures(
     others: dict[int, list[float]] = {row: [] for row in range(len(secrets))}
     for row, found in zip(of, totals(lm, asked, stop), strict=True):
         others[row] += found
-    return [
-        known.get(row) or metrics.exposure(logprob, others[row], fair=not has_words(lm, secrets[row].value))
-        for row, logprob in enumerate(logprobs)
-    ]
+    return [known.get(row) or metrics.exposure(logprob, others[row], fair[row]) for row, logprob in enumerate(logprobs)]
 
 
 def _is_certain(lm: LanguageModel, secret: Secret, encoded: Encoded, logprob: float) -> bool:

@@ -12,8 +12,8 @@ from privlens.memorization.candidates import candidates
 SHORT = 2
 """So many capitals or fewer are initials, or marks in a code, and no word."""
 NATURAL = 0.15
-"""A value is made of words where at most this share of random versions takes as few tokens. Of 132 values of words in two other
-models' lists all but one do, of 72 scrambled ones in demo's list two (four in SmolLM2's tokens)."""
+"""A value is made of words where at most this share of random versions takes as few tokens. Chosen on the values of `demo`, which
+are random, and those of zoo/natural and zoo/records, of which most are words."""
 LETTERS = re.compile(r"[^\W\d_]+")
 
 

@@ -219,9 +219,13 @@ def test_a_mask_says_when_the_depth_is_not_to_be_had_or_not_at_that_price(taught
     assert never["deep"] is False
 
 
-@pytest.mark.parametrize("rounds", [0, 1, ROUNDS])
-def test_a_mask_exchanges_unless_it_must_not(taught: LanguageModel, rounds: int) -> None:
-    settings = replace(FEW, depth="hidden", hold=1e-6, rounds=rounds, keep=5.0, steps=30)
+@pytest.mark.parametrize(
+    ("depth", "hold", "rounds"),
+    [("hidden", 100.0, ROUNDS), ("hidden", 1e-6, ROUNDS), ("1e300", 100.0, ROUNDS), ("hidden", 1e-6, 0), ("hidden", 100.0, 1)],
+)
+def test_a_mask_exchanges_unless_it_must_not(taught: LanguageModel, depth: str, hold: float, rounds: int) -> None:
+    """Also where depth and price are met without."""
+    settings = replace(FEW, depth=depth, hold=hold, rounds=rounds, keep=5.0, steps=30)
     *steps, last = masks.hard_concrete(Task(taught, TAUGHT[3], (TAUGHT[0],)), settings)
     assert last.result is not None and last.result.provenance.settings["rounds"] == rounds
     assert any(step.stage == STAGE for step in steps) is bool(rounds)
