@@ -49,6 +49,8 @@ class ErasureSettings:
         choice: the metric that chooses the weights. spread: the granularity at which they are chosen.
         keep: weight of the KL on retained text at the start; 0 is forget-only, as in the EMSO paper. loosen: `keep` is multiplied
             by this after every step in which something was still known.
+        repair: steps after the depth has been reached, in which retained text weighs more and what else was lost comes back; the
+            last state at the depth is kept. They count among `steps`. With 0, or without retained text, the run ends at once.
         decay: before every step the changed weights move back by this share of their change, 0 <= decay < 1; 0.02 was chosen with
             EMSO alone, on one seed (README).
         guard: the run ends at its last good state when the reference text's perplexity rises above this ratio.
@@ -66,6 +68,7 @@ class ErasureSettings:
     """In units of the root mean square of the chosen weights."""
     keep: float = 10.0
     loosen: float = 0.98
+    repair: int = 20
     decay: float = 0.02
     own_samples: int = 128
     sample_tokens: int = 48
@@ -97,6 +100,7 @@ class ErasureSettings:
         validation.between(self.learning_rate, "learning rate", 0, 10, "each method's own is about 0.05", above=True)
         validation.between(self.keep, "weight of retained text", 0, 1e6, f"{ErasureSettings.keep:g} if not given")
         validation.whole(self.steps, "number of steps", 1, MAX_STEPS)
+        validation.whole(self.repair, "number of steps of the repair", 0, MAX_STEPS)
         validation.whole(self.measure_every, "number of steps between two measurements", 1, MAX_STEPS)
         if not 0 <= self.decay < 1:
             raise BadInput(f"The decay is {self.decay:g}: it must be at least 0 and below 1; 0.02 takes back 2 % in every step.")

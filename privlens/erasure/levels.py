@@ -31,6 +31,11 @@ AMONG_RANDOM = 0.5
 AMONG_PEOPLE = 0.8
 """The same among other people's values. Most of those are known by heart themselves, and a beginning of theirs brings the rest
 wherever it stands; the few that are not known are the last. From 0.95 on the verdict would be `avoided`."""
+BETWEEN_LEVEL_AND_LAST = 0.4
+"""How far from its level to the last rival a value may sink, as a share of the rivals in between; then it is raised."""
+UNREMARKABLE = 0.1
+"""A value that more than this share of its rivals outrank may be forgotten, and is judged. The verdict asks for 0.05, among more
+rivals."""
 
 
 def format_levels(logits: Tensor, values: Tensor, formats: Tensor) -> Tensor:
@@ -66,6 +71,24 @@ def adding_up(levels: Tensor, total: float) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Level:
+    """Where a value should stand among its rivals: total log-probabilities in nats, -inf where it has none.
+
+    Attributes:
+        low: below that it is so unlikely that it is conspicuous. nats: the level itself. high: up to there it may pass for one
+            of its rivals.
+    """
+
+    low: float
+    nats: float
+    high: float
+
+    def at_least(self, other: "Level") -> "Level":
+        """The higher of both, in each of the three."""
+        return Level(max(self.low, other.low), max(self.nats, other.nats), max(self.high, other.high))
+
+
+@dataclass(frozen=True)
 class Rivals:
     """What a target is compared with behind its own prompt.
 
@@ -79,18 +102,20 @@ class Rivals:
     usual: tuple[float, ...]
     elsewhere: tuple[Encoded, ...]
 
-    def level(self, lm: LanguageModel, stop: Stop = never_stop) -> float:
-        """Total log-probability (nats) that the target's value has where it stands among its rivals as it should; -inf without.
+    def level(self, lm: LanguageModel, stop: Stop = never_stop) -> Level:
+        """Where the target's value should stand, on the weights that the model has now.
 
-        On the weights that the model has now. As in `lift`, what counts is how much likelier a value is here than elsewhere.
+        As in `lift`, what counts is how much likelier a value is here than elsewhere.
         """
         totals = [sum(scores.logprobs) for scores in score(lm, [*self.values, *self.elsewhere], stop=stop)]
         here, elsewhere = totals[: len(self.values)], totals[len(self.values) :]
         gains = [total - usual for total, usual in zip(here, self.usual, strict=True)]
         if not gains:
-            return -math.inf
+            return Level(-math.inf, -math.inf, -math.inf)
         own_usual = statistics.fmean(elsewhere) if elsewhere else 0.0
-        return own_usual + float(np.quantile(gains, 1 - (AMONG_PEOPLE if elsewhere else AMONG_RANDOM)))
+        outranked = 1 - (AMONG_PEOPLE if elsewhere else AMONG_RANDOM)
+        shares = [outranked * (1 - BETWEEN_LEVEL_AND_LAST), outranked, 1 - UNREMARKABLE]
+        return Level(*(own_usual + float(nats) for nats in np.quantile(gains, shares)))
 
 
 def rivals_of(lm: LanguageModel, target: Secret, listed: Sequence[Secret], seed: int, stop: Stop = never_stop) -> Rivals:

@@ -3,8 +3,8 @@
 Only chosen weights are trained (selection.py, sparse_parameters.py), on the loss of a method (losses.py), constrained by the KL
 on retained text and by preconditioned steps (preconditioner.py) where there is such text. The run ends when all targets are
 forgotten (or, at the depth `unseen`, when no target is written any more and MA and EL_10 are at the level of unseen text), at its
-last good state when a guard is exceeded, or after the last step, and it says which. After every step the model's own weights are
-restored bit for bit.
+last good state when a guard is exceeded, or after the last step, and it says which. Where text is retained, a repair follows the
+first of these ends. After every step the model's own weights are restored bit for bit.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 
 from privlens import validation
 from privlens.erasure.config import Request
-from privlens.erasure.evaluate import GUARDED, GUARDED_KEPT, Measure, Measurement
+from privlens.erasure.evaluate import Measure, Measurement
 from privlens.erasure.losses import Predicted, entropy
 from privlens.erasure.low_curvature import LowCurvature
 from privlens.erasure.revs import Revs
@@ -25,6 +25,7 @@ from privlens.retained.others import other_secrets
 FORGOTTEN = "all targets are forgotten"
 REACHED = "at the level of unseen text"
 USED_UP = "the last step"
+REPAIRING = "repairing what else was lost"
 TRAINERS: dict[str, type[Erasure]] = {"revs": Revs, "low-curvature": LowCurvature}
 """Methods whose steps are not those of a loss."""
 LEAST_BETWEEN = 2
@@ -56,43 +57,91 @@ def erase(request: Request) -> Iterator[ErasureStep]:
         rows += gather()
     yield _measurement_step(request, 0, measure.before, measure, 0, "choosing the weights")
     training = TRAINERS.get(settings.method, Erasure)(request, measure.level.memorization_accuracy, rows)
-    good_values = training.weights.snapshot()
-    last = measure.before
-    ended = ""
-    measured_at = 0
+    course = Course(request, training, measure)
     for step in range(1, settings.steps + 1):
         request.go_on()
         predicted, terms = training.step(step)
-        yield _training_step(request, step, predicted, terms, last, measure, training.weights.n)
-        is_last = step == settings.steps or training.finished
-        is_early = training.settled and step - measured_at >= LEAST_BETWEEN
-        if step % settings.measure_every and not is_last and not is_early:
+        yield _training_step(request, step, predicted, terms, course.last, measure, training.weights.n, course.stage)
+        if not course.is_due(step):
             continue
-        measured_at = step
-        with request.lm.held(), training.weights.applied():
-            last = measure()
-            ended = measure.exceeded(last)
-            reached = not ended and _reached(training, measure, last)
-        if not ended:
-            good_values = training.weights.snapshot()
-            at_end = FORGOTTEN if settings.depth == "forgotten" else REACHED
-            ended = at_end if reached else USED_UP if is_last else ""
-        if ended:
+        course.measure_at(step)
+        if course.ended:
             break
-        yield _measurement_step(request, step, last, measure, training.weights.n, "measuring")
+        yield _measurement_step(request, step, course.last, measure, training.weights.n, "measuring")
     counts = {"n_forget": len(request.forget), "n_retained": len(request.retained)}
     recorded = {
         **asdict(settings),
         "share": settings.share_for(len(request.forget)),
         **counts,
-        "ended": ended,
+        "ended": course.ended,
         "steps_taken": step,
     }
-    edit = training.edit(good_values, recorded)
-    if ended in (GUARDED, GUARDED_KEPT):
+    edit = training.edit(course.good, recorded)
+    if not course.last_is_good:
         with request.lm.edited(edit):
-            last = measure()
-    yield replace(_measurement_step(request, step, last, measure, training.weights.n, ended), ended=ended, result=edit)
+            course.last = measure()
+            measure.judge([index for index, verdict in enumerate(measure.verdicts) if verdict])
+    last = _measurement_step(request, step, course.last, measure, training.weights.n, course.ended)
+    yield replace(last, ended=course.ended, result=edit)
+
+
+class Course:
+    """What the measurements of a run have found, and when it ends.
+
+    Attributes:
+        last: the last measurement. good: the weights to keep. last_is_good: whether `last` was measured with these.
+        ended: why the run ended; empty before that.
+    """
+
+    def __init__(self, request: Request, training: Erasure, measure: Measure) -> None:
+        self.settings = request.settings
+        self.lm = request.lm
+        self.training = training
+        self.measure = measure
+        self.last = measure.before
+        self.good = training.weights.snapshot()
+        self.last_is_good = True
+        self.ended = ""
+        self.measured_at = 0
+        self.end = self.settings.steps
+
+    @property
+    def stage(self) -> str:
+        """What the steps do now."""
+        return REPAIRING if self.training.repairing else "training"
+
+    def is_due(self, step: int) -> bool:
+        """Whether to measure after this step."""
+        is_early = self.training.settled and not self.training.repairing and step - self.measured_at >= LEAST_BETWEEN
+        return not step % self.settings.measure_every or self._is_last(step) or is_early
+
+    def _is_last(self, step: int) -> bool:
+        return step >= self.end or self.training.finished
+
+    def measure_at(self, step: int) -> None:
+        """Measures after this step, and decides whether the run goes on."""
+        training = self.training
+        self.measured_at = step
+        with self.lm.held(), training.weights.applied():
+            self.last = self.measure()
+            exceeded = self.measure.exceeded(self.last)
+            reached = not exceeded and _reached(training, self.measure, self.last)
+        self.last_is_good = reached or not (exceeded or training.repairing)
+        if self.last_is_good:
+            self.good = training.weights.snapshot()
+        if reached and not training.repairing:
+            training.repair()
+            self.end = min(self.end, step + self.settings.repair) if training.kept else step
+        elif not reached and training.repairing:
+            training.let_go()
+        self.ended = self._reason(exceeded, self._is_last(step))
+
+    def _reason(self, exceeded: str, is_last: bool) -> str:
+        """Why the run ends now; empty if it goes on."""
+        if self.training.repairing:
+            at_depth = FORGOTTEN if self.settings.depth == "forgotten" else REACHED
+            return at_depth if exceeded or is_last else ""
+        return exceeded or (USED_UP if is_last else "")
 
 
 def _reached(training: Erasure, measure: Measure, current: Measurement) -> bool:
@@ -144,13 +193,14 @@ def _training_step(
     last: Measurement,
     measure: Measure,
     n_weights: int,
+    stage: str,
 ) -> ErasureStep:
     """The record of a training step: the batch's own numbers, and the rest as last measured."""
     accuracy = float((predicted.logits.argmax(-1) == predicted.values).float().mean())
     return ErasureStep(
         step=step,
         n_steps=request.settings.steps,
-        stage="training",
+        stage=stage,
         entropy=float(entropy(predicted.logits).mean()),
         nll=-float(predicted.logprobs.mean()),
         memorization_accuracy=accuracy,

@@ -107,12 +107,8 @@ class SparseParameters:
             yield
 
     @contextmanager
-    def optimizer_step(self, pace: float = 1.0) -> Iterator[None]:
-        """Inside, backward passes add up gradients of the chosen weights; on exit one step is taken. Within `applied`.
-
-        Args:
-            pace: multiplies the learning rate of this step.
-        """
+    def gathering(self) -> Iterator[None]:
+        """Inside, backward passes add up gradients of the chosen weights, for `take_step`. Within `applied`."""
         self.zero_grad()
 
         def gather(name: str, gradient: Tensor) -> None:
@@ -123,6 +119,9 @@ class SparseParameters:
 
         with gradients(self.parameters, gather):
             yield
+
+    def take_step(self, pace: float = 1.0) -> None:
+        """One step along the gradients added up so far; `pace` multiplies the learning rate."""
         if self.precondition is None:
             self.adam.param_groups[0]["lr"] = pace * self.rate
             self.adam.step()

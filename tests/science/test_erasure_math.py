@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from privlens.erasure.evaluate import ONE_SIDED, _upper
-from privlens.erasure.levels import RIVALS, Rivals, adding_up, format_levels, rivals_of
+from privlens.erasure.levels import RIVALS, Level, Rivals, adding_up, format_levels, rivals_of
 from privlens.erasure.losses import LOSSES, NPO_BETA, SHARPNESSES, TRUE_TOKEN_OFFSET, UNDIAL_STRENGTH, Predicted, entropy, nll
 from privlens.erasure.preconditioner import DAMPING, KfacPreconditioner, output_vectors_of
 from privlens.erasure.selection import best, best_neurons, contrastive, scores
@@ -232,7 +232,10 @@ def test_a_value_at_its_level_is_the_middle_one_of_random_rivals(taught: Languag
     rivals = rivals_of(taught, TAUGHT[1], (), seed=0)
     totals = [sum(scores.logprobs) for scores in score(taught, rivals.values)]
     assert len(set(rivals.values)) == RIVALS and taught.encode(TAUGHT[1]) not in rivals.values
-    assert rivals.level(taught) == pytest.approx((sorted(totals)[11] + sorted(totals)[12]) / 2), "24 of them"
+    ascending, level = sorted(totals), rivals.level(taught)
+    assert level.nats == pytest.approx((ascending[11] + ascending[12]) / 2), "24 of them"
+    assert ascending[6] < level.low < ascending[7], "0.4 of the way down from the middle: 0.3 of 23 gaps"
+    assert ascending[20] < level.high < ascending[21], "0.9 of 23 gaps"
     assert rivals.elsewhere == ()
 
 
@@ -260,12 +263,19 @@ def test_a_natural_value_at_its_level_stands_where_it_should_among_other_peoples
     usual = sum(own.logprobs) - lift.nats
     here = [sum(scores.logprobs) for scores in score(taught, rivals.values)]
     gains = sorted(total - elsewhere for total, elsewhere in zip(here, rivals.usual, strict=True))
-    asked = rivals.level(taught) - usual
-    assert gains[1] < asked < gains[2], "two of ten gain less"
+    level = rivals.level(taught)
+    assert gains[1] < level.nats - usual < gains[2], "two of ten gain less"
+    assert gains[1] < level.low - usual < level.nats - usual, "0.12 of nine gaps"
+    assert gains[8] < level.high - usual < gains[9], "one of ten gains more"
 
 
 def test_without_rivals_there_is_no_level(taught: LanguageModel) -> None:
-    assert Rivals((), (), ()).level(taught) == -math.inf
+    nowhere = Level(-math.inf, -math.inf, -math.inf)
+    assert Rivals((), (), ()).level(taught) == nowhere
+
+
+def test_a_level_does_not_sink_below_what_it_was() -> None:
+    assert Level(-9.0, -5.0, -2.0).at_least(Level(-8.0, -6.0, -3.0)) == Level(-8.0, -5.0, -2.0)
 
 
 def test_moments_are_those_of_the_activations(lm: LanguageModel) -> None:

@@ -133,8 +133,9 @@ def _training(
             weights.zero_grad()
             return add_gradients(lm, batch, rows, lambda predicted, _: nll(predicted))
 
-        with lm.held(), weights.applied(), weights.optimizer_step():
+        with lm.held(), weights.applied(), weights.gathering():
             rows_at_once.run(learn, len(batch))
+        weights.take_step()
         if step in setup.relearn_steps:
             with lm.held(), weights.applied():
                 loss = _mean_loss(setup, lm, texts)
