@@ -10,7 +10,7 @@ import typer
 from privlens.bench import erasing
 from privlens.bench.journal import Journal
 from privlens.cli import inputs, progress, tables
-from privlens.cli.erase import DECAY_HELP, DEFAULTS, DEPTH_HELP, SHARE_HELP
+from privlens.cli.erase import DECAY_HELP, DEFAULTS, DEPTH_HELP, REPAIR_HELP, SHARE_HELP
 from privlens.cli.options import AsJson, Device, Dtype, Model, Reference, Secrets, Seed
 from privlens.erasure import Depth, ErasureSettings, Granularity, WeightMetric, method_settings
 from privlens.resources import REFERENCE, SECRETS
@@ -31,6 +31,7 @@ def erase(
     share: Annotated[float | None, typer.Option(help=SHARE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help="Weight of retained text; 0 retains nothing.")] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
+    repair: Annotated[int, typer.Option(min=0, help=REPAIR_HELP)] = DEFAULTS.repair,
     depth: Annotated[str, typer.Option(help=DEPTH_HELP)] = DEFAULTS.depth,
     steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = DEFAULTS.steps,
     choice: Annotated[str, typer.Option(help="The metric that chooses weights.")] = DEFAULTS.choice,
@@ -50,6 +51,7 @@ def erase(
         share=share,
         keep=keep,
         decay=decay,
+        repair=repair,
         depth=inputs.one_of(depth, Depth, "--depth"),
         steps=steps,
         choice=inputs.one_of(choice, WeightMetric, "--choice"),

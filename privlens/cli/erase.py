@@ -52,6 +52,10 @@ KEEP_HELP = "Weight of retained text: other memorized rows and the model's own s
 ROWS_HELP = "Rows of the file to erase, from 0: 3 or 3,5,9. The other memorized rows should stay known."
 RATE_HELP = "Learning rate, in units of the chosen weights' root mean square (default: the method's own)."
 DECAY_HELP = "Before every step the changed weights move back by this share of their change."
+REPAIR_HELP = (
+    "Once the depth is reached, so many of the steps go on with more weight on retained text, and bring back what else was lost; "
+    "the last state at the depth is kept."
+)
 SHARE_HELP = (
     f"Share of all weights that may change, above 0 and at most 1 (default: {SHARE_PER_TEXT:g} for each secret to erase, "
     f"at most {MAX_SHARE:g})."
@@ -78,6 +82,7 @@ def erase(
     rate: Annotated[float | None, typer.Option(help=RATE_HELP)] = None,
     keep: Annotated[float, typer.Option(min=0, help=KEEP_HELP)] = DEFAULTS.keep,
     decay: Annotated[float, typer.Option(help=DECAY_HELP)] = DEFAULTS.decay,
+    repair: Annotated[int, typer.Option(min=0, help=REPAIR_HELP)] = DEFAULTS.repair,
     guard: Annotated[float, typer.Option(help=GUARD_HELP)] = DEFAULTS.guard,
     retained: Retained = "half",
     retain: Annotated[Path | None, typer.Option(help="Text to retain; paragraphs separated by empty lines.")] = None,
@@ -102,6 +107,7 @@ def erase(
         spread=inputs.one_of(spread, Granularity, "--spread"),
         keep=keep,
         decay=decay,
+        repair=repair,
         guard=guard,
     )
     settings = method_settings(method, settings, rate).checked()

@@ -91,12 +91,19 @@ def test_the_controls_as_they_stand_ask_for_the_defaults() -> None:
     assert found.settings == ErasureSettings()
     assert found.targets == (TAUGHT[0],), "with its category, which the sidebar does not hold"
     assert found.others == tuple(TAUGHT[1:]), "without the target, and without the control"
-    assert task(share=None, guard=None, steps=None, weight=None, decay=None, every=None, seed=None).settings == found.settings
+    assert (
+        task(share=None, guard=None, steps=None, weight=None, decay=None, repair=None, every=None, seed=None).settings
+        == found.settings
+    )
 
 
 def test_the_controls_change_what_they_say() -> None:
-    found = task(share=2, guard=5, steps=7, method="npo", rate=0.01, decay=5, every=2, own_text="one\n\ntwo\n\n", seed=3)
-    wanted = ErasureSettings(method="npo", share=0.02, steps=7, learning_rate=0.01, guard=1.05, decay=0.05, measure_every=2)
+    found = task(
+        share=2, guard=5, steps=7, method="npo", rate=0.01, decay=5, repair=0, every=2, own_text="one\n\ntwo\n\n", seed=3
+    )
+    wanted = ErasureSettings(
+        method="npo", share=0.02, steps=7, learning_rate=0.01, guard=1.05, decay=0.05, repair=0, measure_every=2
+    )
     assert (found.settings, found.texts, found.seed) == (wanted, ("one", "two"), 3)
     only = task(hold="forget-only")
     assert (only.settings.keep, only.keep) == (0.0, "none")
@@ -107,7 +114,7 @@ def test_the_controls_change_what_they_say() -> None:
     ("changed", "said"),
     [({"prompt": " "}, "no secret in the sidebar"), ({"which": "ticked"}, "No secret is ticked"),
      ({"share": -1.0}, "above 0"), ({"share": 101.0}, "at most 1"), ({"steps": 0}, "from 1 to"), ({"guard": -1.0}, "at least 1"),
-     ({"decay": 100.0}, "below 1")],
+     ({"decay": 100.0}, "below 1"), ({"repair": -1}, "from 0 to")],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_words(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):

@@ -56,6 +56,7 @@ class ErasureForm(SidebarValues):
     rate: float | None
     weight: float | None
     decay: float | None
+    repair: float | None
     every: float | None
     seed: float | None
     own_text: str
@@ -73,6 +74,9 @@ class ErasureForm(SidebarValues):
             guard=FIRST.guard if self.guard is None else 1 + self.guard / 100,
             keep=0.0 if self.hold == "forget-only" else FIRST.keep if self.weight is None else self.weight,
             decay=FIRST.decay if self.decay is None else self.decay / 100,
+            repair=validation.whole(
+                FIRST.repair if self.repair is None else self.repair, "number of steps of the repair", 0, MAX_STEPS
+            ),
             measure_every=validation.whole(every, "number of steps between two measurements", 1, MAX_STEPS),
         )
         settings = method_settings(self.method, settings, self.rate).checked()
@@ -175,6 +179,15 @@ def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
                 info=en.ERASE_DECAY_INFO,
                 elem_id="erase-decay",
             )
+            repair = gr.Number(
+                FIRST.repair,
+                label=en.ERASE_REPAIR,
+                precision=0,
+                minimum=0,
+                min_width=180,
+                info=en.ERASE_REPAIR_INFO,
+                elem_id="erase-repair",
+            )
             every = gr.Number(
                 FIRST.measure_every,
                 label=en.ERASE_EVERY,
@@ -212,6 +225,7 @@ def controls(side: Sidebar) -> tuple[Form[ErasureForm], Form[ErasureForm]]:
         rate=rate,
         weight=weight,
         decay=decay,
+        repair=repair,
         every=every,
         seed=seed,
         own_text=own_text,
