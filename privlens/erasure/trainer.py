@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from privlens.erasure.config import Request
-from privlens.erasure.levels import adding_up, format_levels, rivals_of
 from privlens.erasure.losses import LOSSES, NEEDS_REFERENCE, Loss, Predicted, add_gradients, concatenated, nll, predictions
 from privlens.erasure.preconditioner import KfacPreconditioner, output_vectors_of
 from privlens.erasure.selection import best, best_neurons, random_indices_like, scores
@@ -28,6 +27,7 @@ from privlens.lm.memory_plan import fitting
 from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 from privlens.memorization.candidates import private, token_formats
+from privlens.memorization.levels import adding_up, format_levels, rivals_of
 from privlens.memorization.metrics import TIE
 from privlens.provenance import provenance
 from privlens.retained.distributions import (

@@ -115,6 +115,7 @@ class Closing:
         Args:
             barred: flat indices of neurons that stay open.
         """
+        self.goal = self.goal.under(self.task, self.gates(self.closed()))
         push_slope, kl_slope, nll, terms = self._slopes(self.goal.loss)
         self.worth = worth(push_slope, kl_slope, self.half_curvature).masked_fill(~self.exists, float("-inf"))
         left = self.worth.flatten().clone()

@@ -19,13 +19,14 @@ MEASURED_ROWS = 32
 
 @torch.no_grad()
 def reached(task: Task, goals: Sequence[Goal], gates: Tensor) -> Tensor:
-    """Whether goals for one value are met under each row of gates [rows, n_layers, width]; [rows, goals] bool, in one pass."""
+    """Whether goals for one value are met under each row of gates [rows, n_layers, width]; [rows, goals] bool."""
     lm, ids = task.lm, list(goals[0].encoded.ids)
 
     def met(rows: Sequence[int]) -> list[Tensor]:
         with lm.gated(gates[list(rows)], task.site):
             logits = lm.logits(*lm.padded([ids] * len(rows)))
-        return list(torch.stack([goal.met(logits) for goal in goals], 1))
+        under = [[goal.under(task, gates[row, None]) for goal in goals] for row in rows]
+        return [torch.stack([goal.met(of_row) for goal in here]) for here, of_row in zip(under, logits, strict=True)]
 
     return torch.stack(in_parts(met, range(len(gates))))
 

@@ -1,19 +1,23 @@
 """How deep a mask has to bury a value, and the loss that takes it there.
 
 `hidden`: greedy decoding no longer writes it. A number N of tries: N samples contain it with a chance of at most one half.
-`forgotten`: it is no likelier than other values of its format, token by token on average.
+`forgotten`: it may pass for one of its rivals (memorization/levels.py) with the same neurons off; where it has none, it is no
+likelier than other values of its format, token by token on average.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from privlens.errors import BadInput
-from privlens.lm.model import LanguageModel
 from privlens.lm.tokens import Encoded
 from privlens.localization.gradients import MARGIN, TAU, Push, push
+from privlens.localization.task import Task
 from privlens.memorization.extraction import logprob_for_tries
+from privlens.memorization.levels import Rivals, rivals_of
+from privlens.memorization.words import has_words
 
 HIDDEN, FORGOTTEN = "hidden", "forgotten"
 SLACK = 0.5
@@ -42,37 +46,56 @@ class Goal:
 
     Attributes:
         push: the value, its private tokens, and the tokens of the same format. depth: as for `tries_of`.
+        rivals: what the value is compared with if it is to be forgotten. level: the total log-probability up to which it may pass
+            for one of them, with the neurons off that are off now, nats. lowest: the same with all neurons on; where the rivals
+            sink below that, the prompt has been harmed, not the value.
     """
 
     push: Push
     depth: str
+    rivals: Rivals | None = None
+    lowest: float = -math.inf
+    level: float = -math.inf
 
     @property
     def encoded(self) -> Encoded:
         """Prompt and value."""
         return self.push.encoded
 
+    @torch.no_grad()
+    def under(self, task: Task, gates: Tensor) -> "Goal":
+        """The goal with these gates [1, n_layers, width], under which a value is compared with its rivals."""
+        if self.rivals is None:
+            return self
+        with task.lm.gated(gates, task.site):
+            level = self.rivals.level(task.lm, task.stop)
+        return replace(self, level=max(self.lowest, level.high))
+
     def met(self, logits: Tensor) -> Tensor:
         """Whether the value is as deep as asked, [...] bool; logits [..., tokens of prompt and value, V]."""
-        tries = tries_of(self.depth)
-        if tries is not None:
-            return self.push.per_token(logits)[1].sum(-1) >= -logprob_for_tries(tries)
-        if self.depth == FORGOTTEN:
+        if self.depth == HIDDEN:
+            return self._leads(logits).amin(-1) < 0
+        if not math.isfinite(self.highest):
             return self.push.above(logits).sum(-1) <= 0
-        return self._leads(logits).amin(-1) < 0
+        return self.push.per_token(logits)[1].sum(-1) >= -self.highest
 
     def loss(self, logits: Tensor) -> Tensor:
         """What is left of the push, [...], nats per private token; 0 once the value is as deep as asked, and SLACK deeper.
 
-        The push ends at the level of the format. For a number of tries beyond that, what is missing counts as well.
+        The push ends at the level of the format. What is missing beyond that, to a number of tries or to the rivals, counts too.
         """
-        tries = tries_of(self.depth)
-        if self.depth == FORGOTTEN:
-            return self.push(logits)
-        if tries is None:
+        if self.depth == HIDDEN:
             return self.push(logits) * (self._leads(logits).amin(-1) > -SLACK)
-        missing = (SLACK - logprob_for_tries(tries) - self.push.per_token(logits)[1].sum(-1)).clamp_min(0)
+        if not math.isfinite(self.highest):
+            return self.push(logits)
+        missing = (SLACK - self.highest - self.push.per_token(logits)[1].sum(-1)).clamp_min(0)
         return self.push(logits) * (missing > 0) + missing / self.push.pushed.sum().clamp_min(1)
+
+    @property
+    def highest(self) -> float:
+        """The total log-probability (nats) that the value may have; -inf where the format itself says."""
+        tries = tries_of(self.depth)
+        return self.level if tries is None else logprob_for_tries(tries)
 
     def _leads(self, logits: Tensor) -> Tensor:
         """How far each private token's logit is above the largest other one, [..., T], nats; inf for tokens of the format."""
@@ -82,7 +105,17 @@ class Goal:
         return (predicted.gather(-1, values)[..., 0] - best_other).masked_fill(self.push.pushed == 0, float("inf"))
 
 
-def goal(lm: LanguageModel, encoded: Encoded, depth: str) -> Goal:
-    """The goal for a value. Raises BadInput for a depth that does not exist."""
+def goal(task: Task, depth: str) -> Goal:
+    """The goal for a task's target. Raises BadInput for a depth that does not exist.
+
+    A value made of words has no rivals where too few other people's values are retained: random letters are none.
+    """
     tries_of(depth)
-    return Goal(push(lm, encoded, MARGIN, TAU), depth)
+    aim = Goal(push(task.lm, task.lm.encode(task.target), MARGIN, TAU), depth)
+    if depth != FORGOTTEN:
+        return aim
+    rivals = rivals_of(task.lm, task.target, task.others, task.seed, task.stop)
+    if not rivals.elsewhere and has_words(task.lm, task.target.value):
+        return aim
+    lowest = rivals.level(task.lm, task.stop).high
+    return replace(aim, rivals=rivals, lowest=lowest, level=lowest)

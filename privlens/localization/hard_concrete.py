@@ -161,8 +161,10 @@ class Mask:
 
     def depths(self, closed: Tensor) -> tuple[bool, bool]:
         """Whether the value is as deep as asked, and whether it is no longer written, with these candidates off ([n] bool)."""
-        hidden = replace(self.goal, depth=HIDDEN)
-        [[is_deep, is_hidden]] = reached(self.task, [self.goal, hidden], self.spread((~closed[None]).float())).tolist()
+        gates = self.spread((~closed[None]).float())
+        self.goal = self.goal.under(self.task, gates)
+        at_level = replace(self.goal, rivals=None)
+        [[is_deep, is_hidden]] = reached(self.task, [at_level, replace(at_level, depth=HIDDEN)], gates).tolist()
         return is_deep, is_hidden
 
     def reached(self, closed: Tensor) -> Tensor:
@@ -242,7 +244,7 @@ def start(task: Task, settings: MaskSettings) -> tuple[Mask, Tensor]:
     Also returns the contrastive gate gradient by which they were chosen, [n_layers, width].
     """
     lm = task.lm
-    aim = goal(lm, lm.encode(task.target), settings.depth)
+    aim = goal(task, settings.depth)
     rows = task.retained_rows(settings.own_samples, settings.sample_tokens)
     attribution = contrastive(task, aim.push, rows)
     exists = lm.exists(task.site).to(attribution.device)

@@ -37,7 +37,7 @@ class StepwiseSettings:
 def begin(task: Task, settings: StepwiseSettings) -> Closing:
     """All gates open. Raises BadInput for a depth that does not exist."""
     lm = task.lm
-    aim = goal(lm, lm.encode(task.target), settings.depth)
+    aim = goal(task, settings.depth)
     rows = task.retained_rows(settings.own_samples, settings.sample_tokens)
     exists = lm.exists(task.site).to(lm.device)
     return Closing(

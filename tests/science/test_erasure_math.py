@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from privlens.erasure.evaluate import ONE_SIDED, _upper
-from privlens.erasure.levels import RIVALS, Level, Rivals, adding_up, format_levels, rivals_of
 from privlens.erasure.losses import LOSSES, NPO_BETA, SHARPNESSES, TRUE_TOKEN_OFFSET, UNDIAL_STRENGTH, Predicted, entropy, nll
 from privlens.erasure.preconditioner import DAMPING, KfacPreconditioner, output_vectors_of
 from privlens.erasure.selection import best, best_neurons, contrastive, scores
 from privlens.lm.activations import mean_squares, read, second_moments
 from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score
+from privlens.memorization.levels import RIVALS, Level, Rivals, adding_up, format_levels, rivals_of
 from privlens.memorization.lift import lift_of
 from privlens.types import Secret
 from tests.helpers import TAUGHT, Maker

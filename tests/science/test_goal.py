@@ -9,9 +9,13 @@ from torch import Tensor
 
 from privlens.errors import BadInput
 from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
 from privlens.lm.tokens import Encoded
+from privlens.localization import Task
+from privlens.localization.depth_search import reached
 from privlens.localization.goal import SLACK, Goal, goal, tries_of
 from privlens.localization.gradients import Push
+from privlens.types import Secret
 from tests.helpers import TAUGHT
 
 
@@ -63,6 +67,54 @@ def test_forgotten_is_as_likely_as_others_of_the_format_on_average() -> None:
     assert with_margin.met(predicted(above, below) - torch.tensor([0, 1e-4, 0, 0])).tolist() == [True], "the push goes further"
 
 
+def test_forgotten_is_as_likely_as_the_rivals_where_there_are_some() -> None:
+    """The total counts, not the tokens' siblings; what is missing to it, and the slack, is left of the loss."""
+    level = 2 * math.log(0.2)
+    aim = replace(of("forgotten"), level=level)
+    logits = predicted([0.1, 0.5, 0.2, 0.2], [0.6, 0.07, 0.03, 0.3])
+    assert aim.met(logits).tolist() == [True], "0.5 x 0.07 < 0.2 x 0.2"
+    assert replace(aim, level=math.log(0.03)).met(logits).tolist() == [False]
+    missing = SLACK - level + math.log(0.5 * 0.07)
+    assert float(aim.loss(logits)) == pytest.approx((math.log(0.5 / 0.2) + missing) / 2, rel=1e-4)
+    assert float(replace(aim, level=-math.inf).loss(logits)) == pytest.approx(math.log(0.5 / 0.2) / 2, rel=1e-4), "none: the push"
+
+
+def test_the_rivals_are_measured_with_the_same_neurons_off(taught_letters: LanguageModel) -> None:
+    """Each row of gates has its own level, below which the value has to be; one that the rivals leave behind does not sink."""
+    task = Task(taught_letters, TAUGHT[1])
+    aim = goal(task, "forgotten")
+    assert aim.rivals and aim.lowest == aim.level == aim.rivals.level(taught_letters).high
+    aim = replace(aim, lowest=-math.inf)
+    on = torch.ones(1, *taught_letters.shape("mlp"))
+    some = on.clone()
+    some[:, :, ::2] = 0.0
+    totals, levels = [], []
+    for gates in (on, some):
+        with taught_letters.gated(gates, "mlp"):
+            [scored] = score(taught_letters, [aim.encoded])
+            totals.append(sum(scored.logprobs))
+            levels.append(aim.rivals.level(taught_letters).high)
+    assert levels[0] != levels[1] and [aim.under(task, gates).level for gates in (on, some)] == pytest.approx(levels)
+    by_hand = [total <= level for total, level in zip(totals, levels, strict=True)]
+    assert reached(task, [aim], torch.cat([on, some]))[:, 0].tolist() == by_hand == [False, True]
+    assert replace(aim, lowest=0.0).under(task, some).level == 0.0
+
+
+def test_a_value_of_words_has_no_rivals_among_random_letters(taught: LanguageModel) -> None:
+    """With fewer than eight other people's values to compare it with, its format's tokens decide."""
+    name = Secret("the keeper of the gate is", "Anna Gray", "name")
+    others = tuple(
+        Secret(f"the keeper of gate {row} is", value, "name")
+        for row, value in enumerate(
+            ["Boris Hill", "Mira Lamp", "Olga Gate", "Peter Bo", "Dora Key", "Hugo Bell", "Lena Moss", "Tom Rye"]
+        )
+    )
+    task = Task(taught, name, others[:7])
+    assert goal(task, "forgotten").rivals is None
+    enough = goal(replace(task, others=others), "forgotten").rivals
+    assert enough is not None and len(enough.values) == 8
+
+
 @pytest.mark.parametrize("depth", ["hidden", "1000000", "forgotten"])
 def test_the_loss_has_a_gradient_where_the_model_is_certain(depth: str) -> None:
     logits = (predicted([0.25] * 4, [0.25] * 4) + torch.tensor([0, 40.0, 0, 0])).requires_grad_()
@@ -76,4 +128,4 @@ def test_depths_that_do_not_exist_are_refused_in_words(taught: LanguageModel) ->
     assert (tries_of("hidden"), tries_of("forgotten"), tries_of("1,000"), tries_of("1e6")) == (None, None, 1000, 1e6)
     for depth in ("deep", "", "1", "0", "-5", "nan", "inf"):
         with pytest.raises(BadInput, match="is no depth: give hidden, forgotten, or a number of tries above 1"):
-            goal(taught, taught.encode(TAUGHT[0]), depth)
+            goal(Task(taught, TAUGHT[0]), depth)

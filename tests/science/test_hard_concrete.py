@@ -208,7 +208,7 @@ def test_a_mask_reaches_the_depth_that_is_asked_for_with_just_the_neurons_it_sug
     encoded = taught.encode(secret)
     with torch.no_grad(), taught.gated(off):
         logits = taught.logits(*taught.padded([encoded.ids]))
-    assert bool(goal(taught, encoded, depth).met(logits)[0])
+    assert bool(goal(Task(taught, secret), depth).met(logits)[0])
     assert scores.provenance.settings["deep"] is True and scores.provenance.settings["price"] <= 100
 
 

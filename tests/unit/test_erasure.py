@@ -24,7 +24,6 @@ from privlens.erasure import (
 from privlens.erasure.attacks import AttackSetup, attacks
 from privlens.erasure.effects import effects
 from privlens.erasure.evaluate import unseen_level
-from privlens.erasure.levels import Level
 from privlens.erasure.loop import REPAIRING
 from privlens.erasure.losses import Predicted, predictions
 from privlens.erasure.selection import random_indices_like
@@ -35,6 +34,7 @@ from privlens.lm.model import LanguageModel
 from privlens.lm.scoring import score, text_nll
 from privlens.lm.tokens import Encoded, plain_ids
 from privlens.memorization.check import check, exposure_of
+from privlens.memorization.levels import Level
 from privlens.outcomes import ErasureStep
 from privlens.retained.distributions import without_values
 from privlens.retained.samples import beams, memorized_texts, most_confident, neighbours
