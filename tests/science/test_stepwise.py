@@ -1,6 +1,8 @@
 """Stepwise closing: what is closed next, worked by hand; neurons that stand in for each other; depth, price and order."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,12 +10,16 @@ import torch
 
 from privlens.errors import BadInput, Cancelled
 from privlens.lm.model import LanguageModel
+from privlens.lm.scoring import score
 from privlens.localization import Task, last_of, result_of, steps_of
 from privlens.localization.closing import half_fisher, n_closed_after, worth
-from privlens.localization.hard_concrete import asked_for
+from privlens.localization.goal import goal
+from privlens.localization.hard_concrete import MaskSettings, asked_for, hard_concrete
 from privlens.localization.stepwise import StepwiseSettings, begin, n_steps_to, stepwise
+from privlens.memorization.check import exposure_of
 from privlens.memorization.extraction import tries
 from privlens.memorization.states import memorization_states
+from privlens.types import TAIL
 from tests.helpers import TAUGHT
 
 FEW = StepwiseSettings(own_samples=6, sample_tokens=8, most=0.9, rounds=0)
@@ -103,6 +109,25 @@ def test_the_same_seed_closes_the_same_and_the_depth_counts(taught: LanguageMode
     assert one.suggested_k < deeper.suggested_k
     by_name = result_of("stepwise", task_of(taught), mask=asked_for("100", 0.5)).provenance.settings
     assert (by_name["depth"], by_name["hold"]) == ("100", 0.5)
+
+
+@pytest.mark.parametrize("method", [stepwise, hard_concrete])
+def test_what_it_is_to_forget_ends_among_its_rivals(taught_letters: LanguageModel, method: Callable[..., Any]) -> None:
+    """With these neurons off it is neither among the likeliest nor the unlikeliest values; with one fewer it still stands out."""
+    settings = replace(FEW, depth="forgotten") if method is stepwise else MaskSettings(depth="forgotten", candidates=0.9)
+    task = Task(taught_letters, TAUGHT[1], (TAUGHT[0], *TAUGHT[2:]))
+    result = last_of(method(task, settings))
+    assert result.provenance.settings["deep"] and result.suggested_k
+    aim = goal(task, "forgotten")
+    assert aim.rivals
+    standing = []
+    for k in (result.suggested_k, result.suggested_k - 1):
+        with taught_letters.gated(taught_letters.off(result.top(k)), "mlp"):
+            rank = exposure_of(taught_letters, task.target).rank
+            [scored] = score(taught_letters, [taught_letters.encode(task.target)])
+            standing.append((rank, sum(scored.logprobs) <= max(aim.lowest, aim.rivals.level(taught_letters).high)))
+    assert TAIL * 256 < standing[0][0] <= 256 * (1 - TAIL), standing
+    assert [below for _, below in standing] == [True, False]
 
 
 def test_where_nothing_has_to_be_closed_nothing_is(taught: LanguageModel) -> None:
