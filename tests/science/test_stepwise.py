@@ -14,7 +14,7 @@ from privlens.lm.scoring import score
 from privlens.localization import Task, last_of, result_of, steps_of
 from privlens.localization.closing import half_fisher, n_closed_after, worth
 from privlens.localization.goal import goal
-from privlens.localization.hard_concrete import MaskSettings, asked_for, hard_concrete
+from privlens.localization.hard_concrete import MaskSettings, asked_for, hard_concrete, start
 from privlens.localization.stepwise import StepwiseSettings, begin, n_steps_to, stepwise
 from privlens.memorization.check import exposure_of
 from privlens.memorization.extraction import tries
@@ -128,6 +128,18 @@ def test_what_it_is_to_forget_ends_among_its_rivals(taught_letters: LanguageMode
             standing.append((rank, sum(scored.logprobs) <= max(aim.lowest, aim.rivals.level(taught_letters).high)))
     assert TAIL * 256 < standing[0][0] <= 256 * (1 - TAIL), standing
     assert [below for _, below in standing] == [True, False]
+
+
+def test_what_is_left_to_do_is_measured_anew_in_every_step(taught_letters: LanguageModel) -> None:
+    """A level of 0 nats, which every value is below, does not outlast the step in either method."""
+    task = Task(taught_letters, TAUGHT[1], (TAUGHT[0], *TAUGHT[2:]))
+    closing = begin(task, replace(FEW, depth="forgotten"))
+    closing.goal = replace(closing.goal, level=0.0)
+    assert closing.step() and len(closing.order)
+    mask, _ = start(task, MaskSettings(depth="forgotten"))
+    mask.goal = replace(mask.goal, level=0.0)
+    assert mask.depths(torch.zeros(len(mask.places), dtype=torch.bool)) == (False, False)
+    assert mask.goal.level == closing.goal.level < 0, "all neurons on"
 
 
 def test_where_nothing_has_to_be_closed_nothing_is(taught: LanguageModel) -> None:
