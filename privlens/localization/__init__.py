@@ -114,7 +114,7 @@ METHOD_INFO: dict[str, MethodInfo] = {
         retains=True,
     ),
     "hard-concrete-deep": MethodInfo(
-        "the same until the value is no likelier than others of its format: takes more of its neighbours with it",
+        "the same until the value may pass for one of its rivals: takes more of its neighbours with it",
         "48 to 100 training steps of 12 rows; then an exchange",
         "place in the mask, off from 1/2",
         retains=True,

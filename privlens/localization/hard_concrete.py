@@ -272,7 +272,7 @@ DEEP = MaskSettings(depth=FORGOTTEN)
 
 
 def hard_concrete_deep(task: Task) -> Iterator[LocalizationStep]:
-    """The mask that ends when the value is no likelier than others of its format."""
+    """The mask that ends when the value may pass for one of its rivals."""
     return hard_concrete(task, DEEP, "hard-concrete-deep")
 
 
