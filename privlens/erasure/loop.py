@@ -61,13 +61,15 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     for step in range(1, settings.steps + 1):
         request.go_on()
         predicted, terms = training.step(step)
-        yield _training_step(request, step, predicted, terms, course.last, measure, training.weights.n, course.stage)
+        taken = _training_step(request, step, predicted, terms, course.last, measure, training.weights.n, course.stage)
+        yield replace(taken, n_steps=course.end)
         if not course.is_due(step):
             continue
         course.measure_at(step)
         if course.ended:
             break
-        yield _measurement_step(request, step, course.last, measure, training.weights.n, "measuring")
+        measured = _measurement_step(request, step, course.last, measure, training.weights.n, "measuring")
+        yield replace(measured, n_steps=course.end)
     counts = {"n_forget": len(request.forget), "n_retained": len(request.retained)}
     recorded = {
         **asdict(settings),
@@ -90,7 +92,7 @@ class Course:
 
     Attributes:
         last: the last measurement. good: the weights to keep. last_is_good: whether `last` was measured with these.
-        ended: why the run ended; empty before that.
+        ended: why the run ended; empty before that. end: the step after which it will, at the latest.
     """
 
     def __init__(self, request: Request, training: Erasure, measure: Measure) -> None:

@@ -233,6 +233,8 @@ def test_the_repair_brings_back_what_else_was_lost(taught_letters: LanguageModel
         ends.append(last.step)
         stages = [step.stage for step in steps if step.terms]
         assert stages.count(REPAIRING) == repair and stages[-1] == (REPAIRING if repair else "training")
+        assert {step.n_steps for step in steps if step.stage == REPAIRING} <= {last.step}, "how long it takes is known"
+        assert last.n_steps == 120
     assert ends[1] == ends[0] + 15
     assert divergences[1] < 0.8 * divergences[0], divergences
 

@@ -116,7 +116,8 @@ def erasing(lm: LanguageModel, task: ErasureTask, earlier: Sequence[Secret], sto
     )
     for step in erase(request):
         steps.append(step)
-        stage = en.often_early(step.stage) if step.step else step.stage
+        is_open = step.step and step.n_steps == task.settings.steps
+        stage = en.often_early(step.stage) if is_open else step.stage
         yield Progress(clock.at(step.step, step.n_steps, stage), tuple(steps))
     edit = steps[-1].result
     assert edit, "an erasure ends with its edit"
