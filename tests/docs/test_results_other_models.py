@@ -1,11 +1,27 @@
 """Tables of masks on models that are not in the repository, and those of erasing, show what their raw JSON says."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
 
+from privlens.intervals import rate
+
 ROOT = Path(__file__).parents[2]
+
+
+def test_what_a_mask_that_is_to_forget_does_is_what_the_json_says() -> None:
+    page = (ROOT / "docs/results/deletion.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "docs/results/data/opening.json").read_text(encoding="utf-8"))["rows"]
+    kept, known = (sum(int(row["unseen_kept"].split(" of ")[part]) for row in rows) for part in (0, 1))
+    n_forgotten, n_neurons = sum(row["verdict"] == "forgotten" for row in rows), 6 * 2048
+    low, high = rate(n_forgotten, len(rows))
+    share = statistics.median(row["neurons"] for row in rows) / n_neurons
+    cells = [str(len(rows)), f"{n_forgotten / len(rows):.3f} ({low:.3f} to {high:.3f})", f"{share:.4f}"]
+    cells += [f"10^{statistics.median(row['log10_tries'] for row in rows):.1f}", f"{kept / known:.3f}"]
+    cells += [f"x{statistics.mean(row['perplexity_ratio'] for row in rows):.3f}"]
+    assert f"| hard-concrete, forgotten | {' | '.join(cells)} |" in page
 
 
 @pytest.mark.parametrize("model", ["natural", "smollm2-records"])
@@ -28,6 +44,7 @@ def test_switching_off_in_another_model_is_what_the_json_says(model: str) -> Non
         ("erase-1.md", "erase-1.json", "| emso |"),
         ("erase-8.md", "erase-8.json", "| emso |"),
         ("erase-other-models.md", "other-models/natural-erase-1.json", "| natural | 1 |"),
+        ("erase-other-models.md", "other-models/natural-erase-8.json", "| natural | 8 |"),
     ],
 )
 def test_erasing_is_what_the_json_says(page: str, json_file: str, begins: str) -> None:
