@@ -52,7 +52,7 @@ NEAR = 5.0
 """Nats from its level at which a text begins to be near it. While the farthest text is nearer, the steps are shorter."""
 SHORTEST = 0.2
 """The share of the learning rate that is left when all texts are at their levels. With full steps to the end, four natural draws
-(seed 5) lost twice as many unseen secrets; with 0.1 and `NEAR` 10 two of fourteen draws never arrived."""
+(seed 5) lost twice as many unseen secrets; with 0.1 and `NEAR` 10 two of 17 draws never arrived."""
 FORGOTTEN_WEIGHT = 0.05
 """Sampling weight of a forget text that was forgotten when last drawn; one that was not has 1 + this. Above 0, so that a text
 that comes back is noticed."""
@@ -69,7 +69,7 @@ FIRST_MOVED = 0.05
 
 
 HELD_IN_REPAIR = 5.0
-"""How many times as much as at the start retained text weighs in a repair. With 1, four natural draws (seed 5) lost three unseen
+"""How many times as much as at the start retained text weighs in a repair. With 1, three natural draws (seed 5) lost two unseen
 secrets that 5 brought back."""
 LET_GO = 0.5
 """What is left of that weight after a measurement that found a target no longer forgotten."""
