@@ -191,7 +191,7 @@ class Erasure:
         self.rivals = [rivals_of(self.lm, secret, request.listed, request.seed, request.stop) for secret in request.forget]
         self.rival_levels = self.first_levels = [rivals.level(self.lm, request.stop) for rivals in self.rivals]
         self.below = [0.0] * len(self.texts)
-        self.total_above = torch.zeros(len(self.texts))
+        self.total_above = torch.zeros(len(self.texts), dtype=torch.float32)
         self.rows = without_values(self.lm, rows, request.forget)
         if self.settings.keep:
             require_retained_rows(self.rows, "let the weight of retained text be 0")

@@ -35,6 +35,8 @@ def test_a_number_that_differs_is_told(check: ModuleType) -> None:
     assert check.differing(row, {**row, "nll": 2.00001}) == []
     assert check.differing({"exposure": None}, {"exposure": None}) == []
     assert check.differing({"exposure": None}, {"exposure": 8.0}) == ["exposure: None in the repository, 8.0 now"]
+    assert check.differing({"steps": 195, "recall": 1.0}, {"steps": 194, "recall": 11 / 12}) == []
+    assert check.differing({"steps": 195}, {"steps": 190}) == ["steps: 195 in the repository, 190 now"]
     assert check.differing(row, {**row, "nll": 2.1}) == ["nll: 2.0 in the repository, 2.1 now"]
 
 
