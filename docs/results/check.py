@@ -160,6 +160,7 @@ CHECKS: dict[str, Callable[[], tuple[Row, Row]]] = {
 SLOW: dict[str, Callable[[], tuple[Row, Row]]] = {
     "erase-1.json": partial(erasure, "erase-1.json", "emso"),
     "erase-8.json": partial(erasure, "erase-8.json", "emso"),
+    "erase-32.json": partial(erasure, "erase-32.json", "emso"),
     "leaks.json": leaked,
     "universal.json": universal,
     "planted.json": planted,

@@ -102,6 +102,7 @@ def test_a_run_that_did_not_end_well_gives_back_all_that_stood_there(
     go_on.set()
     page.wait_for_function(STOPPED)
     settle(page, f"{DRAWN.format('heatmap')} === {stood['heatmap']!r}")
+    page.wait_for_function("document.querySelector('#quick-verdict').textContent.trim()")
     assert localization(page) == stood
     page.locator("#method input").click()
     page.get_by_role("option", name="activations", exact=True).click()

@@ -43,6 +43,7 @@ def test_switching_off_in_another_model_is_what_the_json_says(model: str) -> Non
     [
         ("erase-1.md", "erase-1.json", "| emso |"),
         ("erase-8.md", "erase-8.json", "| emso |"),
+        ("erase-32.md", "erase-32.json", "| emso |"),
         ("erase-other-models.md", "other-models/natural-erase-1.json", "| natural | 1 |"),
         ("erase-other-models.md", "other-models/natural-erase-8.json", "| natural | 8 |"),
     ],
