@@ -61,8 +61,7 @@ def erase(request: Request) -> Iterator[ErasureStep]:
     for step in range(1, settings.steps + 1):
         request.go_on()
         predicted, terms = training.step(step)
-        taken = _training_step(request, step, predicted, terms, course.last, measure, training.weights.n, course.stage)
-        yield replace(taken, n_steps=course.end)
+        yield _training_step(course, step, predicted, terms)
         if not course.is_due(step):
             continue
         course.measure_at(step)
@@ -187,31 +186,23 @@ def _measurement_step(
     )
 
 
-def _training_step(
-    request: Request,
-    step: int,
-    predicted: Predicted,
-    terms: dict[str, float],
-    last: Measurement,
-    measure: Measure,
-    n_weights: int,
-    stage: str,
-) -> ErasureStep:
+def _training_step(course: Course, step: int, predicted: Predicted, terms: dict[str, float]) -> ErasureStep:
     """The record of a training step: the batch's own numbers, and the rest as last measured."""
+    measure, last = course.measure, course.last
     accuracy = float((predicted.logits.argmax(-1) == predicted.values).float().mean())
     return ErasureStep(
         step=step,
-        n_steps=request.settings.steps,
-        stage=stage,
+        n_steps=course.end,
+        stage=course.stage,
         entropy=float(entropy(predicted.logits).mean()),
         nll=-float(predicted.logprobs.mean()),
         memorization_accuracy=accuracy,
         n_matches=None,
-        n_targets=len(request.forget),
+        n_targets=len(measure.targets),
         n_forgotten=measure.n_forgotten,
         perplexity_ratio=measure.ratio(last),
         kept=last.kept,
-        n_weights=n_weights,
+        n_weights=course.training.weights.n,
         unseen_accuracy=measure.level.memorization_accuracy,
         terms=terms,
         text=last.text,

@@ -124,21 +124,6 @@ def with_room(request: Request) -> LanguageModel:
 
 
 @dataclass(frozen=True)
-class Distance:
-    """How far some texts are from their levels, nats.
-
-    Attributes:
-        above: [P] by how much each private token is likelier than its level, negative below it; 0 for the other tokens.
-        excess: [n_texts] by how much the texts are too likely: the sum of `above`, in which a token below its level makes up for
-            MAX_CREDIT at most. deficit: [n_texts] by how much the texts are too unlikely, negative if they are not.
-    """
-
-    above: Tensor
-    excess: Tensor
-    deficit: Tensor
-
-
-@dataclass(frozen=True)
 class Work:
     """What is left to do in some texts.
 
@@ -160,6 +145,27 @@ class Work:
     def pace(self) -> float:
         """The share of a full step that is left, 0..1."""
         return min(1.0, SHORTEST + max(self.nats, 0.0) / NEAR)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far some texts are from their levels, nats.
+
+    Attributes:
+        above: [P] by how much each private token is likelier than its level, negative below it; 0 for the other tokens.
+        excess: [n_texts] by how much the texts are too likely: the sum of `above`, in which a token below its level makes up for
+            MAX_CREDIT at most. deficit: [n_texts] by how much the texts are too unlikely, negative if they are not.
+    """
+
+    above: Tensor
+    excess: Tensor
+    deficit: Tensor
+
+    def work(self, texts: Tensor) -> Work:
+        """What is left to do; texts: [P] the text of each position."""
+        lowered = (self.above > TIE) & (self.excess > TIE)[texts]
+        raised = (self.above < -TIE) & (self.deficit > TIE)[texts]
+        return Work(lowered.float(), raised.float(), float(torch.cat([self.excess, self.deficit]).max()))
 
 
 class Erasure:
@@ -342,11 +348,7 @@ class Erasure:
             right = (predicted.logits.detach().argmax(-1) == predicted.values).float()
             lowered = predicted.leads * is_private.float() * (predicted.mean(right) > self.level).float()[predicted.texts]
             return Work(lowered, torch.zeros_like(lowered), math.inf)
-        distance = self._distance(predicted, texts)
-        lowered = (distance.above > TIE) & (distance.excess > TIE)[predicted.texts]
-        raised = (distance.above < -TIE) & (distance.deficit > TIE)[predicted.texts]
-        nats = float(torch.cat([distance.excess, distance.deficit]).max())
-        return Work(lowered.float(), raised.float(), nats)
+        return self._distance(predicted, texts).work(predicted.texts)
 
     def _distance(self, predicted: Predicted, texts: Sequence[int]) -> Distance:
         """How far these texts are from their levels."""
@@ -386,8 +388,9 @@ class Erasure:
         def nats(texts: Sequence[int]) -> list[Tensor]:
             with torch.no_grad():
                 predicted = predictions(self.lm, [self.texts[index] for index in texts])
-            work, above = self.work(predicted, texts), self._distance(predicted, texts).above
-            return list(torch.stack([predicted.summed(work.any), predicted.summed(above)], 1).cpu())
+            distance = self._distance(predicted, texts)
+            to_do = predicted.summed(distance.work(predicted.texts).any)
+            return list(torch.stack([to_do, predicted.summed(distance.above)], 1).cpu())
 
         indices = list(range(len(self.texts)))
         batches = [indices[start : start + self.settings.forget_rows] for start in indices[:: self.settings.forget_rows]]

@@ -8,7 +8,7 @@ pruning, arXiv 1801.05787). No gate is trained and nothing is drawn but the reta
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -85,8 +85,10 @@ class Closing:
         return reached(self.task, [self.goal], self.gates(first(self.order, ns, self.exists.numel())))[:, 0]
 
     def is_deep(self) -> bool:
-        """Whether it is with all of the closed neurons off."""
-        return bool(self.are_deep([len(self.order)])[0])
+        """Whether it is with all of the closed neurons off. The goal keeps the level of its rivals then, for the next step."""
+        gates = self.gates(self.closed())
+        self.goal = self.goal.under(self.task, gates)
+        return bool(reached(self.task, [replace(self.goal, rivals=None)], gates)[0, 0])
 
     def fewest(self) -> int:
         """How many of the closed neurons, the first closed first, the depth needs; all of them if it is not reached."""
@@ -108,14 +110,13 @@ class Closing:
         return LocalizationStep(step, n_steps, stage, gates, len(self.order), nll, terms)
 
     def step(self, barred: Tensor | None = None) -> tuple[float, dict[str, float]] | None:
-        """Closes some more neurons; returns the target's NLL before that (nats/token) and the terms.
+        """After `is_deep`, closes some more neurons; returns the target's NLL before that (nats/token) and the terms.
 
         None, and nothing is closed, where no neuron is left whose closing would take anything from the push.
 
         Args:
             barred: flat indices of neurons that stay open.
         """
-        self.goal = self.goal.under(self.task, self.gates(self.closed()))
         push_slope, kl_slope, nll, terms = self._slopes(self.goal.loss)
         self.worth = worth(push_slope, kl_slope, self.half_curvature).masked_fill(~self.exists, float("-inf"))
         left = self.worth.flatten().clone()

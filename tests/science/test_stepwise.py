@@ -135,7 +135,7 @@ def test_what_is_left_to_do_is_measured_anew_in_every_step(taught_letters: Langu
     task = Task(taught_letters, TAUGHT[1], (TAUGHT[0], *TAUGHT[2:]))
     closing = begin(task, replace(FEW, depth="forgotten"))
     closing.goal = replace(closing.goal, level=0.0)
-    assert closing.step() and len(closing.order)
+    assert next(closing.deepen()) and len(closing.order)
     mask, _ = start(task, MaskSettings(depth="forgotten"))
     mask.goal = replace(mask.goal, level=0.0)
     assert mask.depths(torch.zeros(len(mask.places), dtype=torch.bool)) == (False, False)
